@@ -1,0 +1,175 @@
+//! What is to be done, jail by jail: the command stream after it was applied.
+
+use std::sync::Arc;
+
+use crate::time::Seconds;
+use crate::value::Value;
+
+/// Everything that the stream says.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Plan {
+    /// What concerns the server as a whole.
+    pub server: Server,
+    /// The jails, in the order of the stream.
+    pub jails: Vec<JailPlan>,
+}
+
+/// Server options (contract §2.1).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// `loglevel`, upper case as set by name
+    pub loglevel: String,
+    /// `logtarget`, with its options in brackets
+    pub logtarget: String,
+    /// `syslogsocket`
+    pub syslogsocket: String,
+    /// `allowipv6`: `auto` or a truth
+    pub allowipv6: String,
+    /// `dbfile`; `None` for `None`
+    pub dbfile: Option<String>,
+    /// `dbmaxmatches`
+    pub dbmaxmatches: u32,
+    /// `dbpurgeage`
+    pub dbpurgeage: Seconds,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server {
+            loglevel: "INFO".into(),
+            logtarget: "STDOUT".into(),
+            syslogsocket: "auto".into(),
+            allowipv6: "auto".into(),
+            dbfile: Some("/var/lib/fail2ban/fail2ban.sqlite3".into()),
+            dbmaxmatches: 10,
+            dbpurgeage: Seconds::new(86_400),
+        }
+    }
+}
+
+/// What to do about a host name in place of an address (contract §3.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum UseDns {
+    /// Look it up.
+    Yes,
+    /// Look it up and say so in the log.
+    #[default]
+    Warn,
+    /// `<HOST>` matches addresses only.
+    No,
+    /// The name itself is the id.
+    Raw,
+}
+
+/// One jail (contract §2.2), with the server's own defaults where the stream is silent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JailPlan {
+    /// Its name
+    pub name: Arc<str>,
+    /// `backend`, as given to `add`
+    pub backend: String,
+    /// `usedns`
+    pub usedns: UseDns,
+    /// `prefregex`, if any
+    pub prefregex: Option<String>,
+    /// `failregex`es in order, tags not expanded
+    pub failregex: Vec<String>,
+    /// `ignoreregex`es in order, tags not expanded
+    pub ignoreregex: Vec<String>,
+    /// `maxlines`
+    pub maxlines: u32,
+    /// `datepattern`; `None` for the default list
+    pub datepattern: Option<String>,
+    /// `logtimezone`
+    pub logtimezone: Option<String>,
+    /// `logencoding`
+    pub logencoding: String,
+    /// `journalmatch` groups, each a list of terms
+    pub journalmatch: Vec<Vec<String>>,
+    /// `logpath`s
+    pub logpath: Vec<LogPath>,
+    /// `maxretry`
+    pub maxretry: u32,
+    /// `maxmatches`
+    pub maxmatches: u32,
+    /// `findtime`
+    pub findtime: Seconds,
+    /// `bantime`; negative for ever
+    pub bantime: Seconds,
+    /// `bantime.*` options as given, by their last word (`increment`, `factor`, …)
+    pub increment: Vec<(String, String)>,
+    /// `ignoreself`
+    pub ignoreself: bool,
+    /// `ignoreip` entries in order
+    pub ignoreip: Vec<String>,
+    /// `ignorecommand`; empty for none
+    pub ignorecommand: String,
+    /// `ignorecache`, as given
+    pub ignorecache: Option<String>,
+    /// Actions in order
+    pub actions: Vec<ActionPlan>,
+    /// Whether the stream starts it
+    pub started: bool,
+}
+
+/// A log file to follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPath {
+    /// The file
+    pub path: String,
+    /// Whether to begin at its end (`tail`)
+    pub tail: bool,
+}
+
+/// One action of a jail: its name and its properties in stream order, `?family=` keys included.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActionPlan {
+    /// The name within the jail (`actname`)
+    pub name: Arc<str>,
+    /// `actionban`, `actionstart`, `timeout`, `port`, …, unexpanded
+    pub properties: Vec<(String, Value)>,
+}
+
+impl ActionPlan {
+    /// A property as text, if there is one of that name.
+    #[must_use]
+    pub fn property(&self, name: &str) -> Option<String> {
+        self.properties
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.to_string())
+    }
+}
+
+impl JailPlan {
+    /// A jail as `add` makes it, with the server's defaults.
+    #[must_use]
+    pub fn new(name: &str, backend: &str) -> Self {
+        JailPlan {
+            name: name.into(),
+            backend: backend.to_owned(),
+            usedns: UseDns::Warn,
+            prefregex: None,
+            failregex: Vec::new(),
+            ignoreregex: Vec::new(),
+            maxlines: 1,
+            datepattern: None,
+            logtimezone: None,
+            logencoding: "auto".into(),
+            journalmatch: Vec::new(),
+            logpath: Vec::new(),
+            maxretry: 3,
+            maxmatches: 5,
+            findtime: Seconds::new(600),
+            bantime: Seconds::new(600),
+            increment: Vec::new(),
+            ignoreself: true,
+            ignoreip: Vec::new(),
+            ignorecommand: String::new(),
+            ignorecache: None,
+            actions: Vec::new(),
+            started: false,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What is banned, until when, and what each layer has made of it.
+//!
+//! [`Ticket`] is one offender's case; [`Change`] is what a layer is told; [`Applied`] is what it answers;
+//! [`Entry`] is what the store is asked to keep before any layer is told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::address::Id;
+use crate::time::{Seconds, Timestamp};
+
+/// A value captured from a log line, as actions and the database see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// A text
+    Text(String),
+    /// Several texts, each once (the `users` of one session), in the order seen
+    Set(Vec<String>),
+}
+
+/// One offender's case: what a ban, an unban and a database row are made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The ban key.
+    pub id: Id,
+    /// Time of the last failure, on the steady clock.
+    pub time: Timestamp,
+    /// How long; negative for ever.
+    pub bantime: Seconds,
+    /// Which ban of this offender it is; 1 is the first.
+    pub bancount: u32,
+    /// Real attempts; 0 for a ban by hand.
+    pub failures: u32,
+    /// The lines that led here, newest last, already cut to `maxmatches`.
+    pub matches: Vec<String>,
+    /// Captured fields by group name (`user`, `ip4`, `ip`, `mlfid`, …).
+    pub data: BTreeMap<String, Field>,
+    /// Whether it comes from the database and not from a log line of this run.
+    pub restored: bool,
+}
+
+impl Ticket {
+    /// When the ban ends, on the steady clock; never for `None`.
+    #[must_use]
+    pub fn until(&self) -> Option<Timestamp> {
+        (!self.bantime.is_forever()).then(|| self.time + self.bantime)
+    }
+
+    /// The address for `<ip>`: the captured one where it differs from the ban key, else the ban key.
+    #[must_use]
+    pub fn ip(&self) -> String {
+        match self.data.get("ip") {
+            Some(Field::Text(ip)) => ip.clone(),
+            _ => self.id.to_string(),
+        }
+    }
+}
+
+/// Which layer: one action of one jail.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LayerId {
+    /// The jail
+    pub jail: Arc<str>,
+    /// The action, by its name within the jail
+    pub action: Arc<str>,
+}
+
+/// What a layer is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which layer
+    pub layer: LayerId,
+    /// What to do
+    pub order: Order,
+}
+
+/// The verbs of a layer (contract §5.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The jail starts.
+    Start,
+    /// The jail ends; whatever the layer still holds of it goes.
+    Stop,
+    /// Make this ban true.
+    Ban(Ticket),
+    /// The ban is already in force but its end has moved.
+    Prolong(Ticket),
+    /// End this ban.
+    Unban(Ticket),
+    /// End all bans of the jail at once.
+    Flush,
+    /// The configuration was read again and this layer stays.
+    Reload,
+}
+
+/// A fact: what became of a change. Only these make a ban *applied*.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Which layer
+    pub layer: LayerId,
+    /// Whose ban, where the order had one
+    pub id: Option<Id>,
+    /// What was ordered
+    pub order: OrderKind,
+    /// What came of it
+    pub result: Result<Standing, String>,
+}
+
+/// An order without its contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderKind {
+    /// [`Order::Start`]
+    Start,
+    /// [`Order::Stop`]
+    Stop,
+    /// [`Order::Ban`]
+    Ban,
+    /// [`Order::Prolong`]
+    Prolong,
+    /// [`Order::Unban`]
+    Unban,
+    /// [`Order::Flush`]
+    Flush,
+    /// [`Order::Reload`]
+    Reload,
+}
+
+/// How far a ban has come in one layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Decided and not confirmed yet.
+    Decided,
+    /// The layer confirmed it; it cannot be read back.
+    Applied,
+    /// The layer was read back and holds it.
+    Verified,
+    /// Protected addresses are not enforced at native layers; the reason is the text.
+    Protected(String),
+    /// The layer refused or failed; retried.
+    Failed(String),
+    /// `--dry-run`: printed, not enforced.
+    Dry,
+}
+
+impl Order {
+    /// The verb alone.
+    #[must_use]
+    pub fn kind(&self) -> OrderKind {
+        match self {
+            Order::Start => OrderKind::Start,
+            Order::Stop => OrderKind::Stop,
+            Order::Ban(_) => OrderKind::Ban,
+            Order::Prolong(_) => OrderKind::Prolong,
+            Order::Unban(_) => OrderKind::Unban,
+            Order::Flush => OrderKind::Flush,
+            Order::Reload => OrderKind::Reload,
+        }
+    }
+
+    /// Whose ban, where there is one.
+    #[must_use]
+    pub fn ticket(&self) -> Option<&Ticket> {
+        match self {
+            Order::Ban(ticket) | Order::Prolong(ticket) | Order::Unban(ticket) => Some(ticket),
+            Order::Start | Order::Stop | Order::Flush | Order::Reload => None,
+        }
+    }
+}
+
+/// A half-full counter: one offender's failures so far (contract §4.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Start of the rate estimate, on the steady clock.
+    pub first: Timestamp,
+    /// The last failure, on the steady clock.
+    pub last: Timestamp,
+    /// The weighted count that is held against `maxretry`.
+    pub retry: u32,
+    /// Real attempts.
+    pub failures: u32,
+    /// The lines, newest last, cut to `maxmatches`.
+    pub matches: Vec<String>,
+    /// Captured fields of the first failure.
+    pub data: BTreeMap<String, Field>,
+}
+
+/// How far a log file has been read, and how to know it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Device number of the file.
+    pub device: u64,
+    /// Inode number of the file.
+    pub inode: u64,
+    /// The byte after the last line read.
+    pub offset: u64,
+    /// SHA-1 (hex) of the first line with its newline, as Fail2Ban keeps it; empty while there is none.
+    pub head: String,
+    /// SHA-1 (hex) of the last 64 bytes (or fewer) before `offset`.
+    pub tail: String,
+    /// When that was, on the wall clock: later files of a rotation are younger.
+    pub read_at: Timestamp,
+}
+
+/// What the store is asked to keep. All entries of one step go into one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// The jail exists (`true`) or was stopped (`false`).
+    Jail {
+        /// Its name
+        jail: Arc<str>,
+        /// Whether it is in force
+        enabled: bool,
+    },
+    /// A new or prolonged ban: Fail2Ban's `bans` and `bips`, and our own row.
+    Ban {
+        /// The jail
+        jail: Arc<str>,
+        /// The case
+        ticket: Ticket,
+    },
+    /// The ban ended by itself: our own row goes, Fail2Ban's stay (contract §7.2).
+    Expire {
+        /// The jail
+        jail: Arc<str>,
+        /// Whose
+        id: Id,
+    },
+    /// The ban was lifted by hand: all rows of it go (contract §7.2).
+    Lift {
+        /// The jail
+        jail: Arc<str>,
+        /// Whose
+        id: Id,
+    },
+    /// A counter changed, or is gone (`None`).
+    Count {
+        /// The jail
+        jail: Arc<str>,
+        /// Whose
+        id: Id,
+        /// The new state
+        count: Option<Count>,
+    },
+    /// A log was read up to here.
+    Read {
+        /// The jail
+        jail: Arc<str>,
+        /// The file
+        path: Arc<str>,
+        /// How far
+        mark: Mark,
+    },
+    /// The open sessions of a jail's filter (§3.6), as the filter writes them.
+    Sessions {
+        /// The jail
+        jail: Arc<str>,
+        /// Opaque text
+        text: String,
+    },
+}

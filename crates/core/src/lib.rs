@@ -1,0 +1,23 @@
+//! portcullis-core: everything portcullis decides, as functions from values to values.
+//!
+//! Nothing in this crate opens a file or a socket, starts a thread, or reads a clock, the environment or a
+//! random number; all of that arrives as an argument and leaves as an effect. The modules stand below in the
+//! order in which a log line travels; each may use only those above it (`tests/flow.rs` checks it).
+
+#![forbid(unsafe_code)]
+
+pub mod action;
+pub mod address;
+pub mod allow;
+pub mod config;
+pub mod diagnostic;
+pub mod engine;
+pub mod filter;
+pub mod judge;
+pub mod ledger;
+pub mod pattern;
+pub mod stamp;
+pub mod time;
+pub mod tracker;
+pub mod value;
+pub mod wire;

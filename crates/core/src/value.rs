@@ -1,0 +1,228 @@
+//! The values that commands and replies are made of.
+//!
+//! Fail2Ban's client and server exchange Python objects. [`Value`] holds the data-only part of them; the same
+//! type carries the command stream of the configuration, so that a dump, a request on the socket and the
+//! configuration in memory are one thing.
+
+use std::fmt::{self, Display};
+
+/// A Python datum: what a command of the stream, a request or a reply is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// `None`
+    None,
+    /// `True`, `False`
+    Bool(bool),
+    /// An integer (Python's are unbounded; what does not fit is refused where it is read).
+    Int(i64),
+    /// A float
+    Float(f64),
+    /// Text
+    Str(String),
+    /// A list
+    List(Vec<Value>),
+    /// A tuple
+    Tuple(Vec<Value>),
+    /// A dict, in insertion order
+    Dict(Vec<(Value, Value)>),
+    /// A set, in the order given
+    Set(Vec<Value>),
+}
+
+impl Value {
+    /// The text, if this is one.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Value::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The items, if this is a list or a tuple.
+    #[must_use]
+    pub fn as_items(&self) -> Option<&[Value]> {
+        match self {
+            Value::List(items) | Value::Tuple(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// Python's `repr()`: what `fail2ban-client -d` prints (behaviour contract §8.1).
+    #[must_use]
+    pub fn repr(&self) -> String {
+        Repr(self).to_string()
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Value::Str(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Value::Str(text)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Value::Int(number)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(truth: bool) -> Self {
+        Value::Bool(truth)
+    }
+}
+
+/// Python's `str()`: text bare, all else as [`Value::repr`].
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Str(text) => f.write_str(text),
+            other => Repr(other).fmt(f),
+        }
+    }
+}
+
+struct Repr<'v>(&'v Value);
+
+impl fmt::Display for Repr<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::None => f.write_str("None"),
+            Value::Bool(true) => f.write_str("True"),
+            Value::Bool(false) => f.write_str("False"),
+            Value::Int(number) => write!(f, "{number}"),
+            Value::Float(number) => f.write_str(&repr_float(*number)),
+            Value::Str(text) => f.write_str(&repr_str(text)),
+            Value::List(items) => write_items(f, "[", items, "]"),
+            Value::Tuple(items) if items.len() == 1 => write_items(f, "(", items, ",)"),
+            Value::Tuple(items) => write_items(f, "(", items, ")"),
+            Value::Set(items) if items.is_empty() => f.write_str("set()"),
+            Value::Set(items) => write_items(f, "{", items, "}"),
+            Value::Dict(pairs) => write_pairs(f, pairs),
+        }
+    }
+}
+
+fn write_items(f: &mut fmt::Formatter<'_>, open: &str, items: &[Value], close: &str) -> fmt::Result {
+    f.write_str(open)?;
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            f.write_str(", ")?;
+        }
+        Repr(item).fmt(f)?;
+    }
+    f.write_str(close)
+}
+
+fn write_pairs(f: &mut fmt::Formatter<'_>, pairs: &[(Value, Value)]) -> fmt::Result {
+    f.write_str("{")?;
+    for (index, (key, value)) in pairs.iter().enumerate() {
+        if index > 0 {
+            f.write_str(", ")?;
+        }
+        write!(f, "{}: {}", Repr(key), Repr(value))?;
+    }
+    f.write_str("}")
+}
+
+/// Python's `repr(float)`: the shortest text that reads back, always with a point or an exponent.
+#[must_use]
+pub fn repr_float(number: f64) -> String {
+    if number.is_nan() {
+        return "nan".to_owned();
+    }
+    if number.is_infinite() {
+        return if number > 0.0 { "inf" } else { "-inf" }.to_owned();
+    }
+    let size = number.abs();
+    if size != 0.0 && !(1e-4..1e16).contains(&size) {
+        let text = format!("{number:e}");
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let (sign, digits) = exponent
+            .strip_prefix('-')
+            .map_or(('+', exponent), |digits| ('-', digits));
+        return format!("{mantissa}e{sign}{digits:0>2}");
+    }
+    let text = format!("{number}");
+    if text.contains('.') { text } else { text + ".0" }
+}
+
+/// Python's `repr(str)`: single quotes unless the text holds one and no double quote; backslash escapes for what
+/// does not print.
+#[must_use]
+pub fn repr_str(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push(quote);
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c == quote => {
+                out.push('\\');
+                out.push(c);
+            }
+            c if c < ' ' || ('\u{7f}'..'\u{a1}').contains(&c) || c == '\u{ad}' => {
+                out.push_str(&format!("\\x{:02x}", u32::from(c)));
+            }
+            c if !prints(c) => out.push_str(&escape_wide(c)),
+            c => out.push(c),
+        }
+    }
+    out.push(quote);
+    out
+}
+
+/// Line and paragraph separators, surrogate-like and private code points do not print in Python either.
+fn prints(c: char) -> bool {
+    !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2000}'..='\u{200a}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{3000}' | '\u{e000}'..='\u{f8ff}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{1680}')
+}
+
+fn escape_wide(c: char) -> String {
+    let code = u32::from(c);
+    if code < 0x1_0000 {
+        format!("\\u{code:04x}")
+    } else {
+        format!("\\U{code:08x}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(value: &Value, expect: &str) {
+        assert_eq!(value.repr(), expect);
+    }
+
+    #[test]
+    fn repr_is_pythons() {
+        check(
+            &Value::List(vec!["set".into(), "sshd".into(), 5.into()]),
+            "['set', 'sshd', 5]",
+        );
+        check(&"it's".into(), "\"it's\"");
+        check(&"it's \"x\"".into(), "'it\\'s \"x\"'");
+        check(&"a\n\\\t\u{1}é".into(), "'a\\n\\\\\\t\\x01é'");
+        check(&Value::Tuple(vec![1.into()]), "(1,)");
+        check(&Value::Float(5400.0), "5400.0");
+        check(&Value::Float(1e22), "1e+22");
+        check(&Value::Float(0.00001), "1e-05");
+        check(&Value::Dict(vec![("a".into(), Value::None)]), "{'a': None}");
+        check(&Value::Set(vec![]), "set()");
+        check(&Value::Bool(true), "True");
+    }
+}
