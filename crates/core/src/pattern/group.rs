@@ -174,6 +174,12 @@ impl Reader {
         let name = self.tokens.until(')', "group name")?;
         let group = self.condition(&name)?;
         self.check_look_behind(group)?;
+        if group < self.widths.len() && self.widths.get(group).copied().flatten().is_none() {
+            // Python answers this from a half-set group; no engine of ours does the same.
+            return Err(Refusal::ours(
+                "a conditional inside the group it asks for is not supported",
+            ));
+        }
         let yes = self.branch(plain.flags, depth)?;
         let mut no = Node::Empty;
         if self.tokens.take('|')? {

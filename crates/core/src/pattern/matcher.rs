@@ -221,6 +221,16 @@ impl Matcher {
             .as_deref()
     }
 
+    /// Whether every engine that a search may ask for can be built.
+    #[cfg(test)]
+    pub(super) fn builds(&self) -> bool {
+        let lanes = [Lane::Fast, Lane::Slow];
+        let backtracks = |lines| lanes.iter().all(|&lane| self.backtrack(lane, lines).is_some());
+        (!self.regular || self.linear().is_some())
+            && (self.regular || backtracks(false))
+            && (!self.ends || backtracks(true))
+    }
+
     /// The tree is read anew for each engine, as reading is quick and a kept tree costs memory.
     fn parsed(&self) -> Option<Parsed> {
         parse(&self.text, self.multiline).ok()
