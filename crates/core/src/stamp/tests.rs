@@ -1,0 +1,3 @@
+use jiff::tz::TimeZone;
+
+use super::*;
