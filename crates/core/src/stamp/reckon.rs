@@ -6,6 +6,7 @@
 //! knows zones. A time that a change of the clocks leaves out is read by the offset before the change; one that comes
 //! twice is read as the first (Fail2Ban reads whichever the C library used last).
 
+use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
@@ -17,6 +18,11 @@ use crate::time::Timestamp;
 
 const DAY: i64 = 86_400;
 const MICROS: i64 = 1_000_000;
+const EPOCH: DateTime = jiff::civil::datetime(1970, 1, 1, 0, 0, 0, 0);
+/// The Gregorian calendar repeats after 146,097 days.
+const YEARS_400: i64 = 146_097 * DAY;
+/// The start of the year 9999.
+const LAST_PLACED: i64 = 253_370_764_800;
 const MONTHS: [&str; 12] = [
     "january",
     "february",
@@ -227,9 +233,7 @@ impl Parts {
         let offset = self.offset.or(zone.fixed);
         let mut seconds = midnight(year, month, day)? + self.time_of_day()? - i64::from(offset.unwrap_or(0)) * 60;
         in_range(seconds)?;
-        let here = seconds_of(here)?
-            .saturating_mul(MICROS)
-            .saturating_add(i64::from(here.subsec_nanosecond()) / 1000);
+        let here = seconds_of(here) * MICROS + i64::from(here.subsec_nanosecond()) / 1000;
         if assume_today && seconds * MICROS > here {
             seconds -= DAY;
         }
@@ -284,23 +288,21 @@ fn of_week(first: i64, (week, from_monday): (i64, bool), weekday: i64) -> i64 {
 fn midnight(year: i64, month: i64, day: i64) -> Result<i64, Fault> {
     let year = i16::try_from(year).ok().filter(|year| (1..=9999).contains(year));
     let date = year.and_then(|year| Date::new(year, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok());
-    seconds_of(date.ok_or(Fault::NoDate)?.to_datetime(jiff::civil::Time::midnight()))
+    Ok(seconds_of(date.ok_or(Fault::NoDate)?.to_datetime(jiff::civil::Time::midnight())))
 }
 
 /// Calendar time in seconds, as if it were UTC.
-fn seconds_of(time: DateTime) -> Result<i64, Fault> {
-    let zoned = TimeZone::UTC.to_timestamp(time).map_err(|_| Fault::NoDate)?;
-    Ok(zoned.as_second())
+fn seconds_of(time: DateTime) -> i64 {
+    time.duration_since(EPOCH).as_secs()
+}
+
+fn time_of(seconds: i64) -> Option<DateTime> {
+    EPOCH.checked_add(SignedDuration::from_secs(seconds)).ok()
 }
 
 fn date_of(seconds: i64) -> Result<Date, Fault> {
-    let time = jiff::Timestamp::from_second(seconds).map_err(|_| Fault::NoDate)?;
-    let date = TimeZone::UTC.to_datetime(time).date();
-    if (1..=9999).contains(&date.year()) {
-        Ok(date)
-    } else {
-        Err(Fault::NoDate)
-    }
+    let date = time_of(seconds).map(DateTime::date);
+    date.filter(|date| (1..=9999).contains(&date.year())).ok_or(Fault::NoDate)
 }
 
 /// Fail2Ban cannot count beyond the years 1 to 9999.
@@ -310,12 +312,11 @@ fn in_range(seconds: i64) -> Result<(), Fault> {
         .map_err(|_| Fault::Refused("the zone moves the date out of the calendar".to_owned()))
 }
 
+/// Calendar time of a zone in seconds since the epoch. The last day that the calendar library can place in a zone is
+/// in 9999, so that year is placed by its twin 400 years before.
 fn local(seconds: i64, zone: &TimeZone) -> Result<i64, Fault> {
-    let time = jiff::Timestamp::from_second(seconds).map_err(|_| Fault::NoDate)?;
-    let time = TimeZone::UTC.to_datetime(time);
-    let at = zone
-        .to_ambiguous_timestamp(time)
-        .compatible()
-        .map_err(|_| Fault::NoDate)?;
-    Ok(at.as_second())
+    let twin = if seconds > LAST_PLACED { YEARS_400 } else { 0 };
+    let time = time_of(seconds - twin).ok_or(Fault::NoDate)?;
+    let at = zone.to_ambiguous_timestamp(time).compatible().map_err(|_| Fault::NoDate)?;
+    Ok(at.as_second() + twin)
 }

@@ -95,7 +95,8 @@ impl Roster {
                     .filter(|template| template.line_begin);
                 self.add(bound.collect(), more, true)
             }
-            "{DEFAULT}" => self.add(defaults(self.last_year)?, more, true),
+            // Fail2Ban adds nothing here; alone, it leaves the list empty, which stands for the default list.
+            "{DEFAULT}" => Ok(()),
             _ if key.contains("{DATE}") => {
                 let wrapped = DEFAULTS.iter().map(|inner| {
                     let inner = Template::unbound(inner);

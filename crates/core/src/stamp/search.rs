@@ -3,6 +3,8 @@
 //! What is written in the small language of dates runs on [`Program`]; everything else on the general engine,
 //! which also takes the lines that would cost the small machine too much.
 
+use std::collections::BTreeSet;
+
 use fancy_regex::Regex;
 
 use super::program::{Program, Scratch, Search};
@@ -84,5 +86,12 @@ impl Engine {
 }
 
 fn general(source: &str) -> Result<Regex, String> {
+    let mut known = BTreeSet::new();
+    let names = source.split("(?P<").skip(1).filter_map(|tail| tail.split_once('>'));
+    for (name, _) in names {
+        if !known.insert(name) {
+            return Err(format!("the group '{name}' is there twice"));
+        }
+    }
     Regex::new(source).map_err(|error| error.to_string())
 }
