@@ -288,7 +288,9 @@ fn of_week(first: i64, (week, from_monday): (i64, bool), weekday: i64) -> i64 {
 fn midnight(year: i64, month: i64, day: i64) -> Result<i64, Fault> {
     let year = i16::try_from(year).ok().filter(|year| (1..=9999).contains(year));
     let date = year.and_then(|year| Date::new(year, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok());
-    Ok(seconds_of(date.ok_or(Fault::NoDate)?.to_datetime(jiff::civil::Time::midnight())))
+    Ok(seconds_of(
+        date.ok_or(Fault::NoDate)?.to_datetime(jiff::civil::Time::midnight()),
+    ))
 }
 
 /// Calendar time in seconds, as if it were UTC.
@@ -302,7 +304,8 @@ fn time_of(seconds: i64) -> Option<DateTime> {
 
 fn date_of(seconds: i64) -> Result<Date, Fault> {
     let date = time_of(seconds).map(DateTime::date);
-    date.filter(|date| (1..=9999).contains(&date.year())).ok_or(Fault::NoDate)
+    date.filter(|date| (1..=9999).contains(&date.year()))
+        .ok_or(Fault::NoDate)
 }
 
 /// Fail2Ban cannot count beyond the years 1 to 9999.
@@ -317,6 +320,9 @@ fn in_range(seconds: i64) -> Result<(), Fault> {
 fn local(seconds: i64, zone: &TimeZone) -> Result<i64, Fault> {
     let twin = if seconds > LAST_PLACED { YEARS_400 } else { 0 };
     let time = time_of(seconds - twin).ok_or(Fault::NoDate)?;
-    let at = zone.to_ambiguous_timestamp(time).compatible().map_err(|_| Fault::NoDate)?;
+    let at = zone
+        .to_ambiguous_timestamp(time)
+        .compatible()
+        .map_err(|_| Fault::NoDate)?;
     Ok(at.as_second() + twin)
 }
