@@ -220,7 +220,7 @@ impl Parts {
         let assume_year = self.year.is_none();
         let mut year = self.year.unwrap_or_else(|| i64::from(here.year()));
         if self.month.is_none() || self.day.is_none() {
-            year = self.from_yearday(year)?;
+            year = self.place_yearday(year)?;
         }
         let assume_today = self.month.is_none() && self.day.is_none();
         if assume_today {
@@ -249,7 +249,7 @@ impl Parts {
     }
 
     /// Month and day from the day of the year, or from week and weekday; returns the year, which may change.
-    fn from_yearday(&mut self, year: i64) -> Result<i64, Fault> {
+    fn place_yearday(&mut self, year: i64) -> Result<i64, Fault> {
         let first = || midnight(year, 1, 1).map(|seconds| seconds.div_euclid(DAY));
         let yearday = match (self.yearday, self.week, self.weekday) {
             (None, Some(week), Some(weekday)) => of_week(first()?, week, weekday),
