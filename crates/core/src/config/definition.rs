@@ -188,7 +188,12 @@ impl Definition {
         let mut values = self.options.clone();
         values.update(&self.init);
         let mut ignored: BTreeSet<String> = ignore.iter().map(|&name| name.to_owned()).collect();
-        ignored.extend(values.keys().filter_map(split_condition).map(|(base, _)| base.to_owned()));
+        ignored.extend(
+            values
+                .keys()
+                .filter_map(split_condition)
+                .map(|(base, _)| base.to_owned()),
+        );
         let mut cache = std::mem::take(&mut self.cache);
         let replaced = replace_tags(&values, &ignored, &mut |name| self.section_tag(name, &mut cache));
         self.cache = cache;
@@ -214,7 +219,10 @@ impl Definition {
 
     fn convert_known(&mut self, values: &mut Options) {
         for &(name, kind, fallback) in self.known {
-            let Some(value) = values.get(name).filter(|value| **value != Datum::None && kind != Kind::Text) else {
+            let Some(value) = values
+                .get(name)
+                .filter(|value| **value != Datum::None && kind != Kind::Text)
+            else {
                 continue;
             };
             let converted = convert(kind, value).unwrap_or_else(|()| {

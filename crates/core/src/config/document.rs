@@ -53,10 +53,6 @@ impl<V> Ordered<V> {
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|(key, _)| key.as_str())
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
 }
 
 impl<V: Clone> Ordered<V> {
@@ -88,14 +84,6 @@ impl Datum {
         match self {
             Datum::Text(text) => text.clone(),
             other => Text::new(other.value().to_string(), Mark::default()),
-        }
-    }
-
-    /// The text, if it is text.
-    pub(crate) fn as_str(&self) -> Option<&str> {
-        match self {
-            Datum::Text(text) => Some(text.as_str()),
-            _ => None,
         }
     }
 

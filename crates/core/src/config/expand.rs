@@ -99,15 +99,6 @@ struct Making {
 }
 
 impl<'a> Ask<'a> {
-    /// The same question to another section, without values handed over.
-    fn of(self, section: &'a str) -> Self {
-        Ask {
-            section,
-            vars: None,
-            ..self
-        }
-    }
-
     fn own(&self) -> Result<Option<&'a Options>, Miss> {
         match self.document.section(self.section) {
             Some(options) => Ok(Some(options)),
@@ -124,7 +115,10 @@ impl<'a> Ask<'a> {
         let value = match handed {
             Some(None) => return Ok(Datum::None),
             Some(Some(text)) => text.clone(),
-            None => match own.and_then(|own| own.get(&option)).or_else(|| self.document.defaults.get(&option)) {
+            None => match own
+                .and_then(|own| own.get(&option))
+                .or_else(|| self.document.defaults.get(&option))
+            {
                 Some(Datum::Text(text)) => text.clone(),
                 Some(Datum::None) => return Ok(Datum::None),
                 Some(_) => return Err(Miss::Bad(not_text(&option, Mark::default()))),
@@ -152,10 +146,9 @@ impl<'a> Ask<'a> {
             };
             for section in sections {
                 let ask = Ask {
-                    document: self.document,
                     section,
                     vars: None,
-                    address_names: self.address_names,
+                    ..*self
                 };
                 match ask.get(name) {
                     Err(Miss::Section | Miss::Option) => {}
@@ -332,8 +325,9 @@ fn missing(option: &str, section: &str, name: &str, mark: Mark) -> Problem {
         repr_str(option),
         repr_str(section)
     );
-    Problem::new("interpolation-missing", message, mark)
-        .mend(format!("set {name} in the same section or in [DEFAULT], or write %% for a percent sign"))
+    Problem::new("interpolation-missing", message, mark).mend(format!(
+        "set {name} in the same section or in [DEFAULT], or write %% for a percent sign"
+    ))
 }
 
 fn bad_percent(option: &str, sign: &str, mark: Mark) -> Problem {
@@ -352,7 +346,10 @@ fn not_text(option: &str, mark: Mark) -> Problem {
 }
 
 fn too_large(option: &str, mark: Mark) -> Problem {
-    let message = format!("option {} grows beyond all bounds when it is put together", repr_str(option));
+    let message = format!(
+        "option {} grows beyond all bounds when it is put together",
+        repr_str(option)
+    );
     Problem::new("too-large", message, mark)
 }
 

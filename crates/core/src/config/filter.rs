@@ -24,9 +24,16 @@ pub(crate) const FILTER_OPTIONS: &[Known] = &[
 /// Sets `logtype` by the backend, unless a parameter or the filter itself sets it (contract §1.8 item 3).
 pub(crate) fn apply_logtype(definition: &mut Definition, backend: &str) {
     let given = definition.init.get("logtype").is_some_and(Datum::is_true);
-    let own = definition.document().section("Definition").is_some_and(|own| own.contains("logtype"));
+    let own = definition
+        .document()
+        .section("Definition")
+        .is_some_and(|own| own.contains("logtype"));
     if !given && !own {
-        let kind = if backend.starts_with("systemd") { "journal" } else { "file" };
+        let kind = if backend.starts_with("systemd") {
+            "journal"
+        } else {
+            "file"
+        };
         definition.init.set("logtype", Datum::plain(kind));
     }
 }
@@ -58,7 +65,9 @@ pub(crate) fn fill(
             "usedns" | "maxlines" | "prefregex" => {
                 let command = set(jail, name, [value.value()]);
                 let at = if name == "usedns" { 0 } else { first };
-                commands.list.insert(at, (command, vec![(name.to_owned(), value.mark())]));
+                commands
+                    .list
+                    .insert(at, (command, vec![(name.to_owned(), value.mark())]));
                 first += 1;
             }
             "datepattern" => {

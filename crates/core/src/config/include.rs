@@ -152,7 +152,11 @@ impl<'t> Shelf<'t> {
         let files = self.files_of(name);
         if files.is_empty() {
             let message = format!("there is no configuration of the name {name} under {}", self.base);
-            self.report(&Problem::new("not-found", message, Mark::default()), Severity::Error, None);
+            self.report(
+                &Problem::new("not-found", message, Mark::default()),
+                Severity::Error,
+                None,
+            );
             return Ok(None);
         }
         let (document, read) = self.merge_all(files.clone())?;
@@ -196,7 +200,11 @@ impl<'t> Shelf<'t> {
         if name == "jail" && self.damage.all.is_none() {
             self.damage.all = Some(message.clone());
         }
-        self.report(&Problem::new("unreadable", message, Mark::default()), Severity::Error, None);
+        self.report(
+            &Problem::new("unreadable", message, Mark::default()),
+            Severity::Error,
+            None,
+        );
     }
 
     /// Reads files with what they include, one over the other; also which of them could be read.
@@ -347,8 +355,12 @@ impl<'t> Shelf<'t> {
     fn not_utf8(&mut self, path: &str, parsed: &Parsed, file: u32) {
         let is_bytes = |fault: &&Fault| matches!(fault.flaw, Flaw::Bytes | Flaw::CommentBytes);
         let line = parsed.faults.iter().find(is_bytes).map_or(0, |fault| fault.line);
-        let problem = Problem::new("not-utf8", format!("{path} is no UTF-8, so it is left out"), Mark { file, line })
-            .mend("save the file as UTF-8");
+        let problem = Problem::new(
+            "not-utf8",
+            format!("{path} is no UTF-8, so it is left out"),
+            Mark { file, line },
+        )
+        .mend("save the file as UTF-8");
         self.report(&problem, Severity::Error, None);
     }
 
@@ -361,7 +373,10 @@ impl<'t> Shelf<'t> {
         let Some(first) = parsed.faults.iter().find(|fault| fault.loses() && !is_harmless(fault)) else {
             return;
         };
-        let reason = format!("{path}, line {}, could not be read, and the file sets what a ban depends on", first.line);
+        let reason = format!(
+            "{path}, line {}, could not be read, and the file sets what a ban depends on",
+            first.line
+        );
         let sets = |options: &super::document::Options| options.keys().any(decides_bans);
         let mut sections: BTreeSet<&str> = BTreeSet::new();
         for fault in parsed.faults.iter().filter(|fault| fault.loses()) {
@@ -376,7 +391,10 @@ impl<'t> Shelf<'t> {
             return;
         }
         for section in sections {
-            self.damage.jails.entry(section.to_owned()).or_insert_with(|| reason.clone());
+            self.damage
+                .jails
+                .entry(section.to_owned())
+                .or_insert_with(|| reason.clone());
         }
     }
 }

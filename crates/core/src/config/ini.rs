@@ -178,9 +178,10 @@ fn strip_comment(line: &str) -> Stripped<'_> {
             has_comment: true,
         };
     }
-    let comment = line
-        .match_indices(';')
-        .find(|(at, _)| line.get(..*at).is_none_or(|before| before.is_empty() || before.ends_with(is_space)));
+    let comment = line.match_indices(';').find(|(at, _)| {
+        line.get(..*at)
+            .is_none_or(|before| before.is_empty() || before.ends_with(is_space))
+    });
     match comment {
         Some((at, _)) => Stripped {
             value: strip(line.get(..at).unwrap_or_default()),
@@ -255,7 +256,11 @@ impl Parser {
             return;
         }
         if self.place.is_none() {
-            self.fault(Flaw::NoSection, number, split_option(value).map(|(name, _)| name.to_lowercase()));
+            self.fault(
+                Flaw::NoSection,
+                number,
+                split_option(value).map(|(name, _)| name.to_lowercase()),
+            );
             self.indent = indent;
             return;
         }

@@ -80,11 +80,7 @@ enum Read {
 }
 
 /// Reads all jails (or the one asked for) into the outcome. True where Fail2Ban would go on.
-pub(crate) fn read_all(
-    shelf: &mut Shelf<'_>,
-    request: &Request<'_>,
-    outcome: &mut Outcome,
-) -> Result<bool, Problem> {
+pub(crate) fn read_all(shelf: &mut Shelf<'_>, request: &Request<'_>, outcome: &mut Outcome) -> Result<bool, Problem> {
     let Some(document) = shelf.load("jail")? else {
         let message = "the jails (jail.conf) cannot be read";
         return Err(Problem::new("no-jails", message, Mark::default()));
@@ -107,7 +103,10 @@ pub(crate) fn read_all(
         };
         match reader.read() {
             Ok(Read::Disabled) => {}
-            Ok(Read::Ready { commands, starts: start }) => {
+            Ok(Read::Ready {
+                commands,
+                starts: start,
+            }) => {
                 any_good = true;
                 reader.hold();
                 reader.emit(commands);
@@ -134,7 +133,10 @@ fn jail_names(document: &Document, request: &Request<'_>) -> Result<Vec<String>,
         let message = format!("there is no jail of the name {}", repr_str(jail));
         return Err(Problem::new("no-jail", message, Mark::default()));
     }
-    let names = document.sections.keys().filter(|name| *name != "INCLUDES" && !name.starts_with(KNOWN));
+    let names = document
+        .sections
+        .keys()
+        .filter(|name| *name != "INCLUDES" && !name.starts_with(KNOWN));
     Ok(names.map(str::to_owned).collect())
 }
 
@@ -296,8 +298,11 @@ impl JailReader<'_, '_> {
         filter.read(first, true)?;
         let values = filter.combined(&[])?;
         self.remarks(&mut filter.remarks.0);
-        self.document.merge_prefixed(self.name, &as_text(&values, self.care), "known/");
-        let options = values.iter().map(|(name, value)| (name.to_owned(), value.to_text().as_str().to_owned()));
+        self.document
+            .merge_prefixed(self.name, &as_text(&values, self.care), "known/");
+        let options = values
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_text().as_str().to_owned()));
         let used = FilterUse {
             mode_given: named.options.iter().any(|(name, _)| name == "mode"),
             name: named.name,
@@ -315,13 +320,20 @@ impl JailReader<'_, '_> {
             return Ok(document);
         }
         // The shelf complained of the missing name already; the jail's own complaint says it with its line.
-        let is_missing = |at: usize| self.shelf.diagnostics.get(at).is_some_and(|told| told.code == "not-found");
+        let is_missing = |at: usize| {
+            self.shelf
+                .diagnostics
+                .get(at)
+                .is_some_and(|told| told.code == "not-found")
+        };
         if self.care == Care::Lenient && is_missing(before) {
             self.shelf.diagnostics.truncate(before);
         }
         let article = if kind == "filter" { "the filter" } else { "action" };
         let text = format!("Unable to read {article} {}", repr_str(name));
-        Err(Stop::Jail(Problem::new("missing-file", text, mark).mend(self.missing_mend(kind, name))))
+        Err(Stop::Jail(
+            Problem::new("missing-file", text, mark).mend(self.missing_mend(kind, name)),
+        ))
     }
 
     fn missing_mend(&self, kind: &str, name: &str) -> String {
@@ -338,7 +350,11 @@ impl JailReader<'_, '_> {
     fn actions(&mut self, options: &Options, commands: &mut Commands) -> Result<(), Stop> {
         let list = options.get("action").map(Datum::to_text).unwrap_or_default();
         let Some(entries) = split_entries(list.as_str()) else {
-            let problem = Problem::new("bad-action", "the list of actions is too tangled to be split", list.mark());
+            let problem = Problem::new(
+                "bad-action",
+                "the list of actions is too tangled to be split",
+                list.mark(),
+            );
             return Err(Stop::Jail(problem));
         };
         for (offset, entry) in &entries {
@@ -389,10 +405,14 @@ impl JailReader<'_, '_> {
 
     /// Leaves out each failregex that the check refuses.
     fn drop_bad_regexes(&mut self, commands: &mut Commands) {
-        let prefregex = commands.list.iter().rev().find_map(|(command, _)| match command.as_slice() {
-            [_, _, verb, regex] if verb.as_str() == Some("prefregex") => regex.as_str().map(str::to_owned),
-            _ => None,
-        });
+        let prefregex = commands
+            .list
+            .iter()
+            .rev()
+            .find_map(|(command, _)| match command.as_slice() {
+                [_, _, verb, regex] if verb.as_str() == Some("prefregex") => regex.as_str().map(str::to_owned),
+                _ => None,
+            });
         let mut refused = Vec::new();
         let check = |regex: &str| (self.request.check_regex)(regex, prefregex.as_deref());
         for (command, origins) in &mut commands.list {
@@ -422,7 +442,10 @@ impl JailReader<'_, '_> {
                 .mend("put <HOST> where the address stands");
             self.report(&problem, Severity::Error);
         }
-        let any = commands.list.iter().any(|(command, _)| command.get(2).and_then(Value::as_str) == Some("addfailregex"));
+        let any = commands
+            .list
+            .iter()
+            .any(|(command, _)| command.get(2).and_then(Value::as_str) == Some("addfailregex"));
         if !any {
             let message = format!("jail {} has no failregex, so it never finds anything", self.name);
             self.report(&Problem::new("no-failregex", message, Mark::default()), Severity::Error);
@@ -444,7 +467,10 @@ impl JailReader<'_, '_> {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for (command, origins) in commands.list {
             for (option, mark) in origins {
-                let is_list = matches!(option.as_str(), "failregex" | "ignoreregex" | "journalmatch" | "logpath");
+                let is_list = matches!(
+                    option.as_str(),
+                    "failregex" | "ignoreregex" | "journalmatch" | "logpath"
+                );
                 let key = if is_list {
                     let count = counts.entry(option.clone()).or_insert(0);
                     *count += 1;
@@ -476,7 +502,10 @@ impl JailReader<'_, '_> {
         let damage = &self.shelf.damage;
         let reason = damage.jails.get(self.name).or(damage.all.as_ref());
         if let Some(reason) = reason {
-            self.outcome.held.entry(self.name.to_owned()).or_insert_with(|| reason.clone());
+            self.outcome
+                .held
+                .entry(self.name.to_owned())
+                .or_insert_with(|| reason.clone());
         }
     }
 }

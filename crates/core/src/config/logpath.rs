@@ -14,7 +14,14 @@ use crate::diagnostic::Severity;
 use crate::value::Value;
 
 /// Options that are no settings of the server's jail, or go there in another way.
-const NO_SETTINGS: &[&str] = &["action", "filter", "enabled", "backend", "skip_if_nologs", "systemd_if_nologs"];
+const NO_SETTINGS: &[&str] = &[
+    "action",
+    "filter",
+    "enabled",
+    "backend",
+    "skip_if_nologs",
+    "systemd_if_nologs",
+];
 
 /// What looking for the log files of a jail came to.
 #[derive(Default)]
@@ -27,12 +34,7 @@ pub(crate) struct Logs {
 }
 
 /// Looks for the log files of a jail.
-pub(crate) fn find(
-    shelf: &mut Shelf<'_>,
-    request: &Request<'_>,
-    jail: &str,
-    options: &Options,
-) -> Result<Logs, Stop> {
+pub(crate) fn find(shelf: &mut Shelf<'_>, request: &Request<'_>, jail: &str, options: &Options) -> Result<Logs, Stop> {
     let mut logs = Logs::default();
     let backend = options.get("backend").map(Datum::to_text).unwrap_or_default();
     let Some(paths) = options.get("logpath").map(Datum::to_text) else {

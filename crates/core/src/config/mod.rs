@@ -23,8 +23,9 @@ mod tree;
 
 use std::collections::BTreeMap;
 
-pub use apply::CommandError;
+pub use apply::words;
 pub use options::{Named, extract};
+pub use plan::CommandError;
 pub use tree::{Layered, MemoryTree, ReadError, Scope, Tree};
 
 use crate::diagnostic::{Diagnostic, Position, Severity};
@@ -205,7 +206,9 @@ pub fn dump(stream: &[Command]) -> String {
 /// # Errors
 /// A sentence if neither does.
 pub fn check_failure_id(regex: &str, prefregex: Option<&str>) -> Result<(), String> {
-    const TAGS: [&str; 8] = ["<HOST>", "<ADDR>", "<IP4>", "<IP6>", "<DNS>", "<SUBNET>", "<F-ID", "<F-IP4"];
+    const TAGS: [&str; 8] = [
+        "<HOST>", "<ADDR>", "<IP4>", "<IP6>", "<DNS>", "<SUBNET>", "<F-ID", "<F-IP4",
+    ];
     const MORE: [&str; 5] = ["<F-IP6", "<F-DNS", "<F-MLFID", "(?P<fid>", "(?P<mlfid>"];
     const GROUPS: [&str; 4] = ["(?P<ip4>", "(?P<ip6>", "(?P<dns>", "(?P<host>"];
     let names_id = |text: &str| TAGS.iter().chain(&MORE).chain(&GROUPS).any(|tag| text.contains(tag));

@@ -57,7 +57,10 @@ fn extract_list(text: &str, options: &mut Vec<(String, String)>) -> Result<(), S
                 return Ok(());
             }
             let shown: String = rest.chars().take(25).collect();
-            return Err(format!("expected option, wrong syntax at {}: {shown}", char_count(text, at)));
+            return Err(format!(
+                "expected option, wrong syntax at {}: {shown}",
+                char_count(text, at)
+            ));
         };
         let (value, tail) = option_value(tail);
         let Some(next) = after_separator(tail) else {
@@ -102,7 +105,9 @@ fn option_name(text: &str) -> Option<(&str, &str)> {
 
 /// How many bytes at the start are characters of an option's name.
 fn run_of_name(text: &str) -> Option<usize> {
-    let end = text.find(|c| !(is_word(c) || matches!(c, '-' | '.'))).unwrap_or(text.len());
+    let end = text
+        .find(|c| !(is_word(c) || matches!(c, '-' | '.')))
+        .unwrap_or(text.len());
     (end > 0).then_some(end)
 }
 

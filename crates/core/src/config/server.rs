@@ -19,7 +19,11 @@ const EARLY: &[Known] = &[
 
 const OPTIONS: &[Known] = &[
     ("allowipv6", Kind::Text, Fallback::Text("auto")),
-    ("dbfile", Kind::Text, Fallback::Text("/var/lib/fail2ban/fail2ban.sqlite3")),
+    (
+        "dbfile",
+        Kind::Text,
+        Fallback::Text("/var/lib/fail2ban/fail2ban.sqlite3"),
+    ),
     ("dbmaxmatches", Kind::Int, Fallback::None),
     ("dbpurgeage", Kind::Text, Fallback::Text("1d")),
 ];
@@ -138,8 +142,12 @@ fn check_level(shelf: &mut Shelf<'_>, values: &mut Options) -> Result<(), Proble
     if is_number || LEVELS.contains(&level.to_uppercase().as_str()) {
         return Ok(());
     }
-    let problem = Problem::new("bad-loglevel", format!("there is no log level {}", repr_str(level)), text.mark())
-        .mend("write one of CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG");
+    let problem = Problem::new(
+        "bad-loglevel",
+        format!("there is no log level {}", repr_str(level)),
+        text.mark(),
+    )
+    .mend("write one of CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG");
     if shelf.face() == Face::Fail2Ban {
         return Err(problem);
     }

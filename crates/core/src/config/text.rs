@@ -166,7 +166,11 @@ mod tests {
 
     #[test]
     fn trailing_lines_go_with_their_marks() {
-        let text = Text::from_lines(vec![("a".into(), at(1)), (String::new(), at(2)), (String::new(), at(3))]);
+        let text = Text::from_lines(vec![
+            ("a".into(), at(1)),
+            (String::new(), at(2)),
+            (String::new(), at(3)),
+        ]);
         assert_eq!((text.as_str(), text.marks()), ("a", &[at(1)][..]));
         let text = Text::new("one\ntwo\nthree", at(4));
         assert_eq!(text.part(4, "two\nthree").marks(), [at(4), at(4)]);

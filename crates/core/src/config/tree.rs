@@ -53,7 +53,11 @@ const GLOB_CAP: usize = 100_000;
 
 fn glob<T: Tree + ?Sized>(tree: &T, pattern: &str) -> Vec<String> {
     if !has_magic(pattern) {
-        return if tree.exists(pattern) { vec![pattern.to_owned()] } else { Vec::new() };
+        return if tree.exists(pattern) {
+            vec![pattern.to_owned()]
+        } else {
+            Vec::new()
+        };
     }
     let mut found = vec![String::new()];
     for (index, part) in pattern.split('/').enumerate() {
@@ -163,7 +167,9 @@ impl MemoryTree {
     /// A tree of the files given: path and text.
     #[must_use]
     pub fn new(files: &[(&str, &str)]) -> Self {
-        let files = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()));
+        let files = files
+            .iter()
+            .map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()));
         MemoryTree(files.collect())
     }
 }
@@ -178,7 +184,10 @@ impl Tree for MemoryTree {
             "" | "." => String::new(),
             dir => format!("{}/", dir.trim_end_matches('/')),
         };
-        let below = self.0.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
+        let below = self
+            .0
+            .range(prefix.clone()..)
+            .take_while(|(path, _)| path.starts_with(&prefix));
         let names = below.filter_map(|(path, _)| path.get(prefix.len()..)?.split('/').next());
         let mut names: Vec<String> = names.map(str::to_owned).collect();
         names.sort_unstable();
@@ -264,7 +273,9 @@ impl Tree for Layered<'_> {
     fn is_file(&self, path: &str) -> bool {
         self.over.is_file(path)
             || !self.over.exists(path)
-                && self.relative(path).is_some_and(|relative| self.shown(relative) && self.under.is_file(relative))
+                && self
+                    .relative(path)
+                    .is_some_and(|relative| self.shown(relative) && self.under.is_file(relative))
     }
 
     fn exists(&self, path: &str) -> bool {
@@ -310,7 +321,11 @@ mod tests {
     #[test]
     fn a_folder_lies_over_the_stock_file_by_file() {
         let over = MemoryTree::new(&[("/e/jail.local", "mine"), ("/e/filter.d/postfix.local", "mine")]);
-        let under = MemoryTree::new(&[("jail.conf", "stock"), ("jail.local", "stock"), ("filter.d/postfix.conf", "s")]);
+        let under = MemoryTree::new(&[
+            ("jail.conf", "stock"),
+            ("jail.local", "stock"),
+            ("filter.d/postfix.conf", "s"),
+        ]);
         let mut tree = Layered {
             over: &over,
             under: &under,
