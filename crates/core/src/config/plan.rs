@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+pub use super::apply::CommandError;
 use crate::time::Seconds;
 use crate::value::Value;
 

@@ -1,0 +1,580 @@
+//! Commands applied to a [`Plan`], one after the other (contract §2.1, §2.2, §8.5).
+//!
+//! Known is every command that a configuration can come to, and those by which a client changes the same things.
+//! What acts on a running jail (`banip`, `status`, …) is no matter of the plan and is an unknown command here.
+
+use std::collections::BTreeSet;
+
+use super::options::{extract, parse_bool, parse_int, split_shell};
+use super::plan::{ActionPlan, JailPlan, LogPath, Plan, UseDns};
+use super::{Command, Face};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::time::{Seconds, parse_length};
+use crate::value::{Value, repr_str};
+
+/// Why a command cannot be applied. The plan is then as it was before.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// No such command, or one that is no matter of the plan; its words.
+    #[error("unknown command {0}")]
+    Unknown(String),
+    /// Too few words, or words of another kind than the command takes.
+    #[error("{0} lacks what it needs, or has it in another form")]
+    Malformed(String),
+    /// The jail is not there.
+    #[error("there is no jail of the name {}", repr_str(.0))]
+    NoJail(String),
+    /// The jail is there already.
+    #[error("the jail {} is there already", repr_str(.0))]
+    JailTwice(String),
+    /// The action is not there.
+    #[error("jail {} has no action of the name {}", repr_str(.jail), repr_str(.action))]
+    NoAction {
+        /// The jail
+        jail: String,
+        /// The action
+        action: String,
+    },
+    /// The action is there already.
+    #[error("jail {} has an action of the name {} already", repr_str(.jail), repr_str(.action))]
+    ActionTwice {
+        /// The jail
+        jail: String,
+        /// The action
+        action: String,
+    },
+    /// An action written in Python.
+    #[error("action {} of jail {} is written in Python ({path}), which is not supported", repr_str(.action), repr_str(.jail))]
+    Python {
+        /// The jail
+        jail: String,
+        /// The action
+        action: String,
+        /// The file
+        path: String,
+    },
+    /// A value that the option does not take.
+    #[error("{option} cannot be {value}: {reason}")]
+    Value {
+        /// The option
+        option: String,
+        /// The value, as Python prints it
+        value: String,
+        /// What is wrong with it
+        reason: String,
+    },
+}
+
+impl Plan {
+    /// Applies one command.
+    ///
+    /// # Errors
+    /// [`CommandError`]; the plan is unchanged then.
+    pub fn apply(&mut self, command: &[Value]) -> Result<(), CommandError> {
+        let words = Words(command);
+        match words.text(0)? {
+            "add" => self.add(words.text(1)?, command.get(2).and_then(Value::as_str).unwrap_or("auto")),
+            "start" => {
+                self.jail(words.text(1)?)?.started = true;
+                Ok(())
+            }
+            "config-error" => Ok(()),
+            "set" if self.is_server_option(words) => self.set_server(words),
+            "set" => self.jail(words.text(1)?)?.set(words),
+            "multi-set" => self.jail(words.text(1)?)?.set_many(words),
+            _ => Err(words.unknown()),
+        }
+    }
+
+    /// Applies a stream. As Fail2Ban, the first error ends it; in our face only the command at fault is left out,
+    /// and what belongs to a jail or an action that could not be made.
+    #[must_use]
+    pub fn from_stream(stream: &[Command], face: Face) -> (Plan, Vec<Diagnostic>) {
+        let mut plan = Plan::default();
+        let mut diagnostics = Vec::new();
+        let mut lost = BTreeSet::new();
+        for command in stream {
+            let result = plan.apply(command);
+            let jail = command.get(1).and_then(Value::as_str);
+            if command.first().and_then(Value::as_str) == Some("config-error") {
+                let text = jail.unwrap_or_default();
+                diagnostics.push(Diagnostic::new(Severity::Error, "config-error", text));
+                continue;
+            }
+            diagnostics.extend(doubt(command));
+            let Err(error) = result else { continue };
+            if face == Face::Portcullis && !lost.insert(subject(&error)) {
+                continue;
+            }
+            let mut diagnostic = Diagnostic::new(Severity::Error, "bad-command", error.to_string());
+            diagnostic.jail = jail.map(str::to_owned);
+            diagnostics.push(diagnostic);
+            if face == Face::Fail2Ban {
+                break;
+            }
+        }
+        (plan, diagnostics)
+    }
+
+    fn add(&mut self, name: &str, backend: &str) -> Result<(), CommandError> {
+        if name == "--all" {
+            return Err(CommandError::Unknown(format!("add {name}")));
+        }
+        if self.jails.iter().any(|jail| &*jail.name == name) {
+            return Err(CommandError::JailTwice(name.to_owned()));
+        }
+        self.jails.push(JailPlan::new(name, backend));
+        Ok(())
+    }
+
+    fn jail(&mut self, name: &str) -> Result<&mut JailPlan, CommandError> {
+        let jail = self.jails.iter_mut().find(|jail| &*jail.name == name);
+        jail.ok_or_else(|| CommandError::NoJail(name.to_owned()))
+    }
+
+    fn is_server_option(&self, words: Words<'_>) -> bool {
+        const NAMES: [&str; 8] = [
+            "loglevel",
+            "logtarget",
+            "syslogsocket",
+            "allowipv6",
+            "thread",
+            "dbfile",
+            "dbmaxmatches",
+            "dbpurgeage",
+        ];
+        words.text(1).is_ok_and(|name| NAMES.contains(&name))
+    }
+
+    fn set_server(&mut self, words: Words<'_>) -> Result<(), CommandError> {
+        let server = &mut self.server;
+        let option = words.text(1)?;
+        match option {
+            "loglevel" => server.loglevel = words.shown(2)?.to_uppercase(),
+            "logtarget" => {
+                let target = words.text(2)?;
+                extract(target).map_err(|reason| bad(option, &Value::from(target), reason))?;
+                server.logtarget = target.to_owned();
+            }
+            "syslogsocket" => server.syslogsocket = words.text(2)?.to_owned(),
+            "allowipv6" => server.allowipv6 = words.shown(2)?,
+            "dbfile" => {
+                let file = words.text(2)?;
+                server.dbfile = (!file.eq_ignore_ascii_case("none")).then(|| file.to_owned());
+            }
+            "dbmaxmatches" => server.dbmaxmatches = words.count(option, 2)?,
+            "dbpurgeage" => server.dbpurgeage = words.length(option, 2)?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// What later commands would fail for as well: a jail or an action that was not made. Other errors stand alone.
+fn subject(error: &CommandError) -> String {
+    match error {
+        CommandError::NoJail(jail) | CommandError::JailTwice(jail) => format!("jail {jail}"),
+        CommandError::NoAction { jail, action } | CommandError::Python { jail, action, .. } => {
+            format!("action {jail}\n{action}")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A value that is taken, but hardly as it was meant.
+fn doubt(command: &[Value]) -> Option<Diagnostic> {
+    let [_, jail, option, value] = command else { return None };
+    let is_odd = option.as_str() == Some("usedns") && usedns(value).is_none();
+    is_odd.then(|| {
+        let message = format!("usedns cannot be {}; no is taken", value.repr());
+        Diagnostic::new(Severity::Warning, "bad-usedns", message)
+            .mend("write one of yes, warn, no, raw")
+            .jail(jail.to_string())
+    })
+}
+
+fn usedns(value: &Value) -> Option<UseDns> {
+    match value {
+        Value::Bool(true) => Some(UseDns::Yes),
+        Value::Bool(false) => Some(UseDns::No),
+        value => match value.as_str()?.to_lowercase().as_str() {
+            "yes" => Some(UseDns::Yes),
+            "warn" => Some(UseDns::Warn),
+            "no" => Some(UseDns::No),
+            "raw" => Some(UseDns::Raw),
+            _ => None,
+        },
+    }
+}
+
+impl JailPlan {
+    /// `set JAIL OPTION …`
+    fn set(&mut self, words: Words<'_>) -> Result<(), CommandError> {
+        let option = words.text(2)?;
+        match option {
+            "addfailregex" => self.failregex.push(words.text(3)?.to_owned()),
+            "addignoreregex" => self.ignoreregex.push(words.text(3)?.to_owned()),
+            "delfailregex" => remove_at(&mut self.failregex, words)?,
+            "delignoreregex" => remove_at(&mut self.ignoreregex, words)?,
+            "prefregex" => self.prefregex = words.maybe(3)?,
+            "usedns" => self.usedns = usedns(words.value(3)?).unwrap_or(UseDns::No),
+            "maxlines" => self.maxlines = words.at_least_one(option, 3)?,
+            "datepattern" => self.datepattern = words.maybe(3)?,
+            "logtimezone" => self.logtimezone = words.maybe(3)?,
+            "logencoding" => words.text(3)?.clone_into(&mut self.logencoding),
+            "maxretry" => self.maxretry = words.count(option, 3)?,
+            "maxmatches" => self.maxmatches = words.count(option, 3)?,
+            "findtime" => self.findtime = words.length(option, 3)?,
+            // Fail2Ban keeps it as a whole number.
+            "bantime" => self.bantime = Seconds::new(words.length(option, 3)?.micros() / 1_000_000),
+            "ignoreself" => self.ignoreself = words.truth(3)?,
+            "ignorecommand" => self.ignorecommand = words.maybe(3)?.unwrap_or_default(),
+            "ignorecache" => self.ignorecache = ignorecache(words)?,
+            "addignoreip" => self.add_ignoreip(words)?,
+            "delignoreip" => remove_text(&mut self.ignoreip, words)?,
+            "addlogpath" => self.add_logpath(words)?,
+            "dellogpath" => self.remove_logpath(words.text(3)?),
+            "addjournalmatch" => self.journalmatch.push(words.texts(3)?),
+            "deljournalmatch" => self.remove_journalmatch(words)?,
+            "addaction" => self.add_action(words)?,
+            "delaction" => self.remove_action(words.text(3)?)?,
+            "action" => self.action(words.text(3)?)?.set(words.text(4)?, words.value(5)?)?,
+            _ => match option.strip_prefix("bantime.") {
+                Some(part) => self.set_increment(part, words.value(3)?)?,
+                None => return Err(words.unknown()),
+            },
+        }
+        Ok(())
+    }
+
+    /// `multi-set JAIL OPTION LIST`, or `multi-set JAIL action NAME PAIRS`
+    fn set_many(&mut self, words: Words<'_>) -> Result<(), CommandError> {
+        match words.text(2)? {
+            "addfailregex" => self.failregex.extend(words.list(3)?),
+            "addignoreregex" => self.ignoreregex.extend(words.list(3)?),
+            "action" => {
+                let pairs = words.value(4)?.as_items().ok_or_else(|| words.malformed())?;
+                let action = self.action(words.text(3)?)?;
+                let mut changed = action.clone();
+                for pair in pairs {
+                    let Some([key, value]) = pair.as_items() else {
+                        return Err(words.malformed());
+                    };
+                    changed.set(key.as_str().ok_or_else(|| words.malformed())?, value)?;
+                }
+                *action = changed;
+            }
+            _ => return Err(words.unknown()),
+        }
+        Ok(())
+    }
+
+    fn add_ignoreip(&mut self, words: Words<'_>) -> Result<(), CommandError> {
+        for entry in words.texts(3)? {
+            if !entry.is_empty() && !self.ignoreip.contains(&entry) {
+                self.ignoreip.push(entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_logpath(&mut self, words: Words<'_>) -> Result<(), CommandError> {
+        let path = words.text(3)?.to_owned();
+        let tail = match words.0.get(4) {
+            None => false,
+            Some(word) => match word.as_str().unwrap_or_default().to_lowercase().as_str() {
+                "head" => false,
+                "tail" => true,
+                _ => return Err(bad("addlogpath", word, "it begins at head or at tail")),
+            },
+        };
+        if words.0.len() > 5 {
+            return Err(words.malformed());
+        }
+        if !self.logpath.iter().any(|log| log.path == path) {
+            self.logpath.push(LogPath { path, tail });
+        }
+        Ok(())
+    }
+
+    fn remove_logpath(&mut self, path: &str) {
+        self.logpath.retain(|log| log.path != path);
+    }
+
+    fn remove_journalmatch(&mut self, words: Words<'_>) -> Result<(), CommandError> {
+        let group = words.texts(3)?;
+        let Some(at) = self.journalmatch.iter().position(|known| *known == group) else {
+            return Err(bad("deljournalmatch", words.value(3)?, "there is none like it"));
+        };
+        self.journalmatch.remove(at);
+        Ok(())
+    }
+
+    fn add_action(&mut self, words: Words<'_>) -> Result<(), CommandError> {
+        let name = words.text(3)?;
+        let jail = self.name.to_string();
+        if let Some(path) = words.0.get(4) {
+            return Err(CommandError::Python {
+                jail,
+                action: name.to_owned(),
+                path: path.to_string(),
+            });
+        }
+        if self.actions.iter().any(|action| &*action.name == name) {
+            return Err(CommandError::ActionTwice {
+                jail,
+                action: name.to_owned(),
+            });
+        }
+        self.actions.push(ActionPlan {
+            name: name.into(),
+            properties: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn action(&mut self, name: &str) -> Result<&mut ActionPlan, CommandError> {
+        let error = CommandError::NoAction {
+            jail: self.name.to_string(),
+            action: name.to_owned(),
+        };
+        let action = self.actions.iter_mut().find(|action| &*action.name == name);
+        action.ok_or(error)
+    }
+
+    fn remove_action(&mut self, name: &str) -> Result<(), CommandError> {
+        self.action(name)?;
+        self.actions.retain(|action| &*action.name != name);
+        Ok(())
+    }
+
+    fn set_increment(&mut self, part: &str, value: &Value) -> Result<(), CommandError> {
+        const PARTS: [&str; 7] = [
+            "increment",
+            "factor",
+            "formula",
+            "multipliers",
+            "maxtime",
+            "rndtime",
+            "overalljails",
+        ];
+        if !PARTS.contains(&part) {
+            return Err(CommandError::Unknown(format!("bantime.{part}")));
+        }
+        let text = match value {
+            Value::None => String::new(),
+            value => value.to_string(),
+        };
+        let option = format!("bantime.{part}");
+        match part {
+            "maxtime" | "rndtime" if !text.is_empty() => {
+                parse_length(&text).map_err(|error| bad(&option, value, error.to_string()))?;
+            }
+            "multipliers" if !text.is_empty() && text.split(' ').any(|number| parse_int(number).is_none()) => {
+                return Err(bad(
+                    &option,
+                    value,
+                    "it takes whole numbers with single blanks between them",
+                ));
+            }
+            _ => {}
+        }
+        self.increment.retain(|(name, _)| name != part);
+        if !text.is_empty() {
+            self.increment.push((part.to_owned(), text));
+        }
+        Ok(())
+    }
+}
+
+impl ActionPlan {
+    /// Sets a property; `bantime` is none, because it is another at every ban.
+    fn set(&mut self, name: &str, value: &Value) -> Result<(), CommandError> {
+        if name == "bantime" {
+            return Ok(());
+        }
+        if name == "timeout" {
+            parse_length(&value.to_string()).map_err(|error| bad(name, value, error.to_string()))?;
+        }
+        match self.properties.iter_mut().find(|(key, _)| key == name) {
+            Some((_, old)) => *old = value.clone(),
+            None => self.properties.push((name.to_owned(), value.clone())),
+        }
+        Ok(())
+    }
+}
+
+fn ignorecache(words: Words<'_>) -> Result<Option<String>, CommandError> {
+    let Some(text) = words.maybe(3)? else { return Ok(None) };
+    let option = "ignorecache";
+    let value = Value::from(text.as_str());
+    let named = extract(&format!("cache[{text}]")).map_err(|reason| bad(option, &value, reason))?;
+    let find = |name: &str| {
+        named
+            .options
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
+    };
+    if named.options.is_empty() {
+        return Ok(None);
+    }
+    if find("key").is_none() {
+        return Err(bad(option, &value, "it needs key=\"…\""));
+    }
+    if find("max-count").is_some_and(|count| parse_int(count).is_none()) {
+        return Err(bad(option, &value, "max-count is no whole number"));
+    }
+    if let Some(time) = find("max-time") {
+        parse_length(time).map_err(|error| bad(option, &value, error.to_string()))?;
+    }
+    Ok(Some(text))
+}
+
+fn remove_at(list: &mut Vec<String>, words: Words<'_>) -> Result<(), CommandError> {
+    let index = words.int(3).and_then(|index| usize::try_from(index).ok());
+    match index.filter(|index| *index < list.len()) {
+        Some(index) => {
+            list.remove(index);
+            Ok(())
+        }
+        None => Err(bad(words.text(2)?, words.value(3)?, "there is none of that number")),
+    }
+}
+
+fn remove_text(list: &mut Vec<String>, words: Words<'_>) -> Result<(), CommandError> {
+    let text = words.text(3)?;
+    let Some(at) = list.iter().position(|known| known == text) else {
+        return Err(bad(words.text(2)?, words.value(3)?, "it is not in the list"));
+    };
+    list.remove(at);
+    Ok(())
+}
+
+fn bad(option: &str, value: &Value, reason: impl Into<String>) -> CommandError {
+    CommandError::Value {
+        option: option.to_owned(),
+        value: value.repr(),
+        reason: reason.into(),
+    }
+}
+
+/// The words of a command, asked for by their place.
+#[derive(Clone, Copy)]
+struct Words<'c>(&'c [Value]);
+
+impl<'c> Words<'c> {
+    /// The command in short, for a complaint.
+    fn head(self) -> String {
+        let words = self
+            .0
+            .iter()
+            .take(3)
+            .map(|word| word.to_string().chars().take(100).collect());
+        words.collect::<Vec<String>>().join(" ")
+    }
+
+    fn unknown(self) -> CommandError {
+        CommandError::Unknown(self.head())
+    }
+
+    fn malformed(self) -> CommandError {
+        CommandError::Malformed(self.head())
+    }
+
+    fn value(self, at: usize) -> Result<&'c Value, CommandError> {
+        self.0.get(at).ok_or_else(|| self.malformed())
+    }
+
+    fn text(self, at: usize) -> Result<&'c str, CommandError> {
+        self.value(at)?.as_str().ok_or_else(|| self.malformed())
+    }
+
+    /// Text, a number or a truth as text.
+    fn shown(self, at: usize) -> Result<String, CommandError> {
+        match self.value(at)? {
+            value @ (Value::Str(_) | Value::Int(_) | Value::Float(_) | Value::Bool(_)) => Ok(value.to_string()),
+            _ => Err(self.malformed()),
+        }
+    }
+
+    /// Text, if it is not empty and not `None`.
+    fn maybe(self, at: usize) -> Result<Option<String>, CommandError> {
+        match self.value(at)? {
+            Value::None => Ok(None),
+            Value::Str(text) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+            _ => Err(self.malformed()),
+        }
+    }
+
+    /// All words from a place on.
+    fn texts(self, at: usize) -> Result<Vec<String>, CommandError> {
+        let words = self.0.get(at..).unwrap_or_default().iter();
+        words
+            .map(|word| word.as_str().map(str::to_owned).ok_or_else(|| self.malformed()))
+            .collect()
+    }
+
+    /// The texts of one list.
+    fn list(self, at: usize) -> Result<Vec<String>, CommandError> {
+        let items = self.value(at)?.as_items().ok_or_else(|| self.malformed())?;
+        items
+            .iter()
+            .map(|item| item.as_str().map(str::to_owned).ok_or_else(|| self.malformed()))
+            .collect()
+    }
+
+    fn int(self, at: usize) -> Option<i64> {
+        match self.0.get(at)? {
+            Value::Int(number) => Some(*number),
+            Value::Bool(truth) => Some(i64::from(*truth)),
+            Value::Str(text) => parse_int(text),
+            _ => None,
+        }
+    }
+
+    /// A whole number; one below nought counts as nought, one too large as the largest.
+    fn count(self, option: &str, at: usize) -> Result<u32, CommandError> {
+        let value = self.value(at)?;
+        let number = self
+            .int(at)
+            .ok_or_else(|| bad(option, value, "it is no whole number"))?;
+        Ok(u32::try_from(number.max(0)).unwrap_or(u32::MAX))
+    }
+
+    fn at_least_one(self, option: &str, at: usize) -> Result<u32, CommandError> {
+        match self.count(option, at)? {
+            0 => Err(bad(option, self.value(at)?, "it must be greater than nought")),
+            number => Ok(number),
+        }
+    }
+
+    fn length(self, option: &str, at: usize) -> Result<Seconds, CommandError> {
+        let value = self.value(at)?;
+        let text = self
+            .shown(at)
+            .map_err(|_| bad(option, value, "it is no length of time"))?;
+        let number = parse_length(&text).map_err(|error| bad(option, value, error.to_string()))?;
+        Ok(number.seconds())
+    }
+
+    fn truth(self, at: usize) -> Result<bool, CommandError> {
+        Ok(match self.value(at)? {
+            Value::Str(text) => parse_bool(text),
+            Value::Bool(truth) => *truth,
+            Value::Int(number) => *number != 0,
+            _ => return Err(self.malformed()),
+        })
+    }
+}
+
+/// Words as a shell would split them: how a client's line becomes a command.
+///
+/// # Errors
+/// A quotation or an escape that does not end; the text says which.
+pub fn words(line: &str) -> Result<Vec<String>, &'static str> {
+    split_shell(line)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! A filter of a jail: its file, its parameters, and the commands that come of it (contract §1.8, §2.3).
+
+use super::definition::{Care, Definition, Fallback, Kind, Known};
+use super::document::{Datum, Options};
+use super::expand::Problem;
+use super::include::Shelf;
+use super::options::split_shell;
+use super::text::{Mark, Text};
+use super::{Command, FilterName};
+use crate::diagnostic::Severity;
+use crate::value::{Value, repr_str};
+
+/// The options of a filter that the server knows.
+pub(crate) const FILTER_OPTIONS: &[Known] = &[
+    ("usedns", Kind::Text, Fallback::None),
+    ("prefregex", Kind::Text, Fallback::None),
+    ("ignoreregex", Kind::Text, Fallback::None),
+    ("failregex", Kind::Text, Fallback::None),
+    ("maxlines", Kind::Int, Fallback::None),
+    ("datepattern", Kind::Text, Fallback::None),
+    ("journalmatch", Kind::Text, Fallback::None),
+];
+
+/// Sets `logtype` by the backend, unless a parameter or the filter itself sets it (contract §1.8 item 3).
+pub(crate) fn apply_logtype(definition: &mut Definition, backend: &str) {
+    let given = definition.init.get("logtype").is_some_and(Datum::is_true);
+    let own = definition
+        .document()
+        .section("Definition")
+        .is_some_and(|own| own.contains("logtype"));
+    if !given && !own {
+        let kind = if backend.starts_with("systemd") {
+            "journal"
+        } else {
+            "file"
+        };
+        definition.init.set("logtype", Datum::plain(kind));
+    }
+}
+
+/// Commands on their way into the stream, each with the marks of the values that it carries.
+#[derive(Default)]
+pub(crate) struct Commands {
+    pub(crate) list: Vec<(Command, Vec<(String, Mark)>)>,
+}
+
+impl Commands {
+    pub(crate) fn push(&mut self, command: Command, origins: Vec<(String, Mark)>) {
+        self.list.push((command, origins));
+    }
+}
+
+/// Turns filter options, of a filter or of a jail, into commands (contract §2.2, order of the stream).
+pub(crate) fn fill(
+    commands: &mut Commands,
+    options: &Options,
+    jail: &str,
+    care: Care,
+) -> Result<Vec<Problem>, Problem> {
+    let mut remarks = Vec::new();
+    let mut first = 0;
+    for (name, value) in options.iter().filter(|(_, value)| **value != Datum::None) {
+        match name {
+            "failregex" | "ignoreregex" => push_regexes(commands, jail, name, &value.to_text()),
+            "usedns" | "maxlines" | "prefregex" => {
+                let command = set(jail, name, [value.value()]);
+                let at = if name == "usedns" { 0 } else { first };
+                commands
+                    .list
+                    .insert(at, (command, vec![(name.to_owned(), value.mark())]));
+                first += 1;
+            }
+            "datepattern" => {
+                commands.push(set(jail, name, [value.value()]), vec![(name.to_owned(), value.mark())]);
+            }
+            "journalmatch" => {
+                let problems = push_matches(commands, jail, &value.to_text());
+                match (care, problems.first()) {
+                    (Care::Strict, Some(problem)) => return Err(problem.clone()),
+                    _ => remarks.extend(problems),
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(remarks)
+}
+
+fn push_regexes(commands: &mut Commands, jail: &str, name: &str, text: &Text) {
+    let lines: Vec<(&str, Mark)> = text.lines().filter(|(line, _)| !line.is_empty()).collect();
+    let origins = lines.iter().map(|(_, mark)| (name.to_owned(), *mark)).collect();
+    let verb = format!("add{name}");
+    match lines.as_slice() {
+        [] => {}
+        [(line, _)] => commands.push(set(jail, &verb, [Value::from(*line)]), origins),
+        lines => {
+            let list = lines.iter().map(|(line, _)| Value::from(*line)).collect();
+            let command = vec!["multi-set".into(), jail.into(), verb.into(), Value::List(list)];
+            commands.push(command, origins);
+        }
+    }
+}
+
+fn push_matches(commands: &mut Commands, jail: &str, text: &Text) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (line, mark) in text.lines().filter(|(line, _)| !line.is_empty()) {
+        match split_shell(line) {
+            Ok(words) => commands.push(
+                set(jail, "addjournalmatch", words.into_iter().map(Value::Str)),
+                vec![("journalmatch".to_owned(), mark)],
+            ),
+            Err(reason) => {
+                let message = format!("journalmatch {} cannot be split into words: {reason}", repr_str(line));
+                problems.push(Problem::new("bad-quotes", message, mark).mend("close the quotation"));
+            }
+        }
+    }
+    problems
+}
+
+/// `['set', JAIL, VERB, …]`
+pub(crate) fn set(jail: &str, verb: &str, values: impl IntoIterator<Item = Value>) -> Command {
+    let mut command: Command = vec!["set".into(), jail.into(), verb.into()];
+    command.extend(values);
+    command
+}
+
+/// The commands of one filter without a jail; `None` if there is no such filter (contract §9).
+pub(crate) fn read_alone(
+    shelf: &mut Shelf<'_>,
+    name: FilterName<'_>,
+    parameters: &[(String, String)],
+    backend: &str,
+) -> Result<Option<Vec<Command>>, Problem> {
+    const JAIL: &str = "fail2ban-regex-jail";
+    let document = match name {
+        FilterName::Stock(name) => shelf.load(&format!("filter.d/{name}"))?,
+        FilterName::Path(path) => shelf.load_file(path)?,
+    };
+    let Some(document) = document else {
+        return Ok(None);
+    };
+    let mut init = Options::default();
+    for (name, value) in parameters {
+        init.set(name.clone(), Datum::plain(value.clone()));
+    }
+    let mut definition = Definition::new(document, FILTER_OPTIONS, init, Care::Strict);
+    apply_logtype(&mut definition, backend);
+    definition.read(&Options::default(), false)?;
+    let values = definition.combined(&[])?;
+    for problem in std::mem::take(&mut definition.remarks.0) {
+        shelf.report(&problem, Severity::Warning, None);
+    }
+    let mut commands = Commands::default();
+    fill(&mut commands, &values, JAIL, Care::Strict)?;
+    Ok(Some(commands.list.into_iter().map(|(command, _)| command).collect()))
+}

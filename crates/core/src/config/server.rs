@@ -1,0 +1,157 @@
+//! `fail2ban.conf`: the options of the server (contract §2.1).
+
+use super::Command;
+use super::Face;
+use super::definition::{Fallback, Kind, Known, convert};
+use super::document::{Datum, Document, Options};
+use super::expand::{Ask, Miss, Problem};
+use super::include::Shelf;
+use super::text::Mark;
+use crate::diagnostic::Severity;
+use crate::value::{Value, repr_str};
+
+/// Read before all else, for the client itself; they win over [`OPTIONS`], as do those of the command line.
+const EARLY: &[Known] = &[
+    ("loglevel", Kind::Text, Fallback::Text("INFO")),
+    ("logtarget", Kind::Text, Fallback::Text("/var/log/fail2ban.log")),
+    ("syslogsocket", Kind::Text, Fallback::Text("auto")),
+];
+
+const OPTIONS: &[Known] = &[
+    ("allowipv6", Kind::Text, Fallback::Text("auto")),
+    (
+        "dbfile",
+        Kind::Text,
+        Fallback::Text("/var/lib/fail2ban/fail2ban.sqlite3"),
+    ),
+    ("dbmaxmatches", Kind::Int, Fallback::None),
+    ("dbpurgeage", Kind::Text, Fallback::Text("1d")),
+];
+
+/// In which order they go into the stream: the log first, so that trouble with the database is written down.
+const ORDER: &[&str] = &[
+    "syslogsocket",
+    "loglevel",
+    "logtarget",
+    "allowipv6",
+    "dbfile",
+    "dbmaxmatches",
+    "dbpurgeage",
+];
+
+/// Level names that Python's logging has once Fail2Ban added its own, and other words that it takes for one.
+const LEVELS: &[&str] = &[
+    "CRITICAL",
+    "ERROR",
+    "WARNING",
+    "NOTICE",
+    "INFO",
+    "MSG",
+    "DEBUG",
+    "TRACEDEBUG",
+    "HEAVYDEBUG",
+    "FATAL",
+    "WARN",
+    "NOTSET",
+];
+
+/// Reads `fail2ban.conf` into the first commands of the stream.
+pub(crate) fn read(shelf: &mut Shelf<'_>, overrides: &[(&str, &str)]) -> Result<Vec<Command>, Problem> {
+    let document = match shelf.load("fail2ban")? {
+        Some(document) => document,
+        None if shelf.face() == Face::Fail2Ban => {
+            let message = "the options of the server (fail2ban.conf) cannot be read";
+            return Err(Problem::new("no-server-options", message, Mark::default()));
+        }
+        None => std::rc::Rc::new(Document::default()),
+    };
+    let mut values = Options::default();
+    for option in EARLY.iter().chain(OPTIONS) {
+        let given = overrides.iter().find(|(name, _)| *name == option.0);
+        let value = match given {
+            Some((_, value)) => Some(Datum::plain(*value)),
+            None => option_value(shelf, &document, "Definition", *option)?,
+        };
+        if let Some(value) = value {
+            values.set(option.0, value);
+        }
+    }
+    check_level(shelf, &mut values)?;
+    let mut stream = Vec::new();
+    if document.section("Thread").is_some() {
+        let size = option_value(shelf, &document, "Thread", ("stacksize", Kind::Int, Fallback::None))?;
+        if let Some(size) = size {
+            let pairs = vec![("stacksize".into(), size.value())];
+            stream.push(vec!["set".into(), "thread".into(), Value::Dict(pairs)]);
+        }
+    }
+    for name in ORDER {
+        match values.get(name) {
+            None => {}
+            Some(value) => stream.push(vec!["set".into(), (*name).into(), value.value()]),
+        }
+    }
+    Ok(stream)
+}
+
+/// The value of an option, or its fallback; none if there is neither. Fail2Ban goes on with `None` where a number is
+/// none or the section is missing; we take the option for unset then.
+fn option_value(
+    shelf: &mut Shelf<'_>,
+    document: &Document,
+    section: &str,
+    option: Known,
+) -> Result<Option<Datum>, Problem> {
+    let (name, kind, fallback) = option;
+    let ask = Ask {
+        document,
+        section,
+        vars: None,
+        address_names: &[],
+    };
+    let strict = shelf.face() == Face::Fail2Ban;
+    let unset = (fallback != Fallback::None).then(|| fallback.datum());
+    let after_fault = if strict { Some(fallback.datum()) } else { unset.clone() };
+    match ask.get(name) {
+        Ok(value) => Ok(match convert(kind, &value) {
+            Ok(converted) => Some(converted),
+            Err(()) => {
+                let shown = repr_str(value.to_text().as_str());
+                let problem = Problem::new("not-a-number", format!("{name} is no number: {shown}"), value.mark());
+                shelf.report(&problem, Severity::Warning, None);
+                after_fault
+            }
+        }),
+        Err(Miss::Section) => Ok(after_fault),
+        Err(Miss::Option) => Ok(unset),
+        Err(Miss::Bad(problem)) if strict => Err(problem),
+        Err(Miss::Bad(problem)) => {
+            shelf.report(&problem, Severity::Error, None);
+            Ok(unset)
+        }
+    }
+}
+
+fn check_level(shelf: &mut Shelf<'_>, values: &mut Options) -> Result<(), Problem> {
+    let Some(value) = values.get("loglevel") else {
+        return Ok(());
+    };
+    let text = value.to_text();
+    let level = text.as_str();
+    let is_number = !level.is_empty() && level.chars().all(|c| c.is_ascii_digit());
+    if is_number || LEVELS.contains(&level.to_uppercase().as_str()) {
+        return Ok(());
+    }
+    let problem = Problem::new(
+        "bad-loglevel",
+        format!("there is no log level {}", repr_str(level)),
+        text.mark(),
+    )
+    .mend("write one of CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG");
+    if shelf.face() == Face::Fail2Ban {
+        return Err(problem);
+    }
+    shelf.report(&problem, Severity::Error, None);
+    values.set("loglevel", Datum::plain("INFO"));
+    Ok(())
+}
