@@ -33,6 +33,9 @@ pub(crate) const TABLE: &str = "portcullis";
 /// Most elements in one transaction: keeps the longest below [`socket::LARGEST`].
 const PER_TRANSACTION: usize = 100_000;
 
+/// From 200 years on a ban is for ever: the kernel counts timeouts to 584 years and refuses longer ones.
+const FOR_EVER: Seconds = Seconds::new(200 * 31_557_600);
+
 /// What happens to a packet of a banned address (Fail2Ban's `blocktype`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blocktype {
@@ -534,7 +537,9 @@ impl Pending {
             )));
         };
         // A ban that is over already is still made, for a second: the order to end it is on its way.
-        let remaining = now.and_then(|now| Some((ticket.until()? - now).max(Seconds::new(1))));
+        let remaining = now
+            .and_then(|now| Some((ticket.until()? - now).max(Seconds::new(1))))
+            .filter(|remaining| *remaining < FOR_EVER);
         let element = Element { ip, remaining };
         let is_ban = now.is_some();
         let place = *self.places.entry((layer.clone(), key, ip)).or_insert(self.works.len());

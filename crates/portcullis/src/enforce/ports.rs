@@ -433,7 +433,7 @@ mod tests {
     fn what_is_no_port_is_named() {
         refused(
             "ssh,htps",
-            "unknown service name 'htps' in port (did you mean http, https?)",
+            "unknown service name 'htps' in port (did you mean ftps, https?)",
         );
         refused(
             "submision",

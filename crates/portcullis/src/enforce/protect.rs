@@ -305,7 +305,7 @@ impl<L: Layer> Layer for Guard<L> {
                 let result = match step {
                     Step::Said(reason) => Ok(Standing::Protected(reason)),
                     Step::Narrowed(at, reason) => result(at).map(|_| Standing::Protected(reason)),
-                    Step::Passed(range) => range.fold(Ok(Standing::Applied), |so_far, at| so_far.and(result(at))),
+                    Step::Passed(mut range) => range.try_fold(Standing::Applied, |_, at| result(at)),
                 };
                 answer(change, result)
             })

@@ -84,12 +84,12 @@ impl Socket {
         )
         .map_err(unavailable)?;
         // Without the right to force them the ordinary limits stay, and large transactions are split on refusal.
-        if sockopt::set_socket_send_buffer_size_force(&fd, LARGEST * 2).is_err() {
-            drop(sockopt::set_socket_send_buffer_size(&fd, LARGEST * 2));
-        }
-        if sockopt::set_socket_recv_buffer_size_force(&fd, LARGEST * 2).is_err() {
-            drop(sockopt::set_socket_recv_buffer_size(&fd, LARGEST * 2));
-        }
+        sockopt::set_socket_send_buffer_size_force(&fd, LARGEST * 2)
+            .or_else(|_| sockopt::set_socket_send_buffer_size(&fd, LARGEST * 2))
+            .map_err(unavailable)?;
+        sockopt::set_socket_recv_buffer_size_force(&fd, LARGEST * 2)
+            .or_else(|_| sockopt::set_socket_recv_buffer_size(&fd, LARGEST * 2))
+            .map_err(unavailable)?;
         sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(Duration::from_secs(10))).map_err(unavailable)?;
         Ok(Socket {
             fd,
