@@ -7,6 +7,7 @@
 //! What the kernel holds outlives us: starting a scope keeps its elements, and rewrites the rules around them in
 //! one transaction, so there is no moment without the bans. Nothing here runs a program.
 
+mod elements;
 mod rules;
 mod sets;
 mod socket;
@@ -16,14 +17,14 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use netlink_packet_netfilter::nftables::NfTablesMessage;
 use portcullis_core::ledger::{Applied, Change, LayerId, Order, Standing, Ticket};
 use portcullis_core::time::{Seconds, Timestamp};
 use rustix::io::Errno;
 
+use self::elements::Element;
 use self::rules::KnownRule;
-use self::sets::{Element, SetKey};
-use self::socket::{Message, Refusal, Socket};
+use self::sets::SetKey;
+use self::socket::{Message, Refusal, Reply, Socket};
 use super::ports::{Ports, Protocol};
 use super::{Error, Held, Layer, answer};
 
@@ -110,7 +111,7 @@ impl Nft {
             jail: "probe".into(),
             action: "probe".into(),
         };
-        let probe = sets::remove(table, &nobody, SetKey::ADDRESSES[0], &[], false);
+        let probe = elements::remove(table, &nobody, SetKey::ADDRESSES[0], &[], false);
         let can_destroy = match socket.transact(&[probe]) {
             Err(refusals) => refusals.iter().all(|refusal| refusal.errno == Errno::NOENT),
             Ok(()) => true,
@@ -161,21 +162,21 @@ impl Nft {
     fn survey(&mut self) -> Result<Survey> {
         let mut survey = Survey::default();
         for set in self.dump(&sets::list(&self.table), "list the sets")? {
-            if let Some(set) = sets::known(&set, &self.table) {
+            if let Some(set) = set.read().and_then(|set| sets::known(&set, &self.table)) {
                 survey.sets.entry(set.layer).or_default().insert(set.key, set.is_sound);
             }
         }
         let chains = self.dump(&rules::list_chains(), "list the chains")?;
         survey.chains = chains
             .iter()
-            .filter_map(|chain| rules::chain_name(chain, &self.table))
+            .filter_map(|chain| rules::chain_name(&chain.read()?, &self.table))
             .collect();
         let rules = self.dump(&rules::list_rules(&self.table), "list the rules")?;
-        survey.rules = rules.iter().filter_map(rules::known).collect();
+        survey.rules = rules.iter().filter_map(|rule| rules::known(&rule.read()?)).collect();
         Ok(survey)
     }
 
-    fn dump(&mut self, request: &NfTablesMessage, what: &str) -> Result<Vec<NfTablesMessage>> {
+    fn dump(&mut self, request: &Message, what: &str) -> Result<Vec<Reply>> {
         self.socket.dump(request).map_err(|errno| Error::Refused {
             what: format!("{what} of table inet {}", self.table),
             errno,
@@ -187,7 +188,7 @@ impl Nft {
             let first = refusals.first();
             let part = first
                 .and_then(|refusal| messages.get(refusal.at?))
-                .map(|message| sets::describe(&message.body));
+                .map(|message| message.about.clone());
             Error::Refused {
                 what: match part {
                     Some(part) => format!("{what} in table inet {} ({part})", self.table),
@@ -264,7 +265,7 @@ impl Nft {
     fn flush(&mut self, layer: &LayerId) -> Result<()> {
         let survey = self.survey()?;
         let keys = survey.sets.get(layer).into_iter().flat_map(BTreeMap::keys);
-        let messages: Vec<Message> = keys.map(|key| sets::clear(&self.table, layer, *key)).collect();
+        let messages: Vec<Message> = keys.map(|key| elements::clear(&self.table, layer, *key)).collect();
         if messages.is_empty() {
             return Ok(());
         }
@@ -327,13 +328,13 @@ impl Nft {
         let (mut messages, mut owners) = (Vec::new(), Vec::new());
         for (at, chunk) in batch.iter().enumerate() {
             let elements: Vec<Element> = chunk.works.iter().map(|work| work.element).collect();
-            let add = || sets::add(&self.table, &chunk.layer, chunk.key, &elements);
+            let add = || elements::add(&self.table, &chunk.layer, chunk.key, &elements);
             // An element that is there already keeps its old end on older kernels when it is added again, so it
             // goes first; and what need not be there is deleted by adding it before where the kernel is older still.
             if !self.can_destroy {
                 messages.push(add());
             }
-            messages.push(sets::remove(
+            messages.push(elements::remove(
                 &self.table,
                 &chunk.layer,
                 chunk.key,
@@ -409,9 +410,9 @@ impl Nft {
                     self.present.remove(layer);
                     continue;
                 }
-                let request = sets::elements(&self.table, layer, *key);
+                let request = elements::list(&self.table, layer, *key);
                 for message in self.dump(&request, &format!("list set {}", key.name(&sets::scope_name(layer))))? {
-                    sets::held(&message, layer, *key, &mut out);
+                    elements::held(&message, layer, *key, &mut out);
                 }
             }
         }
@@ -470,7 +471,11 @@ fn delete_table(socket: &mut Socket, table: &str) -> Result<bool> {
         errno,
     };
     let tables = socket.dump(&rules::list_tables()).map_err(refused)?;
-    if !tables.iter().any(|message| rules::is_table(message, table)) {
+    if !tables
+        .iter()
+        .filter_map(Reply::read)
+        .any(|message| rules::is_table(&message, table))
+    {
         return Ok(false);
     }
     match socket.transact(&[rules::delete_table(table)]) {
@@ -571,7 +576,7 @@ impl Pending {
         let mut out = Vec::new();
         for ((_, layer, key), mut works) in groups {
             while !works.is_empty() {
-                let rest = works.split_off(works.len().min(sets::PER_MESSAGE));
+                let rest = works.split_off(works.len().min(elements::PER_MESSAGE));
                 out.push(Chunk {
                     layer: layer.clone(),
                     key,

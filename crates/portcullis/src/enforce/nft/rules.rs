@@ -78,8 +78,9 @@ pub(super) fn delete_table(table: &str) -> Message {
 }
 
 /// Asks for the tables.
-pub(super) fn list_tables() -> NfTablesMessage {
-    NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() })
+pub(super) fn list_tables() -> Message {
+    let attributes = Vec::new();
+    Message::new(NfTablesMessage::GetTable(TableMessage { attributes }), 0)
 }
 
 /// Whether a message of that list is this table.
@@ -119,8 +120,9 @@ fn in_chain(table: &str, chain: &str) -> Vec<RuleAttribute> {
 }
 
 /// Asks for the chains of all tables.
-pub(super) fn list_chains() -> NfTablesMessage {
-    NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() })
+pub(super) fn list_chains() -> Message {
+    let attributes = Vec::new();
+    Message::new(NfTablesMessage::GetChain(ChainMessage { attributes }), 0)
 }
 
 /// The name of a chain of this table, of a message of that list.
@@ -137,10 +139,9 @@ pub(super) fn chain_name(message: &NfTablesMessage, table: &str) -> Option<Strin
 }
 
 /// Asks for the rules of the table.
-pub(super) fn list_rules(table: &str) -> NfTablesMessage {
-    NfTablesMessage::GetRule(RuleMessage {
-        attributes: vec![RuleAttribute::Table(table.to_owned())],
-    })
+pub(super) fn list_rules(table: &str) -> Message {
+    let attributes = vec![RuleAttribute::Table(table.to_owned())];
+    Message::new(NfTablesMessage::GetRule(RuleMessage { attributes }), 0)
 }
 
 /// A rule as the kernel has it: what of it matters to us.

@@ -1,4 +1,4 @@
-//! Sets: their names, what they say about themselves, and their elements.
+//! Sets: their names, their shape, and what they say about themselves.
 //!
 //! Each prefix length of a family has a hash set of its own, single addresses (/32, /128) like networks. Two
 //! networks of one length are equal or apart, so nested bans never collide, which they do in nftables' interval
@@ -7,29 +7,17 @@
 //! A set carries jail and action in its user data, and for people in its comment; so what a former run left
 //! in the kernel is found again.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use netlink_packet_core::NLM_F_CREATE;
-use netlink_packet_netfilter::nftables::{
-    ChainAttribute, DataAttribute, ListAttribute, NfTablesMessage, RuleAttribute, SetAttribute, SetElementAttribute,
-    SetElementList, SetElementMessage, SetFlags, SetMessage,
-};
+use netlink_packet_netfilter::nftables::{NfTablesMessage, SetAttribute, SetFlags, SetMessage};
 use portcullis_core::address::{Family, Id, canonical};
 use portcullis_core::ledger::LayerId;
-use portcullis_core::time::Seconds;
 use sha1::{Digest as _, Sha1};
 
 use super::socket::Message;
-use crate::enforce::{Error, Held};
-
-/// `NFT_MSG_DESTROYSETELEM`: delete that is content where there is nothing (kernel 6.3).
-const DESTROY_ELEMENT: u8 = 30;
-
-/// Elements in one message: the longest, an IPv6 network with its comment, takes 112 bytes, and an attribute
-/// holds less than 64 KiB.
-pub(super) const PER_MESSAGE: usize = 500;
+use crate::enforce::Error;
 
 /// nft's type numbers, by which `nft list` knows how to print.
 const TYPE_IPV4: u32 = 7;
@@ -37,7 +25,6 @@ const TYPE_IPV6: u32 = 8;
 
 /// User data of a set, type and length before each value: nft prints number 7 as comment and passes over ours.
 const COMMENT_OF_SET: u8 = 7;
-const COMMENT_OF_ELEMENT: u8 = 0;
 const JAIL: u8 = 0x80;
 const ACTION: u8 = 0x81;
 
@@ -207,10 +194,9 @@ pub(super) fn delete(table: &str, layer: &LayerId, key: SetKey) -> Message {
 }
 
 /// Asks for all sets of the table.
-pub(super) fn list(table: &str) -> NfTablesMessage {
-    NfTablesMessage::GetSet(SetMessage {
-        attributes: vec![SetAttribute::Table(table.to_owned())],
-    })
+pub(super) fn list(table: &str) -> Message {
+    let attributes = vec![SetAttribute::Table(table.to_owned())];
+    Message::new(NfTablesMessage::GetSet(SetMessage { attributes }), 0)
 }
 
 /// Reads one set of a list; `None` for one that is not ours.
@@ -279,7 +265,8 @@ pub(super) fn comment(text: &str) -> Vec<u8> {
     bytes
 }
 
-fn tagged(bytes: &mut Vec<u8>, kind: u8, value: &[u8]) -> Option<()> {
+/// Appends one piece of user data: type, length, value. `None` where it is too long.
+pub(super) fn tagged(bytes: &mut Vec<u8>, kind: u8, value: &[u8]) -> Option<()> {
     bytes.extend([kind, u8::try_from(value.len()).ok()?]);
     bytes.extend(value);
     Some(())
@@ -300,182 +287,4 @@ fn layer_of(mut bytes: &[u8]) -> Option<LayerId> {
         jail: jail?,
         action: action?,
     })
-}
-
-/// One element, and how long it is to last.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Element {
-    /// The address, or the network's first
-    pub ip: IpAddr,
-    /// `None` for ever
-    pub remaining: Option<Seconds>,
-}
-
-/// Adds elements.
-pub(super) fn add(table: &str, layer: &LayerId, key: SetKey, elements: &[Element]) -> Message {
-    Message::new(
-        NfTablesMessage::NewSetElement(message(table, layer, key, elements, true)),
-        NLM_F_CREATE,
-    )
-}
-
-/// Deletes elements; with `must_exist` one that is not there is an error.
-pub(super) fn remove(table: &str, layer: &LayerId, key: SetKey, elements: &[Element], must_exist: bool) -> Message {
-    let body = NfTablesMessage::DeleteSetElement(message(table, layer, key, elements, false));
-    Message {
-        body,
-        kind: (!must_exist).then_some(DESTROY_ELEMENT),
-        flags: 0,
-    }
-}
-
-/// Deletes all elements of a set that is there.
-pub(super) fn clear(table: &str, layer: &LayerId, key: SetKey) -> Message {
-    Message::new(NfTablesMessage::DeleteSetElement(of_set(table, layer, key)), 0)
-}
-
-/// Asks for all elements of a set.
-pub(super) fn elements(table: &str, layer: &LayerId, key: SetKey) -> NfTablesMessage {
-    NfTablesMessage::GetSetElement(of_set(table, layer, key))
-}
-
-fn of_set(table: &str, layer: &LayerId, key: SetKey) -> SetElementMessage {
-    SetElementMessage {
-        attributes: vec![
-            SetElementList::Table(table.to_owned()),
-            SetElementList::Set(key.name(&scope_name(layer))),
-        ],
-    }
-}
-
-fn message(table: &str, layer: &LayerId, key: SetKey, elements: &[Element], is_new: bool) -> SetElementMessage {
-    let mut message = of_set(table, layer, key);
-    let elements = elements.iter().map(|element| {
-        let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(octets(element.ip)))];
-        if is_new {
-            if let Some(remaining) = element.remaining {
-                attributes.push(SetElementAttribute::Timeout(milliseconds(remaining)));
-            }
-            if !key.is_addresses() {
-                let mut bytes = Vec::new();
-                let text = format!("{}/{}", element.ip, key.prefix);
-                if tagged(&mut bytes, COMMENT_OF_ELEMENT, &comment(&text)).is_some() {
-                    attributes.push(SetElementAttribute::UserData(bytes));
-                }
-            }
-        }
-        ListAttribute::Element(attributes)
-    });
-    message.attributes.push(SetElementList::Elements(elements.collect()));
-    message
-}
-
-/// A timeout; never zero, because zero means for ever.
-fn milliseconds(remaining: Seconds) -> u64 {
-    u64::try_from(remaining.micros() / 1000).unwrap_or(0).max(1)
-}
-
-fn octets(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    }
-}
-
-/// Reads the elements of one message of a list.
-pub(super) fn held(message: &NfTablesMessage, layer: &LayerId, key: SetKey, out: &mut Vec<Held>) {
-    let NfTablesMessage::NewSetElement(SetElementMessage { attributes }) = message else {
-        return;
-    };
-    for list in attributes {
-        let SetElementList::Elements(elements) = list else {
-            continue;
-        };
-        let attributes = elements.iter().filter_map(|element| match element {
-            ListAttribute::Element(attributes) => Some(attributes),
-            _ => None,
-        });
-        out.extend(attributes.filter_map(|attributes| {
-            let (id, remaining) = element(attributes, key)?;
-            Some(Held {
-                layer: layer.clone(),
-                id,
-                remaining,
-            })
-        }));
-    }
-}
-
-fn element(attributes: &[SetElementAttribute], key: SetKey) -> Option<(Id, Option<Seconds>)> {
-    let (mut ip, mut remaining) = (None, None);
-    for attribute in attributes {
-        match attribute {
-            SetElementAttribute::Key(data) => ip = address(data),
-            SetElementAttribute::Expiration(left) => {
-                let micros = i64::try_from(*left).unwrap_or(i64::MAX).saturating_mul(1000);
-                remaining = Some(Seconds::from_micros(micros));
-            }
-            _ => {}
-        }
-    }
-    let ip = ip?;
-    let id = if key.is_addresses() {
-        Id::Ip(ip)
-    } else {
-        Id::Net(IpNet::new(ip, key.prefix).ok()?)
-    };
-    Some((id, remaining))
-}
-
-fn address(data: &DataAttribute) -> Option<IpAddr> {
-    let DataAttribute::Value(bytes) = data else {
-        return None;
-    };
-    match bytes.len() {
-        4 => <[u8; 4]>::try_from(bytes.as_slice())
-            .ok()
-            .map(|b| IpAddr::V4(Ipv4Addr::from(b))),
-        16 => <[u8; 16]>::try_from(bytes.as_slice())
-            .ok()
-            .map(|b| IpAddr::V6(Ipv6Addr::from(b))),
-        _ => None,
-    }
-}
-
-/// What a message was about, for an error.
-pub(super) fn describe(body: &NfTablesMessage) -> String {
-    let verb = match body {
-        NfTablesMessage::DeleteTable(_)
-        | NfTablesMessage::DeleteChain(_)
-        | NfTablesMessage::DeleteRule(_)
-        | NfTablesMessage::DeleteSet(_)
-        | NfTablesMessage::DeleteSetElement(_) => "delete",
-        _ => "create",
-    };
-    let name = match body {
-        NfTablesMessage::NewTable(_) | NfTablesMessage::DeleteTable(_) => "the table".to_owned(),
-        NfTablesMessage::NewChain(m) | NfTablesMessage::DeleteChain(m) => {
-            let name = m.attributes.iter().find_map(|a| match a {
-                ChainAttribute::Name(name) => Some(name.as_str()),
-                _ => None,
-            });
-            format!("chain {}", name.unwrap_or_default())
-        }
-        NfTablesMessage::NewRule(m) | NfTablesMessage::DeleteRule(m) => {
-            let name = m.attributes.iter().find_map(|a| match a {
-                RuleAttribute::Chain(name) => Some(name.as_str()),
-                _ => None,
-            });
-            format!("a rule of chain {}", name.unwrap_or_default())
-        }
-        NfTablesMessage::NewSet(m) | NfTablesMessage::DeleteSet(m) => {
-            let name = m.attributes.iter().find_map(|a| match a {
-                SetAttribute::Name(name) => Some(name.as_str()),
-                _ => None,
-            });
-            format!("set {}", name.unwrap_or_default())
-        }
-        _ => "elements".to_owned(),
-    };
-    format!("{verb} {name}")
 }

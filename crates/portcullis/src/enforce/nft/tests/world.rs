@@ -101,6 +101,11 @@ impl World {
 
     /// Dials the server from this address.
     pub(super) fn dial(&self, from: &str, port: u16) -> rustix::io::Result<TcpStream> {
+        self.dial_for(PATIENCE, from, port)
+    }
+
+    /// Dials the server from this address, and waits that long for an answer.
+    pub(super) fn dial_for(&self, patience: Duration, from: &str, port: u16) -> rustix::io::Result<TcpStream> {
         let from: IpAddr = from.parse().unwrap();
         let (family, to): (_, IpAddr) = if from.is_ipv4() {
             (AddressFamily::INET, "192.0.2.1".parse().unwrap())
@@ -109,7 +114,7 @@ impl World {
         };
         within(&self.client, || {
             let fd = rustix::net::socket(family, SocketType::STREAM, None)?;
-            sockopt::set_socket_timeout(&fd, sockopt::Timeout::Send, Some(PATIENCE))?;
+            sockopt::set_socket_timeout(&fd, sockopt::Timeout::Send, Some(patience))?;
             sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(PATIENCE))?;
             rustix::net::bind(&fd, &SocketAddr::new(from, 0))?;
             rustix::net::connect(&fd, &SocketAddr::new(to, port))?;
