@@ -1,5 +1,9 @@
-//! x
-#[cfg_attr(not(test), expect(dead_code, reason = "the `stock` verb and the configuration reader call it"))]
+//! portcullis: reads service logs, recognises attacks with Fail2Ban's own configuration, and makes bans true.
+
+#![forbid(unsafe_code)]
+#![expect(dead_code, reason = "the parts are joined in the next step")]
+
+mod enforce;
 mod stock;
 
 fn main() {}

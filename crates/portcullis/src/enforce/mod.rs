@@ -1,0 +1,81 @@
+//! The layers that make bans true.
+//!
+//! In come [`Change`]s, decided and already stored; out go [`Applied`] facts, one for each change, and on
+//! asking what a layer really holds. A layer decides nothing and reads no clock: the steady `now` comes with
+//! each call. What must never be banned stands in [`protect`], in front of the native layers.
+
+pub(crate) mod dry;
+pub(crate) mod nft;
+pub(crate) mod ports;
+pub(crate) mod protect;
+
+use portcullis_core::address::Id;
+use portcullis_core::ledger::{Applied, Change, LayerId, Standing};
+use portcullis_core::time::{Seconds, Timestamp};
+
+/// One place where bans become true: the kernel, a cloud firewall, a shell action.
+pub(crate) trait Layer: Send {
+    /// Makes the changes true, in order, in as few transactions as possible; one answer for each change, in
+    /// the order of the changes. `now` is the steady clock's reading.
+    fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied>;
+
+    /// What the layer holds now, or `None` if it cannot be read back at all.
+    fn held(&mut self) -> Option<Result<Vec<Held>, Error>>;
+}
+
+/// One ban as a layer holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Whose action holds it
+    pub layer: LayerId,
+    /// Who is banned
+    pub id: Id,
+    /// How long it still lasts; `None` for ever
+    pub remaining: Option<Seconds>,
+}
+
+/// Why a layer cannot do what it was told.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The layer cannot be used at all here; nothing is enforced by it.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The kernel refused one thing.
+    #[error("cannot {what}: {errno}")]
+    Refused {
+        /// What was tried: verb, table, set or chain, element
+        what: String,
+        /// The kernel's reason
+        errno: rustix::io::Errno,
+    },
+    /// The kernel answered what cannot be understood.
+    #[error("cannot {what}: {reason}")]
+    Answer {
+        /// What was tried
+        what: String,
+        /// What is wrong with the answer
+        reason: String,
+    },
+    /// A name that the layer cannot keep.
+    #[error(
+        "the names of jail '{jail}' and action '{action}' are too long for nftables (together at most {most} bytes)"
+    )]
+    TooLong {
+        /// The jail
+        jail: String,
+        /// The action
+        action: String,
+        /// The most bytes that both may have together
+        most: usize,
+    },
+}
+
+/// The answer to one change.
+fn answer(change: &Change, result: Result<Standing, String>) -> Applied {
+    Applied {
+        layer: change.layer.clone(),
+        id: change.order.ticket().map(|ticket| ticket.id.clone()),
+        order: change.order.kind(),
+        result,
+    }
+}

@@ -1,0 +1,330 @@
+//! Who is never banned by a native layer: the machine itself, its gateways, and what keeps it alive.
+//!
+//! [`Protected`] knows the addresses and judges one ban; [`Guard`] stands in front of a layer, keeps protected
+//! addresses from it and answers for them. Neighbours on the same link are no exception: only the machine's own
+//! addresses and its gateways are protected, so an attacker next door is banned as a single address.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use portcullis_core::address::{Id, canonical};
+use portcullis_core::ledger::{Applied, Change, Field, LayerId, Order, Standing, Ticket};
+use portcullis_core::time::Timestamp;
+
+use super::{Error, Held, Layer, answer};
+
+/// Networks that are protected everywhere. The last five are Google's published ranges: health checks of its
+/// load balancers come from them, and the metadata server gives a virtual machine its credentials.
+const ALWAYS: &[(&str, &str)] = &[
+    ("0.0.0.0/32", "the unspecified address"),
+    ("::/128", "the unspecified address"),
+    ("127.0.0.0/8", "loopback"),
+    ("::1/128", "loopback"),
+    ("224.0.0.0/4", "multicast"),
+    ("255.255.255.255/32", "broadcast"),
+    ("ff00::/8", "multicast"),
+    ("169.254.169.254/32", "the cloud metadata server"),
+    ("169.254.0.0/16", "link-local"),
+    ("fe80::/10", "link-local"),
+    ("35.191.0.0/16", "Google health checks"),
+    ("130.211.0.0/22", "Google health checks"),
+    ("209.85.152.0/22", "Google health checks"),
+    ("209.85.204.0/22", "Google health checks"),
+];
+
+/// `RTF_GATEWAY` in the flags of the kernel's route lists.
+const ROUTE_BY_GATEWAY: u32 = 2;
+
+/// How far one ban may reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Somebody typed it: no wider than /8 (IPv4) and /19 (IPv6).
+    ByHand,
+    /// A jail decided it: no wider than /24 and /48.
+    Automatic,
+}
+
+impl Reach {
+    /// The widest prefix, for this family.
+    const fn widest(self, is_v4: bool) -> u8 {
+        match (self, is_v4) {
+            (Reach::ByHand, true) => 8,
+            (Reach::ByHand, false) => 19,
+            (Reach::Automatic, true) => 24,
+            (Reach::Automatic, false) => 48,
+        }
+    }
+
+    /// A ban by hand is one without attempts.
+    fn of(ticket: &Ticket) -> Reach {
+        if ticket.failures == 0 {
+            Reach::ByHand
+        } else {
+            Reach::Automatic
+        }
+    }
+}
+
+/// What becomes of a ban.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Enforce it as it stands.
+    Allowed(Id),
+    /// Enforce this single address instead; why.
+    Narrowed(Id, String),
+    /// Enforce nothing; why.
+    Refused(String),
+}
+
+/// The addresses that are never banned.
+#[derive(Clone, Debug)]
+pub(crate) struct Protected {
+    /// Network and what it is, first match wins
+    networks: Vec<(IpNet, String)>,
+}
+
+impl Protected {
+    /// What is protected on this machine now: its addresses and gateways, and what always is.
+    ///
+    /// # Errors
+    /// The interfaces cannot be listed. A missing route list (no IPv6, for one) is no error.
+    pub(crate) fn gather() -> io::Result<Protected> {
+        let own = if_addrs::get_if_addrs()?.into_iter().map(|interface| interface.ip());
+        let list = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let mut gateways = gateways4(&list("/proc/net/route"));
+        gateways.extend(gateways6(&list("/proc/net/ipv6_route")));
+        Ok(Protected::new(own, gateways))
+    }
+
+    /// The machine's own addresses and its gateways, and what is always protected.
+    pub(crate) fn new(own: impl IntoIterator<Item = IpAddr>, gateways: impl IntoIterator<Item = IpAddr>) -> Protected {
+        let single = |ip: IpAddr, what: &str| (IpNet::from(canonical(ip)), what.to_owned());
+        let always = ALWAYS
+            .iter()
+            .filter_map(|(net, what)| Some((net.parse().ok()?, (*what).to_owned())));
+        let own = own.into_iter().map(|ip| single(ip, "this machine's own address"));
+        let gateways = gateways.into_iter().map(|ip| single(ip, "the gateway"));
+        Protected {
+            networks: always.chain(own).chain(gateways).collect(),
+        }
+    }
+
+    /// What becomes of a ban of `id`. `offender` is the single address behind a network, where it is known.
+    pub(crate) fn judge(&self, id: &Id, offender: Option<IpAddr>, reach: Reach) -> Verdict {
+        let net = match id {
+            Id::Raw(_) => return Verdict::Refused("not an address".into()),
+            Id::Ip(ip) => {
+                return match self.reason(&IpNet::from(canonical(*ip))) {
+                    Some(reason) => Verdict::Refused(format!("protected: {reason}")),
+                    None => Verdict::Allowed(id.clone()),
+                };
+            }
+            Id::Net(net) => net,
+        };
+        let widest = reach.widest(net.addr().is_ipv4());
+        let reason = if net.prefix_len() < widest {
+            Some(format!("{net} is wider than /{widest}"))
+        } else {
+            self.reason(net).map(|what| format!("{net} holds {what}"))
+        };
+        match reason {
+            None => Verdict::Allowed(id.clone()),
+            Some(reason) => self.narrow(net, offender, reason),
+        }
+    }
+
+    fn narrow(&self, net: &IpNet, offender: Option<IpAddr>, reason: String) -> Verdict {
+        match offender.map(canonical) {
+            Some(ip) if net.contains(&ip) && self.reason(&IpNet::from(ip)).is_none() => {
+                Verdict::Narrowed(Id::Ip(ip), format!("narrowed to {ip}: {reason}"))
+            }
+            _ => Verdict::Refused(format!("protected: {reason}")),
+        }
+    }
+
+    /// What this network touches that is protected.
+    fn reason(&self, net: &IpNet) -> Option<String> {
+        let (held, what) = self
+            .networks
+            .iter()
+            .find(|(held, _)| held.contains(net) || net.contains(held))?;
+        Some(if held.contains(net) && held.prefix_len() == held.max_prefix_len() {
+            format!("{} is {what}", held.addr())
+        } else if held.prefix_len() == held.max_prefix_len() {
+            format!("{} ({what})", held.addr())
+        } else {
+            format!("{held} ({what})")
+        })
+    }
+}
+
+/// The next hops in the text of `/proc/net/route`: hexadecimal, in the byte order of the machine.
+fn gateways4(text: &str) -> BTreeSet<IpAddr> {
+    text.lines()
+        .skip(1)
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace().skip(2);
+            let gateway = u32::from_str_radix(fields.next()?, 16).ok()?;
+            let flags = u32::from_str_radix(fields.next()?, 16).ok()?;
+            let ip = Ipv4Addr::from(gateway.to_ne_bytes());
+            (flags & ROUTE_BY_GATEWAY != 0 && !ip.is_unspecified()).then_some(IpAddr::V4(ip))
+        })
+        .collect()
+}
+
+/// The next hops in the text of `/proc/net/ipv6_route`: 32 hexadecimal digits in network order.
+fn gateways6(text: &str) -> BTreeSet<IpAddr> {
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace().skip(4);
+            let gateway = u128::from_str_radix(fields.next()?, 16).ok()?;
+            let flags = u32::from_str_radix(fields.nth(3)?, 16).ok()?;
+            let ip = Ipv6Addr::from(gateway);
+            (flags & ROUTE_BY_GATEWAY != 0 && !ip.is_unspecified()).then_some(IpAddr::V6(ip))
+        })
+        .collect()
+}
+
+/// A layer with protection in front of it.
+#[derive(Debug)]
+pub(crate) struct Guard<L> {
+    inner: L,
+    protected: Protected,
+    /// Layers with `protect = no`
+    exempt: BTreeSet<LayerId>,
+    /// What is enforced as a single address in place of a network: the address → the network
+    narrowed: BTreeMap<(LayerId, Id), Id>,
+}
+
+impl<L: Layer> Guard<L> {
+    /// Puts protection in front of `inner`.
+    pub(crate) fn new(inner: L, protected: Protected) -> Guard<L> {
+        Guard {
+            inner,
+            protected,
+            exempt: BTreeSet::new(),
+            narrowed: BTreeMap::new(),
+        }
+    }
+
+    /// The layer behind, to configure it.
+    pub(crate) fn inner(&mut self) -> &mut L {
+        &mut self.inner
+    }
+
+    /// Addresses and gateways were gathered again.
+    pub(crate) fn protect(&mut self, protected: Protected) {
+        self.protected = protected;
+    }
+
+    /// `protect = no` (`false`) or `yes` for one layer.
+    pub(crate) fn oblige(&mut self, layer: LayerId, protect: bool) {
+        if protect {
+            self.exempt.remove(&layer);
+        } else {
+            self.exempt.insert(layer);
+        }
+    }
+
+    fn judge(&self, change: &Change) -> Option<Verdict> {
+        let ticket = change.order.ticket()?;
+        if self.exempt.contains(&change.layer) {
+            return None;
+        }
+        let offender = match ticket.data.get("ip") {
+            Some(Field::Text(ip)) => ip.parse().ok(),
+            _ => None,
+        };
+        Some(self.protected.judge(&ticket.id, offender, Reach::of(ticket)))
+    }
+
+    /// What to tell the layer behind, and what to make of its answers.
+    fn plan(&mut self, change: &Change, through: &mut Vec<Change>) -> Step {
+        let at = through.len();
+        // An unban always goes through as it stands: whatever the layer holds of it must go.
+        let is_unban = matches!(change.order, Order::Unban(_));
+        match self.judge(change) {
+            Some(Verdict::Refused(reason)) if !is_unban => return Step::Said(reason),
+            Some(Verdict::Narrowed(id, reason)) => {
+                through.push(with_id(change, id.clone()));
+                let key = (change.layer.clone(), id);
+                if is_unban {
+                    self.narrowed.remove(&key);
+                    through.push(change.clone());
+                    return Step::Passed(at..at + 2);
+                }
+                if let Some(ticket) = change.order.ticket() {
+                    self.narrowed.insert(key, ticket.id.clone());
+                }
+                return Step::Narrowed(at, reason);
+            }
+            _ => {}
+        }
+        if matches!(change.order, Order::Stop | Order::Flush) {
+            self.narrowed.retain(|(layer, _), _| *layer != change.layer);
+        }
+        through.push(change.clone());
+        Step::Passed(at..at + 1)
+    }
+}
+
+/// What became of one change on its way through the guard.
+enum Step {
+    /// Not let through; why
+    Said(String),
+    /// Let through as these changes
+    Passed(std::ops::Range<usize>),
+    /// Let through as this change, for a single address; why
+    Narrowed(usize, String),
+}
+
+fn with_id(change: &Change, id: Id) -> Change {
+    let mut change = change.clone();
+    match &mut change.order {
+        Order::Ban(ticket) | Order::Prolong(ticket) | Order::Unban(ticket) => ticket.id = id,
+        Order::Start | Order::Stop | Order::Flush | Order::Reload => {}
+    }
+    change
+}
+
+impl<L: Layer> Layer for Guard<L> {
+    fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied> {
+        let mut through = Vec::with_capacity(changes.len());
+        let steps: Vec<Step> = changes.iter().map(|change| self.plan(change, &mut through)).collect();
+        let answers = self.inner.apply(now, &through);
+        let result = |at: usize| match answers.get(at) {
+            Some(applied) => applied.result.clone(),
+            None => Err("the layer gave no answer".to_owned()),
+        };
+        steps
+            .into_iter()
+            .zip(changes)
+            .map(|(step, change)| {
+                let result = match step {
+                    Step::Said(reason) => Ok(Standing::Protected(reason)),
+                    Step::Narrowed(at, reason) => result(at).map(|_| Standing::Protected(reason)),
+                    Step::Passed(mut range) => range.try_fold(Standing::Applied, |_, at| result(at)),
+                };
+                answer(change, result)
+            })
+            .collect()
+    }
+
+    fn held(&mut self) -> Option<Result<Vec<Held>, Error>> {
+        let mut held = self.inner.held()?;
+        // The wish is the network; the single address that stands for it must not look like a stray ban.
+        if let Ok(held) = &mut held {
+            for one in held.iter_mut() {
+                if let Some(id) = self.narrowed.get(&(one.layer.clone(), one.id.clone())) {
+                    one.id = id.clone();
+                }
+            }
+        }
+        Some(held)
+    }
+}
+
+#[cfg(test)]
+mod tests;
