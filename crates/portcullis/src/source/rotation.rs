@@ -1,0 +1,268 @@
+//! Which files hold the lines between a position and the present, oldest first.
+//!
+//! Two ways of rotating exist. *Renaming* keeps the inode: the position is in a sibling, the generations after
+//! it are younger siblings, and the present file comes last. *Copy and truncate* keeps the name: the position
+//! is in the copy, known by the bytes before it, further copies are younger, and the present file begins anew.
+
+use std::io;
+use std::path::Path;
+
+use portcullis_core::ledger::Mark;
+
+use super::file::{LogFile, Stat};
+use super::sibling::{Place, Sibling, siblings};
+
+/// How often a search is begun again because the log was rotated in the middle of it.
+const TRIES: usize = 8;
+
+/// The files to read now, in order. The last one is the present file, if there is one.
+#[derive(Debug, Default)]
+pub(crate) struct Generations {
+    pub(crate) files: Vec<LogFile>,
+    /// Whether the position was found again.
+    pub(crate) found: bool,
+}
+
+/// A sibling that was there at the last search: it was read, or is older than what was asked for.
+#[derive(Clone, Debug)]
+struct Known {
+    stat: Stat,
+    head: String,
+}
+
+/// What is remembered between searches of one log.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    /// `None` until the first search: then only times tell what is new.
+    known: Option<Vec<Known>>,
+}
+
+impl History {
+    /// Everything that is there now counts as read.
+    pub(crate) fn begin(&mut self, place: &Place) {
+        let beside = siblings(place, 0);
+        self.younger(&beside, &After::Never, None, &[]);
+    }
+
+    /// Where to go on from a stored position.
+    ///
+    /// # Errors
+    /// When the present file is there and cannot be opened, for another reason than that it is missing.
+    pub(crate) fn resume(&mut self, path: &Path, mark: &Mark) -> io::Result<Generations> {
+        let place = Place::of(path);
+        let (present, beside) = look(path, &place, mark.inode)?;
+        let Some(mut present) = present else {
+            let (mut files, found, after) = carrier(&beside, mark);
+            let taken: Vec<Stat> = files.iter().map(|file| file.stat).collect();
+            files.extend(self.younger(&beside, &after, None, &taken));
+            return Ok(Generations { files, found });
+        };
+        let same = present.stat.may_hold(mark) && present.go_to(mark);
+        let renamed = || beside.iter().any(|sibling| holds(sibling, mark));
+        let (mut files, mut found, mut after) = (Vec::new(), true, After::Never);
+        if same && mark.offset == 0 {
+            // Nothing was read of this file. Copies of it that were made since hold lines that are no longer in it.
+            after = After::Born(mark);
+        } else if !same && (mark.offset == 0 || renamed() || !present.go_to(mark)) {
+            (files, found, after) = carrier(&beside, mark);
+        }
+        let taken: Vec<Stat> = files.iter().map(|file| file.stat).collect();
+        files.extend(self.younger(&beside, &after, Some(&present), &taken));
+        files.push(present);
+        Ok(Generations { files, found })
+    }
+
+    /// What came after `last`, which is held open and no longer stands at the path.
+    ///
+    /// # Errors
+    /// When the present file cannot be opened.
+    pub(crate) fn after(&mut self, path: &Path, last: &LogFile, taken: &[Stat]) -> io::Result<Generations> {
+        let place = Place::of(path);
+        let (present, beside) = look(path, &place, 0)?;
+        let Some(mut present) = present else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let stat = last.stat_now()?;
+        let mut after = After::Never;
+        // An editor may have written the file anew with the same contents; then nothing else has the old ones.
+        if stat.links > 0 || last.is_fresh() || !present.go_to(&last.mark()) {
+            after = After::Written(stat);
+        }
+        let mut files = self.younger(&beside, &after, Some(&present), taken);
+        files.push(present);
+        Ok(Generations { files, found: true })
+    }
+
+    /// What to read when the contents of `present` are no longer those of `mark`; `present` itself is not in it.
+    pub(crate) fn truncated(&mut self, path: &Path, mark: &Mark, present: &LogFile) -> Generations {
+        let beside = siblings(&Place::of(path), 0);
+        let others: Vec<Sibling> = beside.iter().filter(|s| !s.stat.same(&present.stat)).cloned().collect();
+        let (mut files, found, mut after) = carrier(&others, mark);
+        if files.is_empty() {
+            after = After::Known;
+        }
+        let taken: Vec<Stat> = files.iter().map(|file| file.stat).collect();
+        files.extend(self.younger(&others, &after, Some(present), &taken));
+        Generations { files, found }
+    }
+
+    /// Copies that were made of `present` since the last search, before its first line was read.
+    pub(crate) fn copies(&mut self, path: &Path, present: &LogFile, taken: &[Stat]) -> Vec<LogFile> {
+        let here = || Stat::at(path).is_ok_and(|stat| stat.same(&present.stat));
+        if self.known.is_none() || !here() {
+            return Vec::new();
+        }
+        let beside = siblings(&Place::of(path), 0);
+        if !here() {
+            return Vec::new();
+        }
+        self.younger(&beside, &After::Known, Some(present), taken)
+    }
+
+    /// The siblings to be read whole. Those that are there now count as known from here on, but for copies of
+    /// what still stands in the present file: when that is truncated, the copy is where the lines are. Each
+    /// sibling is judged once, because the file may be truncated at any moment.
+    fn younger(
+        &mut self,
+        beside: &[Sibling],
+        after: &After,
+        present: Option<&LogFile>,
+        taken: &[Stat],
+    ) -> Vec<LogFile> {
+        let (mut files, mut known): (Vec<LogFile>, Vec<Known>) = (Vec::new(), Vec::new());
+        for sibling in beside {
+            let Ok(file) = LogFile::open(&sibling.path) else {
+                continue;
+            };
+            let stat = file.stat;
+            if present.is_some_and(|present| present.stat.same(&stat) || is_copy(&file, present)) {
+                continue;
+            }
+            let now = Known {
+                stat,
+                head: file.first_line().unwrap_or_default(),
+            };
+            let seen = taken.iter().any(|other| other.same(&stat))
+                || known.iter().any(|other| other.stat.same(&stat))
+                || self
+                    .known
+                    .iter()
+                    .flatten()
+                    .any(|other| other.stat.same(&stat) && other.head == now.head);
+            if sibling.rotated && stat.size > 0 && !seen && after.is_before(sibling) {
+                files.push(file);
+            }
+            known.push(now);
+        }
+        self.known = Some(known);
+        files
+    }
+}
+
+/// What a sibling must be younger than.
+enum After<'a> {
+    /// A sibling, in the order of age
+    Sibling(&'a Sibling),
+    /// A file that was written last at that time
+    Written(Stat),
+    /// The time of a mark whose file is gone
+    Read(&'a Mark),
+    /// The time of a mark; a file that was only written since is not enough
+    Born(&'a Mark),
+    /// Whatever is not known
+    Known,
+    /// None is
+    Never,
+}
+
+impl After<'_> {
+    fn is_before(&self, sibling: &Sibling) -> bool {
+        match self {
+            After::Sibling(other) => other.age(sibling).is_lt(),
+            After::Written(stat) => stat.modified <= sibling.stat.modified,
+            After::Read(mark) => mark.read_at.micros() < sibling.stat.modified / 1000,
+            After::Born(mark) if sibling.stat.born > 0 => mark.read_at.micros() < sibling.stat.born / 1000,
+            After::Born(mark) => mark.read_at.micros() < sibling.stat.modified / 1000,
+            After::Known => true,
+            After::Never => false,
+        }
+    }
+}
+
+/// The present file and its siblings, as they stand at one moment: if the log is renamed between the two looks,
+/// both are taken again.
+fn look(path: &Path, place: &Place, inode: u64) -> io::Result<(Option<LogFile>, Vec<Sibling>)> {
+    let mut tries = 0;
+    loop {
+        let present = match LogFile::open(path) {
+            Ok(file) => Some(file),
+            Err(error) if is_missing(&error) => None,
+            Err(error) => return Err(error),
+        };
+        let beside = siblings(place, inode);
+        let now = Stat::at(path).ok();
+        let same = match (&present, now) {
+            (Some(file), Some(now)) => file.stat.same(&now),
+            (None, None) => true,
+            _ => false,
+        };
+        tries += 1;
+        if same || tries == TRIES {
+            return Ok((present, beside));
+        }
+    }
+}
+
+/// Whether an error says that there is nothing at a path.
+pub(crate) fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// The file beside the log in which the position is, opened at it.
+fn carrier<'a>(beside: &'a [Sibling], mark: &'a Mark) -> (Vec<LogFile>, bool, After<'a>) {
+    let open = |sibling: &&Sibling| {
+        let mut file = LogFile::open(&sibling.path).ok()?;
+        file.go_to(mark).then_some(file)
+    };
+    let renamed = beside.iter().filter(|sibling| sibling.stat.may_hold(mark));
+    let mut both: Vec<(&Sibling, LogFile)> = renamed.filter_map(|s| Some((s, open(&s)?))).collect();
+    if both.is_empty() && mark.offset > 0 {
+        both = copies(beside, mark)
+            .into_iter()
+            .filter_map(|s| Some((s, open(&s)?)))
+            .collect();
+        // A backup that was made before the copy is the beginning of it.
+        while let [(_, first), (_, second), ..] = both.as_slice() {
+            if !first.is_beginning_of(second) {
+                break;
+            }
+            both.remove(0);
+        }
+    }
+    match both.into_iter().next() {
+        Some((sibling, file)) => (vec![file], true, After::Sibling(sibling)),
+        None => (Vec::new(), mark.offset == 0, After::Read(mark)),
+    }
+}
+
+/// Whether a sibling is the file of a mark under another name.
+fn holds(sibling: &Sibling, mark: &Mark) -> bool {
+    sibling.stat.may_hold(mark) && LogFile::open(&sibling.path).is_ok_and(|file| file.contains(mark))
+}
+
+/// The siblings that may be copies with the position in them, the most likely first: such as were made after
+/// the position was read, such as rotation names, and the oldest of them.
+fn copies<'a>(beside: &'a [Sibling], mark: &Mark) -> Vec<&'a Sibling> {
+    /// A copy may bear the time of the tick in which it was made.
+    const TICK: i64 = 20_000;
+    let made = |s: &Sibling| s.stat.born.max(s.stat.modified) / 1000 + TICK >= mark.read_at.micros();
+    let mut found: Vec<&Sibling> = beside.iter().filter(|s| s.stat.size >= mark.offset).collect();
+    found.sort_by_key(|s| (!made(s), !s.rotated));
+    found
+}
+
+/// Whether a sibling is a copy of what still stands in the present file. A generation that was renamed was not
+/// written after the present file was made.
+fn is_copy(file: &LogFile, present: &LogFile) -> bool {
+    file.stat.modified > present.stat.born && file.stat.size > 0 && file.is_beginning_of(present)
+}
