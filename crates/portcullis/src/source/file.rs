@@ -128,6 +128,8 @@ pub(crate) struct LogFile {
     head: Option<String>,
     /// When its contents were last seen to be what they were.
     checked: Instant,
+    /// When it was opened or begun anew, on the wall clock.
+    pub(crate) begun: Timestamp,
     /// When it was last read, on the wall clock.
     seen: Timestamp,
     /// When it last grew.
@@ -158,6 +160,7 @@ impl LogFile {
             tail: Vec::new(),
             head: None,
             checked: now,
+            begun: wall(),
             seen: wall(),
             grown: now,
         })
@@ -211,6 +214,7 @@ impl LogFile {
     pub(crate) fn restart(&mut self) {
         self.at = 0;
         self.end = 0;
+        self.begun = wall();
         self.window.clear();
         self.tail.clear();
         self.head = None;

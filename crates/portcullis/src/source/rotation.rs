@@ -8,12 +8,18 @@ use std::io;
 use std::path::Path;
 
 use portcullis_core::ledger::Mark;
+use portcullis_core::time::Timestamp;
 
 use super::file::{LogFile, Stat};
 use super::sibling::{Place, Sibling, siblings};
 
 /// How often a search is begun again because the log was rotated in the middle of it.
 const TRIES: usize = 8;
+
+/// A file may bear the time of the tick in which it was made: microseconds, with room to spare.
+const TICK: i64 = 20_000;
+/// Most siblings that are remembered.
+const KNOWN: usize = 1024;
 
 /// The files to read now, in order. The last one is the present file, if there is one.
 #[derive(Debug, Default)]
@@ -99,7 +105,7 @@ impl History {
         let others: Vec<Sibling> = beside.iter().filter(|s| !s.stat.same(&present.stat)).cloned().collect();
         let (mut files, found, mut after) = carrier(&others, mark);
         if files.is_empty() {
-            after = After::Known;
+            after = After::Since(mark.read_at);
         }
         let taken: Vec<Stat> = files.iter().map(|file| file.stat).collect();
         files.extend(self.younger(&others, &after, Some(present), &taken));
@@ -116,7 +122,7 @@ impl History {
         if !here() {
             return Vec::new();
         }
-        self.younger(&beside, &After::Known, Some(present), taken)
+        self.younger(&beside, &After::Since(present.begun), Some(present), taken)
     }
 
     /// The siblings to be read whole. Those that are there now count as known from here on, but for copies of
@@ -154,6 +160,12 @@ impl History {
             }
             known.push(now);
         }
+        let before = self.known.take().unwrap_or_default();
+        let gone = before
+            .into_iter()
+            .filter(|old| !known.iter().any(|new| new.stat.same(&old.stat)));
+        let gone: Vec<Known> = gone.take(KNOWN).collect();
+        known.extend(gone);
         self.known = Some(known);
         files
     }
@@ -169,8 +181,8 @@ enum After<'a> {
     Read(&'a Mark),
     /// The time of a mark; a file that was only written since is not enough
     Born(&'a Mark),
-    /// Whatever is not known
-    Known,
+    /// A time, within a tick of the file system
+    Since(Timestamp),
     /// None is
     Never,
 }
@@ -183,7 +195,7 @@ impl After<'_> {
             After::Read(mark) => mark.read_at.micros() < sibling.stat.modified / 1000,
             After::Born(mark) if sibling.stat.born > 0 => mark.read_at.micros() < sibling.stat.born / 1000,
             After::Born(mark) => mark.read_at.micros() < sibling.stat.modified / 1000,
-            After::Known => true,
+            After::Since(time) => time.micros() <= sibling.stat.modified / 1000 + TICK,
             After::Never => false,
         }
     }
@@ -253,8 +265,6 @@ fn holds(sibling: &Sibling, mark: &Mark) -> bool {
 /// The siblings that may be copies with the position in them, the most likely first: such as were made after
 /// the position was read, such as rotation names, and the oldest of them.
 fn copies<'a>(beside: &'a [Sibling], mark: &Mark) -> Vec<&'a Sibling> {
-    /// A copy may bear the time of the tick in which it was made.
-    const TICK: i64 = 20_000;
     let made = |s: &Sibling| s.stat.born.max(s.stat.modified) / 1000 + TICK >= mark.read_at.micros();
     let mut found: Vec<&Sibling> = beside.iter().filter(|s| s.stat.size >= mark.offset).collect();
     found.sort_by_key(|s| (!made(s), !s.rotated));

@@ -13,6 +13,8 @@ use super::file::Stat;
 const ENTRIES: usize = 20_000;
 /// Most siblings that are kept: the youngest.
 const SIBLINGS: usize = 128;
+/// How often a directory is read again because it changed meanwhile.
+const TRIES: usize = 5;
 /// Most symbolic links from a path to its file.
 const LINKS: usize = 16;
 
@@ -69,6 +71,25 @@ impl Sibling {
 /// All files beside the log that may have come from it, the oldest first; and any file with the inode number
 /// `inode`, whatever its name. Files that cannot be looked at, and compressed ones, are left out.
 pub(crate) fn siblings(place: &Place, inode: u64) -> Vec<Sibling> {
+    // A file that is renamed while the directory is read may be passed over or come twice, so two readings have
+    // to agree.
+    let mut found = list(place, inode);
+    for _ in 0..TRIES {
+        let again = list(place, inode);
+        let same = found.len() == again.len()
+            && found
+                .iter()
+                .zip(&again)
+                .all(|(one, two)| one.path == two.path && one.stat.same(&two.stat));
+        found = again;
+        if same {
+            break;
+        }
+    }
+    found
+}
+
+fn list(place: &Place, inode: u64) -> Vec<Sibling> {
     let Ok(entries) = fs::read_dir(&place.directory) else {
         return Vec::new();
     };
