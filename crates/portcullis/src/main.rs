@@ -1,4 +1,7 @@
 //! x
-#[cfg_attr(not(test), expect(dead_code, reason = "the daemon that uses it is not there yet"))]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "the daemon that uses it is not there yet")
+)]
 mod source;
 fn main() {}

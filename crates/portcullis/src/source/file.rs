@@ -6,6 +6,7 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
+use std::mem;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,6 +23,8 @@ use super::{Limits, Line};
 const TAIL: usize = 64;
 /// How many bytes one read asks for.
 const READ: usize = 128 << 10;
+/// How many bytes are read at most before others get their turn, where they give no lines.
+const TURN: u64 = 4 << 20;
 /// A first line longer than this has no hash.
 const HEAD: usize = 1 << 20;
 /// After so long a silence the first line is hashed again before anything is read.
@@ -128,6 +131,8 @@ pub(crate) struct LogFile {
     head: Option<String>,
     /// When its contents were last seen to be what they were.
     checked: Instant,
+    /// The time of its last write, as last seen.
+    touched: i64,
     /// When it was opened or begun anew, on the wall clock.
     pub(crate) begun: Timestamp,
     /// When it was last read, on the wall clock.
@@ -160,6 +165,7 @@ impl LogFile {
             tail: Vec::new(),
             head: None,
             checked: now,
+            touched: stat.modified,
             begun: wall(),
             seen: wall(),
             grown: now,
@@ -184,6 +190,12 @@ impl LogFile {
     /// Whether there are bytes after the last newline.
     pub(crate) fn is_partial(&self) -> bool {
         self.framer.is_partial()
+    }
+
+    /// Whether it was written to or truncated since this was asked last.
+    pub(crate) fn was_touched(&mut self) -> bool {
+        let now = self.stat_now().map_or(0, |stat| stat.modified);
+        mem::replace(&mut self.touched, now) != now
     }
 
     /// Goes to an offset, at most to the end, as if the lines before it had been read.
@@ -280,6 +292,7 @@ impl LogFile {
     /// # Errors
     /// What the system says; nothing is lost by it.
     pub(crate) fn fill(&mut self, scratch: &mut Scratch, limits: &Limits, out: &mut Vec<Line>) -> io::Result<Fill> {
+        let turn = self.at + TURN;
         loop {
             let before = self.window.len();
             let from = self.at.saturating_sub(before as u64);
@@ -293,7 +306,7 @@ impl LogFile {
                 return Ok(self.replaced(out, "contents replaced"));
             }
             let taken = self.frame(bytes, before, limits, out);
-            if before + taken < got {
+            if before + taken < got || self.at > turn {
                 return Ok(Fill::Full);
             }
             if got < before + READ {
@@ -395,7 +408,8 @@ fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// SHA-1 in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     Sha1::digest(bytes).iter().fold(String::new(), |mut text, byte| {
         use std::fmt::Write;
         let _ = write!(text, "{byte:02x}");

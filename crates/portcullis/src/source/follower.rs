@@ -96,8 +96,8 @@ impl Follower {
         self.current.iter().chain(&self.next).chain(old).map(LogFile::handle)
     }
 
-    /// The directories in which something may happen to the path: its own, that of the file behind a symbolic
-    /// link, and for each that is missing the nearest one above.
+    /// The directories in which something may happen to the path: its own and that of the file behind a symbolic
+    /// link; for each that is missing, the nearest one above.
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
         let path = Path::new(&*self.path);
         let own = path.parent().unwrap_or(Path::new("/")).to_owned();
@@ -148,7 +148,9 @@ impl Follower {
         let started = current.is_fresh();
         let mut lines = Vec::new();
         let fill = current.fill(scratch, limits, &mut lines)?;
-        if started && !lines.is_empty() && self.put_copies_first() {
+        // A file that is as empty as before and yet was written to was truncated in between.
+        self.looked &= !(started && current.was_touched());
+        if started && !self.looked && self.put_copies_first() {
             return Ok(Progress::More);
         }
         match fill {
@@ -396,7 +398,8 @@ impl Follower {
     /// Before the first lines of the present file are given out: whether it was copied and truncated since it
     /// was begun. Then the copies come first, and it is read again.
     fn put_copies_first(&mut self) -> bool {
-        if mem::replace(&mut self.looked, true) || !self.next.is_empty() {
+        self.looked = true;
+        if !self.next.is_empty() {
             return false;
         }
         let taken: Vec<Stat> = self.held().collect();

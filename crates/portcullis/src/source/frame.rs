@@ -66,7 +66,7 @@ impl Framer {
 
     fn take(&mut self, mut part: &[u8], cap: usize) {
         if self.held.is_empty() {
-            let zeros = part.iter().take_while(|&&byte| byte == 0).count();
+            let zeros = leading_zeros(part);
             self.zeros += zeros as u64;
             part = part.get(zeros..).unwrap_or_default();
             if part.is_empty() {
@@ -80,6 +80,15 @@ impl Framer {
         self.over |= part.len() > room;
         self.held.extend_from_slice(part.get(..room).unwrap_or(part));
     }
+}
+
+/// How many NULs a text begins with; a hole of gigabytes is passed by whole blocks.
+fn leading_zeros(part: &[u8]) -> usize {
+    const BLOCK: [u8; 4096] = [0; 4096];
+    let blocks = part.chunks_exact(BLOCK.len()).take_while(|block| **block == BLOCK);
+    let whole = blocks.count() * BLOCK.len();
+    let rest = part.get(whole..).unwrap_or_default();
+    whole + rest.iter().take_while(|&&byte| byte == 0).count()
 }
 
 #[cfg(test)]

@@ -2,13 +2,11 @@
 //!
 //! Lines are numbered, so that one that is lost, doubled or out of place shows at once.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -349,6 +347,19 @@ struct Reading {
 
 impl Reading {
     fn start(path: &Path) -> Reading {
+        Reading::spawn(Reading::command(path))
+    }
+
+    fn as_nobody(path: &Path) -> Reading {
+        use std::os::unix::process::CommandExt;
+        let mut command = Reading::command(path);
+        if rustix::process::geteuid().is_root() {
+            command.uid(65534).gid(65534);
+        }
+        Reading::spawn(command)
+    }
+
+    fn command(path: &Path) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args([
             "--exact",
@@ -360,6 +371,10 @@ impl Reading {
             .env("FOLLOW_THIS", path)
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
+        command
+    }
+
+    fn spawn(mut command: Command) -> Reading {
         let mut child = command.spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         Reading { child, out }
@@ -422,4 +437,381 @@ fn renames_while_the_process_is_stopped() {
 #[test]
 fn copies_and_truncations_while_the_process_is_stopped() {
     while_stopped(|log| log.copy_and_truncate(60, ms(12)));
+}
+
+#[test]
+fn one_copy_that_is_overwritten_each_time() {
+    let mut log = Log::new();
+    let mut seen = Seen::start(&log.path, From::Start);
+    seen.until_caught_up();
+    for round in 0..20 {
+        log.write(60);
+        log.copy_and_truncate(1, ms(round % 5));
+        sleep(ms(5));
+        while let Ok(report) = seen.reports.try_recv() {
+            seen.take(report);
+        }
+        // With one copy only, the next rotation destroys what was not read yet.
+        seen.until(log.written);
+    }
+    log.write(3);
+    seen.check(log.written);
+}
+
+#[test]
+fn a_file_that_grew_past_the_position_after_a_truncation() {
+    let mut log = Log::new();
+    let mut seen = Seen::start(&log.path, From::Start);
+    log.write(20);
+    seen.until(20);
+    let (mark, mut lines) = (seen.mark.clone().unwrap(), seen.lines.clone());
+    seen.reader.stop();
+    log.write(5);
+    sleep(ms(12));
+    log.copy_and_truncate(5, ms(0));
+    log.write(100);
+    let mut seen = Seen::start(&log.path, From::Mark(mark));
+    seen.until(105);
+    lines.append(&mut seen.lines);
+    check(&lines, 125);
+}
+
+#[test]
+fn a_position_at_the_beginning_survives_a_copy_and_truncation() {
+    let mut log = Log::new();
+    let mut seen = Seen::start(&log.path, From::Start);
+    seen.until_caught_up();
+    let mark = seen.mark.clone().unwrap();
+    assert_eq!((mark.offset, &*mark.head, &*mark.tail), (0, "", ""));
+    seen.reader.stop();
+    sleep(ms(12));
+    log.write(10);
+    log.copy_and_truncate(5, ms(0));
+    log.write(10);
+    Seen::start(&log.path, From::Mark(mark)).check(20);
+}
+
+#[test]
+fn files_and_directories_that_appear_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a/b/mail.log");
+    let limits = Limits {
+        poll: Duration::from_secs(60),
+        ..quick()
+    };
+    for from in [From::Start, From::End] {
+        let mut seen = Seen::with(&path, from, limits, 4);
+        seen.until_report(|report| matches!(report, Report::Missing { .. }));
+        fs::create_dir(folder.path().join("a")).unwrap();
+        sleep(ms(20));
+        fs::create_dir(folder.path().join("a/b")).unwrap();
+        fs::write(&path, "line 0 of the log\n").unwrap();
+        seen.check(1);
+        assert!(matches!(seen.other[1], Report::Appeared { .. }));
+        // The directory is replaced by another.
+        fs::rename(folder.path().join("a"), folder.path().join("old")).unwrap();
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        fs::write(&path, "line 1 of the log\n").unwrap();
+        seen.check(2);
+        drop(seen);
+        fs::remove_dir_all(folder.path().join("a")).unwrap();
+        fs::remove_dir_all(folder.path().join("old")).unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_is_deleted_and_made_again() {
+    let mut log = Log::new();
+    let mut seen = Seen::start(&log.path, From::Start);
+    for _ in 0..10 {
+        log.write(1);
+        seen.until(log.written);
+        log.write(10);
+        fs::remove_file(&log.path).unwrap();
+        log.write(3);
+        log.file = append(&log.path);
+    }
+    log.write(1);
+    // What was unread when the file was deleted is still there for who holds it open.
+    seen.check(log.written);
+    let mark = seen.mark.clone().unwrap();
+    drop(seen);
+    fs::remove_file(&log.path).unwrap();
+    drop(log.file);
+    fs::write(&log.path, "line 0 of the log\nline 1 of the log\n").unwrap();
+    let mut seen = Seen::start(&log.path, From::Mark(mark));
+    seen.until(2);
+    check(&seen.lines, 2);
+    assert!(
+        seen.other
+            .iter()
+            .any(|report| matches!(report, Report::Rotated { complete: false, .. }))
+    );
+}
+
+#[test]
+fn long_lines_are_cut_and_memory_is_not_used_up() {
+    let mut log = Log::new();
+    let mut seen = Seen::start(&log.path, From::Start);
+    for _ in 0..10 {
+        log.file.write_all(&[b'x'; 1 << 20]).unwrap();
+    }
+    log.file.write_all(b"y\nshort\n").unwrap();
+    seen.until(2);
+    assert_eq!(seen.lines[0].len(), 64 << 10);
+    assert_eq!(seen.lines[1], "short");
+    assert_eq!(
+        seen.mark.as_ref().unwrap().head,
+        "",
+        "a first line of 10 MB is not hashed again and again"
+    );
+    // A hole of 200 MB, as a writer leaves that does not append, is no line of 200 MB.
+    drop(log.file);
+    log.file = OpenOptions::new().write(true).open(&log.path).unwrap();
+    log.file.write_all_at(b"after the hole\n", 200 << 20).unwrap();
+    seen.until(3);
+    assert_eq!(seen.lines[2], "after the hole");
+}
+
+#[test]
+fn binary_rubbish_is_only_bytes() {
+    let mut log = Log::new();
+    let (to, reports) = sync_channel(64);
+    let reader = Reader::spawn(quick()).unwrap();
+    reader.add(Follow {
+        path: log.path.to_str().unwrap().into(),
+        from: From::Start,
+        to,
+    });
+    let rubbish: Vec<u8> = (0..100_000u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    log.file.write_all(&rubbish).unwrap();
+    log.file.write_all(b"\n").unwrap();
+    let mut bytes = Vec::new();
+    while bytes.len() < rubbish.len() {
+        if let Report::Chunk(chunk) = reports.recv_timeout(PATIENCE).unwrap() {
+            for line in chunk.lines {
+                bytes.extend_from_slice(&line.bytes);
+                bytes.push(b'\n');
+                assert_eq!(line.end, bytes.len() as u64);
+            }
+        }
+    }
+    assert_eq!(bytes[..rubbish.len()], rubbish);
+}
+
+#[test]
+fn an_unterminated_line_waits_for_its_end() {
+    let mut log = Log::new();
+    let mut seen = Seen::start(&log.path, From::Start);
+    log.file.write_all(b"line 0 of").unwrap();
+    seen.until_caught_up();
+    assert!(seen.lines.is_empty());
+    log.file.write_all(b" the log\nline 1 of").unwrap();
+    seen.until(1);
+    // Nothing will complete it once the file is replaced, but its writer gets some time.
+    fs::rename(&log.path, log.name(1)).unwrap();
+    sleep(ms(30));
+    log.file.write_all(b" the log\nline 2 of the log").unwrap();
+    log.file = append(&log.path);
+    log.written = 3;
+    log.write(2);
+    seen.check(5);
+}
+
+#[test]
+fn a_late_writer_in_the_old_file() {
+    let mut log = Log::new();
+    let mut seen = Seen::start(&log.path, From::Start);
+    log.write(5);
+    seen.until(5);
+    let mut late = append(&log.path);
+    log.rename(5, 0);
+    log.write(5);
+    seen.until(10);
+    late.write_all(b"line 10 of the log\n").unwrap();
+    seen.check(11);
+    let mark = seen.mark.clone().unwrap();
+    assert_eq!(
+        mark.offset,
+        fs::metadata(&log.path).unwrap().len(),
+        "the mark is where reading goes on"
+    );
+}
+
+#[test]
+fn the_end_of_a_file_is_a_place_to_begin() {
+    let mut log = Log::new();
+    fs::write(&log.path, "old\n".repeat(1000)).unwrap();
+    fs::write(log.name(1), "older\n".repeat(1000)).unwrap();
+    let mut seen = Seen::start(&log.path, From::End);
+    seen.until_caught_up();
+    log.write(5);
+    log.rename(5, 2);
+    log.write(1);
+    seen.check(8);
+}
+
+#[test]
+fn a_position_that_fail2ban_stored() {
+    let mut log = Log::new();
+    log.write(30);
+    let bytes = fs::read(&log.path).unwrap();
+    let first = bytes.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+    let head = super::file::hex(&bytes[..first]);
+    let mark = |head: &str| Mark {
+        device: 0,
+        inode: 0,
+        offset: (first * 10) as u64,
+        head: head.to_owned(),
+        tail: String::new(),
+        read_at: Timestamp::from_seconds(0),
+    };
+    let mut seen = Seen::start(&log.path, From::Mark(mark(&head)));
+    seen.until(20);
+    assert_eq!(seen.lines[0], "line 10 of the log");
+    log.rename(5, 0);
+    let mut seen = Seen::start(&log.path, From::Mark(mark(&head)));
+    seen.until(20);
+    assert_eq!(seen.lines[0], "line 10 of the log");
+    assert_eq!(head, "3371d3b94d124eac24a5f096be1ae59f4ce054ab");
+}
+
+#[test]
+fn links_and_backups_are_not_generations() {
+    let mut log = Log::new();
+    log.write(10);
+    let link = log.folder.path().join("link.log");
+    std::os::unix::fs::symlink(&log.path, &link).unwrap();
+    fs::hard_link(&log.path, log.name(7)).unwrap();
+    fs::write(log.folder.path().join("mail.log-ng.log"), "another log\n").unwrap();
+    let mut seen = Seen::start(&link, From::Start);
+    seen.until(10);
+    fs::copy(&log.path, log.name(8)).unwrap();
+    log.write(5);
+    for _ in 0..3 {
+        sleep(ms(12));
+        log.rename(5, 2);
+        log.write(5);
+    }
+    fs::write(log.folder.path().join("mail.log-ng.log"), "another log\n").unwrap();
+    seen.check(log.written);
+    let (mark, written) = (seen.mark.clone().unwrap(), log.written);
+    drop(seen);
+    sleep(ms(12));
+    log.write(2);
+    log.rename(5, 1);
+    log.write(1);
+    let mut seen = Seen::start(&link, From::Mark(mark));
+    seen.until(4);
+    assert_eq!(seen.lines[0], format!("line {written} of the log"));
+    assert_eq!(seen.lines.len(), 4);
+}
+
+#[test]
+fn a_file_written_anew_with_the_same_contents_is_not_read_again() {
+    let mut log = Log::new();
+    let mut seen = Seen::start(&log.path, From::Start);
+    log.write(10);
+    seen.until(10);
+    let anew = log.folder.path().join("anew");
+    fs::copy(&log.path, &anew).unwrap();
+    fs::rename(&anew, &log.path).unwrap();
+    log.file = append(&log.path);
+    log.write(5);
+    seen.check(15);
+}
+
+#[test]
+fn only_regular_files_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mail.log");
+    let is_refused = |error: &'static str| move |report: &Report| matches!(report, Report::Unreadable { error: text, .. } if text.contains(error));
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).unwrap();
+    let mut seen = Seen::start(&path, From::Start);
+    seen.until_report(is_refused("not a regular file"));
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    seen.until_report(is_refused("symbolic links"));
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "line 0 of the log\n").unwrap();
+    seen.check(1);
+    for device in ["/dev/zero", "/tmp"] {
+        Seen::start(Path::new(device), From::Start).until_report(is_refused("not a regular file"));
+    }
+}
+
+/// Root may read everything, so the reader runs as somebody else.
+#[test]
+fn a_file_that_must_not_be_read_and_then_may() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut log = Log::new();
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    mode(log.folder.path(), 0o755);
+    mode(&log.path, 0);
+    log.write(1);
+    let mut reading = Reading::as_nobody(&log.path);
+    let mut line = String::new();
+    while !line.contains("Unreadable") {
+        line.clear();
+        assert!(reading.out.read_line(&mut line).unwrap() > 0);
+    }
+    assert!(line.contains("permission denied"), "{line}");
+    mode(&log.path, 0o644);
+    check(&reading.until(1), 1);
+}
+
+#[test]
+fn orders_while_it_runs() {
+    let (mut log, mut other) = (Log::new(), Log::new());
+    let mut seen = Seen::start(&log.path, From::Start);
+    let (to, reports) = sync_channel(4);
+    let path = other.path.to_str().unwrap().to_owned();
+    seen.reader.add(Follow {
+        path: path.as_str().into(),
+        from: From::Start,
+        to,
+    });
+    other.write(1);
+    while !matches!(reports.recv_timeout(PATIENCE), Ok(Report::Chunk(chunk)) if chunk.lines.len() == 1) {}
+    seen.reader.remove(path.as_str().into());
+    while reports.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Disconnected) {}
+    log.write(1);
+    seen.check(1);
+    seen.reader.limit(Limits { line: 4, ..quick() });
+    log.write(1);
+    seen.until(2);
+    assert_eq!(seen.lines[1], "line");
+}
+
+#[test]
+fn a_line_arrives_at_once() {
+    let mut log = Log::new();
+    let mut seen = Seen::with(
+        &log.path,
+        From::Start,
+        Limits {
+            poll: Duration::from_secs(60),
+            ..quick()
+        },
+        4,
+    );
+    seen.until_caught_up();
+    let mut times: Vec<Duration> = (1..=50)
+        .map(|count| {
+            sleep(ms(3));
+            let begin = Instant::now();
+            log.write(1);
+            while seen.lines.len() < count {
+                let report = seen.next(PATIENCE).unwrap();
+                seen.take(report);
+            }
+            begin.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    println!("median {:?}, longest {:?}", times[25], times[49]);
+    // Far from the millisecond that it takes, because the machine may be busy, and farther from any polling.
+    assert!(times[25] < ms(50), "{times:?}");
 }

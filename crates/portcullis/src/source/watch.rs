@@ -50,6 +50,13 @@ impl Watch {
         }
         for directory in directories {
             wanted.extend(self.add(directory, inside | itself));
+            // A directory further up may be renamed with everything in it.
+            wanted.extend(
+                directory
+                    .ancestors()
+                    .skip(1)
+                    .filter_map(|above| self.add(above, itself)),
+            );
         }
         let before = self.by_path.insert(path.clone(), wanted.clone()).unwrap_or_default();
         self.drop_unused(&before);
@@ -93,7 +100,8 @@ impl Watch {
     }
 
     fn add(&mut self, path: &Path, flags: WatchFlags) -> Option<i32> {
-        match inotify::add_watch(&self.events, path, flags) {
+        // One inode has one watch, for whatever any of the paths wants to know of it.
+        match inotify::add_watch(&self.events, path, flags | WatchFlags::MASK_ADD) {
             Ok(watch) => Some(watch),
             Err(Errno::NOSPC | Errno::NOMEM) => {
                 self.refused
