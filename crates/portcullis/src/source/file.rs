@@ -118,6 +118,8 @@ pub(crate) struct LogFile {
     file: File,
     /// As it was when it was opened.
     pub(crate) stat: Stat,
+    /// Whether it is a copy that nobody will write to.
+    pub(crate) copy: bool,
     framer: Framer,
     /// The next byte to read.
     at: u64,
@@ -158,6 +160,7 @@ impl LogFile {
         Ok(LogFile {
             file,
             stat,
+            copy: false,
             framer: Framer::default(),
             at: 0,
             window: Vec::new(),

@@ -221,10 +221,12 @@ impl Follower {
         Ok(Progress::More)
     }
 
-    /// Whether there is a next file to turn to: an empty one is left alone until its writer uses it.
+    /// Whether there is a next file to turn to: an empty one is left alone until its writer uses it, but for one
+    /// that was truncated.
     fn next_is_ready(&self) -> bool {
         let has_bytes = |file: &LogFile| file.stat_now().is_ok_and(|stat| stat.size > 0);
-        self.next.len() > 1 || self.next.front().is_some_and(has_bytes)
+        let copy = self.current.as_ref().is_some_and(|current| current.copy);
+        (copy && !self.next.is_empty()) || self.next.len() > 1 || self.next.front().is_some_and(has_bytes)
     }
 
     /// The end of a file that was replaced.
@@ -376,7 +378,7 @@ impl Follower {
         let Some(mut file) = self.current.take() else { return };
         self.moved = true;
         if !self.next.is_empty() {
-            // It is no longer the present file, so its contents will not come back.
+            // It is no longer the present file, so what it held will not come back.
             self.say_rotated(reason, false);
             self.current = self.next.pop_front();
             self.generation += 1;

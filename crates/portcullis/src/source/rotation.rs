@@ -68,7 +68,7 @@ impl History {
         let (mut files, mut found, mut after) = (Vec::new(), true, After::Never);
         if same && mark.offset == 0 {
             // Nothing was read of this file. Copies of it that were made since hold lines that are no longer in it.
-            after = After::Born(mark);
+            after = After::Begin(mark, present.stat);
         } else if !same && (mark.offset == 0 || renamed() || !present.go_to(mark)) {
             (files, found, after) = carrier(&beside, mark);
         }
@@ -109,6 +109,7 @@ impl History {
         }
         let taken: Vec<Stat> = files.iter().map(|file| file.stat).collect();
         files.extend(self.younger(&others, &after, Some(present), &taken));
+        files.iter_mut().for_each(|file| file.copy = true);
         Generations { files, found }
     }
 
@@ -122,7 +123,9 @@ impl History {
         if !here() {
             return Vec::new();
         }
-        self.younger(&beside, &After::Since(present.begun), Some(present), taken)
+        let mut files = self.younger(&beside, &After::Since(present.begun), Some(present), taken);
+        files.iter_mut().for_each(|file| file.copy = true);
+        files
     }
 
     /// The siblings to be read whole. Those that are there now count as known from here on, but for copies of
@@ -179,8 +182,9 @@ enum After<'a> {
     Written(Stat),
     /// The time of a mark whose file is gone
     Read(&'a Mark),
-    /// The time of a mark; a file that was only written since is not enough
-    Born(&'a Mark),
+    /// The time of a mark at the beginning of a file: only copies of the file, which are made after it, can hold
+    /// lines of it. A generation that was renamed is older than the file, even where a late writer adds to it
+    Begin(&'a Mark, Stat),
     /// A time, within a tick of the file system
     Since(Timestamp),
     /// None is
@@ -193,8 +197,10 @@ impl After<'_> {
             After::Sibling(other) => other.age(sibling).is_lt(),
             After::Written(stat) => stat.modified <= sibling.stat.modified,
             After::Read(mark) => mark.read_at.micros() < sibling.stat.modified / 1000,
-            After::Born(mark) if sibling.stat.born > 0 => mark.read_at.micros() < sibling.stat.born / 1000,
-            After::Born(mark) => mark.read_at.micros() < sibling.stat.modified / 1000,
+            After::Begin(mark, stat) => {
+                let copy = stat.born == 0 || stat.born < sibling.stat.born;
+                copy && mark.read_at.micros() < sibling.stat.modified / 1000
+            }
             After::Since(time) => time.micros() <= sibling.stat.modified / 1000 + TICK,
             After::Never => false,
         }

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::file::Stat;
 
@@ -14,7 +15,7 @@ const ENTRIES: usize = 20_000;
 /// Most siblings that are kept: the youngest.
 const SIBLINGS: usize = 128;
 /// How often a directory is read again because it changed meanwhile.
-const TRIES: usize = 5;
+const TRIES: usize = 40;
 /// Most symbolic links from a path to its file.
 const LINKS: usize = 16;
 
@@ -71,57 +72,58 @@ impl Sibling {
 /// All files beside the log that may have come from it, the oldest first; and any file with the inode number
 /// `inode`, whatever its name. Files that cannot be looked at, and compressed ones, are left out.
 pub(crate) fn siblings(place: &Place, inode: u64) -> Vec<Sibling> {
-    // A file that is renamed while the directory is read may be passed over or come twice, so two readings have
-    // to agree.
-    let mut found = list(place, inode);
-    for _ in 0..TRIES {
-        let again = list(place, inode);
-        let same = found.len() == again.len()
-            && found
-                .iter()
-                .zip(&again)
-                .all(|(one, two)| one.path == two.path && one.stat.same(&two.stat));
+    // Files are renamed in a row while the directory is read, so that one may be passed over. Two readings have to
+    // agree in every name and every file: then both show the same moment.
+    let (mut found, _) = list(place, inode);
+    for attempt in 0..TRIES {
+        if attempt > 2 {
+            std::thread::sleep(Duration::from_micros(300));
+        }
+        let (again, whole) = list(place, inode);
+        let same = |(one, two): (&Sibling, &Sibling)| one.path == two.path && one.stat.same(&two.stat);
+        let agreed = whole && found.len() == again.len() && found.iter().zip(&again).all(same);
         found = again;
-        if same {
+        if agreed {
             break;
         }
     }
-    found
-}
-
-fn list(place: &Place, inode: u64) -> Vec<Sibling> {
-    let Ok(entries) = fs::read_dir(&place.directory) else {
-        return Vec::new();
-    };
-    let mut found: Vec<Sibling> = entries
-        .take(ENTRIES)
-        .filter_map(Result::ok)
-        .filter_map(|entry| {
-            let name = entry.file_name();
-            if name == place.name {
-                return None;
-            }
-            let suffix = suffix(&place.name, &name);
-            if suffix.is_none() && entry.ino() != inode {
-                return None;
-            }
-            let path = entry.path();
-            // A symbolic link beside the log is another name for something, not a generation of it.
-            let stat = Stat::of(&fs::symlink_metadata(&path).ok()?).ok()?;
-            let rotated = suffix.as_deref().is_some_and(is_rotation);
-            let suffix = suffix.unwrap_or_default();
-            Some(Sibling {
-                path,
-                stat,
-                suffix,
-                rotated,
-            })
-        })
-        .collect();
     found.sort_by(Sibling::age);
     let surplus = found.len().saturating_sub(SIBLINGS);
     found.drain(..surplus);
     found
+}
+
+/// One reading, by name, and whether every name was still there when it was looked at.
+fn list(place: &Place, inode: u64) -> (Vec<Sibling>, bool) {
+    let Ok(entries) = fs::read_dir(&place.directory) else {
+        return (Vec::new(), true);
+    };
+    let mut whole = true;
+    let mut found = Vec::new();
+    for entry in entries.take(ENTRIES).filter_map(Result::ok) {
+        let name = entry.file_name();
+        let suffix = suffix(&place.name, &name);
+        if name == place.name || (suffix.is_none() && entry.ino() != inode) {
+            continue;
+        }
+        let path = entry.path();
+        // A symbolic link beside the log is another name for something, not a generation of it.
+        let Ok(metadata) = fs::symlink_metadata(&path) else {
+            whole = false;
+            continue;
+        };
+        let Ok(stat) = Stat::of(&metadata) else { continue };
+        let rotated = suffix.as_deref().is_some_and(is_rotation);
+        let suffix = suffix.unwrap_or_default();
+        found.push(Sibling {
+            path,
+            stat,
+            suffix,
+            rotated,
+        });
+    }
+    found.sort_by(|one, two| one.path.cmp(&two.path));
+    (found, whole)
 }
 
 /// What a sibling's name has more than the log's: behind it (`mail.log.1`), or before the extension
