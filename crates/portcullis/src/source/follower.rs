@@ -231,13 +231,16 @@ impl Follower {
 
     /// The end of a file that was replaced.
     fn leave(&mut self, lines: Vec<Line>, started: bool, limits: &Limits) -> Progress {
-        if !lines.is_empty() {
+        let grew = !lines.is_empty();
+        if grew {
             self.push(lines, false, started);
-            return Progress::More;
         }
         let Some(current) = &mut self.current else {
             return Progress::More;
         };
+        if grew && current.is_partial() {
+            return Progress::More;
+        }
         if current.is_partial() {
             let since = *self.waiting.get_or_insert_with(Instant::now);
             if is_quiet(current, limits.quiet) {

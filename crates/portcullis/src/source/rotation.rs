@@ -11,7 +11,7 @@ use portcullis_core::ledger::Mark;
 use portcullis_core::time::Timestamp;
 
 use super::file::{LogFile, Stat};
-use super::sibling::{Place, Sibling, siblings};
+use super::sibling::{Age, Place, Sibling, siblings};
 
 /// How often a search is begun again because the log was rotated in the middle of it.
 const TRIES: usize = 8;
@@ -47,7 +47,7 @@ impl History {
     /// Everything that is there now counts as read.
     pub(crate) fn begin(&mut self, place: &Place) {
         let beside = siblings(place, 0);
-        self.younger(&beside, &After::Never, None, &[]);
+        self.younger(beside, &After::Never, None, &[]);
     }
 
     /// Where to go on from a stored position.
@@ -56,24 +56,30 @@ impl History {
     /// When the present file is there and cannot be opened, for another reason than that it is missing.
     pub(crate) fn resume(&mut self, path: &Path, mark: &Mark) -> io::Result<Generations> {
         let place = Place::of(path);
-        let (present, beside) = look(path, &place, mark.inode)?;
+        let (present, mut beside) = look(path, &place, mark.inode)?;
         let Some(mut present) = present else {
-            let (mut files, found, after) = carrier(&beside, mark);
+            let (mut files, after) = carrier(&mut beside, mark);
+            let found = !files.is_empty() || mark.offset == 0;
             let taken: Vec<Stat> = files.iter().map(|file| file.stat).collect();
-            files.extend(self.younger(&beside, &after, None, &taken));
+            files.extend(self.younger(beside, &after, None, &taken));
             return Ok(Generations { files, found });
         };
         let same = present.stat.may_hold(mark) && present.go_to(mark);
-        let renamed = || beside.iter().any(|sibling| holds(sibling, mark));
+        let renamed = || {
+            beside
+                .iter()
+                .any(|s| s.file.stat.may_hold(mark) && s.file.contains(mark))
+        };
         let (mut files, mut found, mut after) = (Vec::new(), true, After::Never);
         if same && mark.offset == 0 {
             // Nothing was read of this file. Copies of it that were made since hold lines that are no longer in it.
             after = After::Begin(mark, present.stat);
         } else if !same && (mark.offset == 0 || renamed() || !present.go_to(mark)) {
-            (files, found, after) = carrier(&beside, mark);
+            (files, after) = carrier(&mut beside, mark);
+            found = !files.is_empty() || mark.offset == 0;
         }
         let taken: Vec<Stat> = files.iter().map(|file| file.stat).collect();
-        files.extend(self.younger(&beside, &after, Some(&present), &taken));
+        files.extend(self.younger(beside, &after, Some(&present), &taken));
         files.push(present);
         Ok(Generations { files, found })
     }
@@ -94,21 +100,22 @@ impl History {
         if stat.links > 0 || last.is_fresh() || !present.go_to(&last.mark()) {
             after = After::Written(stat);
         }
-        let mut files = self.younger(&beside, &after, Some(&present), taken);
+        let mut files = self.younger(beside, &after, Some(&present), taken);
         files.push(present);
         Ok(Generations { files, found: true })
     }
 
     /// What to read when the contents of `present` are no longer those of `mark`; `present` itself is not in it.
     pub(crate) fn truncated(&mut self, path: &Path, mark: &Mark, present: &LogFile) -> Generations {
-        let beside = siblings(&Place::of(path), 0);
-        let others: Vec<Sibling> = beside.iter().filter(|s| !s.stat.same(&present.stat)).cloned().collect();
-        let (mut files, found, mut after) = carrier(&others, mark);
+        let mut beside = siblings(&Place::of(path), 0);
+        beside.retain(|sibling| !sibling.file.stat.same(&present.stat));
+        let (mut files, mut after) = carrier(&mut beside, mark);
+        let found = !files.is_empty() || mark.offset == 0;
         if files.is_empty() {
             after = After::Since(mark.read_at);
         }
         let taken: Vec<Stat> = files.iter().map(|file| file.stat).collect();
-        files.extend(self.younger(&others, &after, Some(present), &taken));
+        files.extend(self.younger(beside, &after, Some(present), &taken));
         files.iter_mut().for_each(|file| file.copy = true);
         Generations { files, found }
     }
@@ -123,7 +130,7 @@ impl History {
         if !here() {
             return Vec::new();
         }
-        let mut files = self.younger(&beside, &After::Since(present.begun), Some(present), taken);
+        let mut files = self.younger(beside, &After::Since(present.begun), Some(present), taken);
         files.iter_mut().for_each(|file| file.copy = true);
         files
     }
@@ -133,35 +140,26 @@ impl History {
     /// sibling is judged once, because the file may be truncated at any moment.
     fn younger(
         &mut self,
-        beside: &[Sibling],
+        beside: Vec<Sibling>,
         after: &After,
         present: Option<&LogFile>,
         taken: &[Stat],
     ) -> Vec<LogFile> {
         let (mut files, mut known): (Vec<LogFile>, Vec<Known>) = (Vec::new(), Vec::new());
-        for sibling in beside {
-            let Ok(file) = LogFile::open(&sibling.path) else {
-                continue;
-            };
+        for Sibling { file, age, rotated } in beside {
             let stat = file.stat;
             if present.is_some_and(|present| present.stat.same(&stat) || is_copy(&file, present)) {
                 continue;
             }
-            let now = Known {
-                stat,
-                head: file.first_line().unwrap_or_default(),
-            };
+            let head = file.first_line().unwrap_or_default();
+            let before = self.known.iter().flatten();
             let seen = taken.iter().any(|other| other.same(&stat))
                 || known.iter().any(|other| other.stat.same(&stat))
-                || self
-                    .known
-                    .iter()
-                    .flatten()
-                    .any(|other| other.stat.same(&stat) && other.head == now.head);
-            if sibling.rotated && stat.size > 0 && !seen && after.is_before(sibling) {
+                || before.clone().any(|other| other.stat.same(&stat) && other.head == head);
+            if rotated && stat.size > 0 && !seen && after.is_before(&stat, &age) {
                 files.push(file);
             }
-            known.push(now);
+            known.push(Known { stat, head });
         }
         let before = self.known.take().unwrap_or_default();
         let gone = before
@@ -177,7 +175,7 @@ impl History {
 /// What a sibling must be younger than.
 enum After<'a> {
     /// A sibling, in the order of age
-    Sibling(&'a Sibling),
+    Sibling(Age),
     /// A file that was written last at that time
     Written(Stat),
     /// The time of a mark whose file is gone
@@ -192,16 +190,16 @@ enum After<'a> {
 }
 
 impl After<'_> {
-    fn is_before(&self, sibling: &Sibling) -> bool {
+    fn is_before(&self, stat: &Stat, age: &Age) -> bool {
         match self {
-            After::Sibling(other) => other.age(sibling).is_lt(),
-            After::Written(stat) => stat.modified <= sibling.stat.modified,
-            After::Read(mark) => mark.read_at.micros() < sibling.stat.modified / 1000,
-            After::Begin(mark, stat) => {
-                let copy = stat.born == 0 || stat.born < sibling.stat.born;
-                copy && mark.read_at.micros() < sibling.stat.modified / 1000
+            After::Sibling(other) => other < age,
+            After::Written(last) => last.modified <= stat.modified,
+            After::Read(mark) => mark.read_at.micros() < stat.modified / 1000,
+            After::Begin(mark, present) => {
+                let copy = present.born == 0 || present.born < stat.born;
+                copy && mark.read_at.micros() < stat.modified / 1000
             }
-            After::Since(time) => time.micros() <= sibling.stat.modified / 1000 + TICK,
+            After::Since(time) => time.micros() <= stat.modified / 1000 + TICK,
             After::Never => false,
         }
     }
@@ -236,45 +234,40 @@ pub(crate) fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// The file beside the log in which the position is, opened at it.
-fn carrier<'a>(beside: &'a [Sibling], mark: &'a Mark) -> (Vec<LogFile>, bool, After<'a>) {
-    let open = |sibling: &&Sibling| {
-        let mut file = LogFile::open(&sibling.path).ok()?;
-        file.go_to(mark).then_some(file)
+/// The file beside the log in which the position is, moved to it; and what comes after it.
+fn carrier<'m>(beside: &mut Vec<Sibling>, mark: &'m Mark) -> (Vec<LogFile>, After<'m>) {
+    let renamed = beside
+        .iter()
+        .position(|s| s.file.stat.may_hold(mark) && s.file.contains(mark));
+    let Some(index) = renamed.or_else(|| copy(beside, mark)) else {
+        return (Vec::new(), After::Read(mark));
     };
-    let renamed = beside.iter().filter(|sibling| sibling.stat.may_hold(mark));
-    let mut both: Vec<(&Sibling, LogFile)> = renamed.filter_map(|s| Some((s, open(&s)?))).collect();
-    if both.is_empty() && mark.offset > 0 {
-        both = copies(beside, mark)
-            .into_iter()
-            .filter_map(|s| Some((s, open(&s)?)))
-            .collect();
-        // A backup that was made before the copy is the beginning of it.
-        while let [(_, first), (_, second), ..] = both.as_slice() {
-            if !first.is_beginning_of(second) {
-                break;
-            }
-            both.remove(0);
-        }
+    let Sibling { mut file, age, .. } = beside.remove(index);
+    if !file.go_to(mark) {
+        return (Vec::new(), After::Read(mark));
     }
-    match both.into_iter().next() {
-        Some((sibling, file)) => (vec![file], true, After::Sibling(sibling)),
-        None => (Vec::new(), mark.offset == 0, After::Read(mark)),
-    }
+    file.copy = renamed.is_none();
+    (vec![file], After::Sibling(age))
 }
 
-/// Whether a sibling is the file of a mark under another name.
-fn holds(sibling: &Sibling, mark: &Mark) -> bool {
-    sibling.stat.may_hold(mark) && LogFile::open(&sibling.path).is_ok_and(|file| file.contains(mark))
-}
-
-/// The siblings that may be copies with the position in them, the most likely first: such as were made after
-/// the position was read, such as rotation names, and the oldest of them.
-fn copies<'a>(beside: &'a [Sibling], mark: &Mark) -> Vec<&'a Sibling> {
-    let made = |s: &Sibling| s.stat.born.max(s.stat.modified) / 1000 + TICK >= mark.read_at.micros();
-    let mut found: Vec<&Sibling> = beside.iter().filter(|s| s.stat.size >= mark.offset).collect();
-    found.sort_by_key(|s| (!made(s), !s.rotated));
-    found
+/// The sibling that is a copy with the position in it: rather such as was made after the position was read, rather
+/// such as rotation names, and the oldest of them. A backup that was made before the copy is the beginning of it.
+fn copy(beside: &[Sibling], mark: &Mark) -> Option<usize> {
+    if mark.offset == 0 {
+        return None;
+    }
+    let made = |s: &Sibling| s.file.stat.born.max(s.age.modified) / 1000 + TICK >= mark.read_at.micros();
+    let mut found: Vec<(usize, &Sibling)> = beside
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| s.file.contains(mark))
+        .collect();
+    found.sort_by_key(|(_, sibling)| (!made(sibling), !sibling.rotated));
+    let further = found
+        .windows(2)
+        .take_while(|pair| matches!(pair, [(_, a), (_, b)] if a.file.is_beginning_of(&b.file)));
+    let index = further.count();
+    found.get(index).map(|(index, _)| *index)
 }
 
 /// Whether a sibling is a copy of what still stands in the present file. A generation that was renamed was not

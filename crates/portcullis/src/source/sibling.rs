@@ -3,12 +3,13 @@
 use std::cmp::{Ordering, Reverse};
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::file::Stat;
+use super::file::{LogFile, Stat};
 
 /// Most entries of a directory that are looked at.
 const ENTRIES: usize = 20_000;
@@ -43,58 +44,90 @@ impl Place {
     }
 }
 
-/// A file beside the log.
-#[derive(Clone, Debug)]
+/// A file beside the log, held open: its name may be another's by now.
+#[derive(Debug)]
 pub(crate) struct Sibling {
-    pub(crate) path: PathBuf,
-    pub(crate) stat: Stat,
-    /// What follows the name of the log: `.1`, `-20261122`.
-    suffix: Vec<u8>,
+    pub(crate) file: LogFile,
+    pub(crate) age: Age,
     /// Whether it is named as rotation names files. Only such a file is read from its beginning.
     pub(crate) rotated: bool,
 }
 
-impl Sibling {
-    /// Older files first. The time of the last write decides: one writer writes to one generation after the
-    /// other, and a copy is written after the last line that is in it. File systems keep time in ticks of some
-    /// milliseconds; within one, the birth and then the names decide.
-    pub(crate) fn age(&self, other: &Sibling) -> Ordering {
+/// What orders generations; the greater, the younger. The time of the last write decides: one writer writes to one
+/// generation after the other, and a copy is written after the last line that is in it. File systems keep time in
+/// ticks of some milliseconds; within one, the birth and then the names decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Age {
+    pub(crate) modified: i64,
+    born: i64,
+    /// What follows the name of the log: `.1`, `-20261122`.
+    suffix: Vec<u8>,
+}
+
+impl Ord for Age {
+    fn cmp(&self, other: &Age) -> Ordering {
         let by_name = match (index(&self.suffix), index(&other.suffix)) {
             (Some(one), Some(two)) => Reverse(one).cmp(&Reverse(two)),
-            _ => self.suffix.cmp(&other.suffix),
+            (one, two) => one
+                .is_some()
+                .cmp(&two.is_some())
+                .then_with(|| self.suffix.cmp(&other.suffix)),
         };
-        (self.stat.modified, self.stat.born)
-            .cmp(&(other.stat.modified, other.stat.born))
+        (self.modified, self.born)
+            .cmp(&(other.modified, other.born))
             .then(by_name)
     }
 }
 
+impl PartialOrd for Age {
+    fn partial_cmp(&self, other: &Age) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// A name in the directory, and what it stood for.
+struct Name {
+    path: PathBuf,
+    stat: Stat,
+    age: Age,
+    rotated: bool,
+}
+
 /// All files beside the log that may have come from it, the oldest first; and any file with the inode number
-/// `inode`, whatever its name. Files that cannot be looked at, and compressed ones, are left out.
+/// `inode`, whatever its name. Compressed files, and those that cannot be opened, are left out.
+///
+/// Files are renamed in a row while the directory is read, so that one may be passed over. Two readings have to
+/// agree in every name and every file, also in the files opened between them: then all show the same moment.
 pub(crate) fn siblings(place: &Place, inode: u64) -> Vec<Sibling> {
-    // Files are renamed in a row while the directory is read, so that one may be passed over. Two readings have to
-    // agree in every name and every file: then both show the same moment.
-    let (mut found, _) = list(place, inode);
-    for attempt in 0..TRIES {
-        if attempt > 2 {
-            std::thread::sleep(Duration::from_micros(300));
+    let mut attempt = 0;
+    loop {
+        let (names, whole) = list(place, inode);
+        let mut stands = whole;
+        let mut found = Vec::new();
+        for name in &names {
+            match LogFile::open(&name.path) {
+                Ok(file) => {
+                    stands &= file.stat.same(&name.stat);
+                    let (age, rotated) = (name.age.clone(), name.rotated);
+                    found.push(Sibling { file, age, rotated });
+                }
+                Err(error) => stands &= error.kind() != ErrorKind::NotFound,
+            }
         }
         let (again, whole) = list(place, inode);
-        let same = |(one, two): (&Sibling, &Sibling)| one.path == two.path && one.stat.same(&two.stat);
-        let agreed = whole && found.len() == again.len() && found.iter().zip(&again).all(same);
-        found = again;
-        if agreed {
-            break;
+        let same = |(one, two): (&Name, &Name)| one.path == two.path && one.stat.same(&two.stat);
+        stands &= whole && names.len() == again.len() && names.iter().zip(&again).all(same);
+        attempt += 1;
+        if stands || attempt == TRIES {
+            found.sort_by(|one, two| one.age.cmp(&two.age));
+            return found;
         }
+        std::thread::sleep(Duration::from_micros(300));
     }
-    found.sort_by(Sibling::age);
-    let surplus = found.len().saturating_sub(SIBLINGS);
-    found.drain(..surplus);
-    found
 }
 
 /// One reading, by name, and whether every name was still there when it was looked at.
-fn list(place: &Place, inode: u64) -> (Vec<Sibling>, bool) {
+fn list(place: &Place, inode: u64) -> (Vec<Name>, bool) {
     let Ok(entries) = fs::read_dir(&place.directory) else {
         return (Vec::new(), true);
     };
@@ -114,14 +147,21 @@ fn list(place: &Place, inode: u64) -> (Vec<Sibling>, bool) {
         };
         let Ok(stat) = Stat::of(&metadata) else { continue };
         let rotated = suffix.as_deref().is_some_and(is_rotation);
-        let suffix = suffix.unwrap_or_default();
-        found.push(Sibling {
+        let (modified, born) = (stat.modified, stat.born);
+        let age = Age {
+            modified,
+            born,
+            suffix: suffix.unwrap_or_default(),
+        };
+        found.push(Name {
             path,
             stat,
-            suffix,
+            age,
             rotated,
         });
     }
+    found.sort_by(|one, two| two.age.modified.cmp(&one.age.modified));
+    found.truncate(SIBLINGS);
     found.sort_by(|one, two| one.path.cmp(&two.path));
     (found, whole)
 }
@@ -206,22 +246,14 @@ mod tests {
 
     #[test]
     fn higher_numbers_are_older_within_one_tick() {
-        let sibling = |suffix: &str, modified| Sibling {
-            path: PathBuf::new(),
-            stat: Stat {
-                device: 1,
-                inode: 1,
-                born: 1,
-                modified,
-                size: 1,
-                links: 1,
-            },
+        let age = |suffix: &str, modified| Age {
+            modified,
+            born: 1,
             suffix: suffix.into(),
-            rotated: true,
         };
-        let mut all = [sibling(".2", 5), sibling(".10", 5), sibling(".3", 9), sibling(".1", 5)];
-        all.sort_by(Sibling::age);
-        let names: Vec<&[u8]> = all.iter().map(|sibling| &*sibling.suffix).collect();
+        let mut all = [age(".2", 5), age(".10", 5), age(".3", 9), age(".1", 5)];
+        all.sort();
+        let names: Vec<&[u8]> = all.iter().map(|age| &*age.suffix).collect();
         assert_eq!(names, [b".10".as_slice(), b".2", b".1", b".3"]);
     }
 }
