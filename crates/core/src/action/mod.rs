@@ -159,6 +159,7 @@ pub struct Action {
     families: Vec<Scope>,
     timeout: Number,
     flags: Flags,
+    defined: BTreeSet<Verb>,
     scripts: BTreeMap<(Verb, Option<Family>), Script>,
 }
 
@@ -188,6 +189,10 @@ impl Action {
                 norestored: flag("norestored").unwrap_or(false),
                 repair_on_unban: flag("actionrepair_on_unban").unwrap_or(false),
             },
+            defined: Verb::ALL
+                .into_iter()
+                .filter(|verb| defines(&properties, *verb))
+                .collect(),
             scripts: scripts(&properties)?,
         })
     }
@@ -226,6 +231,13 @@ impl Action {
     #[must_use]
     pub fn repair_on_unban(&self) -> bool {
         self.flags.repair_on_unban
+    }
+
+    /// Whether the configuration has this command, be it that its tags leave nothing of it: what has no
+    /// `actionflush`, `actionreban`, `actionprolong` or `actioncheck` is done another way, or not at all.
+    #[must_use]
+    pub fn defines(&self, verb: Verb) -> bool {
+        self.defined.contains(&verb)
     }
 
     /// The command; `None` where there is nothing to do.
@@ -318,6 +330,11 @@ fn properties(plan: &ActionPlan, timeout: Number) -> BTreeMap<String, String> {
     };
     all.insert("timeout".to_owned(), timeout);
     all
+}
+
+fn defines(properties: &BTreeMap<String, String>, verb: Verb) -> bool {
+    let text = properties.get(verb.option()).map_or("", String::as_str);
+    !(if verb == Verb::Prolong { text.trim() } else { text }).is_empty()
 }
 
 fn scripts(properties: &BTreeMap<String, String>) -> Result<BTreeMap<(Verb, Option<Family>), Script>, Error> {

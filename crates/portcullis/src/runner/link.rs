@@ -49,7 +49,8 @@ impl Catalogue {
         self.known.retain(|_, id| used(*id));
     }
 
-    pub(super) fn templates(&self) -> Vec<Template> {
+    /// All of them, as the runner learns them.
+    pub(crate) fn templates(&self) -> Vec<Template> {
         let template = |((script, timeout_ms), id): (&(String, u64), &TemplateId)| Template {
             id: *id,
             script: script.clone(),
