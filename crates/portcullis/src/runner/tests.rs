@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -24,17 +25,20 @@ struct Stage {
     link: Link,
     catalogue: Catalogue,
     events: Receiver<Event>,
+    lanes: Arc<Lanes>,
 }
 
 impl Stage {
     fn new() -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        serve(theirs, Lanes::start().unwrap()).unwrap();
+        let lanes = Lanes::start().unwrap();
+        serve(theirs, lanes.clone()).unwrap();
         let (sender, events) = channel();
         Stage {
             link: Link::new(ours, sender).unwrap(),
             catalogue: Catalogue::default(),
             events,
+            lanes,
         }
     }
 
@@ -207,6 +211,21 @@ fn one_lane_keeps_the_order_and_the_other_does_not_wait() {
     assert!(stage.link.run(quick, &Values::default(), Lane::Ignore).succeeded());
     assert!(hanging.try_recv().is_err());
     assert!(matches!(hanging.recv().unwrap().outcome, Outcome::TimedOut(_)));
+}
+
+#[test]
+fn at_the_end_a_running_command_is_killed_and_no_other_begins() {
+    let mut stage = Stage::new();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("begun");
+    let id = stage.learn(&format!("echo x >> {}; sleep 300", file.display()), 300.0);
+    let first = stage.link.start(id, &Values::default(), Lane::Actions);
+    let _second = stage.link.start(id, &Values::default(), Lane::Actions);
+    eventually("the command has begun", || file.exists());
+    stage.lanes.close(Duration::from_millis(50));
+    assert_eq!(first.recv().unwrap().outcome, Outcome::Signal(9));
+    sleep(Duration::from_millis(50));
+    assert_eq!(fs::read_to_string(file).unwrap(), "x\n");
 }
 
 #[test]

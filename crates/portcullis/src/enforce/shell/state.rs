@@ -235,7 +235,8 @@ impl Shell {
 
     /// The jail ends: what is held goes first.
     pub(super) fn end(&mut self, world: &mut World) -> Result<(), String> {
-        let flushed = if self.flushed { Ok(()) } else { self.flush(world, true) };
+        let is_empty = self.flushed && self.scopes(|family| family.has_entries).is_empty();
+        let flushed = if is_empty { Ok(()) } else { self.flush(world, true) };
         let stopped = self.stop(world, None);
         if let Err(error) = &stopped {
             let (jail, action) = (&self.layer.jail, &self.layer.action);
@@ -342,7 +343,10 @@ impl Shell {
             this.family_mut(scope).has_entries = false;
         });
         match &result {
-            Ok(()) => self.held.clear(),
+            Ok(()) => {
+                self.held.clear();
+                self.flushed = true;
+            }
             Err(error) => {
                 let text = format!("Failed to flush bans in jail '{jail}' action '{action}': {error}");
                 world.log(ACTIONS, Level::Error, text);
@@ -391,7 +395,9 @@ impl Shell {
     /// Checks the environment of a family and mends it if need be.
     fn check(&mut self, world: &mut World, scope: Scope, refusal: Refusal, force: bool) -> Result<Sanity, String> {
         // An action that knows no families is started as a whole, whatever is banned with it.
-        let as_whole = self.family(scope).is_none() && self.family(Scope::Whole).is_some();
+        let as_whole = self.family(scope).is_none()
+            && self.family(Scope::Whole).is_some()
+            && self.action.script(Verb::Start, scope) == self.action.script(Verb::Start, Scope::Whole);
         let state = if as_whole { Scope::Whole } else { scope };
         if !force && scope != Scope::Raw && self.family(state).is_none() {
             return Ok(Sanity::Sound);

@@ -439,6 +439,16 @@ fn a_failed_flush_is_checked() {
 }
 
 #[test]
+fn a_stop_after_a_failed_flush_flushes_again() {
+    let mut stage = Stage::new(&FAMILIES);
+    stage.check(ban(V4), &["start 4", "ban 4 192.0.2.1"]);
+    stage.fail("flush", 1);
+    let error = "Error flushing action Jail('j')/a: 'Script error'";
+    stage.check_error(Order::Flush, &["flush 4", "check 4"], error);
+    stage.check(Order::Stop, &["flush 4", "stop 4"]);
+}
+
+#[test]
 fn a_failed_start_and_stop_are_logged() {
     let mut stage = Stage::new(&PLAIN);
     stage.fail("start", 1);
