@@ -1,0 +1,482 @@
+//! One shell action of one jail: which families it has started, which hold entries, and what is done when a command
+//! fails (contract §5.4, §5.5).
+
+use std::collections::BTreeMap;
+
+use portcullis_core::action::{Action, Scope, Script, Values, Verb, render};
+use portcullis_core::address::Id;
+use portcullis_core::ledger::{LayerId, Ticket};
+use portcullis_core::value::repr_str;
+
+use super::{Level, Subject, World, report};
+use crate::runner::TemplateId;
+
+/// Where the lines of an action itself come from.
+const ACTION: &str = "fail2ban.CommandAction";
+
+/// Where the lines about an action come from.
+const ACTIONS: &str = "fail2ban.actions";
+
+/// What a family has come to.
+#[derive(Clone, Copy, Default)]
+struct Family {
+    started: bool,
+    has_entries: bool,
+}
+
+/// A ban that the action holds.
+struct Entry {
+    /// The action's epoch when it was banned
+    epoch: u32,
+    /// What a single unban will need; nothing where all are flushed at once
+    ticket: Option<Box<Ticket>>,
+}
+
+/// How an environment looks after it was checked and perhaps mended.
+#[derive(PartialEq)]
+enum Sanity {
+    Sound,
+    /// It is broken and mending it is not worth the while.
+    Declined,
+    Broken,
+}
+
+/// What is logged, and by whom, where a broken environment is not mended.
+type Refusal = Option<(&'static str, &'static str)>;
+
+/// One shell action of one jail.
+pub(super) struct Shell {
+    pub(super) layer: LayerId,
+    action: Action,
+    templates: BTreeMap<String, TemplateId>,
+    /// In the order in which they came up
+    families: Vec<(Scope, Family)>,
+    /// Operations that stand: an equal command of another family is not run again
+    done: Vec<(Verb, Scope, String)>,
+    held: BTreeMap<Id, Entry>,
+    epoch: u32,
+    lost: bool,
+    /// Whether nothing was banned since the last flush
+    flushed: bool,
+}
+
+impl Shell {
+    pub(super) fn new(layer: LayerId, action: Action, templates: BTreeMap<String, TemplateId>) -> Self {
+        Shell {
+            layer,
+            action,
+            templates,
+            families: Vec::new(),
+            done: Vec::new(),
+            held: BTreeMap::new(),
+            epoch: 0,
+            lost: false,
+            flushed: false,
+        }
+    }
+
+    /// The action was configured anew.
+    pub(super) fn replace(&mut self, action: Action, templates: BTreeMap<String, TemplateId>) {
+        self.action = action;
+        self.templates = templates;
+        self.done.clear();
+    }
+
+    pub(super) fn uses(&self, template: TemplateId) -> bool {
+        self.templates.values().any(|id| *id == template)
+    }
+
+    pub(super) fn take_lost(&mut self) -> bool {
+        std::mem::take(&mut self.lost)
+    }
+
+    fn family(&self, scope: Scope) -> Option<Family> {
+        self.families
+            .iter()
+            .find(|(known, _)| *known == scope)
+            .map(|(_, family)| *family)
+    }
+
+    fn family_mut(&mut self, scope: Scope) -> &mut Family {
+        let at = match self.families.iter().position(|(known, _)| *known == scope) {
+            Some(at) => at,
+            None => {
+                self.families.push((scope, Family::default()));
+                self.families.len() - 1
+            }
+        };
+        &mut self.families[at].1
+    }
+
+    fn is_started(&self, scope: Scope) -> bool {
+        self.family(scope).is_some_and(|family| family.started)
+    }
+
+    fn scopes(&self, which: impl Fn(Family) -> bool) -> Vec<Scope> {
+        self.families
+            .iter()
+            .filter(|(_, family)| which(*family))
+            .map(|(scope, _)| *scope)
+            .collect()
+    }
+
+    /// Runs a command; none at all is a success.
+    fn run(&self, world: &mut World, verb: Verb, scope: Scope, subject: Subject<'_>) -> bool {
+        match self.action.script(verb, scope) {
+            Some(script) => {
+                let values = world.values(script, &self.layer.jail, subject);
+                self.execute(world, script, &values)
+            }
+            None => true,
+        }
+    }
+
+    fn execute(&self, world: &mut World, script: &Script, values: &Values) -> bool {
+        let Some(template) = self.templates.get(script.text()) else {
+            return false;
+        };
+        let ran = world.run.run(*template, values);
+        world.commands += 1;
+        let command = render(script.text(), values);
+        for (level, text) in report::lines(world.commands, &command, self.action.timeout(), &ran) {
+            world.log("fail2ban.utils", level, text);
+        }
+        ran.succeeded()
+    }
+
+    /// Start, stop, flush or reload of some families; an equal command of two families is run once.
+    fn operate(
+        &mut self,
+        world: &mut World,
+        verb: Verb,
+        scopes: &[Scope],
+        after: impl Fn(&mut Self, Scope),
+    ) -> Result<(), String> {
+        let mut all = true;
+        for scope in scopes {
+            let text = self.action.script(verb, *scope).map(|script| script.text().to_owned());
+            let is_done = |(v, s, t): &(Verb, Scope, String)| *v == verb && s != scope && Some(t) == text.as_ref();
+            let ok = self.done.iter().any(is_done) || self.run(world, verb, *scope, Subject::Scope(*scope));
+            all &= ok;
+            if ok {
+                after(self, *scope);
+            }
+            self.done.retain(|(v, s, _)| (*v, s) != (verb, scope));
+            if let Some(text) = text.filter(|_| ok) {
+                self.done.push((verb, *scope, text));
+            }
+        }
+        // Only a start and a stop stand until their opposite.
+        if !matches!(verb, Verb::Start | Verb::Stop) {
+            self.done.retain(|(v, _, _)| *v != verb);
+        }
+        if all { Ok(()) } else { Err(self.operation_error(verb)) }
+    }
+
+    fn operation_error(&self, verb: Verb) -> String {
+        let operation = match verb {
+            Verb::Start => "starting",
+            Verb::Stop => "stopping",
+            Verb::Flush => "flushing",
+            _ => "reloading",
+        };
+        let jail = repr_str(&self.layer.jail);
+        format!(
+            "Error {operation} action Jail({jail})/{}: 'Script error'",
+            self.layer.action
+        )
+    }
+
+    /// The opposite was done: what was done before with the command of this family has to be done again.
+    fn forget(&mut self, verb: Verb, scope: Scope) {
+        let text = self.action.script(verb, scope).map(|script| script.text().to_owned());
+        self.done
+            .retain(|(v, s, t)| *v != verb || (*s != scope && Some(t) != text.as_ref()));
+    }
+
+    /// Starts a family even where that is left to its first ban; `None` starts with the jail.
+    pub(super) fn start(&mut self, world: &mut World, scope: Option<Scope>) -> Result<(), String> {
+        let scopes = match scope {
+            Some(Scope::Raw) => self.action.families().to_vec(),
+            Some(scope) => vec![scope],
+            None if self.action.on_demand() => return Ok(()),
+            None => {
+                let all = self.action.families().iter().copied();
+                all.filter(|scope| !self.is_started(*scope)).collect()
+            }
+        };
+        self.operate(world, Verb::Start, &scopes, |this, scope| {
+            this.forget(Verb::Stop, scope);
+            *this.family_mut(scope) = Family {
+                started: true,
+                has_entries: false,
+            };
+        })
+    }
+
+    /// Stops one family, or all.
+    fn stop(&mut self, world: &mut World, scope: Option<Scope>) -> Result<(), String> {
+        let scopes = match scope {
+            None | Some(Scope::Raw) => {
+                let started = self.scopes(|family| family.started);
+                self.families.clear();
+                started
+            }
+            Some(scope) if self.family(scope).is_none() => return Ok(()),
+            Some(scope) => {
+                *self.family_mut(scope) = Family::default();
+                vec![scope]
+            }
+        };
+        self.operate(world, Verb::Stop, &scopes, |this, scope| {
+            this.forget(Verb::Start, scope);
+        })
+    }
+
+    /// The jail ends: what is held goes first.
+    pub(super) fn end(&mut self, world: &mut World) -> Result<(), String> {
+        let is_empty = self.flushed && self.scopes(|family| family.has_entries).is_empty();
+        let flushed = if is_empty { Ok(()) } else { self.flush(world, true) };
+        let stopped = self.stop(world, None);
+        if let Err(error) = &stopped {
+            let (jail, action) = (&self.layer.jail, &self.layer.action);
+            let text = format!("Failed to stop jail '{jail}' action '{action}': {error}");
+            world.log(ACTIONS, Level::Error, text);
+        }
+        self.done.clear();
+        self.held.clear();
+        self.flushed = false;
+        stopped.and(flushed)
+    }
+
+    pub(super) fn reload(&mut self, world: &mut World) -> Result<(), String> {
+        let started = self.scopes(|family| family.started);
+        self.operate(world, Verb::Reload, &started, |_, _| ())
+    }
+
+    pub(super) fn order_ban(&mut self, world: &mut World, ticket: &Ticket) -> Result<(), String> {
+        if ticket.restored && self.action.norestored() {
+            return Ok(());
+        }
+        let again = self.held.get(&ticket.id).is_some_and(|entry| entry.epoch < self.epoch);
+        let verb = if again && self.action.defines(Verb::Reban) {
+            Verb::Reban
+        } else {
+            Verb::Ban
+        };
+        let result = self.ban(world, verb, ticket);
+        let word = if again { "reban" } else { "ban" };
+        self.complain(world, (verb, word), ticket, &result);
+        if result.is_ok() {
+            self.flushed = false;
+            let entry = Entry {
+                epoch: self.epoch,
+                ticket: self.kept(ticket),
+            };
+            self.held.insert(ticket.id.clone(), entry);
+        }
+        result
+    }
+
+    fn ban(&mut self, world: &mut World, verb: Verb, ticket: &Ticket) -> Result<(), String> {
+        let scope = Scope::of(ticket);
+        if self.action.on_demand() && !self.is_started(scope) {
+            self.start(world, Some(scope))?;
+        }
+        if !self.process(world, verb, ticket)? {
+            return Err(format!("Error banning {}", ticket.ip()));
+        }
+        *self.family_mut(scope) = Family {
+            started: true,
+            has_entries: true,
+        };
+        Ok(())
+    }
+
+    pub(super) fn order_prolong(&mut self, world: &mut World, ticket: &Ticket) -> Result<(), String> {
+        if !self.action.defines(Verb::Prolong) || (ticket.restored && self.action.norestored()) {
+            return Ok(());
+        }
+        let result = match self.process(world, Verb::Prolong, ticket) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(format!("Error prolonging {}", ticket.ip())),
+            Err(error) => Err(error),
+        };
+        // Fail2Ban says `ban` here, too.
+        self.complain(world, (Verb::Prolong, "ban"), ticket, &result);
+        result
+    }
+
+    pub(super) fn order_unban(&mut self, world: &mut World, ticket: &Ticket) -> Result<(), String> {
+        let has_entries = self.family(Scope::of(ticket)).is_some_and(|family| family.has_entries);
+        let result = if has_entries {
+            self.process(world, Verb::Unban, ticket)
+        } else {
+            Ok(true)
+        };
+        let result = match result {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(format!("Error unbanning {}", ticket.ip())),
+            Err(error) => Err(error),
+        };
+        self.complain(world, (Verb::Unban, "unban"), ticket, &result);
+        if result.is_ok() {
+            self.held.remove(&ticket.id);
+        }
+        result
+    }
+
+    /// Ends all bans: at once where the action can, else each by itself.
+    pub(super) fn flush(&mut self, world: &mut World, at_stop: bool) -> Result<(), String> {
+        let (jail, action) = (self.layer.jail.clone(), self.layer.action.clone());
+        if !self.action.defines(Verb::Flush) {
+            return self.unban_each(world);
+        }
+        self.flushed = true;
+        world.log(
+            ACTIONS,
+            Level::Notice,
+            format!("[{jail}] Flush ticket(s) with {action}"),
+        );
+        let holding = self.scopes(|family| family.started && family.has_entries);
+        let result = self.operate(world, Verb::Flush, &holding, |this, scope| {
+            this.family_mut(scope).has_entries = false;
+        });
+        match &result {
+            Ok(()) => {
+                self.held.clear();
+                self.flushed = true;
+            }
+            Err(error) => {
+                let text = format!("Failed to flush bans in jail '{jail}' action '{action}': {error}");
+                world.log(ACTIONS, Level::Error, text);
+                world.log(ACTIONS, Level::Info, "No flush occurred, do consistency check");
+                let declined = at_stop && !self.action.repair_on_unban();
+                let refusal = (ACTIONS, "Invariant check failed. Flush is impossible.");
+                self.check_consistency(world, declined.then_some(refusal))?;
+            }
+        }
+        result
+    }
+
+    fn unban_each(&mut self, world: &mut World) -> Result<(), String> {
+        let mut result = Ok(());
+        let tickets: Vec<Option<Box<Ticket>>> = self.held.values_mut().map(|entry| entry.ticket.take()).collect();
+        for ticket in tickets.into_iter().flatten() {
+            let unbanned = self.order_unban(world, &ticket);
+            if let (Err(_), Some(entry)) = (&unbanned, self.held.get_mut(&ticket.id)) {
+                entry.ticket = Some(ticket);
+            }
+            result = result.and(unbanned);
+        }
+        if result.is_ok() {
+            self.held.clear();
+        }
+        result
+    }
+
+    /// Runs a ticket's command, once more if it fails and its environment is sound or could be mended.
+    fn process(&mut self, world: &mut World, verb: Verb, ticket: &Ticket) -> Result<bool, String> {
+        let scope = Scope::of(ticket);
+        if self.run(world, verb, scope, Subject::Ticket(ticket)) {
+            return Ok(true);
+        }
+        if self.action.defines(Verb::Check) {
+            let is_unban = verb == Verb::Unban;
+            let refusal = (is_unban && !self.action.repair_on_unban())
+                .then_some((ACTION, "Invariant check failed. Unban is impossible."));
+            if self.check(world, scope, refusal, !is_unban)? != Sanity::Sound {
+                return Ok(false);
+            }
+        }
+        Ok(self.run(world, verb, scope, Subject::Ticket(ticket)))
+    }
+
+    /// Checks the environment of a family and mends it if need be.
+    fn check(&mut self, world: &mut World, scope: Scope, refusal: Refusal, force: bool) -> Result<Sanity, String> {
+        // An action that knows no families is started as a whole, whatever is banned with it.
+        let as_whole = self.family(scope).is_none()
+            && self.family(Scope::Whole).is_some()
+            && self.action.script(Verb::Start, scope) == self.action.script(Verb::Start, Scope::Whole);
+        let state = if as_whole { Scope::Whole } else { scope };
+        if !force && scope != Scope::Raw && self.family(state).is_none() {
+            return Ok(Sanity::Sound);
+        }
+        if self.run(world, Verb::Check, scope, Subject::Machine) {
+            return Ok(Sanity::Sound);
+        }
+        if let Some((logger, text)) = refusal {
+            world.log(logger, Level::Error, text);
+            return Ok(Sanity::Declined);
+        }
+        let text = "Invariant check failed. Trying to restore a sane environment";
+        world.log(ACTION, Level::Error, text);
+        self.epoch += 1;
+        self.lost = true;
+        let mended = self.mend(world, scope, state, force)?;
+        let mut checked = || !self.is_started(state) || self.run(world, Verb::Check, scope, Subject::Machine);
+        if mended && checked() {
+            return Ok(Sanity::Sound);
+        }
+        world.log(ACTION, Level::Critical, "Unable to restore environment");
+        Ok(Sanity::Broken)
+    }
+
+    /// Repairs the environment, or stops and starts it where there is no command for that.
+    fn mend(&mut self, world: &mut World, scope: Scope, state: Scope, force: bool) -> Result<bool, String> {
+        if self.action.script(Verb::Repair, scope).is_some() {
+            let repaired = self.run(world, Verb::Repair, scope, Subject::Machine);
+            *self.family_mut(state) = Family {
+                started: repaired,
+                has_entries: false,
+            };
+            return Ok(repaired);
+        }
+        // A stop may well fail in a broken environment; what counts is the start, which is due in any case.
+        let _ = self.stop(world, Some(state));
+        self.forget(Verb::Start, state);
+        if force || !self.action.on_demand() {
+            self.start(world, Some(state))?;
+        }
+        Ok(true)
+    }
+    /// Checks all families that are started.
+    fn check_consistency(&mut self, world: &mut World, refusal: Refusal) -> Result<(), String> {
+        if !self.action.defines(Verb::Check) {
+            return Ok(());
+        }
+        for scope in self.scopes(|family| family.started) {
+            if self.check(world, scope, refusal, true)? == Sanity::Broken {
+                *self.family_mut(scope) = Family::default();
+                self.forget(Verb::Start, scope);
+            }
+        }
+        Ok(())
+    }
+
+    /// What of a ticket a later unban by itself needs.
+    fn kept(&self, ticket: &Ticket) -> Option<Box<Ticket>> {
+        let script = self.action.script(Verb::Unban, Scope::of(ticket))?;
+        if self.action.defines(Verb::Flush) {
+            return None;
+        }
+        let mut kept = Box::new(ticket.clone());
+        if !script.wants_captures() {
+            kept.matches.clear();
+            kept.data.retain(|name, _| name == "ip");
+        }
+        Some(kept)
+    }
+
+    /// Logs that a ticket's command failed.
+    fn complain(&self, world: &mut World, what: (Verb, &str), ticket: &Ticket, result: &Result<(), String>) {
+        let Err(error) = result else { return };
+        let (verb, word) = what;
+        let empty = Script::new("");
+        let script = self.action.script(verb, Scope::of(ticket)).unwrap_or(&empty);
+        let (jail, action) = (self.layer.jail.clone(), &self.layer.action);
+        let info = world.with_context(script, &jail, Some(ticket), |context| script.describe(ticket, context));
+        let text = format!("Failed to execute {word} jail '{jail}' action '{action}' info '{info}': {error}");
+        world.log(ACTIONS, Level::Error, text);
+    }
+}

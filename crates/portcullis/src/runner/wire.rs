@@ -1,0 +1,162 @@
+//! What the two processes say to each other: JSON in frames of a length (four bytes, most significant first) and
+//! as many bytes.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// No frame is longer. The longest honest ones are a ban's values (some hundred KiB) and the templates of all
+/// jails together.
+const MAX_FRAME: usize = 16 * 1024 * 1024;
+
+/// A template that the runner learned. Within a daemon's life a number never means two templates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct TemplateId(pub(crate) u32);
+
+/// A script in which only the tags of the moment are left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Template {
+    /// How it is asked for
+    pub(crate) id: TemplateId,
+    /// The text, tags included
+    pub(crate) script: String,
+    /// How long it may run
+    pub(crate) timeout_ms: u64,
+}
+
+/// Commands of one lane run one after the other; lanes do not wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Lane {
+    /// Shell actions, of which many edit the same files (contract §5.3)
+    Actions,
+    /// `ignorecommand`
+    Ignore,
+}
+
+/// From the daemon to the runner.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// These are the templates from now on, and no others.
+    Learn {
+        /// All of them
+        templates: Vec<Template>,
+    },
+    /// Run a template with these values.
+    Run {
+        /// Comes back in the answer
+        number: u64,
+        /// Which template
+        template: TemplateId,
+        /// Values of tags
+        tags: BTreeMap<String, String>,
+        /// Values of captured fields
+        fields: BTreeMap<String, String>,
+        /// Where
+        lane: Lane,
+    },
+}
+
+/// From the runner to the daemon.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// A command has ended.
+    Ran {
+        /// The request's
+        number: u64,
+        /// What came of it
+        ran: Ran,
+    },
+    /// The main process was sent a signal.
+    Notice(Notice),
+}
+
+/// What a signal to the main process asks of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Notice {
+    /// SIGTERM, SIGINT: end, keeping the bans
+    Quit,
+    /// SIGHUP: read the configuration again
+    Reload,
+    /// SIGUSR1: open the log files again
+    ReopenLogs,
+}
+
+/// What came of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ran {
+    /// How it ended
+    pub(crate) outcome: Outcome,
+    /// The first 64 KiB of its output
+    pub(crate) stdout: String,
+    /// The first 64 KiB of its error output
+    pub(crate) stderr: String,
+    /// How long it took
+    pub(crate) duration_ms: u64,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Outcome {
+    /// By itself, with this code
+    Exit(i32),
+    /// By this signal
+    Signal(i32),
+    /// It was killed after its time, and ended with this signal or code as Python prints them; `None` if even
+    /// that did not end it
+    TimedOut(Option<i32>),
+    /// It could not be started
+    CouldNotStart(String),
+    /// The runner does not know the template, or too many commands wait already
+    Refused(String),
+}
+
+impl Ran {
+    /// An outcome without a process.
+    pub(crate) fn nothing(outcome: Outcome) -> Self {
+        Ran {
+            outcome,
+            stdout: String::new(),
+            stderr: String::new(),
+            duration_ms: 0,
+        }
+    }
+
+    /// Whether the command did what it should (contract §5.3).
+    pub(crate) fn succeeded(&self) -> bool {
+        self.outcome == Outcome::Exit(0)
+    }
+}
+
+/// Writes one frame.
+pub(super) fn send<M: Serialize>(to: &mut impl Write, message: &M) -> io::Result<()> {
+    let body = serde_json::to_vec(message)?;
+    let length = u32::try_from(body.len())
+        .ok()
+        .filter(|_| body.len() <= MAX_FRAME)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the message is too long"))?;
+    let mut frame = Vec::with_capacity(4 + body.len());
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(&body);
+    to.write_all(&frame)
+}
+
+/// Reads one frame; `None` where the other side has closed between two.
+pub(super) fn receive<M: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<M>> {
+    let mut length = [0; 4];
+    match from.read_exact(&mut length) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        other => other?,
+    }
+    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+    if length > MAX_FRAME {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the frame is too long"));
+    }
+    let mut body = Vec::new();
+    let read = from.take(length as u64).read_to_end(&mut body)?;
+    if read < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(Some(serde_json::from_slice(&body)?))
+}
