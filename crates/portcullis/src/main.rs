@@ -7,5 +7,6 @@ mod enforce;
 mod runner;
 mod source;
 mod stock;
+mod store;
 
 fn main() {}

@@ -1,0 +1,191 @@
+//! One offender's case as the JSON text in a `data` column (contract §7.1).
+//!
+//! Fail2Ban keeps one flat object: `matches`, `failures`, and the captured groups beside them. It reads
+//! whatever we write and we read whatever it wrote, which is why reading accepts any shape of value.
+
+use std::collections::BTreeMap;
+
+use portcullis_core::ledger::Field;
+use serde_json::{Map, Value};
+
+/// Longest text kept of one line or one captured field, in bytes.
+pub(super) const MAX_TEXT: usize = 16 * 1024;
+
+/// Longest `data` that is read; a larger one counts as empty.
+const MAX_BLOB: usize = 16 * 1024 * 1024;
+
+/// Most captured fields kept of one case.
+const MAX_FIELDS: usize = 256;
+
+/// What a `data` column says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Case {
+    /// The lines, oldest first.
+    pub(super) matches: Vec<String>,
+    /// Real attempts, if it says.
+    pub(super) failures: Option<u32>,
+    /// Captured groups.
+    pub(super) data: BTreeMap<String, Field>,
+}
+
+/// The newest `max_matches` lines (none for 0), the attempts, and the groups, as JSON text.
+pub(super) fn encode(matches: &[String], failures: u32, data: &BTreeMap<String, Field>, max_matches: u32) -> Vec<u8> {
+    let mut object = Map::new();
+    for (name, field) in data.iter().take(MAX_FIELDS) {
+        // A group of that name would hide the case's own entry.
+        if name != "matches" && name != "failures" {
+            object.insert(name.clone(), value(field));
+        }
+    }
+    let newest = usize::try_from(max_matches).unwrap_or(usize::MAX);
+    if newest > 0 && !matches.is_empty() {
+        let skip = matches.len().saturating_sub(newest);
+        let lines = matches.iter().skip(skip).map(|line| Value::from(cut(line))).collect();
+        object.insert("matches".to_owned(), Value::Array(lines));
+    }
+    object.insert("failures".to_owned(), Value::from(failures));
+    Value::Object(object).to_string().into_bytes()
+}
+
+fn value(field: &Field) -> Value {
+    match field {
+        Field::Text(text) => Value::from(cut(text)),
+        Field::Set(texts) => Value::Array(
+            texts
+                .iter()
+                .take(MAX_FIELDS)
+                .map(|text| Value::from(cut(text)))
+                .collect(),
+        ),
+    }
+}
+
+/// At most [`MAX_TEXT`] bytes of it, cut between characters.
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or(text)
+}
+
+/// Reads JSON text of any origin; what is no JSON object reads as an empty case.
+pub(super) fn decode(bytes: &[u8]) -> Case {
+    let mut case = Case::default();
+    if bytes.len() > MAX_BLOB {
+        return case;
+    }
+    let Ok(Value::Object(object)) = serde_json::from_str(&String::from_utf8_lossy(bytes)) else {
+        return case;
+    };
+    for (name, value) in object {
+        match (name.as_str(), value) {
+            ("matches", Value::Array(lines)) => case.matches = lines.iter().map(line).collect(),
+            ("failures", number) => {
+                case.failures = number.as_u64().map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+            }
+            ("matches", _) | (_, Value::Null) => {}
+            (_, value) if case.data.len() < MAX_FIELDS => {
+                case.data.insert(name, field(&value));
+            }
+            _ => {}
+        }
+    }
+    case
+}
+
+/// A line is one text, or the three parts around its date.
+fn line(value: &Value) -> String {
+    match value {
+        Value::Array(parts) => parts.iter().map(text).collect(),
+        other => text(other),
+    }
+}
+
+fn field(value: &Value) -> Field {
+    match value {
+        Value::Array(texts) => Field::Set(texts.iter().map(text).collect()),
+        other => Field::Text(text(other)),
+    }
+}
+
+/// As Python's `str` would have it.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => cut(text).to_owned(),
+        Value::Null => "None".to_owned(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: &str, matches: &[&str], failures: Option<u32>, data: &[(&str, Field)]) {
+        let case = decode(json.as_bytes());
+        assert_eq!(case.matches, matches, "{json}");
+        assert_eq!(case.failures, failures, "{json}");
+        let expect: BTreeMap<String, Field> = data.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
+        assert_eq!(case.data, expect, "{json}");
+    }
+
+    #[test]
+    fn what_others_wrote() {
+        let text = |t: &str| Field::Text(t.to_owned());
+        check(
+            r#"{"matches": ["a", ["b", "date", "c"]], "failures": 3}"#,
+            &["a", "bdatec"],
+            Some(3),
+            &[],
+        );
+        check(
+            r#"{"user": "root", "users": ["x", "é"], "n": 5, "ok": true, "none": null}"#,
+            &[],
+            None,
+            &[
+                ("n", text("5")),
+                ("ok", text("True")),
+                ("user", text("root")),
+                ("users", Field::Set(vec!["x".into(), "é".into()])),
+            ],
+        );
+        check(r#"{"failures": -1, "matches": "no list"}"#, &[], None, &[]);
+        check(r#"{"failures": 99999999999}"#, &[], Some(u32::MAX), &[]);
+        for junk in ["", "{", "[]", "7", "{\"a\": NaN}", &"[".repeat(100_000)] {
+            check(junk, &[], None, &[]);
+        }
+        assert_eq!(decode(b"{\"user\": \"\xff\"}").data["user"], text("\u{fffd}"));
+    }
+
+    #[test]
+    fn the_newest_lines_are_kept() {
+        let lines: Vec<String> = (0..5).map(|n| n.to_string()).collect();
+        let kept = |max| decode(&encode(&lines, 5, &BTreeMap::new(), max)).matches;
+        assert_eq!(kept(10), lines);
+        assert_eq!(kept(2), ["3", "4"]);
+        assert!(kept(0).is_empty());
+    }
+
+    #[test]
+    fn long_text_is_cut_between_characters() {
+        let long = format!("{}é", "x".repeat(MAX_TEXT - 1));
+        let fields = BTreeMap::from([("user".to_owned(), Field::Text(long.clone()))]);
+        let case = decode(&encode(&[long], 1, &fields, 10));
+        assert_eq!(case.matches, ["x".repeat(MAX_TEXT - 1)]);
+        assert_eq!(case.data["user"], Field::Text("x".repeat(MAX_TEXT - 1)));
+    }
+
+    #[test]
+    fn a_group_does_not_hide_the_case() {
+        let fields = BTreeMap::from([
+            ("failures".to_owned(), Field::Text("x".into())),
+            ("matches".to_owned(), Field::Text("x".into())),
+        ]);
+        let case = decode(&encode(&["line".to_owned()], 2, &fields, 10));
+        assert_eq!((case.failures, case.matches), (Some(2), vec!["line".to_owned()]));
+        assert!(case.data.is_empty());
+    }
+}

@@ -1,0 +1,168 @@
+//! The steady clock across restarts of the daemon.
+//!
+//! Steady times are kept in the database, so the clock they are readings of has to go on where it stopped. In
+//! goes what the last commit kept of both clocks and the kernel's count since boot; out comes where the clocks
+//! stand now. The reading of the kernel's count is here too; the arithmetic takes it as an argument.
+
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use portcullis_core::time::{Clock, Seconds, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Which boot of the machine this is, and how long it has been up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Boot {
+    /// The kernel's random name of this boot; empty where it cannot be read.
+    pub(crate) id: String,
+    /// Microseconds since boot, sleep included.
+    pub(crate) micros: i64,
+}
+
+impl Boot {
+    /// Asks the kernel.
+    pub(crate) fn read() -> Boot {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Boot {
+            id: id.trim().to_owned(),
+            micros: since_boot(),
+        }
+    }
+}
+
+/// Microseconds since boot, sleep included: a ban also runs while a laptop sleeps.
+pub(super) fn since_boot() -> i64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000)
+}
+
+/// What a commit keeps of the clocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// The boot it happened in, and when within it.
+    pub(crate) boot: Boot,
+    /// Both clocks at that moment.
+    pub(crate) clock: Clock,
+}
+
+impl Kept {
+    /// Whether `boot` is the one this was kept in, so that the count since boot measures what has passed.
+    fn same_boot(&self, boot: &Boot) -> bool {
+        !boot.id.is_empty() && self.boot.id == boot.id && self.boot.micros <= boot.micros
+    }
+
+    /// What has to be added to steady times kept then, so that they are readings of the clock that
+    /// [`resume_clock`] gives now: nothing within one boot; else they become the wall times they stood for.
+    pub(crate) fn shift(&self, boot: &Boot) -> Seconds {
+        if self.same_boot(boot) {
+            Seconds::ZERO
+        } else {
+            self.clock.wall - self.clock.steady
+        }
+    }
+}
+
+/// Where both clocks stand at the start of the daemon.
+///
+/// Within one boot the steady clock goes on exactly, whatever the wall clock did while the daemon was down. In
+/// another boot only the wall clock can say how long that took; where it stands before the last known moment
+/// (a machine without a battery clock), no time is taken to have passed.
+pub(crate) fn resume_clock(boot: &Boot, wall: Timestamp, kept: Option<&Kept>) -> Clock {
+    let steady = match kept {
+        None => wall,
+        Some(kept) if kept.same_boot(boot) => {
+            kept.clock.steady + Seconds::from_micros(boot.micros.saturating_sub(kept.boot.micros))
+        }
+        Some(kept) => wall.max(kept.clock.wall),
+    };
+    Clock { steady, wall }
+}
+
+/// Both clocks, running: made once at the start, read at each step.
+#[derive(Clone, Debug)]
+pub(crate) struct Running {
+    steady: Timestamp,
+    since_boot: i64,
+}
+
+impl Running {
+    /// Runs on from `steady`, which was right at `since_boot` microseconds after boot.
+    pub(super) fn from(steady: Timestamp, since_boot: i64) -> Running {
+        Running { steady, since_boot }
+    }
+
+    /// Both clocks now.
+    pub(crate) fn now(&self) -> Clock {
+        let passed = since_boot().saturating_sub(self.since_boot);
+        Clock {
+            steady: self.steady + Seconds::from_micros(passed),
+            wall: wall_now(),
+        }
+    }
+}
+
+/// The wall clock; before 1970 counts as 1970.
+fn wall_now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boot(id: &str, seconds: i64) -> Boot {
+        Boot {
+            id: id.to_owned(),
+            micros: seconds * 1_000_000,
+        }
+    }
+
+    /// Kept: boot `a`, 100 s up, steady 5000, wall 9000.
+    fn check(now: &Boot, wall: i64, steady: i64, shift: i64) {
+        let kept = Kept {
+            boot: boot("a", 100),
+            clock: Clock {
+                steady: Timestamp::from_seconds(5000),
+                wall: Timestamp::from_seconds(9000),
+            },
+        };
+        let clock = resume_clock(now, Timestamp::from_seconds(wall), Some(&kept));
+        assert_eq!(clock.steady, Timestamp::from_seconds(steady), "{now:?}");
+        assert_eq!(clock.wall, Timestamp::from_seconds(wall));
+        assert_eq!(kept.shift(now), Seconds::new(shift));
+    }
+
+    #[test]
+    fn the_steady_clock_goes_on() {
+        check(&boot("a", 160), 9060, 5060, 0);
+        // The wall clock was set back an hour, or forth a day, while we were down.
+        check(&boot("a", 160), 5460, 5060, 0);
+        check(&boot("a", 160), 95_460, 5060, 0);
+        check(&boot("a", 100), 9000, 5000, 0);
+        // Another boot: steady times become wall times.
+        check(&boot("b", 160), 9300, 9300, 4000);
+        check(&boot("b", 10), 9300, 9300, 4000);
+        // No battery clock: the time that passed is unknown, and taken for none.
+        check(&boot("b", 10), 100, 9000, 4000);
+        // The same boot cannot be younger than it was; an unreadable one is never the same.
+        check(&boot("a", 50), 9300, 9300, 4000);
+        check(&boot("", 160), 9300, 9300, 4000);
+    }
+
+    #[test]
+    fn a_first_start_goes_by_the_wall() {
+        let wall = Timestamp::from_seconds(7);
+        assert_eq!(resume_clock(&boot("a", 1), wall, None), Clock::at(wall));
+    }
+
+    #[test]
+    fn the_running_clock_runs() {
+        let boot = Boot::read();
+        assert!(!boot.id.is_empty() && boot.micros > 0);
+        let running = Running::from(Timestamp::from_seconds(1000), boot.micros);
+        let (one, two) = (running.now(), running.now());
+        assert!(one.steady >= Timestamp::from_seconds(1000) && two.steady >= one.steady);
+        assert!(two.steady < Timestamp::from_seconds(1000 + 600));
+    }
+}

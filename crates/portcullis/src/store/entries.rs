@@ -1,0 +1,261 @@
+//! Keeping: each entry of a step becomes rows, all in the transaction that the caller opened.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use portcullis_core::address::Id;
+use portcullis_core::ledger::{Count, Entry, Mark, Ticket};
+use portcullis_core::time::{Clock, Seconds};
+use rusqlite::{Transaction, params};
+
+use super::adopt::{ALIVE, JOURNAL};
+use super::case;
+use super::clock::Kept;
+
+/// Writes entries into one transaction.
+pub(super) struct Writer<'t> {
+    /// The open transaction
+    pub(super) tx: &'t Transaction<'t>,
+    /// Where the clocks stand
+    pub(super) clock: Clock,
+    /// Most lines kept of one ban; 0 for none (`dbmaxmatches`)
+    pub(super) max_matches: u32,
+}
+
+impl Writer<'_> {
+    /// Keeps all of them, in order.
+    pub(super) fn keep(&self, entries: &[Entry]) -> rusqlite::Result<()> {
+        let mut jails = BTreeSet::new();
+        for entry in entries {
+            self.list_jail(entry, &mut jails)?;
+            match entry {
+                Entry::Jail { jail, enabled } => self.jail(jail, *enabled)?,
+                Entry::Ban { jail, ticket } => self.ban(jail, ticket)?,
+                Entry::Expire { jail, id } => self.expire(jail, id)?,
+                Entry::Lift { jail, id } => self.lift(jail, id)?,
+                Entry::Count { jail, id, count } => self.count(jail, id, count.as_ref())?,
+                Entry::Read { jail, path, mark } => self.read(jail, path, mark)?,
+                Entry::Sessions { jail, text } => self.sessions(jail, text)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// All other tables refer to the list of jails.
+    fn list_jail<'e>(&self, entry: &'e Entry, listed: &mut BTreeSet<&'e str>) -> rusqlite::Result<()> {
+        let jail: &Arc<str> = match entry {
+            Entry::Ban { jail, .. }
+            | Entry::Read { jail, .. }
+            | Entry::Sessions { jail, .. }
+            | Entry::Count {
+                jail, count: Some(_), ..
+            } => jail,
+            Entry::Jail { .. } | Entry::Expire { .. } | Entry::Lift { .. } | Entry::Count { count: None, .. } => {
+                return Ok(());
+            }
+        };
+        if listed.insert(jail) {
+            self.run(
+                "INSERT OR IGNORE INTO jails(name, enabled) VALUES(?1, 1)",
+                params![jail],
+            )?;
+        }
+        Ok(())
+    }
+
+    fn run(&self, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<usize> {
+        self.tx.prepare_cached(sql)?.execute(values)
+    }
+
+    fn jail(&self, jail: &str, enabled: bool) -> rusqlite::Result<()> {
+        if enabled {
+            self.run(
+                "INSERT OR IGNORE INTO jails(name, enabled) VALUES(?1, 1)",
+                params![jail],
+            )?;
+        }
+        self.run("UPDATE jails SET enabled = ?2 WHERE name = ?1", params![jail, enabled])?;
+        Ok(())
+    }
+
+    /// A restored ban is in Fail2Ban's tables already, and stays there as it was (contract §7.2).
+    fn ban(&self, jail: &str, ticket: &Ticket) -> rusqlite::Result<()> {
+        let data = case::encode(&ticket.matches, ticket.failures, &ticket.data, self.max_matches);
+        let id = ticket.id.to_string();
+        let (time, bantime) = (ticket.time.micros(), ticket.bantime.micros());
+        if ticket.restored {
+            self.run(
+                "INSERT OR REPLACE INTO portcullis_bans(jail, id, time, bantime, bancount, data, seen_time, seen_bantime)
+                     VALUES(?1, ?2, ?3, ?4, ?5, ?6,
+                         (SELECT timeofban FROM bips WHERE ip = ?2 AND jail = ?1),
+                         (SELECT bantime FROM bips WHERE ip = ?2 AND jail = ?1))",
+                params![jail, id, time, bantime, ticket.bancount, data],
+            )?;
+            return Ok(());
+        }
+        let at = round(self.clock.to_wall(ticket.time).micros());
+        let length = length(ticket.bantime);
+        self.run(
+            "INSERT INTO bans(jail, ip, timeofban, bantime, bancount, data) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+            params![jail, id, at, length, ticket.bancount, data],
+        )?;
+        self.run(
+            "INSERT OR REPLACE INTO bips(jail, ip, timeofban, bantime, bancount, data) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+            params![jail, id, at, length, ticket.bancount, data],
+        )?;
+        // The lines and fields are read from `bips`, so that they are stored twice and not three times.
+        self.run(
+            "INSERT OR REPLACE INTO portcullis_bans(jail, id, time, bantime, bancount, seen_time, seen_bantime)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![jail, id, time, bantime, ticket.bancount, at, length],
+        )?;
+        Ok(())
+    }
+
+    /// Fail2Ban's rows stay. Where its row still looks alive (a clock set back, a length that the jail cut), ours
+    /// stays too, marked as over, so that the next start does not take the row for news.
+    fn expire(&self, jail: &str, id: &Id) -> rusqlite::Result<()> {
+        let id = id.to_string();
+        let kept = self.run(
+            &format!(
+                "UPDATE portcullis_bans AS b SET ended = 1, raw = 0, data = NULL WHERE jail = ?2 AND id = ?3
+                     AND EXISTS(SELECT 1 FROM bips f WHERE f.ip = b.id AND f.jail = b.jail AND {ALIVE})"
+            ),
+            params![self.clock.wall.as_f64(), jail, id],
+        )?;
+        if kept == 0 {
+            self.run(
+                "DELETE FROM portcullis_bans WHERE jail = ?1 AND id = ?2",
+                params![jail, id],
+            )?;
+        }
+        Ok(())
+    }
+
+    fn lift(&self, jail: &str, id: &Id) -> rusqlite::Result<()> {
+        let id = id.to_string();
+        self.run("DELETE FROM bips WHERE jail = ?1 AND ip = ?2", params![jail, id])?;
+        self.run("DELETE FROM bans WHERE jail = ?1 AND ip = ?2", params![jail, id])?;
+        self.run(
+            "DELETE FROM portcullis_bans WHERE jail = ?1 AND id = ?2",
+            params![jail, id],
+        )?;
+        Ok(())
+    }
+
+    fn count(&self, jail: &str, id: &Id, count: Option<&Count>) -> rusqlite::Result<()> {
+        let id = id.to_string();
+        let Some(count) = count else {
+            self.run(
+                "DELETE FROM portcullis_counts WHERE jail = ?1 AND id = ?2",
+                params![jail, id],
+            )?;
+            return Ok(());
+        };
+        // The lines of a counter become those of the ban, so here the jail's own limit holds, applied already.
+        let data = case::encode(&count.matches, count.failures, &count.data, u32::MAX);
+        self.run(
+            "INSERT OR REPLACE INTO portcullis_counts(jail, id, first, last, retry, data) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+            params![jail, id, count.first.micros(), count.last.micros(), count.retry, data],
+        )?;
+        Ok(())
+    }
+
+    /// Fail2Ban's row follows, so that it can go on from there if the user goes back to it.
+    fn read(&self, jail: &str, path: &str, mark: &Mark) -> rusqlite::Result<()> {
+        let head = Some(mark.head.as_str()).filter(|head| !head.is_empty());
+        let (position, seconds) = if path == JOURNAL {
+            (None, Some(mark.read_at.as_f64()))
+        } else {
+            (Some(mark.offset.cast_signed()), None)
+        };
+        self.run(
+            "INSERT OR REPLACE INTO logs(jail, path, firstlinemd5, lastfilepos) VALUES(?1, ?2, ?3, COALESCE(?4, ?5))",
+            params![jail, path, head, position, seconds],
+        )?;
+        self.run(
+            "INSERT OR REPLACE INTO portcullis_marks(jail, path, device, inode, offset, head, tail, read_at, seen_pos)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, COALESCE(?9, ?10))",
+            params![
+                jail,
+                path,
+                mark.device.cast_signed(),
+                mark.inode.cast_signed(),
+                mark.offset.cast_signed(),
+                mark.head,
+                mark.tail,
+                mark.read_at.micros(),
+                position,
+                seconds
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn sessions(&self, jail: &str, text: &str) -> rusqlite::Result<()> {
+        if text.is_empty() {
+            self.run("DELETE FROM portcullis_sessions WHERE jail = ?1", params![jail])?;
+        } else {
+            self.run(
+                "INSERT OR REPLACE INTO portcullis_sessions(jail, text) VALUES(?1, ?2)",
+                params![jail, text],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Where the clocks stood, for the next start.
+    pub(super) fn clock(&self, kept: &Kept) -> rusqlite::Result<()> {
+        self.run(
+            "INSERT OR REPLACE INTO portcullis_clock(one, boot_id, boottime, steady, wall) VALUES(1, ?1, ?2, ?3, ?4)",
+            params![
+                kept.boot.id,
+                kept.boot.micros,
+                kept.clock.steady.micros(),
+                kept.clock.wall.micros()
+            ],
+        )?;
+        Ok(())
+    }
+}
+
+/// A length of ban in whole seconds; −1 for ever.
+fn length(bantime: Seconds) -> i64 {
+    if bantime.is_forever() {
+        -1
+    } else {
+        round(bantime.micros())
+    }
+}
+
+/// Microseconds to whole seconds as Python rounds: a half goes to the even neighbour.
+fn round(micros: i64) -> i64 {
+    let (whole, rest) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
+    match rest.cmp(&500_000) {
+        std::cmp::Ordering::Less => whole,
+        std::cmp::Ordering::Greater => whole + 1,
+        std::cmp::Ordering::Equal => whole + whole.rem_euclid(2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_go_to_the_even_second() {
+        for (micros, seconds) in [
+            (1_499_999, 1),
+            (1_500_000, 2),
+            (2_500_000, 2),
+            (2_500_001, 3),
+            (-500_000, 0),
+            (-1_500_000, -2),
+            (0, 0),
+        ] {
+            assert_eq!(round(micros), seconds, "{micros}");
+        }
+        assert_eq!(length(Seconds::new(-5)), -1);
+        assert_eq!(length(Seconds::from_f64(1.5)), 2);
+    }
+}

@@ -1,0 +1,277 @@
+//! What outlives the daemon: bans, half-full counters, log positions and open sessions, in one database.
+//!
+//! The engine's [`Entry`] values come in and are kept, all of one step or none, before any layer is told of
+//! them; at the start they come out again as [`Saved`]. The file is Fail2Ban's own (contract §7) with tables of
+//! ours beside Fail2Ban's, so that either program can take over from the other at any time. Deciding what is
+//! still in force is not done here.
+
+mod adopt;
+mod case;
+mod clock;
+mod entries;
+mod error;
+mod saved;
+mod schema;
+mod sqlite;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use portcullis_core::diagnostic::Diagnostic;
+use portcullis_core::ledger::Entry;
+use portcullis_core::time::{Clock, Seconds, Timestamp};
+use rusqlite::{Connection, TransactionBehavior, params};
+
+pub(crate) use adopt::Adopted;
+pub(crate) use clock::{Boot, Kept, Running, resume_clock};
+pub(crate) use error::Error;
+pub(crate) use saved::{History, Merged, Past, Saved};
+
+/// Where the database is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In this file (`dbfile`, or one in the state folder for `dbfile = None`).
+    File(PathBuf),
+    /// `:memory:`: gone with the process.
+    Memory,
+}
+
+/// What the configuration says about the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// Most lines kept of one ban, 0 for none (`dbmaxmatches`).
+    pub(crate) max_matches: u32,
+    /// How long Fail2Ban's rows of past bans are kept (`dbpurgeage`).
+    pub(crate) purge_age: Seconds,
+    /// How long to wait for another process that writes.
+    pub(crate) patience: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            max_matches: 10,
+            purge_age: Seconds::new(86_400),
+            patience: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What opening came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Opened {
+    /// There was no database of Fail2Ban's before.
+    pub(crate) created: bool,
+    /// Fail2Ban's tables were brought from one version to another.
+    pub(crate) upgraded: Option<(i64, i64)>,
+    /// The copy made before that.
+    pub(crate) backup: Option<PathBuf>,
+    /// A damaged file was moved there and a new one begun.
+    pub(crate) moved_aside: Option<PathBuf>,
+    /// What another program had written since.
+    pub(crate) adopted: Adopted,
+    /// What the user has to be told.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// The open database.
+#[derive(Debug)]
+pub(crate) struct Store {
+    /// `None` only between the two halves of closing.
+    db: Option<Connection>,
+    place: Place,
+    settings: Settings,
+    boot: String,
+    running: Running,
+}
+
+impl Store {
+    /// Opens or creates the database at the wall time `wall`, takes over what another program wrote, and finds
+    /// where the clocks stand: [`Store::running`]. All jails are off until [`Entry::Jail`] says otherwise.
+    ///
+    /// # Errors
+    /// Any kind of [`Error`]; a damaged file is none, it is moved aside and reported in [`Opened`].
+    pub(crate) fn open(place: Place, settings: Settings, wall: Timestamp) -> Result<(Store, Opened), Error> {
+        let boot = Boot::read();
+        let (mut db, mut opened) = sqlite::open(&place, &settings, wall)?;
+        let clock = take_over(&mut db, &boot, wall, &mut opened).map_err(|e| error::explain(place.path(), e))?;
+        let store = Store {
+            db: Some(db),
+            place,
+            settings,
+            running: Running::from(clock.steady, boot.micros),
+            boot: boot.id,
+        };
+        Ok((store, opened))
+    }
+
+    /// The clocks of this run; copy it before the store goes to its thread.
+    pub(crate) fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// Changes `dbmaxmatches` and `dbpurgeage`.
+    pub(crate) fn set(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// Keeps all entries in one transaction, and where the clocks stand.
+    ///
+    /// # Errors
+    /// Nothing of the entries is kept, and the same entries can be given again.
+    pub(crate) fn commit(&mut self, clock: Clock, entries: &[Entry]) -> Result<(), Error> {
+        let max_matches = self.settings.max_matches;
+        let kept = self.kept(clock);
+        self.write(|tx| {
+            let writer = entries::Writer { tx, clock, max_matches };
+            writer.keep(entries)?;
+            writer.clock(&kept)
+        })
+    }
+
+    /// All that is kept.
+    ///
+    /// # Errors
+    /// As SQLite has them.
+    pub(crate) fn load(&self) -> Result<Saved, Error> {
+        self.read(saved::load)
+    }
+
+    /// Drops Fail2Ban's rows of long past bans and jails that are off and empty, ours with them (contract
+    /// §7.3). Gives the number of bans dropped.
+    ///
+    /// # Errors
+    /// Nothing is dropped.
+    pub(crate) fn purge(&mut self, clock: Clock) -> Result<usize, Error> {
+        let age = self.settings.purge_age;
+        let kept = self.kept(clock);
+        self.write(|tx| {
+            let past = clock.wall - age;
+            let bans = tx.execute("DELETE FROM bans WHERE timeofban < ?1", [past.as_f64()])?;
+            // A ban that the steady clock still holds in force keeps its row: a row that is gone reads as lifted.
+            let bips = tx.execute(
+                "DELETE FROM bips AS f WHERE timeofban < ?1 AND bantime <> -1 AND timeofban + bantime * 3 < ?1
+                     AND NOT EXISTS(SELECT 1 FROM portcullis_bans b WHERE b.id = f.ip AND b.jail = f.jail AND NOT b.ended)",
+                [past.seconds()],
+            )?;
+            adopt::forget_ended(tx, clock)?;
+            tx.execute(
+                "DELETE FROM jails WHERE enabled = 0
+                     AND NOT EXISTS(SELECT 1 FROM bans WHERE jail = jails.name)
+                     AND NOT EXISTS(SELECT 1 FROM bips WHERE jail = jails.name)",
+                [],
+            )?;
+            entries::Writer { tx, clock, max_matches: 0 }.clock(&kept)?;
+            Ok(bans + bips)
+        })
+    }
+
+    /// All bans of `ip` merged, of one jail or of all: `<ipmatches>`, `<ipjailfailures>` and their like
+    /// (contract §7.5). Nothing if there was none.
+    ///
+    /// # Errors
+    /// As SQLite has them.
+    pub(crate) fn matches_of(&self, ip: &str, jail: Option<&str>) -> Result<Option<Merged>, Error> {
+        self.read(|db| saved::merged(db, ip, jail, self.settings.max_matches))
+    }
+
+    /// The record of an offender in one jail, or over all jails for `None` (contract §4.5).
+    ///
+    /// # Errors
+    /// As SQLite has them.
+    pub(crate) fn history(&self, ip: &str, jail: Option<&str>) -> Result<Option<History>, Error> {
+        self.read(|db| saved::history(db, ip, jail))
+    }
+
+    /// The newest `limit` bans of `ip` in all jails.
+    ///
+    /// # Errors
+    /// As SQLite has them.
+    pub(crate) fn past(&self, ip: &str, limit: u32) -> Result<Vec<Past>, Error> {
+        self.read(|db| saved::past(db, ip, limit))
+    }
+
+    /// Ends cleanly: the one file is whole afterwards. Dropping the store does the same without an answer.
+    ///
+    /// # Errors
+    /// The data are safe, but part of them is still in the log beside the file.
+    pub(crate) fn close(mut self) -> Result<(), Error> {
+        self.db.take().map_or(Ok(()), |db| sqlite::close(db, self.place.path()))
+    }
+
+    fn kept(&self, clock: Clock) -> Kept {
+        Kept {
+            boot: Boot {
+                id: self.boot.clone(),
+                micros: clock::since_boot(),
+            },
+            clock,
+        }
+    }
+
+    fn read<T>(&self, step: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        let db = self.db.as_ref().ok_or(rusqlite::Error::InvalidQuery);
+        db.and_then(step)
+            .map_err(|error| error::explain(self.place.path(), error))
+    }
+
+    fn write<T>(&mut self, step: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, Error> {
+        let db = self.db.as_mut().ok_or(rusqlite::Error::InvalidQuery);
+        db.and_then(|db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = step(&tx)?;
+            tx.commit()?;
+            Ok(result)
+        })
+        .map_err(|error| error::explain(self.place.path(), error))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Some(db) = self.db.take() {
+            // Whoever wants to know calls `close`; the data are safe either way.
+            let _ = sqlite::close(db, self.place.path());
+        }
+    }
+}
+
+impl Place {
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Place::File(path) => Some(path),
+            Place::Memory => None,
+        }
+    }
+}
+
+/// The start of a run: clocks, jails off, and what others wrote. One transaction, so that a crash repeats it.
+fn take_over(db: &mut Connection, boot: &Boot, wall: Timestamp, opened: &mut Opened) -> rusqlite::Result<Clock> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let last = saved::clock(&tx)?;
+    let clock = resume_clock(boot, wall, last.as_ref());
+    let shift = last.as_ref().map_or(Seconds::ZERO, |last| last.shift(boot));
+    if shift != Seconds::ZERO {
+        tx.execute("UPDATE portcullis_bans SET time = time + ?1", params![shift.micros()])?;
+        tx.execute(
+            "UPDATE portcullis_counts SET first = first + ?1, last = last + ?1",
+            params![shift.micros()],
+        )?;
+    }
+    tx.execute("UPDATE jails SET enabled = 0 WHERE enabled <> 0", [])?;
+    opened.adopted = adopt::adopt(&tx, clock)?;
+    let kept = Kept {
+        boot: boot.clone(),
+        clock,
+    };
+    entries::Writer {
+        tx: &tx,
+        clock,
+        max_matches: 0,
+    }
+    .clock(&kept)?;
+    tx.commit()?;
+    Ok(clock)
+}

@@ -1,0 +1,298 @@
+//! Reading: what a start takes up again, and the questions that tags, increments and tools ask.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use portcullis_core::address::Id;
+use portcullis_core::ledger::{Count, Field, Mark, Ticket};
+use portcullis_core::time::{Clock, Seconds, Timestamp};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::case::{self, Case};
+use super::clock::{Boot, Kept};
+
+/// Most rows of history that one question reads; newer ones come first.
+const MAX_ROWS: i64 = 10_000;
+
+/// All that was kept, all times on the steady clock as it goes on now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Saved {
+    /// Bans in force at the last commit; those that ran out since are among them, since a layer may still hold
+    /// them. Their `bancount` is as stored.
+    pub(crate) bans: Vec<(Arc<str>, Ticket)>,
+    /// Bans that Fail2Ban wrote and that no jail has looked at yet: the rule of contract §7.4 is still to be
+    /// applied, a `bantime` of −2 s among it (the jail's own). They stay here, start after start, until
+    /// [`Entry::Ban`](portcullis_core::ledger::Entry) with `restored`, `Expire` or `Lift` says what became of them.
+    pub(crate) adopted: Vec<(Arc<str>, Ticket)>,
+    /// Half-full counters.
+    pub(crate) counts: Vec<(Arc<str>, Id, Count)>,
+    /// How far each log was read. A mark that Fail2Ban wrote has device, inode and tail empty, and its own
+    /// reading time is unknown; for the name `systemd-journal` `read_at` is the place and the offset is 0.
+    pub(crate) marks: Vec<(Arc<str>, Arc<str>, Mark)>,
+    /// Open sessions, as each jail's filter wrote them.
+    pub(crate) sessions: Vec<(Arc<str>, String)>,
+}
+
+/// All bans of one address, merged (contract §7.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Merged {
+    /// The time of the oldest, on the wall clock.
+    pub(crate) time: Timestamp,
+    /// Attempts of all of them.
+    pub(crate) failures: u32,
+    /// The newest lines, oldest first, at most `dbmaxmatches`.
+    pub(crate) matches: Vec<String>,
+    /// Captured fields; of two with one name the older stands.
+    pub(crate) data: BTreeMap<String, Field>,
+}
+
+/// An offender's record, for longer bans (contract §4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct History {
+    /// How many bans there were.
+    pub(crate) count: u32,
+    /// The last failure that led to one, on the wall clock, in whole seconds.
+    pub(crate) last: Timestamp,
+    /// How long the last one was; over all jails, the sum.
+    pub(crate) bantime: Seconds,
+}
+
+/// One row of Fail2Ban's history of bans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Past {
+    /// The jail
+    pub(crate) jail: String,
+    /// The last failure, on the wall clock, in whole seconds.
+    pub(crate) time: Timestamp,
+    /// How long; negative for ever.
+    pub(crate) bantime: Seconds,
+    /// Which ban of this offender it was.
+    pub(crate) bancount: u32,
+    /// Attempts
+    pub(crate) failures: u32,
+    /// Lines, oldest first
+    pub(crate) matches: Vec<String>,
+}
+
+/// What the last commit kept of the clocks.
+pub(super) fn clock(db: &Connection) -> rusqlite::Result<Option<Kept>> {
+    db.query_row(
+        "SELECT boot_id, boottime, steady, wall FROM portcullis_clock",
+        [],
+        |row| {
+            Ok(Kept {
+                boot: Boot {
+                    id: row.get(0)?,
+                    micros: row.get(1)?,
+                },
+                clock: Clock {
+                    steady: Timestamp::from_micros(row.get(2)?),
+                    wall: Timestamp::from_micros(row.get(3)?),
+                },
+            })
+        },
+    )
+    .optional()
+}
+
+/// Everything. A row that some other program made unreadable is left out, as Fail2Ban does.
+pub(super) fn load(db: &Connection) -> rusqlite::Result<Saved> {
+    let mut saved = Saved::default();
+    let mut names = Names::default();
+    load_bans(db, &mut names, &mut saved)?;
+    load_counts(db, &mut names, &mut saved)?;
+    let mut marks = db.prepare(
+        "SELECT jail, path, device, inode, offset, head, tail, read_at FROM portcullis_marks ORDER BY jail, path",
+    )?;
+    let mut rows = marks.query([])?;
+    while let Some(row) = rows.next()? {
+        let mark = Mark {
+            device: row.get::<_, i64>(2)?.cast_unsigned(),
+            inode: row.get::<_, i64>(3)?.cast_unsigned(),
+            offset: row.get::<_, i64>(4)?.cast_unsigned(),
+            head: row.get(5)?,
+            tail: row.get(6)?,
+            read_at: Timestamp::from_micros(row.get(7)?),
+        };
+        saved.marks.push((names.get(row, 0)?, names.get(row, 1)?, mark));
+    }
+    let mut sessions = db.prepare("SELECT jail, text FROM portcullis_sessions ORDER BY jail")?;
+    let mut rows = sessions.query([])?;
+    while let Some(row) = rows.next()? {
+        saved.sessions.push((names.get(row, 0)?, row.get(1)?));
+    }
+    Ok(saved)
+}
+
+fn load_bans(db: &Connection, names: &mut Names, saved: &mut Saved) -> rusqlite::Result<()> {
+    let mut bans = db.prepare(
+        "SELECT b.jail, b.id, b.time, b.bantime, b.bancount, b.raw, COALESCE(b.data, f.data)
+         FROM portcullis_bans b LEFT JOIN bips f ON f.ip = b.id AND f.jail = b.jail
+         WHERE NOT b.ended ORDER BY b.jail, b.time, b.id",
+    )?;
+    let mut rows = bans.query([])?;
+    while let Some(row) = rows.next()? {
+        let Some(id) = text(row, 1)? else {
+            continue;
+        };
+        let case = data(row, 6)?;
+        let ticket = Ticket {
+            id: identity(id),
+            time: Timestamp::from_micros(whole(row, 2)?),
+            bantime: Seconds::from_micros(whole(row, 3)?),
+            bancount: tally(whole(row, 4)?),
+            failures: case.failures.unwrap_or(1),
+            matches: case.matches,
+            data: case.data,
+            restored: true,
+        };
+        let jail = names.get(row, 0)?;
+        if whole(row, 5)? == 0 {
+            saved.bans.push((jail, ticket));
+        } else {
+            saved.adopted.push((jail, ticket));
+        }
+    }
+    Ok(())
+}
+
+fn load_counts(db: &Connection, names: &mut Names, saved: &mut Saved) -> rusqlite::Result<()> {
+    let mut counts =
+        db.prepare("SELECT jail, id, first, last, retry, data FROM portcullis_counts ORDER BY jail, last, id")?;
+    let mut rows = counts.query([])?;
+    while let Some(row) = rows.next()? {
+        let Some(id) = text(row, 1)? else {
+            continue;
+        };
+        let case = data(row, 5)?;
+        let count = Count {
+            first: Timestamp::from_micros(whole(row, 2)?),
+            last: Timestamp::from_micros(whole(row, 3)?),
+            retry: tally(whole(row, 4)?),
+            failures: case.failures.unwrap_or(1),
+            matches: case.matches,
+            data: case.data,
+        };
+        saved.counts.push((names.get(row, 0)?, identity(id), count));
+    }
+    Ok(())
+}
+
+/// Merges what `bans` holds of `ip`, in one jail or in all, newest first (contract §7.5).
+pub(super) fn merged(db: &Connection, ip: &str, jail: Option<&str>, max: u32) -> rusqlite::Result<Option<Merged>> {
+    let mut bans = db.prepare_cached(
+        "SELECT timeofban, data FROM bans WHERE ip = ?1 AND (?2 IS NULL OR jail = ?2)
+         ORDER BY timeofban DESC LIMIT ?3",
+    )?;
+    let mut rows = bans.query(params![ip, jail, MAX_ROWS])?;
+    let room = usize::try_from(max).unwrap_or(usize::MAX);
+    let mut merged: Option<Merged> = None;
+    while let Some(row) = rows.next()? {
+        let case = data(row, 1)?;
+        let all = merged.get_or_insert_with(|| Merged {
+            time: Timestamp::default(),
+            failures: 0,
+            matches: Vec::new(),
+            data: BTreeMap::new(),
+        });
+        let more = case.matches.len().min(room.saturating_sub(all.matches.len()));
+        // The newest of the older ban's lines go in front of what the newer ones left room for.
+        let mut lines: Vec<String> = case.matches.into_iter().rev().take(more).collect();
+        lines.reverse();
+        lines.append(&mut all.matches);
+        all.matches = lines;
+        all.failures = all.failures.saturating_add(case.failures.unwrap_or(1));
+        all.data.extend(case.data);
+        all.time = Timestamp::from_seconds(whole(row, 0)?);
+    }
+    Ok(merged)
+}
+
+/// What `bips` knows of `ip` in one jail, or summed over all jails.
+pub(super) fn history(db: &Connection, ip: &str, jail: Option<&str>) -> rusqlite::Result<Option<History>> {
+    let sql = if jail.is_some() {
+        "SELECT bancount, timeofban, bantime FROM bips WHERE ip = ?1 AND jail = ?2"
+    } else {
+        "SELECT sum(bancount), max(timeofban), sum(bantime) FROM bips WHERE ip = ?1 AND ?2 IS NULL GROUP BY ip"
+    };
+    db.prepare_cached(sql)?
+        .query_row(params![ip, jail], |row| {
+            Ok(History {
+                count: tally(whole(row, 0)?),
+                last: Timestamp::from_seconds(whole(row, 1)?),
+                bantime: Seconds::new(whole(row, 2)?),
+            })
+        })
+        .optional()
+}
+
+/// The newest `limit` rows of `bans` for `ip`.
+pub(super) fn past(db: &Connection, ip: &str, limit: u32) -> rusqlite::Result<Vec<Past>> {
+    let mut bans = db.prepare_cached(
+        "SELECT jail, timeofban, bantime, bancount, data FROM bans WHERE ip = ?1
+         ORDER BY timeofban DESC, rowid DESC LIMIT ?2",
+    )?;
+    let rows = bans.query_map(params![ip, limit], |row| {
+        let case = data(row, 4)?;
+        Ok(Past {
+            jail: row.get(0)?,
+            time: Timestamp::from_seconds(whole(row, 1)?),
+            bantime: Seconds::new(whole(row, 2)?),
+            bancount: tally(whole(row, 3)?),
+            failures: case.failures.unwrap_or(1),
+            matches: case.matches,
+        })
+    })?;
+    rows.collect()
+}
+
+/// One allocation for each jail and path, however many rows name it.
+#[derive(Default)]
+struct Names(BTreeMap<String, Arc<str>>);
+
+impl Names {
+    fn get(&mut self, row: &Row<'_>, column: usize) -> rusqlite::Result<Arc<str>> {
+        let name: String = row.get(column)?;
+        if let Some(known) = self.0.get(&name) {
+            return Ok(Arc::clone(known));
+        }
+        let shared: Arc<str> = name.as_str().into();
+        self.0.insert(name, Arc::clone(&shared));
+        Ok(shared)
+    }
+}
+
+/// A mask that is no mask leaves the id as text.
+fn identity(text: String) -> Id {
+    Id::parse(&text).unwrap_or(Id::Raw(text))
+}
+
+/// Text of any spelling; nothing for NULL.
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        ValueRef::Integer(number) => Some(number.to_string()),
+        ValueRef::Real(_) | ValueRef::Null => None,
+    })
+}
+
+/// A number of any kind, as a whole one. Columns of SQLite hold what was put into them.
+fn whole(row: &Row<'_>, column: usize) -> rusqlite::Result<i64> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Integer(number) => number,
+        ValueRef::Real(number) => Seconds::from_f64(number).whole(),
+        ValueRef::Text(_) | ValueRef::Blob(_) | ValueRef::Null => 0,
+    })
+}
+
+fn tally(number: i64) -> u32 {
+    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
+}
+
+fn data(row: &Row<'_>, column: usize) -> rusqlite::Result<Case> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => case::decode(bytes),
+        _ => Case::default(),
+    })
+}
