@@ -3,7 +3,7 @@
 //! [`Ticket`] is one offender's case; [`Change`] is what a layer is told; [`Applied`] is what it answers;
 //! [`Entry`] is what the store is asked to keep before any layer is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::address::Id;
@@ -218,6 +218,13 @@ pub enum Entry {
         /// The case
         ticket: Ticket,
     },
+    /// A ban in force now ends later; Fail2Ban's tables do not learn of it, ours do.
+    Prolong {
+        /// The jail
+        jail: Arc<str>,
+        /// The case
+        ticket: Ticket,
+    },
     /// The ban ended by itself: our own row goes, Fail2Ban's stay (contract §7.2).
     Expire {
         /// The jail
@@ -257,4 +264,153 @@ pub enum Entry {
         /// Opaque text
         text: String,
     },
+}
+
+/// A ban in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ban {
+    /// The case
+    pub ticket: Ticket,
+    /// How far it has come in each layer, by action name
+    pub layers: BTreeMap<Arc<str>, Standing>,
+}
+
+/// What came of entering a ban.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entered {
+    /// It is new.
+    New,
+    /// It would have been over already.
+    Expired,
+    /// It is in force already, this much older; its end has moved if `prolonged`.
+    Already {
+        /// New failure minus the failure that the ban in force stands on
+        lateness: Seconds,
+        /// The ban in force with its new end, where that moved
+        prolonged: Option<Ticket>,
+    },
+}
+
+/// The bans in force of one jail.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    bans: BTreeMap<Id, Ban>,
+    ends: BTreeSet<(Timestamp, Id)>,
+    total: u64,
+}
+
+impl Ledger {
+    /// Enters a ban, which `actions` are to make true (contract §4.3). The end of a ban in force only ever moves
+    /// further away.
+    pub fn enter(&mut self, now: Timestamp, ticket: Ticket, actions: &[Arc<str>]) -> Entered {
+        if ticket.until().is_some_and(|until| until < now) {
+            return Entered::Expired;
+        }
+        if let Some(old) = self.bans.get_mut(&ticket.id) {
+            let lateness = ticket.time - old.ticket.time;
+            let prolonged = prolong(old, &ticket, &mut self.ends);
+            return Entered::Already { lateness, prolonged };
+        }
+        if let Some(until) = ticket.until() {
+            self.ends.insert((until, ticket.id.clone()));
+        }
+        self.total += 1;
+        let layers = actions
+            .iter()
+            .map(|action| (Arc::clone(action), Standing::Decided))
+            .collect();
+        self.bans.insert(ticket.id.clone(), Ban { ticket, layers });
+        Entered::New
+    }
+
+    /// Takes out a ban whose end has passed; `None` when there is none left.
+    pub fn expire(&mut self, now: Timestamp) -> Option<Ban> {
+        if self.ends.first().is_none_or(|(until, _)| *until >= now) {
+            return None;
+        }
+        let (_, id) = self.ends.pop_first()?;
+        self.bans.remove(&id)
+    }
+
+    /// Takes out a ban.
+    pub fn remove(&mut self, id: &Id) -> Option<Ban> {
+        let ban = self.bans.remove(id)?;
+        if let Some(until) = ban.ticket.until() {
+            self.ends.remove(&(until, id.clone()));
+        }
+        Some(ban)
+    }
+
+    /// The ban of somebody.
+    #[must_use]
+    pub fn get(&self, id: &Id) -> Option<&Ban> {
+        self.bans.get(id)
+    }
+
+    /// Notes how far a ban has come in a layer.
+    pub fn stand(&mut self, id: &Id, action: &Arc<str>, standing: Standing) {
+        if let Some(ban) = self.bans.get_mut(id) {
+            ban.layers.insert(Arc::clone(action), standing);
+        }
+    }
+
+    /// Forgets a layer that is no more.
+    pub fn drop_layer(&mut self, action: &str) {
+        for ban in self.bans.values_mut() {
+            ban.layers.remove(action);
+        }
+    }
+
+    /// All bans in force, by id.
+    pub fn iter(&self) -> impl Iterator<Item = &Ban> {
+        self.bans.values()
+    }
+
+    /// When the next ban ends.
+    #[must_use]
+    pub fn next_end(&self) -> Option<Timestamp> {
+        self.ends.first().map(|(until, _)| *until)
+    }
+
+    /// How many bans are in force.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bans.len()
+    }
+
+    /// Whether nobody is banned.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bans.is_empty()
+    }
+
+    /// Bans since the start.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+}
+
+/// Moves the end of `old` to the end that `new` would have, if that is later.
+fn prolong(old: &mut Ban, new: &Ticket, ends: &mut BTreeSet<(Timestamp, Id)>) -> Option<Ticket> {
+    let before = old.ticket.until()?;
+    let after = new.until();
+    if after.is_some_and(|after| after <= before) {
+        return None;
+    }
+    ends.remove(&(before, new.id.clone()));
+    old.ticket.bantime = match after {
+        Some(after) => {
+            ends.insert((after, new.id.clone()));
+            after - old.ticket.time
+        }
+        None => Seconds::FOREVER,
+    };
+    // What is kept names the failure that the new end stands on, so that a restart comes to the same end under
+    // the jail's ban time.
+    Some(Ticket {
+        time: new.time,
+        bantime: new.bantime,
+        ..old.ticket.clone()
+    })
 }

@@ -6,18 +6,18 @@
 
 #![forbid(unsafe_code)]
 
-pub mod action;
+pub mod value;
+pub mod time;
 pub mod address;
-pub mod allow;
-pub mod config;
 pub mod diagnostic;
-pub mod engine;
-pub mod filter;
-pub mod judge;
-pub mod ledger;
 pub mod pattern;
 pub mod stamp;
-pub mod time;
+pub mod config;
+pub mod ledger;
+pub mod filter;
+pub mod allow;
 pub mod tracker;
-pub mod value;
+pub mod judge;
+pub mod action;
+pub mod engine;
 pub mod wire;

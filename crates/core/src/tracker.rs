@@ -1,1 +1,269 @@
-//! (to be written)
+//! Counting failures: when is enough?
+//!
+//! Fail2Ban's rule is a rate estimate, not a window of stamps: once the first failure is older than `findtime`,
+//! the count so far is scaled down to what it would have been within `findtime` (contract §4.2).
+
+use std::collections::BTreeMap;
+
+use crate::address::Id;
+use crate::ledger::{Count, Field};
+use crate::time::{Seconds, Timestamp};
+
+/// Counters are dropped at most this often.
+const PURGE_EVERY: Seconds = Seconds::new(5);
+
+/// One more failure of somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// When, on the steady clock
+    pub time: Timestamp,
+    /// Its lines
+    pub matches: Vec<String>,
+    /// Its captured fields
+    pub data: BTreeMap<String, Field>,
+    /// How much it weighs; a line of a log weighs 1
+    pub weight: u32,
+}
+
+/// The thresholds of a jail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// This many failures are a ban
+    pub maxretry: u32,
+    /// Within this time
+    pub findtime: Seconds,
+    /// Lines kept a counter; 0 keeps none
+    pub maxmatches: u32,
+    /// Counters kept a jail; the longest silent goes first
+    pub most: usize,
+}
+
+/// The half-full counters of one jail.
+#[derive(Clone, Debug)]
+pub struct Tracker {
+    limits: Limits,
+    counts: BTreeMap<Id, Count>,
+    by_age: std::collections::BTreeSet<(Timestamp, Id)>,
+    total: u64,
+    evicted: u64,
+    next_purge: Timestamp,
+}
+
+impl Tracker {
+    /// An empty one.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Tracker {
+            limits,
+            counts: BTreeMap::new(),
+            by_age: std::collections::BTreeSet::new(),
+            total: 0,
+            evicted: 0,
+            next_purge: Timestamp::default(),
+        }
+    }
+
+    /// New thresholds; what was counted stays.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Counts a failure. At `maxretry` the counter is full: it is taken out and returned as the offence.
+    pub fn count(&mut self, id: &Id, attempt: Attempt) -> Option<Count> {
+        self.total += 1;
+        let count = match self.counts.remove(id) {
+            Some(mut count) => {
+                self.by_age.remove(&(count.last, id.clone()));
+                age(&mut count, attempt.time, self.limits.findtime);
+                add(&mut count, attempt, self.limits.maxmatches);
+                count
+            }
+            None => begin(attempt),
+        };
+        if count.retry >= self.limits.maxretry {
+            return Some(count);
+        }
+        self.insert(id.clone(), count);
+        None
+    }
+
+    /// Puts a counter kept from an earlier run in place.
+    pub fn restore(&mut self, id: Id, count: Count) {
+        self.insert(id, count);
+    }
+
+    fn insert(&mut self, id: Id, count: Count) {
+        self.by_age.insert((count.last, id.clone()));
+        self.counts.insert(id, count);
+        if self.counts.len() > self.limits.most
+            && let Some((_, oldest)) = self.by_age.pop_first()
+        {
+            self.counts.remove(&oldest);
+            self.evicted += 1;
+        }
+    }
+
+    /// Drops counters that had no failure for `findtime`, at most every five seconds, and says whose.
+    pub fn purge(&mut self, now: Timestamp) -> Vec<Id> {
+        if now < self.next_purge {
+            return Vec::new();
+        }
+        self.next_purge = now + PURGE_EVERY;
+        let limit = now - self.limits.findtime;
+        let mut gone = Vec::new();
+        while self.by_age.first().is_some_and(|(last, _)| *last <= limit) {
+            if let Some((_, id)) = self.by_age.pop_first() {
+                self.counts.remove(&id);
+                gone.push(id);
+            }
+        }
+        gone
+    }
+
+    /// Forgets one.
+    pub fn forget(&mut self, id: &Id) -> bool {
+        let Some(count) = self.counts.remove(id) else {
+            return false;
+        };
+        self.by_age.remove(&(count.last, id.clone()));
+        true
+    }
+
+    /// The counter of somebody.
+    #[must_use]
+    pub fn get(&self, id: &Id) -> Option<&Count> {
+        self.counts.get(id)
+    }
+
+    /// How many counters there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// Whether nobody is being counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    /// Failures counted since the start.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Counters dropped because there were too many.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+}
+
+fn begin(attempt: Attempt) -> Count {
+    Count {
+        first: attempt.time,
+        last: attempt.time,
+        retry: attempt.weight,
+        failures: 1,
+        matches: attempt.matches,
+        data: attempt.data,
+    }
+}
+
+/// Scales the count down to the rate within `findtime`, with Python's arithmetic: floats, and halves to even.
+fn age(count: &mut Count, time: Timestamp, findtime: Seconds) {
+    if time <= count.last {
+        return;
+    }
+    if count.first < time - findtime {
+        let rate = f64::from(count.retry) / (time - count.first).as_f64() * findtime.as_f64();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "never above the count before"
+        )]
+        let scaled = rate.round_ties_even() as u32;
+        count.retry = scaled;
+        count.first = time - findtime;
+    }
+    count.last = time;
+}
+
+fn add(count: &mut Count, attempt: Attempt, maxmatches: u32) {
+    count.retry = count.retry.saturating_add(attempt.weight);
+    count.failures = count.failures.saturating_add(1);
+    let keep = usize::try_from(maxmatches).unwrap_or(usize::MAX);
+    if keep == 0 {
+        count.matches.clear();
+        return;
+    }
+    count.matches.extend(attempt.matches);
+    if count.matches.len() > keep {
+        count.matches.drain(..count.matches.len() - keep);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tracker(maxretry: u32) -> Tracker {
+        Tracker::new(Limits {
+            maxretry,
+            findtime: Seconds::new(600),
+            maxmatches: 5,
+            most: 3,
+        })
+    }
+
+    fn fail(tracker: &mut Tracker, who: &str, seconds: i64) -> Option<Count> {
+        let attempt = Attempt {
+            time: Timestamp::from_seconds(seconds),
+            matches: vec![format!("line {seconds}")],
+            data: BTreeMap::new(),
+            weight: 1,
+        };
+        tracker.count(&Id::parse(who).unwrap(), attempt)
+    }
+
+    #[test]
+    fn the_third_is_a_ban() {
+        let mut tracker = tracker(3);
+        assert!(fail(&mut tracker, "192.0.2.1", 0).is_none());
+        assert!(fail(&mut tracker, "192.0.2.2", 1).is_none());
+        assert!(fail(&mut tracker, "192.0.2.1", 2).is_none());
+        let full = fail(&mut tracker, "192.0.2.1", 3).unwrap();
+        assert_eq!(
+            (full.failures, full.matches.len(), tracker.len(), tracker.total()),
+            (3, 3, 1, 4)
+        );
+    }
+
+    /// Contract §13.4: one failure every 500 s never reaches three in 600 s.
+    #[test]
+    fn ageing_is_a_rate_estimate() {
+        let mut tracker = tracker(3);
+        for seconds in (0..20_000).step_by(500) {
+            assert!(fail(&mut tracker, "192.0.2.1", 1000 + seconds).is_none(), "{seconds}");
+        }
+        let count = tracker.get(&Id::parse("192.0.2.1").unwrap()).unwrap();
+        assert_eq!((count.retry, count.failures), (2, 40));
+    }
+
+    #[test]
+    fn purge_and_the_cap() {
+        let mut tracker = tracker(3);
+        for (host, seconds) in [(1, 1000), (2, 1001), (3, 1002), (4, 1003)] {
+            fail(&mut tracker, &format!("192.0.2.{host}"), seconds);
+        }
+        assert_eq!((tracker.len(), tracker.evicted()), (3, 1));
+        assert_eq!(tracker.purge(Timestamp::from_seconds(1601)).len(), 1);
+        assert_eq!(
+            tracker.purge(Timestamp::from_seconds(1603)).len(),
+            0,
+            "at most every five seconds"
+        );
+        assert_eq!(tracker.purge(Timestamp::from_seconds(1606)).len(), 2);
+    }
+}

@@ -1,0 +1,402 @@
+//! One jail inside the engine: its counters, its bans, its layers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::message::{Arrangement, Effect, Event};
+use crate::address::Id;
+use crate::allow::{self, Allow};
+use crate::config::plan::JailPlan;
+use crate::judge;
+use crate::ledger::{Applied, Change, Count, Entered, Entry, LayerId, Ledger, Order, OrderKind, Standing, Ticket};
+use crate::time::{Seconds, Timestamp};
+use crate::tracker::{Attempt, Limits, Tracker};
+
+/// Counters a jail keeps at most: at some 200 bytes each this bounds an attack by a million addresses.
+const MOST_COUNTERS: usize = 1_000_000;
+/// A native layer that failed is tried again after this, doubling up to [`RETRY_MOST`].
+const RETRY_FIRST: Seconds = Seconds::new(1);
+const RETRY_MOST: Seconds = Seconds::new(60);
+
+pub(super) struct Jail {
+    pub(super) plan: JailPlan,
+    pub(super) allow: Allow,
+    pub(super) held: Option<String>,
+    pub(super) tracker: Tracker,
+    pub(super) ledger: Ledger,
+    pub(super) layers: Vec<Layer>,
+}
+
+/// One action of the jail.
+pub(super) struct Layer {
+    pub(super) action: Arc<str>,
+    pub(super) native: bool,
+    pub(super) failure: Option<String>,
+    /// The action's definition, so that a changed one is told from an unchanged one at a reload.
+    properties: Vec<(String, crate::value::Value)>,
+    retry: Option<(Timestamp, Seconds)>,
+}
+
+impl Jail {
+    /// A jail that starts: its layers are told so.
+    pub(super) fn start(arrangement: Arrangement, out: &mut Vec<Effect>) -> Self {
+        let name = Arc::clone(&arrangement.plan.name);
+        out.push(Effect::Record(Entry::Jail {
+            jail: Arc::clone(&name),
+            enabled: true,
+        }));
+        let mut jail = Jail {
+            tracker: Tracker::new(limits(&arrangement.plan)),
+            ledger: Ledger::default(),
+            allow: Allow::default(),
+            held: None,
+            layers: Vec::new(),
+            plan: arrangement.plan.clone(),
+        };
+        jail.arrange(arrangement, out);
+        out.push(Effect::Note(Event::Started { jail: name }));
+        jail
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.plan.name
+    }
+
+    /// Takes over a plan, new or changed. Counters and bans stay; layers that are no more free their bans, new ones
+    /// are told the bans in force.
+    pub(super) fn arrange(&mut self, arrangement: Arrangement, out: &mut Vec<Effect>) {
+        let Arrangement { plan, held, native } = arrangement;
+        self.tracker.limit(limits(&plan));
+        self.plan = plan;
+        match Allow::new(self.plan.ignoreself, &self.plan.ignoreip) {
+            Ok(allow) => (self.allow, self.held) = (allow, held),
+            Err(error) => self.held = Some(held.unwrap_or_else(|| error.to_string())),
+        }
+        self.arrange_layers(&native, out);
+    }
+
+    fn arrange_layers(&mut self, native: &BTreeSet<Arc<str>>, out: &mut Vec<Effect>) {
+        let wanted: BTreeSet<Arc<str>> = self
+            .plan
+            .actions
+            .iter()
+            .map(|action| Arc::clone(&action.name))
+            .collect();
+        let mut kept = Vec::new();
+        for layer in std::mem::take(&mut self.layers) {
+            if wanted.contains(&layer.action) {
+                kept.push(layer);
+            } else {
+                self.close(&layer.action, out);
+            }
+        }
+        for action in self.plan.actions.clone() {
+            let native = native.contains(&action.name);
+            let old = kept
+                .iter()
+                .position(|layer| layer.action == action.name)
+                .map(|at| kept.swap_remove(at));
+            match old {
+                Some(mut layer) => {
+                    (layer.native, layer.properties) = (native, action.properties);
+                    self.change(&layer.action, Order::Reload, out);
+                    self.layers.push(layer);
+                }
+                None => {
+                    self.change(&action.name, Order::Start, out);
+                    self.layers.push(Layer {
+                        action: Arc::clone(&action.name),
+                        native,
+                        failure: None,
+                        properties: action.properties,
+                        retry: None,
+                    });
+                    self.tell_all(&action.name, out);
+                }
+            }
+        }
+    }
+
+    /// Tells a layer that is new, or has lost them, the bans in force.
+    pub(super) fn tell_all(&mut self, action: &Arc<str>, out: &mut Vec<Effect>) {
+        let tickets: Vec<Ticket> = self.ledger.iter().map(|ban| ban.ticket.clone()).collect();
+        for ticket in tickets {
+            self.ledger.stand(&ticket.id, action, Standing::Decided);
+            self.change(action, Order::Ban(ticket), out);
+        }
+    }
+
+    /// Ends a layer: its bans are freed there, without a word in the log.
+    fn close(&mut self, action: &Arc<str>, out: &mut Vec<Effect>) {
+        self.change(action, Order::Flush, out);
+        for ban in self.ledger.iter() {
+            self.change(action, Order::Unban(ban.ticket.clone()), out);
+        }
+        self.change(action, Order::Stop, out);
+        self.ledger.drop_layer(action);
+    }
+
+    /// Ends the jail. Its rows in the database stay (contract §4.3); what we enforce does not.
+    pub(super) fn stop(mut self, out: &mut Vec<Effect>) {
+        self.free_all(true, out);
+        for layer in self.layers.iter().rev() {
+            self.change(&layer.action, Order::Stop, out);
+        }
+        out.push(Effect::Record(Entry::Jail {
+            jail: Arc::clone(self.name()),
+            enabled: false,
+        }));
+        out.push(Effect::Note(Event::Stopped {
+            jail: Arc::clone(self.name()),
+        }));
+    }
+
+    /// Frees everybody: layers that can empty themselves at once do, the others are told one by one.
+    pub(super) fn free_all(&mut self, repealed: bool, out: &mut Vec<Effect>) -> usize {
+        let ids: Vec<Id> = self.ledger.iter().map(|ban| ban.ticket.id.clone()).collect();
+        if ids.is_empty() {
+            return 0;
+        }
+        for layer in &self.layers {
+            self.change(&layer.action, Order::Flush, out);
+            out.push(Effect::Note(Event::Flushed {
+                layer: self.layer_id(&layer.action),
+            }));
+        }
+        for id in &ids {
+            self.free(id, repealed, out);
+        }
+        ids.len()
+    }
+
+    /// Ends one ban in every layer.
+    pub(super) fn free(&mut self, id: &Id, repealed: bool, out: &mut Vec<Effect>) -> bool {
+        let Some(ban) = self.ledger.remove(id) else {
+            return false;
+        };
+        self.release(&ban.ticket, repealed, out);
+        true
+    }
+
+    fn release(&self, ticket: &Ticket, repealed: bool, out: &mut Vec<Effect>) {
+        let (jail, id) = (Arc::clone(self.name()), ticket.id.clone());
+        out.push(Effect::Note(Event::Unbanned { jail, id, repealed }));
+        for layer in &self.layers {
+            self.change(&layer.action, Order::Unban(ticket.clone()), out);
+        }
+    }
+
+    /// Ends the bans whose time has come, and drops silent counters.
+    pub(super) fn pass(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        while let Some(ban) = self.ledger.expire(now) {
+            out.push(Effect::Record(Entry::Expire {
+                jail: Arc::clone(self.name()),
+                id: ban.ticket.id.clone(),
+            }));
+            self.release(&ban.ticket, false, out);
+        }
+        for id in self.tracker.purge(now) {
+            self.record_count(&id, out);
+        }
+        self.retry(now, out);
+    }
+
+    /// When [`Jail::pass`] has something to do.
+    pub(super) fn next_wake(&self) -> Option<Timestamp> {
+        // A ban ends just after its last instant (contract §4.3: now > end).
+        let end = self.ledger.next_end().map(|end| end + Seconds::from_micros(1));
+        let retry = self
+            .layers
+            .iter()
+            .filter_map(|layer| layer.retry)
+            .map(|(at, _)| at)
+            .min();
+        [end, retry].into_iter().flatten().min()
+    }
+
+    /// Counts a failure, and bans where that was one too many.
+    pub(super) fn count(&mut self, now: Timestamp, id: &Id, attempt: Attempt, out: &mut Vec<Effect>) {
+        out.push(Effect::Note(Event::Found {
+            jail: Arc::clone(self.name()),
+            id: id.clone(),
+            time: attempt.time,
+        }));
+        for gone in self.tracker.purge(now) {
+            self.record_count(&gone, out);
+        }
+        let full = self.tracker.count(id, attempt);
+        self.record_count(id, out);
+        if let Some(count) = full {
+            self.offend(now, id, count, out);
+        }
+    }
+
+    fn offend(&mut self, now: Timestamp, id: &Id, count: Count, out: &mut Vec<Effect>) {
+        if let Some(reason) = &self.held {
+            let (jail, id, reason) = (Arc::clone(self.name()), id.clone(), reason.clone());
+            out.push(Effect::Note(Event::Held { jail, id, reason }));
+            return;
+        }
+        let ticket = judge::sentence(id.clone(), count, self.plan.bantime);
+        self.ban(now, ticket, out);
+    }
+
+    /// Bans, and says whether that is new. Records come before changes.
+    pub(super) fn ban(&mut self, now: Timestamp, mut ticket: Ticket, out: &mut Vec<Effect>) -> bool {
+        let actions: Vec<Arc<str>> = self.layers.iter().map(|layer| Arc::clone(&layer.action)).collect();
+        ticket.bancount = ticket.bancount.saturating_add(1);
+        let jail = Arc::clone(self.name());
+        let (id, restored) = (ticket.id.clone(), ticket.restored);
+        match self.ledger.enter(now, ticket.clone(), &actions) {
+            Entered::Expired => out.push(Effect::Note(Event::Expired { jail, id })),
+            Entered::Already { lateness, prolonged } => {
+                out.push(Effect::Note(Event::Already { jail, id, lateness }));
+                if let Some(ticket) = prolonged {
+                    self.prolong(&ticket, out);
+                }
+            }
+            Entered::New => {
+                if !restored {
+                    out.push(Effect::Record(Entry::Ban {
+                        jail: Arc::clone(&jail),
+                        ticket: ticket.clone(),
+                    }));
+                }
+                out.push(Effect::Note(Event::Banned { jail, id, restored }));
+                for action in &actions {
+                    self.change(action, Order::Ban(ticket.clone()), out);
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    /// A later end: shell actions never hear of it (as in Fail2Ban), native layers renew their time-outs.
+    fn prolong(&self, ticket: &Ticket, out: &mut Vec<Effect>) {
+        out.push(Effect::Record(Entry::Prolong {
+            jail: Arc::clone(self.name()),
+            ticket: ticket.clone(),
+        }));
+        for layer in self.layers.iter().filter(|layer| layer.native) {
+            self.change(&layer.action, Order::Prolong(ticket.clone()), out);
+        }
+    }
+
+    /// A ban kept from an earlier run.
+    pub(super) fn restore(&mut self, now: Timestamp, ticket: Ticket, out: &mut Vec<Effect>) {
+        match judge::restored(ticket.clone(), now, self.plan.bantime) {
+            Some(ticket) => {
+                self.ban(now, ticket, out);
+            }
+            None => out.push(Effect::Record(Entry::Expire {
+                jail: Arc::clone(self.name()),
+                id: ticket.id,
+            })),
+        }
+    }
+
+    /// A layer's answer.
+    pub(super) fn applied(&mut self, now: Timestamp, applied: Applied, out: &mut Vec<Effect>) {
+        let Some(layer) = self
+            .layers
+            .iter_mut()
+            .find(|layer| layer.action == applied.layer.action)
+        else {
+            return;
+        };
+        match applied.result {
+            Ok(standing) => {
+                if layer.failure.take().is_some() {
+                    layer.retry = None;
+                }
+                if let (Some(id), OrderKind::Ban | OrderKind::Prolong) = (&applied.id, applied.order) {
+                    self.ledger.stand(id, &applied.layer.action, standing);
+                }
+            }
+            Err(error) => {
+                if layer.native && applied.order != OrderKind::Stop {
+                    let pause = layer.retry.map_or(RETRY_FIRST, |(_, pause)| pause);
+                    layer.retry = Some((now + pause, pause));
+                }
+                let news = layer.failure.as_ref() != Some(&error);
+                layer.failure = Some(error.clone());
+                if let Some(id) = &applied.id {
+                    self.ledger
+                        .stand(id, &applied.layer.action, Standing::Failed(error.clone()));
+                }
+                if news {
+                    out.push(Effect::Note(Event::LayerFailed {
+                        layer: applied.layer,
+                        id: applied.id,
+                        error,
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Tells native layers again what they failed to do.
+    fn retry(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        let mut due = Vec::new();
+        for layer in &mut self.layers {
+            if let Some((at, pause)) = layer.retry
+                && at <= now
+            {
+                let pause = Seconds::from_micros(pause.micros().saturating_mul(2)).min(RETRY_MOST);
+                layer.retry = Some((now + pause, pause));
+                due.push(Arc::clone(&layer.action));
+            }
+        }
+        for action in due {
+            self.change(&action, Order::Start, out);
+            let undone = |ban: &&crate::ledger::Ban| {
+                matches!(
+                    ban.layers.get(&action),
+                    None | Some(Standing::Failed(_) | Standing::Decided)
+                )
+            };
+            for ban in self.ledger.iter().filter(undone) {
+                self.change(&action, Order::Ban(ban.ticket.clone()), out);
+            }
+        }
+    }
+
+    /// Writes a counter's present state, which may be that it is gone.
+    pub(super) fn record_count(&self, id: &Id, out: &mut Vec<Effect>) {
+        let count = self.tracker.get(id).cloned();
+        out.push(Effect::Record(Entry::Count {
+            jail: Arc::clone(self.name()),
+            id: id.clone(),
+            count,
+        }));
+    }
+
+    fn layer_id(&self, action: &Arc<str>) -> LayerId {
+        LayerId {
+            jail: Arc::clone(self.name()),
+            action: Arc::clone(action),
+        }
+    }
+
+    fn change(&self, action: &Arc<str>, order: Order, out: &mut Vec<Effect>) {
+        out.push(Effect::Change(Change {
+            layer: self.layer_id(action),
+            order,
+        }));
+    }
+
+    /// Whether this one is exempt.
+    pub(super) fn exempt(&self, id: &Id, own: &BTreeSet<std::net::IpAddr>, names: &allow::Names) -> allow::Verdict {
+        self.allow.judge(id, own, names)
+    }
+}
+
+fn limits(plan: &JailPlan) -> Limits {
+    Limits {
+        maxretry: plan.maxretry,
+        findtime: plan.findtime,
+        maxmatches: plan.maxmatches,
+        most: MOST_COUNTERS,
+    }
+}

@@ -1,0 +1,221 @@
+//! What goes into the engine and what comes out.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::address::Id;
+use crate::allow::Rule;
+use crate::config::plan::JailPlan;
+use crate::filter::Failure;
+use crate::ledger::{Applied, Change, Count, Entry, LayerId, Mark, Ticket};
+use crate::time::{Clock, Seconds, Timestamp};
+
+/// Whom a reply goes to; the shell around the engine knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReplyTo(pub u64);
+
+/// Everything that can happen to the engine.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The jails as they shall be from now on.
+    Plan(Vec<Arrangement>),
+    /// What an earlier run kept. Comes once, after the first plan.
+    Restore(Saved),
+    /// Lines were read.
+    Batch(Batch),
+    /// The host's own addresses, at the start and whenever they were looked up anew.
+    Own(BTreeSet<IpAddr>),
+    /// The addresses of a name that was asked for; none if it has none.
+    Answer {
+        /// The name
+        name: String,
+        /// Its addresses
+        addresses: Vec<IpAddr>,
+    },
+    /// A layer did what it was told, or did not.
+    Applied(Applied),
+    /// A layer was set up anew and lost the bans that it held.
+    Lost(LayerId),
+    /// Somebody asks for something.
+    Request(Request, ReplyTo),
+    /// The server stops for good: everybody is freed (invariant 11).
+    Stop,
+    /// Time has passed.
+    Tick,
+}
+
+/// One jail of a plan, with what the shell knows about it.
+#[derive(Clone, Debug)]
+pub struct Arrangement {
+    /// The plan
+    pub plan: JailPlan,
+    /// Why it must not ban for now, if it must not (invariant 12)
+    pub held: Option<String>,
+    /// Which of its actions are native layers: these are retried, and renewed when an end moves
+    pub native: BTreeSet<Arc<str>>,
+}
+
+/// What an earlier run kept, times on the steady clock.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    /// Bans by jail
+    pub bans: Vec<(Arc<str>, Ticket)>,
+    /// Counters by jail
+    pub counts: Vec<(Arc<str>, Id, Count)>,
+}
+
+/// What a matching group found in a run of lines, and how far it came.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The clocks when the lines were read; failure times are on the wall clock
+    pub clock: Clock,
+    /// Failures in order
+    pub failures: Vec<Failure>,
+    /// How far each jail has read each file
+    pub reads: Vec<(Arc<str>, Arc<str>, Mark)>,
+    /// Sessions of filters that changed
+    pub sessions: Vec<(Arc<str>, String)>,
+}
+
+/// A request that changes something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Ban these by hand.
+    Ban {
+        /// Whom
+        ids: Vec<Id>,
+        /// In which jail
+        jail: Arc<str>,
+        /// How long, if not as the jail does
+        bantime: Option<Seconds>,
+    },
+    /// Lift bans and forget them.
+    Unban {
+        /// Whom; everybody for `None`
+        ids: Option<Vec<Id>>,
+        /// In which jail; in all for `None`
+        jail: Option<Arc<str>>,
+    },
+}
+
+/// What the engine wants done, in this order of importance: records are kept before changes are made.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Keep this.
+    Record(Entry),
+    /// Tell this to a layer.
+    Change(Change),
+    /// Look this name up and answer with [`Input::Answer`].
+    Ask(String),
+    /// Answer a request: how many it concerned, or why not.
+    Reply(ReplyTo, Result<usize, String>),
+    /// Say this in the log.
+    Note(Event),
+}
+
+/// What the log says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A failure was counted.
+    Found {
+        /// The jail
+        jail: Arc<str>,
+        /// Whose
+        id: Id,
+        /// When, on the steady clock
+        time: Timestamp,
+    },
+    /// A failure was not counted.
+    Ignored {
+        /// The jail
+        jail: Arc<str>,
+        /// Whose
+        id: Id,
+        /// Why
+        rule: Rule,
+    },
+    /// A ban begins.
+    Banned {
+        /// The jail
+        jail: Arc<str>,
+        /// Whom
+        id: Id,
+        /// Whether it was kept from an earlier run
+        restored: bool,
+    },
+    /// A ban would be over before it begins.
+    Expired {
+        /// The jail
+        jail: Arc<str>,
+        /// Whom
+        id: Id,
+    },
+    /// An offence by somebody who is banned already.
+    Already {
+        /// The jail
+        jail: Arc<str>,
+        /// Whom
+        id: Id,
+        /// New failure minus the failure that the ban stands on
+        lateness: Seconds,
+    },
+    /// A ban ends.
+    Unbanned {
+        /// The jail
+        jail: Arc<str>,
+        /// Whose
+        id: Id,
+        /// Whether the server or the jail stops
+        repealed: bool,
+    },
+    /// A layer is emptied at once.
+    Flushed {
+        /// The layer
+        layer: LayerId,
+    },
+    /// An offence in a jail that must not ban.
+    Held {
+        /// The jail
+        jail: Arc<str>,
+        /// Whose
+        id: Id,
+        /// Why
+        reason: String,
+    },
+    /// A name in a log line was looked up.
+    Resolved {
+        /// The jail
+        jail: Arc<str>,
+        /// The name
+        name: String,
+        /// Its addresses
+        addresses: Vec<IpAddr>,
+        /// Whether the jail wants to be warned (`usedns = warn`)
+        warn: bool,
+    },
+    /// A layer failed.
+    LayerFailed {
+        /// The layer
+        layer: LayerId,
+        /// Whose ban, if it was one
+        id: Option<Id>,
+        /// What happened
+        error: String,
+    },
+    /// A jail is in force.
+    Started {
+        /// The jail
+        jail: Arc<str>,
+    },
+    /// A jail is no more.
+    Stopped {
+        /// The jail
+        jail: Arc<str>,
+    },
+    /// More was waiting for look-ups than the cap allows; the failure was not counted.
+    TooManyQuestions {
+        /// The jail
+        jail: Arc<str>,
+    },
+}

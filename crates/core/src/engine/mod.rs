@@ -1,0 +1,389 @@
+//! The decisions, as one state machine: inputs in, effects out, the clock an argument.
+//!
+//! This is the only place where a ban begins or ends (invariant 2). The daemon, back-tests and the tests drive the
+//! same [`Engine`]; none of them can make it wait, because what it needs from outside it asks for and goes on.
+
+mod jail;
+mod message;
+mod view;
+
+pub use message::{Arrangement, Batch, Effect, Event, Input, ReplyTo, Request, Saved};
+pub use view::{BanView, JailView, LayerView, Query, View};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jail::Jail;
+
+use crate::address::Id;
+use crate::allow::{Names, Verdict};
+use crate::config::plan::UseDns;
+use crate::filter::{Failure, Identity};
+use crate::judge;
+use crate::ledger::{Entry, Mark};
+use crate::time::{Seconds, Timestamp};
+use crate::tracker::Attempt;
+
+/// Answers about names are believed this long (contract §4.6).
+const NAMES_LAST: Seconds = Seconds::new(300);
+/// Names kept at most.
+const MOST_NAMES: usize = 1000;
+/// Failures that may wait for a look-up; an attacker whose names answer slowly must not fill the memory.
+const MOST_WAITING: usize = 10_000;
+/// Positions without failures are kept this late at most: read again, such lines change nothing.
+const READS_LATE: Seconds = Seconds::new(1);
+
+/// The state of everything that is decided.
+#[derive(Default)]
+pub struct Engine {
+    jails: BTreeMap<Arc<str>, Jail>,
+    own: BTreeSet<IpAddr>,
+    names: Names,
+    name_ages: BTreeMap<String, Timestamp>,
+    asked: BTreeSet<String>,
+    waiting: Vec<Waiting>,
+    reads: BTreeMap<(Arc<str>, Arc<str>), Mark>,
+    reads_due: Option<Timestamp>,
+}
+
+/// A failure that waits for look-ups.
+struct Waiting {
+    failure: Failure,
+    attempt_time: Timestamp,
+}
+
+impl Engine {
+    /// An engine without jails.
+    #[must_use]
+    pub fn new() -> Self {
+        Engine::default()
+    }
+
+    /// Takes one input at steady time `now` and appends what is to be done. Records precede the changes that rest
+    /// on them.
+    pub fn handle(&mut self, now: Timestamp, input: Input, out: &mut Vec<Effect>) {
+        self.pass(now, out);
+        match input {
+            Input::Plan(arrangements) => self.arrange(arrangements, out),
+            Input::Restore(saved) => self.restore(now, saved, out),
+            Input::Batch(batch) => self.batch(now, batch, out),
+            Input::Own(own) => self.own = own,
+            Input::Answer { name, addresses } => self.answer(now, name, addresses, out),
+            Input::Applied(applied) => {
+                if let Some(jail) = self.jails.get_mut(&applied.layer.jail) {
+                    jail.applied(now, applied, out);
+                }
+            }
+            Input::Lost(layer) => {
+                if let Some(jail) = self.jails.get_mut(&layer.jail) {
+                    jail.tell_all(&layer.action, out);
+                }
+            }
+            Input::Request(request, to) => {
+                let reply = self.request(now, request, out);
+                out.push(Effect::Reply(to, reply));
+            }
+            Input::Stop => self.stop(out),
+            Input::Tick => {}
+        }
+    }
+
+    /// When [`Engine::handle`] wants to be called with [`Input::Tick`] at the latest.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        self.jails
+            .values()
+            .filter_map(Jail::next_wake)
+            .chain(self.reads_due)
+            .min()
+    }
+
+    /// What control and observation see.
+    #[must_use]
+    pub fn query(&self, query: &Query) -> View {
+        view::answer(self, query)
+    }
+
+    fn pass(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        for jail in self.jails.values_mut() {
+            jail.pass(now, out);
+        }
+        if self.reads_due.is_some_and(|due| due <= now) {
+            self.write_reads(out);
+        }
+    }
+
+    fn arrange(&mut self, arrangements: Vec<Arrangement>, out: &mut Vec<Effect>) {
+        let wanted: BTreeSet<Arc<str>> = arrangements.iter().map(|a| Arc::clone(&a.plan.name)).collect();
+        let gone: Vec<Arc<str>> = self
+            .jails
+            .keys()
+            .filter(|name| !wanted.contains(*name))
+            .cloned()
+            .collect();
+        for name in gone {
+            if let Some(jail) = self.jails.remove(&name) {
+                jail.stop(out);
+            }
+        }
+        for arrangement in arrangements {
+            let name = Arc::clone(&arrangement.plan.name);
+            match self.jails.get_mut(&name) {
+                Some(jail) => jail.arrange(arrangement, out),
+                None => {
+                    self.jails.insert(name, Jail::start(arrangement, out));
+                }
+            }
+        }
+    }
+
+    fn restore(&mut self, now: Timestamp, saved: Saved, out: &mut Vec<Effect>) {
+        for (name, id, count) in saved.counts {
+            if let Some(jail) = self.jails.get_mut(&name) {
+                jail.tracker.restore(id, count);
+            }
+        }
+        let (own, names) = (self.own.clone(), self.names.clone());
+        for (name, ticket) in saved.bans {
+            let Some(jail) = self.jails.get_mut(&name) else {
+                continue;
+            };
+            // Whoever is exempt by now is not banned again (contract §7.4).
+            if matches!(jail.exempt(&ticket.id, &own, &names), Verdict::Allowed(_)) {
+                out.push(Effect::Record(Entry::Expire {
+                    jail: name,
+                    id: ticket.id,
+                }));
+                continue;
+            }
+            jail.restore(now, ticket, out);
+        }
+    }
+
+    fn batch(&mut self, now: Timestamp, batch: Batch, out: &mut Vec<Effect>) {
+        let changed = !batch.failures.is_empty() || !batch.sessions.is_empty();
+        for failure in batch.failures {
+            // A date later than now is now (contract §3.4 step 7).
+            let attempt_time = batch.clock.to_steady(failure.time).min(now);
+            self.consider(now, Waiting { failure, attempt_time }, out);
+        }
+        for (jail, path, mark) in batch.reads {
+            self.reads.insert((jail, path), mark);
+        }
+        out.extend(
+            batch
+                .sessions
+                .into_iter()
+                .map(|(jail, text)| Effect::Record(Entry::Sessions { jail, text })),
+        );
+        if changed {
+            self.write_reads(out);
+        } else if self.reads_due.is_none() && !self.reads.is_empty() {
+            self.reads_due = Some(now + READS_LATE);
+        }
+    }
+
+    fn write_reads(&mut self, out: &mut Vec<Effect>) {
+        self.reads_due = None;
+        for ((jail, path), mark) in std::mem::take(&mut self.reads) {
+            out.push(Effect::Record(Entry::Read { jail, path, mark }));
+        }
+    }
+
+    /// One failure: who is it, is that one exempt, and if not, count.
+    fn consider(&mut self, now: Timestamp, waiting: Waiting, out: &mut Vec<Effect>) {
+        let Some(jail) = self.jails.get(&waiting.failure.jail) else {
+            return;
+        };
+        let ids = match &waiting.failure.identity {
+            Identity::Known(id) => vec![id.clone()],
+            Identity::Name(_) if jail.plan.usedns == UseDns::No => return,
+            Identity::Name(name) => match self.known(now, name) {
+                Some(addresses) => addresses.into_iter().map(Id::Ip).collect(),
+                None => return self.ask(vec![name.clone()], waiting, out),
+            },
+        };
+        let mut unknown = Vec::new();
+        for id in &ids {
+            if let Verdict::Ask(names) = self.exempt(now, &waiting.failure.jail, id) {
+                unknown.extend(names);
+            }
+        }
+        if !unknown.is_empty() {
+            return self.ask(unknown, waiting, out);
+        }
+        for id in ids {
+            self.judge(now, id, &waiting, out);
+        }
+    }
+
+    fn exempt(&mut self, now: Timestamp, jail: &str, id: &Id) -> Verdict {
+        self.forget_names(now);
+        self.jails
+            .get(jail)
+            .map_or(Verdict::Counts, |jail| jail.exempt(id, &self.own, &self.names))
+    }
+
+    fn judge(&mut self, now: Timestamp, id: Id, waiting: &Waiting, out: &mut Vec<Effect>) {
+        let name = &waiting.failure.jail;
+        if let Verdict::Allowed(rule) = self.exempt(now, name, &id) {
+            out.push(Effect::Note(Event::Ignored {
+                jail: Arc::clone(name),
+                id,
+                rule,
+            }));
+            return;
+        }
+        let Some(jail) = self.jails.get_mut(name) else { return };
+        let attempt = Attempt {
+            time: waiting.attempt_time,
+            matches: waiting.failure.matches.clone(),
+            data: waiting.failure.data.clone(),
+            weight: 1,
+        };
+        jail.count(now, &id, attempt, out);
+    }
+
+    fn ask(&mut self, names: Vec<String>, waiting: Waiting, out: &mut Vec<Effect>) {
+        if self.waiting.len() >= MOST_WAITING {
+            out.push(Effect::Note(Event::TooManyQuestions {
+                jail: waiting.failure.jail,
+            }));
+            return;
+        }
+        for name in names {
+            if self.asked.insert(name.clone()) {
+                out.push(Effect::Ask(name));
+            }
+        }
+        self.waiting.push(waiting);
+    }
+
+    fn known(&mut self, now: Timestamp, name: &str) -> Option<Vec<IpAddr>> {
+        self.forget_names(now);
+        self.names.get(name).cloned()
+    }
+
+    fn forget_names(&mut self, now: Timestamp) {
+        let old: Vec<String> = self
+            .name_ages
+            .iter()
+            .filter(|(_, until)| **until <= now)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in old {
+            self.name_ages.remove(&name);
+            self.names.remove(&name);
+        }
+    }
+
+    fn answer(&mut self, now: Timestamp, name: String, addresses: Vec<IpAddr>, out: &mut Vec<Effect>) {
+        self.asked.remove(&name);
+        if self.names.len() >= MOST_NAMES
+            && let Some(oldest) = self
+                .name_ages
+                .iter()
+                .min_by_key(|(_, until)| **until)
+                .map(|(name, _)| name.clone())
+        {
+            self.name_ages.remove(&oldest);
+            self.names.remove(&oldest);
+        }
+        self.names.insert(name.clone(), addresses.clone());
+        self.name_ages.insert(name.clone(), now + NAMES_LAST);
+        for waiting in std::mem::take(&mut self.waiting) {
+            self.tell_resolved(&waiting.failure, &name, &addresses, out);
+            self.consider(now, waiting, out);
+        }
+    }
+
+    fn tell_resolved(&self, failure: &Failure, name: &str, addresses: &[IpAddr], out: &mut Vec<Effect>) {
+        let Some(jail) = self.jails.get(&failure.jail) else {
+            return;
+        };
+        if matches!(&failure.identity, Identity::Name(asked) if asked == name) {
+            out.push(Effect::Note(Event::Resolved {
+                jail: Arc::clone(&failure.jail),
+                name: name.to_owned(),
+                addresses: addresses.to_vec(),
+                warn: jail.plan.usedns == UseDns::Warn,
+            }));
+        }
+    }
+
+    fn request(&mut self, now: Timestamp, request: Request, out: &mut Vec<Effect>) -> Result<usize, String> {
+        match request {
+            Request::Ban { ids, jail, bantime } => {
+                let jail = self.jails.get_mut(&jail).ok_or_else(|| unknown_jail(&jail))?;
+                let bantime = bantime.unwrap_or(jail.plan.bantime);
+                let mut new = 0;
+                for id in ids {
+                    new += usize::from(jail.ban(now, judge::by_hand(id, now, bantime), out));
+                }
+                Ok(new)
+            }
+            Request::Unban { ids, jail: Some(name) } => {
+                let jail = self.jails.get_mut(&name).ok_or_else(|| unknown_jail(&name))?;
+                Ok(unban(jail, ids.as_deref(), out))
+            }
+            Request::Unban { ids, jail: None } => Ok(self
+                .jails
+                .values_mut()
+                .map(|jail| unban(jail, ids.as_deref(), out))
+                .sum()),
+        }
+    }
+
+    fn stop(&mut self, out: &mut Vec<Effect>) {
+        self.write_reads(out);
+        for (_, jail) in std::mem::take(&mut self.jails) {
+            jail.stop(out);
+        }
+    }
+}
+
+fn unknown_jail(name: &str) -> String {
+    format!("Sorry but the jail '{name}' does not exist")
+}
+
+/// Lifts bans and forgets them; a network frees every banned member (contract §8.5).
+fn unban(jail: &mut Jail, ids: Option<&[Id]>, out: &mut Vec<Effect>) -> usize {
+    let Some(ids) = ids else {
+        let all: Vec<Id> = jail.ledger.iter().map(|ban| ban.ticket.id.clone()).collect();
+        lift(jail, &all, out);
+        return jail.free_all(false, out);
+    };
+    let mut freed = 0;
+    for id in ids {
+        let mut members = vec![id.clone()];
+        if matches!(id, Id::Net(_)) {
+            let inside = jail
+                .ledger
+                .iter()
+                .map(|ban| &ban.ticket.id)
+                .filter(|banned| id.contains(banned));
+            members.extend(inside.filter(|banned| *banned != id).cloned());
+        }
+        lift(jail, &members, out);
+        for member in members {
+            freed += usize::from(jail.free(&member, false, out));
+        }
+    }
+    freed
+}
+
+fn lift(jail: &mut Jail, ids: &[Id], out: &mut Vec<Effect>) {
+    for id in ids {
+        out.push(Effect::Record(Entry::Lift {
+            jail: Arc::clone(jail.name()),
+            id: id.clone(),
+        }));
+        if jail.tracker.forget(id) {
+            jail.record_count(id, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,357 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::plan::{ActionPlan, JailPlan};
+use crate::ledger::{Applied, Change, Count, Order, Standing, Ticket};
+use crate::time::Clock;
+
+/// A daemon in miniature: a clock, the engine, what the store kept and what one layer holds.
+struct Stage {
+    now: Timestamp,
+    engine: Engine,
+    bans: BTreeMap<(String, Id), Ticket>,
+    counts: BTreeMap<(String, Id), Count>,
+    offset: u64,
+    layer: BTreeSet<Id>,
+    notes: Vec<String>,
+    asked: Vec<String>,
+    failing: bool,
+}
+
+fn plan(name: &str) -> JailPlan {
+    let mut plan = JailPlan::new(name, "auto");
+    plan.actions = vec![ActionPlan {
+        name: "nft".into(),
+        properties: Vec::new(),
+    }];
+    plan.ignoreip = vec!["127.0.0.0/8".into()];
+    plan
+}
+
+fn arrangement(plan: JailPlan) -> Arrangement {
+    Arrangement {
+        native: plan.actions.iter().map(|a| Arc::clone(&a.name)).collect(),
+        plan,
+        held: None,
+    }
+}
+
+impl Stage {
+    fn new(plans: Vec<JailPlan>) -> Stage {
+        let mut stage = Stage {
+            now: Timestamp::from_seconds(1_000_000),
+            engine: Engine::new(),
+            bans: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            offset: 0,
+            layer: BTreeSet::new(),
+            notes: Vec::new(),
+            asked: Vec::new(),
+            failing: false,
+        };
+        stage.input(Input::Plan(plans.into_iter().map(arrangement).collect()));
+        stage
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.engine.handle(self.now, input, &mut out);
+        for effect in out {
+            match effect {
+                Effect::Record(entry) => self.keep(entry),
+                Effect::Change(change) => self.tell(change),
+                Effect::Note(event) => self.notes.push(format!("{event:?}")),
+                Effect::Ask(name) => self.asked.push(name),
+                Effect::Reply(_, reply) => self.notes.push(format!("reply {reply:?}")),
+            }
+        }
+    }
+
+    fn keep(&mut self, entry: Entry) {
+        match entry {
+            Entry::Ban { jail, ticket } | Entry::Prolong { jail, ticket } => {
+                self.bans.insert((jail.to_string(), ticket.id.clone()), ticket);
+            }
+            Entry::Expire { jail, id } | Entry::Lift { jail, id } => {
+                self.bans.remove(&(jail.to_string(), id));
+            }
+            Entry::Count {
+                jail,
+                id,
+                count: Some(count),
+            } => {
+                self.counts.insert((jail.to_string(), id), count);
+            }
+            Entry::Count { jail, id, count: None } => {
+                self.counts.remove(&(jail.to_string(), id));
+            }
+            Entry::Read { mark, .. } => self.offset = mark.offset,
+            Entry::Jail { .. } | Entry::Sessions { .. } => {}
+        }
+    }
+
+    fn tell(&mut self, change: Change) {
+        let result = if self.failing {
+            Err("no nftables".to_owned())
+        } else {
+            Ok(Standing::Verified)
+        };
+        let id = change.order.ticket().map(|ticket| ticket.id.clone());
+        let order = change.order.kind();
+        if !self.failing {
+            match change.order {
+                Order::Ban(ticket) => {
+                    self.layer.insert(ticket.id);
+                }
+                Order::Unban(ticket) => {
+                    self.layer.remove(&ticket.id);
+                }
+                Order::Flush | Order::Stop => self.layer.clear(),
+                Order::Start | Order::Prolong(_) | Order::Reload => {}
+            }
+        }
+        self.input(Input::Applied(Applied {
+            layer: change.layer,
+            id,
+            order,
+            result,
+        }));
+    }
+
+    fn wait(&mut self, seconds: i64) {
+        let end = self.now + Seconds::new(seconds);
+        while let Some(wake) = self.engine.next_wake().filter(|wake| *wake <= end) {
+            self.now = wake.max(self.now);
+            self.input(Input::Tick);
+        }
+        self.now = end;
+        self.input(Input::Tick);
+    }
+
+    fn fail(&mut self, jail: &str, who: &str) {
+        let failure = failure(jail, Identity::Known(Id::parse(who).unwrap()), self.now);
+        self.lines(vec![failure], self.offset + 1);
+    }
+
+    fn lines(&mut self, failures: Vec<Failure>, offset: u64) {
+        let mark = Mark {
+            device: 1,
+            inode: 1,
+            offset,
+            head: String::new(),
+            tail: String::new(),
+            read_at: self.now,
+        };
+        let reads = vec![("j".into(), "/log".into(), mark)];
+        self.input(Input::Batch(Batch {
+            clock: Clock::at(self.now),
+            failures,
+            reads,
+            sessions: vec![],
+        }));
+    }
+
+    fn banned(&self) -> Vec<String> {
+        let view = self.engine.query(&Query::Banned);
+        view.jails
+            .iter()
+            .flat_map(|jail| jail.bans.iter().map(|ban| ban.id.to_string()))
+            .collect()
+    }
+
+    /// The process dies and a new one begins from what was kept; the layer keeps what it holds.
+    fn crash(&mut self) {
+        self.engine = Engine::new();
+        self.input(Input::Plan(vec![arrangement(plan("j"))]));
+        let saved = Saved {
+            bans: self
+                .bans
+                .iter()
+                .map(|((jail, _), ticket)| (jail.as_str().into(), ticket.clone()))
+                .collect(),
+            counts: self
+                .counts
+                .iter()
+                .map(|((jail, id), count)| (jail.as_str().into(), id.clone(), count.clone()))
+                .collect(),
+        };
+        self.input(Input::Restore(saved));
+    }
+}
+
+fn failure(jail: &str, identity: Identity, time: Timestamp) -> Failure {
+    Failure {
+        jail: jail.into(),
+        identity,
+        time,
+        data: BTreeMap::new(),
+        matches: vec!["line".into()],
+    }
+}
+
+#[test]
+fn three_failures_ban_until_the_time_is_up() {
+    let mut stage = Stage::new(vec![plan("j")]);
+    for _ in 0..3 {
+        assert!(stage.banned().is_empty());
+        stage.fail("j", "192.0.2.1");
+        stage.wait(1);
+    }
+    assert_eq!(stage.banned(), ["192.0.2.1"]);
+    assert!(stage.layer.contains(&Id::parse("192.0.2.1").unwrap()));
+    stage.wait(598);
+    assert_eq!(stage.banned(), ["192.0.2.1"], "ends 600 s after the last failure");
+    stage.wait(2);
+    assert!(stage.banned().is_empty() && stage.layer.is_empty() && stage.bans.is_empty());
+}
+
+#[test]
+fn the_ignored_are_not_counted() {
+    let mut stage = Stage::new(vec![plan("j")]);
+    stage.input(Input::Own(BTreeSet::from(["203.0.113.9".parse().unwrap()])));
+    for who in ["127.0.0.1", "203.0.113.9"] {
+        for _ in 0..5 {
+            stage.fail("j", who);
+        }
+    }
+    assert!(stage.banned().is_empty() && stage.counts.is_empty());
+}
+
+#[test]
+fn a_held_jail_counts_and_does_not_ban() {
+    let mut stage = Stage::new(vec![]);
+    let mut held = arrangement(plan("j"));
+    held.held = Some("jail.local:3 could not be read".into());
+    stage.input(Input::Plan(vec![held]));
+    for _ in 0..4 {
+        stage.fail("j", "192.0.2.1");
+    }
+    assert!(stage.banned().is_empty());
+    assert!(stage.notes.iter().any(|note| note.starts_with("Held")));
+}
+
+#[test]
+fn an_ignoreip_that_cannot_be_honoured_holds_the_jail() {
+    let mut jail = plan("j");
+    jail.ignoreip.push("file:/etc/allowed".into());
+    let mut stage = Stage::new(vec![jail]);
+    for _ in 0..4 {
+        stage.fail("j", "192.0.2.1");
+    }
+    assert!(stage.banned().is_empty());
+}
+
+#[test]
+fn names_are_asked_for_and_counted_at_their_time() {
+    let mut stage = Stage::new(vec![plan("j")]);
+    for _ in 0..3 {
+        let failure = failure("j", Identity::Name("evil.example".into()), stage.now);
+        stage.lines(vec![failure], stage.offset + 1);
+    }
+    assert_eq!(stage.asked, ["evil.example"], "asked once");
+    assert!(stage.banned().is_empty());
+    stage.wait(5);
+    let addresses = vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+    stage.input(Input::Answer {
+        name: "evil.example".into(),
+        addresses,
+    });
+    assert_eq!(stage.banned(), ["192.0.2.1", "2001:db8::1"]);
+}
+
+#[test]
+fn a_layer_that_fails_is_loud_and_retried() {
+    let mut stage = Stage::new(vec![plan("j")]);
+    stage.failing = true;
+    for _ in 0..3 {
+        stage.fail("j", "192.0.2.1");
+    }
+    let view = stage.engine.query(&Query::Banned);
+    assert_eq!(view.jails[0].layers["nft"].failure.as_deref(), Some("no nftables"));
+    assert!(matches!(view.jails[0].bans[0].layers["nft"], Standing::Failed(_)));
+    stage.failing = false;
+    stage.wait(5);
+    assert!(stage.layer.contains(&Id::parse("192.0.2.1").unwrap()));
+    assert!(
+        stage.engine.query(&Query::Status).jails[0].layers["nft"]
+            .failure
+            .is_none()
+    );
+}
+
+#[test]
+fn by_hand() {
+    let mut stage = Stage::new(vec![plan("j")]);
+    let ids = vec![
+        Id::parse("192.0.2.1").unwrap(),
+        Id::parse("127.0.0.1").unwrap(),
+        Id::parse("10.0.0.0/8").unwrap(),
+    ];
+    let ban = Request::Ban {
+        ids,
+        jail: "j".into(),
+        bantime: Some(Seconds::FOREVER),
+    };
+    stage.input(Input::Request(ban.clone(), ReplyTo(1)));
+    stage.input(Input::Request(ban, ReplyTo(2)));
+    assert_eq!(stage.banned().len(), 3, "ignoreip does not count by hand");
+    stage.wait(1_000_000);
+    assert_eq!(stage.banned().len(), 3);
+    let unban = Request::Unban {
+        ids: Some(vec![Id::parse("192.0.2.0/24").unwrap()]),
+        jail: None,
+    };
+    stage.input(Input::Request(unban, ReplyTo(3)));
+    assert_eq!(stage.banned(), ["127.0.0.1", "10.0.0.0/8"]);
+    stage.input(Input::Request(Request::Unban { ids: None, jail: None }, ReplyTo(4)));
+    assert!(stage.banned().is_empty() && stage.layer.is_empty() && stage.bans.is_empty());
+    let replies: Vec<&String> = stage.notes.iter().filter(|note| note.starts_with("reply")).collect();
+    assert_eq!(replies, ["reply Ok(3)", "reply Ok(0)", "reply Ok(1)", "reply Ok(2)"]);
+}
+
+#[test]
+fn reload_keeps_bans_and_a_removed_jail_frees_them() {
+    let mut stage = Stage::new(vec![plan("j"), plan("k")]);
+    for jail in ["j", "k"] {
+        for _ in 0..3 {
+            stage.fail(jail, "192.0.2.1");
+        }
+    }
+    let mut longer = plan("j");
+    longer.bantime = Seconds::new(60);
+    stage.input(Input::Plan(vec![arrangement(longer)]));
+    assert_eq!(stage.banned(), ["192.0.2.1"]);
+    assert!(stage.notes.iter().any(|note| note.contains("repealed: true")));
+    stage.input(Input::Stop);
+    assert!(stage.banned().is_empty() && stage.layer.is_empty());
+    assert_eq!(stage.bans.len(), 2, "a stop keeps the rows");
+}
+
+proptest! {
+    /// The same failures in any split into batches and with crashes anywhere give the same bans, and the layer holds
+    /// what the ledger says.
+    #[test]
+    fn splits_and_crashes_change_nothing(
+        events in prop::collection::vec((1_u8..4, 0_i64..400, any::<bool>()), 1..60),
+    ) {
+        let run = |crashes: bool| {
+            let mut stage = Stage::new(vec![plan("j")]);
+            let mut history = Vec::new();
+            for (who, gap, crash) in &events {
+                stage.wait(*gap);
+                if crashes && *crash {
+                    stage.crash();
+                }
+                stage.fail("j", &format!("192.0.2.{who}"));
+                history.push(stage.banned());
+                let ledger: BTreeSet<Id> = stage.banned().iter().map(|id| Id::parse(id).unwrap()).collect();
+                assert_eq!(ledger, stage.layer);
+                assert_eq!(ledger, stage.bans.keys().map(|(_, id)| id.clone()).collect());
+            }
+            history
+        };
+        prop_assert_eq!(run(false), run(true));
+    }
+}

@@ -1,0 +1,132 @@
+//! What control and observation see of the engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Engine;
+use super::jail::Jail;
+use crate::address::Id;
+use crate::ledger::Standing;
+use crate::time::{Seconds, Timestamp};
+
+/// What can be asked without changing anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// All jails, without their bans.
+    Status,
+    /// One jail with its bans.
+    Jail(String),
+    /// All bans of all jails.
+    Banned,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct View {
+    /// The jails asked for, by name.
+    pub jails: Vec<JailView>,
+}
+
+/// One jail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JailView {
+    /// Its name
+    pub name: Arc<str>,
+    /// Counters that are half full
+    pub failing: usize,
+    /// Failures since the start
+    pub failures: u64,
+    /// Counters dropped for want of room
+    pub evicted: u64,
+    /// Bans in force
+    pub banned: usize,
+    /// Bans since the start
+    pub bans_total: u64,
+    /// Why it must not ban, if it must not
+    pub held: Option<String>,
+    /// Its layers, by action name
+    pub layers: BTreeMap<Arc<str>, LayerView>,
+    /// Its bans, where they were asked for
+    pub bans: Vec<BanView>,
+}
+
+/// One layer of a jail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerView {
+    /// Whether we enforce it ourselves
+    pub native: bool,
+    /// The last failure, until something succeeds
+    pub failure: Option<String>,
+}
+
+/// One ban.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BanView {
+    /// Whom
+    pub id: Id,
+    /// From when, on the steady clock
+    pub since: Timestamp,
+    /// Until when, on the steady clock; `None` for ever
+    pub until: Option<Timestamp>,
+    /// How long
+    pub bantime: Seconds,
+    /// Attempts that led to it
+    pub failures: u32,
+    /// The lines that led to it
+    pub matches: Vec<String>,
+    /// How far it has come, by action name
+    pub layers: BTreeMap<Arc<str>, Standing>,
+}
+
+pub(super) fn answer(engine: &Engine, query: &Query) -> View {
+    let jails = engine.jails.values();
+    let jails = match query {
+        Query::Status => jails.map(|jail| view(jail, false)).collect(),
+        Query::Jail(name) => jails
+            .filter(|jail| **jail.name() == **name)
+            .map(|jail| view(jail, true))
+            .collect(),
+        Query::Banned => jails.map(|jail| view(jail, true)).collect(),
+    };
+    View { jails }
+}
+
+fn view(jail: &Jail, with_bans: bool) -> JailView {
+    JailView {
+        name: Arc::clone(&jail.plan.name),
+        failing: jail.tracker.len(),
+        failures: jail.tracker.total(),
+        evicted: jail.tracker.evicted(),
+        banned: jail.ledger.len(),
+        bans_total: jail.ledger.total(),
+        held: jail.held.clone(),
+        layers: jail
+            .layers
+            .iter()
+            .map(|layer| {
+                let view = LayerView {
+                    native: layer.native,
+                    failure: layer.failure.clone(),
+                };
+                (Arc::clone(&layer.action), view)
+            })
+            .collect(),
+        bans: if with_bans {
+            jail.ledger.iter().map(ban).collect()
+        } else {
+            Vec::new()
+        },
+    }
+}
+
+fn ban(ban: &crate::ledger::Ban) -> BanView {
+    BanView {
+        id: ban.ticket.id.clone(),
+        since: ban.ticket.time,
+        until: ban.ticket.until(),
+        bantime: ban.ticket.bantime,
+        failures: ban.ticket.failures,
+        matches: ban.ticket.matches.clone(),
+        layers: ban.layers.clone(),
+    }
+}

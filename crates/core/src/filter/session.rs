@@ -1,0 +1,330 @@
+//! Sessions: lines that carry the same connection id (`<F-MLFID>`) are one case (contract §3.6).
+//!
+//! A line that tells the address, one that names the user and one that closes the connection each add to the
+//! case; only when it amounts to a failure is it reported, with all lines that belong to it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::failure::Groups;
+use crate::ledger::Field;
+use crate::time::{Seconds, Timestamp};
+use crate::value::Value;
+
+/// Fail2Ban keeps this many sessions a jail, the oldest out first.
+const MOST: usize = 100;
+/// A session is forgotten this long after its first line.
+const LIFETIME: Seconds = Seconds::new(300);
+/// Lines kept of one session: an attacker who never closes it must not fill the memory.
+const MOST_LINES: usize = 1000;
+
+/// What is known of one session, or of one line that belongs to none.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Case {
+    mlfid: Option<String>,
+    fields: BTreeMap<String, String>,
+    users: Vec<String>,
+    matches: Vec<String>,
+    quiet_matches: Vec<String>,
+    nofail: bool,
+    gained: bool,
+    pending: bool,
+    forgotten: bool,
+}
+
+impl Case {
+    /// A line without a session: it is its own case. `<F-NOFAIL>` has no effect then.
+    pub(super) fn single(groups: Groups, line: String) -> Case {
+        let mut case = Case {
+            matches: vec![line],
+            forgotten: true,
+            ..Case::default()
+        };
+        case.update(groups);
+        case
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.fields.get(name).map(String::as_str)
+    }
+
+    pub(super) fn set(&mut self, name: &str, text: String) {
+        self.fields.insert(name.to_owned(), text);
+    }
+
+    pub(super) fn nofail(&self) -> bool {
+        self.nofail
+    }
+
+    pub(super) fn matches(&self) -> &[String] {
+        &self.matches
+    }
+
+    /// Nobody is known yet: the next line with an address reports it.
+    pub(super) fn wait(&mut self) {
+        self.pending = true;
+    }
+
+    /// The captured fields as the ticket carries them.
+    pub(super) fn data(&self) -> BTreeMap<String, Field> {
+        let mut data: BTreeMap<String, Field> = self
+            .fields
+            .iter()
+            .map(|(name, text)| (name.clone(), Field::Text(text.clone())))
+            .collect();
+        if !self.users.is_empty() {
+            data.insert("users".into(), Field::Set(self.users.clone()));
+        }
+        data
+    }
+
+    fn update(&mut self, groups: Groups) {
+        self.fields.extend(
+            groups
+                .into_iter()
+                .filter_map(|(name, text)| text.map(|text| (name, text))),
+        );
+    }
+
+    fn to_value(&self) -> Value {
+        let list = |texts: &[String]| Value::List(texts.iter().map(|text| text.as_str().into()).collect());
+        let fields = self
+            .fields
+            .iter()
+            .map(|(name, text)| (name.as_str().into(), text.as_str().into()))
+            .collect();
+        let flags = [self.nofail, self.gained, self.pending].map(Value::Bool);
+        Value::List(vec![
+            Value::Dict(fields),
+            list(&self.users),
+            list(&self.matches),
+            list(&self.quiet_matches),
+            Value::List(flags.into()),
+        ])
+    }
+
+    fn from_value(mlfid: &str, value: &Value) -> Option<Case> {
+        let texts = |value: &Value| -> Option<Vec<String>> {
+            value
+                .as_items()?
+                .iter()
+                .map(|text| text.as_str().map(str::to_owned))
+                .collect()
+        };
+        let [Value::Dict(fields), users, matches, quiet_matches, flags] = value.as_items()? else {
+            return None;
+        };
+        let [Value::Bool(nofail), Value::Bool(gained), Value::Bool(pending)] = *flags.as_items()? else {
+            return None;
+        };
+        let pair = |(name, text): &(Value, Value)| Some((name.as_str()?.to_owned(), text.as_str()?.to_owned()));
+        Some(Case {
+            mlfid: Some(mlfid.to_owned()),
+            fields: fields.iter().map(pair).collect::<Option<_>>()?,
+            users: texts(users)?,
+            matches: texts(matches)?,
+            quiet_matches: texts(quiet_matches)?,
+            nofail,
+            gained,
+            pending,
+            forgotten: false,
+        })
+    }
+
+    fn add_user(&mut self, user: Option<&str>) {
+        let Some(user) = user.filter(|user| !user.is_empty()) else {
+            return;
+        };
+        if !self.users.iter().any(|known| known == user) && self.users.len() < MOST {
+            self.users.push(user.to_owned());
+        }
+    }
+}
+
+/// The open sessions of one jail.
+#[derive(Clone, Debug, Default)]
+pub struct Sessions {
+    open: BTreeMap<String, (Timestamp, Case)>,
+    order: VecDeque<String>,
+    changed: bool,
+}
+
+impl Sessions {
+    /// Whether anything changed since the last call.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// How many sessions are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether none is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// The open sessions as a value, to be kept and given to [`Sessions::from_value`] by a later run.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let session = |mlfid: &String| {
+            let (until, case) = self.open.get(mlfid)?;
+            Some(Value::List(vec![
+                mlfid.as_str().into(),
+                until.micros().into(),
+                case.to_value(),
+            ]))
+        };
+        Value::List(self.order.iter().filter_map(session).collect())
+    }
+
+    /// Sessions kept by an earlier run. What cannot be understood is left out: a lost session is a failure seen
+    /// later, never one counted twice.
+    #[must_use]
+    pub fn from_value(value: &Value) -> Self {
+        let mut sessions = Sessions::default();
+        for item in value.as_items().unwrap_or_default().iter().take(MOST) {
+            let Some([Value::Str(mlfid), Value::Int(until), case]) = item.as_items() else {
+                continue;
+            };
+            let Some(case) = Case::from_value(mlfid, case) else {
+                continue;
+            };
+            sessions.order.push_back(mlfid.clone());
+            sessions
+                .open
+                .insert(mlfid.clone(), (Timestamp::from_micros(*until), case));
+        }
+        sessions
+    }
+
+    /// Adds a line's groups to its session and says what the case is now. The case is to be given back with
+    /// [`Sessions::keep`].
+    pub(super) fn merge(&mut self, now: Timestamp, mlfid: &str, mut groups: Groups, line: &str) -> Case {
+        let mut set = |name: &str| groups.remove(name).flatten().is_some_and(|text| !text.is_empty());
+        let gained = set("mlfgained");
+        let nofail = set("nofail") || gained;
+        let forget = set("mlfforget");
+        let user = groups.get("user").cloned().flatten();
+        let mut case = match self.take(now, mlfid) {
+            Some(mut case) => {
+                case.add_user(user.as_deref());
+                let was_quiet = case.nofail || case.gained;
+                (case.nofail, case.gained) = (false, false);
+                if gained {
+                    case.pending = false;
+                }
+                if !was_quiet && !case.pending {
+                    case.matches.clear();
+                }
+                case
+            }
+            None => {
+                let mut case = Case {
+                    mlfid: Some(mlfid.to_owned()),
+                    ..Case::default()
+                };
+                if !forget {
+                    case.add_user(user.as_deref());
+                    self.insert(now, mlfid);
+                }
+                case
+            }
+        };
+        case.update(groups);
+        case.forgotten = forget;
+        if forget {
+            self.remove(mlfid);
+        }
+        settle(&mut case, Flags { nofail, gained, forget }, line);
+        case
+    }
+
+    /// Puts a case back into its session, unless that is over.
+    pub(super) fn keep(&mut self, case: Case) {
+        self.changed |= case.mlfid.is_some();
+        if case.forgotten {
+            return;
+        }
+        if let Some(entry) = case.mlfid.as_ref().and_then(|mlfid| self.open.get_mut(mlfid)) {
+            entry.1 = case;
+        }
+    }
+
+    fn take(&mut self, now: Timestamp, mlfid: &str) -> Option<Case> {
+        let (until, case) = self.open.get(mlfid)?;
+        if *until > now {
+            return Some(case.clone());
+        }
+        self.remove(mlfid);
+        None
+    }
+
+    fn remove(&mut self, mlfid: &str) {
+        if self.open.remove(mlfid).is_some() {
+            self.order.retain(|key| key != mlfid);
+        }
+    }
+
+    /// Makes room as Fail2Ban's cache does: the oldest go until one of them was still alive.
+    fn insert(&mut self, now: Timestamp, mlfid: &str) {
+        while self.open.len() >= MOST {
+            let Some(oldest) = self.order.pop_front() else { break };
+            let Some((until, _)) = self.open.remove(&oldest) else {
+                continue;
+            };
+            if until <= now {
+                while let Some(next) = self.order.pop_front() {
+                    if self.open.remove(&next).is_some_and(|(until, _)| until > now) {
+                        break;
+                    }
+                }
+            }
+        }
+        self.open.insert(mlfid.to_owned(), (now + LIFETIME, Case::default()));
+        self.order.push_back(mlfid.to_owned());
+    }
+}
+
+/// What the present line says of the session.
+struct Flags {
+    nofail: bool,
+    gained: bool,
+    forget: bool,
+}
+
+/// Whether the case is a failure now, and which lines belong to it.
+fn settle(case: &mut Case, flags: Flags, line: &str) {
+    let Flags {
+        mut nofail,
+        mut gained,
+        forget,
+    } = flags;
+    case.nofail = nofail;
+    case.gained = gained;
+    // Something failed before, or one connection tried several names: a success does not wash that off.
+    if std::mem::take(&mut case.pending) || case.users.len() > 1 {
+        (nofail, gained) = (false, false);
+        (case.nofail, case.gained) = (false, false);
+    }
+    if !nofail {
+        let mut matches = std::mem::take(&mut case.quiet_matches);
+        matches.append(&mut case.matches);
+        if !gained {
+            matches.push(line.to_owned());
+        }
+        case.matches = matches;
+        trim(&mut case.matches);
+    } else if !forget {
+        case.quiet_matches.push(line.to_owned());
+        trim(&mut case.quiet_matches);
+    }
+}
+
+fn trim(lines: &mut Vec<String>) {
+    if lines.len() > MOST_LINES {
+        lines.drain(..lines.len() - MOST_LINES);
+    }
+}

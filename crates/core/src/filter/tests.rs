@@ -1,0 +1,200 @@
+use super::*;
+use crate::ledger::Field;
+use crate::value::Value;
+
+fn clock() -> Clock {
+    Clock::at(Timestamp::from_seconds(1_124_013_600))
+}
+
+fn filter(prefregex: Option<&str>, failregex: &[&str], ignoreregex: &[&str]) -> Filter {
+    let mut plan = JailPlan::new("j", "auto");
+    plan.prefregex = prefregex.map(str::to_owned);
+    plan.failregex = failregex.iter().map(|r| (*r).to_owned()).collect();
+    plan.ignoreregex = ignoreregex.iter().map(|r| (*r).to_owned()).collect();
+    plan.datepattern = Some("%Y-%m-%d %H:%M:%S".into());
+    Filter::new(
+        &plan,
+        Settings {
+            zone: TimeZone::UTC,
+            check_all: false,
+            check_age: true,
+        },
+    )
+    .unwrap()
+}
+
+/// Feeds lines, each with a stamp, and lists the failures as `id user [lines]`.
+fn failures(filter: &mut Filter, lines: &[&str]) -> Vec<String> {
+    let mut out = Vec::new();
+    for line in lines {
+        for failure in filter
+            .read(clock(), true, &format!("2005-08-14 10:00:00 {line}"))
+            .failures
+        {
+            let user = match failure.data.get("users").or_else(|| failure.data.get("user")) {
+                Some(Field::Text(user)) => user.clone(),
+                Some(Field::Set(users)) => users.join("+"),
+                None => "-".into(),
+            };
+            out.push(format!("{} {user} {}", failure.identity, failure.matches.len()));
+        }
+    }
+    out
+}
+
+#[test]
+fn first_pattern_wins_and_the_date_is_cut() {
+    let mut filter = filter(None, &["^ bad <F-USER>\\w+</F-USER> from <HOST>$", "from <HOST>"], &[]);
+    let reading = filter.read(clock(), true, "2005-08-14 10:00:00 bad bob from 192.0.2.1");
+    assert_eq!(reading.hits.len(), 1);
+    assert_eq!(reading.failures[0].identity.to_string(), "192.0.2.1");
+    assert_eq!(reading.failures[0].time, clock().wall);
+    assert_eq!(
+        reading.failures[0].matches,
+        ["2005-08-14 10:00:00 bad bob from 192.0.2.1"]
+    );
+}
+
+#[test]
+fn prefregex_cuts_and_ignoreregex_sees_the_cut_text() {
+    let mut filter = filter(
+        Some("^ d: <F-CONTENT>.+</F-CONTENT>$"),
+        &["^fail <HOST>$"],
+        &["^ d:", "198\\.51"],
+    );
+    assert_eq!(
+        failures(
+            &mut filter,
+            &["d: fail 192.0.2.1", "d: fail 198.51.100.1", "fail 192.0.2.2"]
+        ),
+        ["192.0.2.1 - 1"]
+    );
+}
+
+#[test]
+fn old_lines_are_dropped_only_while_catching_up() {
+    let mut filter = filter(None, &["from <HOST>"], &[]);
+    let old = "2005-08-14 09:00:00 from 192.0.2.1";
+    assert_eq!(filter.read(clock(), false, old).outcome, Outcome::TooOld);
+    let reading = filter.read(clock(), true, old);
+    assert_eq!(
+        (reading.outcome, reading.failures[0].time),
+        (Outcome::Failed, clock().wall)
+    );
+    assert!(matches!(reading.warnings[..], [Warning::OddDate { .. }]));
+    // The same stamp again is as odd as before: its text was never worth that second.
+    let later = Clock::at(clock().wall + Seconds::new(30));
+    let again = filter.read(later, true, old);
+    assert_eq!(again.failures[0].time, later.wall);
+}
+
+#[test]
+fn undated_lines_take_the_last_date_within_a_minute() {
+    let mut filter = filter(None, &["from <HOST>"], &[]);
+    filter.read(clock(), true, "2005-08-14 09:59:30 hello");
+    let reading = filter.read(clock(), true, "undated from 192.0.2.1");
+    assert_eq!(reading.failures[0].time, clock().wall - Seconds::new(30));
+    assert!(matches!(reading.warnings[..], [Warning::NoDate { .. }]));
+}
+
+/// The table of contract §13.2, on a filter in the shape of sshd's.
+#[test]
+fn sessions() {
+    let pre = "^ <F-MLFID>\\[\\d+\\]</F-MLFID> <F-CONTENT>.+</F-CONTENT>$";
+    let regexes = [
+        "^<F-NOFAIL>Connection from</F-NOFAIL> <HOST>$",
+        "^User <F-USER>\\w+</F-USER> not allowed$",
+        "^<F-NOFAIL><F-MLFFORGET>Connection closed</F-MLFFORGET></F-NOFAIL> by <HOST>$",
+        "^<F-NOFAIL>Failed publickey</F-NOFAIL> for <F-USER>\\w+</F-USER> from <HOST>$",
+        "^Failed password for <F-USER>\\w+</F-USER> from <HOST>$",
+        "^<F-MLFFORGET><F-MLFGAINED>Accepted</F-MLFGAINED></F-MLFFORGET> \\w+ for <F-USER>\\w+</F-USER>(?: from <HOST>)?$",
+    ];
+    let cases: &[(&[&str], &[&str])] = &[
+        (
+            &["[1] Connection from 192.0.2.1", "[1] User root not allowed"],
+            &["192.0.2.1 root 2"],
+        ),
+        (
+            &["[2] User bob not allowed", "[2] Connection closed by 192.0.2.2"],
+            &["192.0.2.2 bob 2"],
+        ),
+        (
+            &[
+                "[3] Failed password for al from 192.0.2.3",
+                "[3] Accepted password for al",
+            ],
+            &["192.0.2.3 al 1"],
+        ),
+        (
+            &[
+                "[4] Failed publickey for al from 192.0.2.4",
+                "[4] Failed publickey for eve from 192.0.2.4",
+                "[4] Accepted password for eve",
+            ],
+            &["192.0.2.4 al+eve 2", "192.0.2.4 al+eve 1"],
+        ),
+    ];
+    let mut filter = filter(Some(pre), &regexes, &[]);
+    for (lines, expect) in cases {
+        assert_eq!(failures(&mut filter, lines), *expect, "{lines:?}");
+    }
+    // [1] is still open; the closed and the gained ones are forgotten.
+    assert_eq!(filter.sessions().len(), 1);
+}
+
+/// The process ends between the two lines of a session.
+#[test]
+fn sessions_outlive_a_restart() {
+    let regexes = [
+        "^User <F-USER>\\w+</F-USER> not allowed$",
+        "^<F-NOFAIL>Connection closed</F-NOFAIL> by <HOST>$",
+    ];
+    let make = || {
+        filter(
+            Some("^ <F-MLFID>\\[\\d+\\]</F-MLFID> <F-CONTENT>.+</F-CONTENT>$"),
+            &regexes,
+            &[],
+        )
+    };
+    let mut first = make();
+    assert!(failures(&mut first, &["[2] User bob not allowed"]).is_empty());
+    let kept = first.changed_sessions().unwrap().to_value();
+    assert!(first.changed_sessions().is_none());
+    let mut second = make();
+    second.resume(Sessions::from_value(&kept));
+    assert_eq!(
+        failures(&mut second, &["[2] Connection closed by 192.0.2.2"]),
+        ["192.0.2.2 bob 2"]
+    );
+    assert!(Sessions::from_value(&Value::List(vec![Value::None, Value::List(vec![])])).is_empty());
+}
+
+#[test]
+fn sessions_are_bounded() {
+    let mut filter = filter(
+        Some("^ <F-MLFID>\\[\\d+\\]</F-MLFID> <F-CONTENT>.+</F-CONTENT>$"),
+        &["^<F-NOFAIL>hello</F-NOFAIL> <HOST>$"],
+        &[],
+    );
+    for number in 0..1000 {
+        filter.read(
+            clock(),
+            true,
+            &format!("2005-08-14 10:00:00 [{number}] hello 192.0.2.1"),
+        );
+    }
+    assert_eq!(filter.sessions().len(), 100);
+}
+
+#[test]
+fn a_pattern_without_an_id_is_refused() {
+    let mut plan = JailPlan::new("j", "auto");
+    plan.failregex = vec!["lost connection after UNKNOWN".into()];
+    let settings = Settings {
+        zone: TimeZone::UTC,
+        check_all: false,
+        check_age: true,
+    };
+    let error = Filter::new(&plan, settings).err().unwrap().to_string();
+    assert!(error.contains("No failure-id group"), "{error}");
+}

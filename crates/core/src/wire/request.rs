@@ -1,0 +1,266 @@
+//! What clients ask for.
+//!
+//! Our own verbs are commands of Fail2Ban's protocol: `['portcullis', VERB, {option: value}]`, answered with a
+//! JSON text. Of Fail2Ban's own commands `ping` is answered; the others are refused by name.
+
+use crate::address::Id;
+use crate::time::{Seconds, parse_length};
+use crate::value::Value;
+
+/// Addresses a single request may name.
+const MOST_IDS: usize = 1_000_000;
+
+/// A request that was understood.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verb {
+    /// Are you there?
+    Ping,
+    /// How things stand, in one jail or all.
+    Status {
+        /// Only this jail
+        jail: Option<String>,
+    },
+    /// Who is banned.
+    Banned {
+        /// Only in this jail
+        jail: Option<String>,
+    },
+    /// Ban by hand.
+    Ban {
+        /// Whom
+        ids: Vec<Id>,
+        /// In which jail; the pseudo-jail `manual` for `None`
+        jail: Option<String>,
+        /// How long
+        bantime: Option<Seconds>,
+        /// Why, for the log
+        reason: Option<String>,
+    },
+    /// Lift bans.
+    Unban {
+        /// Whom; everybody for `None`
+        ids: Option<Vec<Id>>,
+        /// In which jail
+        jail: Option<String>,
+    },
+    /// Read the configuration again.
+    Reload,
+    /// Free everybody and end.
+    Stop,
+    /// Free everybody and go on.
+    Flush,
+    /// Compare what is decided with what the layers hold.
+    Verify,
+    /// Close and reopen the log.
+    FlushLogs,
+}
+
+/// A request that was not understood, as the client is told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Too few or wrong words.
+    #[error("Sorry but the command is invalid")]
+    Invalid,
+    /// One of Fail2Ban's commands that we do not have.
+    #[error("command '{0}' is not supported yet")]
+    Unsupported(String),
+    /// An argument that is not what it should be.
+    #[error("{0}")]
+    Argument(String),
+}
+
+impl Verb {
+    /// Understands a request.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn parse(request: &Value) -> Result<Verb, Error> {
+        let words = request.as_items().ok_or(Error::Invalid)?;
+        let name = words.first().and_then(Value::as_str).ok_or(Error::Invalid)?;
+        match name {
+            "ping" => Ok(Verb::Ping),
+            "portcullis" => {
+                let verb = words.get(1).and_then(Value::as_str).ok_or(Error::Invalid)?;
+                own(verb, words.get(2).unwrap_or(&Value::None))
+            }
+            other => Err(Error::Unsupported(other.to_owned())),
+        }
+    }
+
+    /// The request that [`Verb::parse`] understands as this.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let options = |pairs: Vec<(&str, Value)>| {
+            Value::Dict(
+                pairs
+                    .into_iter()
+                    .filter(|(_, v)| *v != Value::None)
+                    .map(|(k, v)| (k.into(), v))
+                    .collect(),
+            )
+        };
+        let text = |text: &Option<String>| text.clone().map_or(Value::None, Value::Str);
+        let list = |ids: &[Id]| Value::List(ids.iter().map(|id| Value::Str(id.to_string())).collect());
+        let (verb, options) = match self {
+            Verb::Ping => return Value::List(vec!["ping".into()]),
+            Verb::Status { jail } => ("status", options(vec![("jail", text(jail))])),
+            Verb::Banned { jail } => ("banned", options(vec![("jail", text(jail))])),
+            Verb::Ban {
+                ids,
+                jail,
+                bantime,
+                reason,
+            } => {
+                let bantime = bantime.map_or(Value::None, |length| Value::Int(length.whole()));
+                let pairs = vec![
+                    ("ids", list(ids)),
+                    ("jail", text(jail)),
+                    ("for", bantime),
+                    ("reason", text(reason)),
+                ];
+                ("ban", options(pairs))
+            }
+            Verb::Unban { ids, jail } => {
+                let ids = ids.as_deref().map_or(Value::None, list);
+                ("unban", options(vec![("ids", ids), ("jail", text(jail))]))
+            }
+            Verb::Reload => ("reload", Value::None),
+            Verb::Stop => ("stop", Value::None),
+            Verb::Flush => ("flush", Value::None),
+            Verb::Verify => ("verify", Value::None),
+            Verb::FlushLogs => ("flushlogs", Value::None),
+        };
+        Value::List(vec!["portcullis".into(), verb.into(), options])
+    }
+
+    /// Whether it only looks.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        matches!(
+            self,
+            Verb::Ping | Verb::Status { .. } | Verb::Banned { .. } | Verb::Verify
+        )
+    }
+}
+
+fn own(verb: &str, options: &Value) -> Result<Verb, Error> {
+    let jail = || text(options, "jail");
+    Ok(match verb {
+        "status" => Verb::Status { jail: jail()? },
+        "banned" => Verb::Banned { jail: jail()? },
+        "ban" => Verb::Ban {
+            ids: ids(options)?.ok_or(Error::Invalid)?,
+            jail: jail()?,
+            bantime: length(options)?,
+            reason: text(options, "reason")?,
+        },
+        "unban" => Verb::Unban {
+            ids: ids(options)?,
+            jail: jail()?,
+        },
+        "reload" => Verb::Reload,
+        "stop" => Verb::Stop,
+        "flush" => Verb::Flush,
+        "verify" => Verb::Verify,
+        "flushlogs" => Verb::FlushLogs,
+        other => return Err(Error::Unsupported(format!("portcullis {other}"))),
+    })
+}
+
+fn option<'v>(options: &'v Value, name: &str) -> Option<&'v Value> {
+    let Value::Dict(pairs) = options else { return None };
+    pairs
+        .iter()
+        .find(|(key, _)| key.as_str() == Some(name))
+        .map(|(_, value)| value)
+        .filter(|v| **v != Value::None)
+}
+
+fn text(options: &Value, name: &str) -> Result<Option<String>, Error> {
+    let Some(value) = option(options, name) else {
+        return Ok(None);
+    };
+    value
+        .as_str()
+        .map(|text| Some(text.to_owned()))
+        .ok_or_else(|| Error::Argument(format!("{name} must be a text")))
+}
+
+fn length(options: &Value) -> Result<Option<Seconds>, Error> {
+    match option(options, "for") {
+        None => Ok(None),
+        Some(Value::Int(seconds)) => Ok(Some(Seconds::new(*seconds))),
+        Some(value) => {
+            let length = parse_length(&value.to_string()).map_err(|error| Error::Argument(error.to_string()))?;
+            Ok(Some(length.seconds()))
+        }
+    }
+}
+
+fn ids(options: &Value) -> Result<Option<Vec<Id>>, Error> {
+    let Some(value) = option(options, "ids") else {
+        return Ok(None);
+    };
+    let items = value.as_items().ok_or(Error::Invalid)?;
+    if items.is_empty() || items.len() > MOST_IDS {
+        return Err(Error::Argument(format!(
+            "between 1 and {MOST_IDS} addresses, not {}",
+            items.len()
+        )));
+    }
+    let read = |item: &Value| {
+        let text = item.as_str().ok_or(Error::Invalid)?;
+        Id::parse(text).map_err(|error| Error::Argument(error.to_string()))
+    };
+    items.iter().map(read).collect::<Result<_, _>>().map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_round_trips() {
+        let ids = vec![Id::parse("192.0.2.1").unwrap(), Id::parse("2001:db8::/64").unwrap()];
+        let jail = Some("sshd".to_owned());
+        for verb in [
+            Verb::Ping,
+            Verb::Status { jail: None },
+            Verb::Status { jail: jail.clone() },
+            Verb::Banned { jail: jail.clone() },
+            Verb::Ban {
+                ids: ids.clone(),
+                jail: jail.clone(),
+                bantime: Some(Seconds::new(60)),
+                reason: Some("x".into()),
+            },
+            Verb::Ban {
+                ids: ids.clone(),
+                jail: None,
+                bantime: None,
+                reason: None,
+            },
+            Verb::Unban { ids: Some(ids), jail },
+            Verb::Unban { ids: None, jail: None },
+            Verb::Reload,
+            Verb::Stop,
+            Verb::Flush,
+            Verb::Verify,
+            Verb::FlushLogs,
+        ] {
+            assert_eq!(Verb::parse(&verb.to_value()), Ok(verb));
+        }
+    }
+
+    #[test]
+    fn the_rest_is_refused_by_name() {
+        let parse = |words: &[&str]| Verb::parse(&Value::List(words.iter().map(|w| (*w).into()).collect()));
+        assert_eq!(parse(&[]), Err(Error::Invalid));
+        assert_eq!(parse(&["set", "sshd", "banip"]), Err(Error::Unsupported("set".into())));
+        assert_eq!(
+            parse(&["portcullis", "dance"]),
+            Err(Error::Unsupported("portcullis dance".into()))
+        );
+        assert_eq!(parse(&["portcullis", "ban"]), Err(Error::Invalid));
+    }
+}
