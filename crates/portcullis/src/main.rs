@@ -4,6 +4,7 @@
 #![expect(dead_code, reason = "the parts are joined in the next step")]
 
 mod enforce;
+mod observe;
 mod runner;
 mod source;
 mod stock;

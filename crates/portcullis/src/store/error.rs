@@ -40,12 +40,14 @@ pub(crate) enum Error {
     #[error("the database {} is read-only: make the file writable for this process", .0.display())]
     ReadOnly(PathBuf),
     /// The file may be written, its folder may not, and SQLite needs both.
-    #[error("cannot write beside the database {}: make the directory {} writable for this process", path.display(), folder.display())]
+    #[error("cannot write beside the database {} ({reason}): make the directory {} writable for this process", path.display(), folder.display())]
     Folder {
         /// The file
         path: PathBuf,
         /// Its folder
         folder: PathBuf,
+        /// What SQLite says
+        reason: String,
     },
     /// Another process writes to it and does not stop.
     #[error("the database {} is locked by another process{holders}", path.display())]
@@ -78,7 +80,7 @@ pub(crate) enum Error {
         known: i64,
     },
     /// Not a database, or one that contradicts itself.
-    #[error("the database {} is damaged: {reason}", path.display())]
+    #[error("the database {} is damaged: {reason}; the next start moves it aside and begins a new one", path.display())]
     Damaged {
         /// The file
         path: PathBuf,
@@ -124,6 +126,7 @@ pub(super) fn explain(path: Option<&Path>, source: rusqlite::Error) -> Error {
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Error::Folder {
             folder: folder(path).to_owned(),
             path: owned,
+            reason: source.to_string(),
         },
         _ => Error::Sqlite { path: owned, source },
     }

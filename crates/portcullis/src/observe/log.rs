@@ -1,0 +1,480 @@
+//! The log, in Fail2Ban's line format byte for byte (contract §8.7), because its `recidive` jail and people's
+//! scripts read it.
+//!
+//! Lines come in through the `log` crate, the logger's name as the target, or through [`note`] for the two
+//! levels which that crate does not have. They go to a file, a standard stream or the system log. A target that
+//! fails never stops the caller: lost lines are counted, and the next line that gets through is preceded by
+//! their number. Control characters are written as `\x1b`, so that no captured text can drive the terminal of
+//! whoever reads the log, nor begin a line of its own.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use jiff::Zoned;
+
+/// Longest message in bytes; what is beyond is cut off, and marked.
+const MAX_MESSAGE: usize = 64 * 1024;
+
+static INSTALLED: OnceLock<Log> = OnceLock::new();
+
+/// Fail2Ban's levels; the higher, the graver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// 5
+    HeavyDebug,
+    /// 7
+    TraceDebug,
+    /// 10
+    Debug,
+    /// 18
+    Msg,
+    /// 20
+    Info,
+    /// 25: bans and unbans
+    Notice,
+    /// 30
+    Warning,
+    /// 40
+    Error,
+    /// 50
+    Critical,
+}
+
+impl Level {
+    const ALL: [(Level, &'static str, &'static str, u8); 9] = [
+        (Level::HeavyDebug, "HEAVYDEBUG", "HEAVY", 5),
+        (Level::TraceDebug, "TRACEDEBUG", "TRACE", 7),
+        (Level::Debug, "DEBUG", "DEBUG", 10),
+        (Level::Msg, "MSG", "MSG", 18),
+        (Level::Info, "INFO", "INFO", 20),
+        (Level::Notice, "NOTICE", "NOTICE", 25),
+        (Level::Warning, "WARNING", "WARNING", 30),
+        (Level::Error, "ERROR", "ERROR", 40),
+        (Level::Critical, "CRITICAL", "CRITICAL", 50),
+    ];
+
+    fn row(self) -> (&'static str, u8) {
+        let found = Level::ALL.iter().find(|row| row.0 == self);
+        found.map_or(("INFO", 20), |row| (row.2, row.3))
+    }
+
+    /// As a line names it.
+    pub(crate) fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// Its number: lines below the number of `loglevel` are not written.
+    pub(crate) fn number(self) -> u8 {
+        self.row().1
+    }
+
+    /// The number of a `loglevel`: one of the names in any case, or a number.
+    ///
+    /// # Errors
+    /// [`Error::Level`].
+    pub(crate) fn threshold(text: &str) -> Result<u8, Error> {
+        let named = Level::ALL.iter().find(|row| row.1.eq_ignore_ascii_case(text));
+        let number = named.map(|row| row.3).or_else(|| text.parse().ok());
+        number.ok_or_else(|| Error::Level(text.to_owned()))
+    }
+
+    /// As Fail2Ban ranks them for the system log; a name that Python's handler does not know is a warning.
+    fn severity(self) -> u8 {
+        match self {
+            Level::Critical => 2,
+            Level::Error => 3,
+            Level::Notice => 5,
+            Level::Info => 6,
+            Level::Debug => 7,
+            Level::Warning | Level::Msg | Level::TraceDebug | Level::HeavyDebug => 4,
+        }
+    }
+}
+
+impl From<log::Level> for Level {
+    fn from(level: log::Level) -> Level {
+        match level {
+            log::Level::Error => Level::Error,
+            log::Level::Warn => Level::Warning,
+            log::Level::Info => Level::Info,
+            log::Level::Debug => Level::Debug,
+            log::Level::Trace => Level::TraceDebug,
+        }
+    }
+}
+
+/// Why a log target or level cannot be had; what was in force before stays.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Not writable.
+    #[error("Unable to log to {target:?}: {source}")]
+    Target {
+        /// The file or socket
+        target: PathBuf,
+        /// Why
+        source: io::Error,
+    },
+    /// A target or option that is not there yet.
+    #[error("log {0} is not supported yet")]
+    Unsupported(String),
+    /// No level.
+    #[error("Invalid log level {0:?}")]
+    Level(String),
+    /// No facility of the system log.
+    #[error("unknown syslog facility {0:?}")]
+    Facility(String),
+}
+
+/// Where to log, and in which shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    place: Place,
+    shape: Shape,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    File(PathBuf),
+    Stdout,
+    Stderr,
+    /// The socket, and the facility's number.
+    Syslog(PathBuf, u8),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    time: bool,
+    padding: bool,
+}
+
+impl Target {
+    /// Reads a `logtarget`, already split into its name and the options in brackets; `syslogsocket` is `auto` or
+    /// a path. Options that Fail2Ban does not know are ignored, as it does.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for `format` and for `SYSTEMD-JOURNAL`; [`Error::Facility`].
+    pub(crate) fn read(name: &str, options: &[(String, String)], syslogsocket: &str) -> Result<Target, Error> {
+        let option = |name: &str| {
+            options
+                .iter()
+                .rev()
+                .find(|(n, _)| n == name)
+                .map(|(_, value)| value.as_str())
+        };
+        if option("format").is_some_and(|format| !format.is_empty()) {
+            return Err(Error::Unsupported("option 'format'".to_owned()));
+        }
+        let (place, time, padding) = match name.to_uppercase().as_str() {
+            "STDOUT" => (Place::Stdout, true, true),
+            "SYSOUT" => (Place::Stdout, false, true),
+            "STDERR" => (Place::Stderr, true, true),
+            "SYSLOG" => {
+                let socket = if syslogsocket == "auto" {
+                    "/dev/log"
+                } else {
+                    syslogsocket
+                };
+                let facility = facility(option("facility").unwrap_or("DAEMON"))?;
+                (Place::Syslog(socket.into(), facility), false, false)
+            }
+            "SYSTEMD-JOURNAL" | "INHERITED" => return Err(Error::Unsupported(format!("target '{name}'"))),
+            _ => (Place::File(name.into()), true, true),
+        };
+        let shape = Shape {
+            time: option("datetime").map_or(time, is_true),
+            padding: option("padding").map_or(padding, is_true),
+        };
+        Ok(Target { place, shape })
+    }
+}
+
+fn is_true(value: &str) -> bool {
+    matches!(value.to_ascii_lowercase().as_str(), "1" | "on" | "true" | "yes")
+}
+
+/// The number of a facility (RFC 5424, table 1), by its short name.
+fn facility(name: &str) -> Result<u8, Error> {
+    const NAMES: [&str; 12] = [
+        "KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON", "AUTHPRIV", "FTP",
+    ];
+    let upper = name.to_uppercase();
+    if let Some(number) = (0..).zip(NAMES).find(|(_, known)| *known == upper) {
+        return Ok(number.0);
+    }
+    let local = upper.strip_prefix("LOCAL").and_then(|number| number.parse::<u8>().ok());
+    match local {
+        Some(number @ 0..=7) => Ok(16 + number),
+        _ => Err(Error::Facility(name.to_owned())),
+    }
+}
+
+/// The open log.
+#[derive(Debug)]
+pub(crate) struct Log {
+    threshold: AtomicU8,
+    output: Mutex<Output>,
+}
+
+#[derive(Debug)]
+struct Output {
+    target: Target,
+    sink: Sink,
+    /// Lines that could not be written since the last that could.
+    lost: u64,
+    /// The last write stopped within a line.
+    torn: bool,
+}
+
+#[derive(Debug)]
+enum Sink {
+    File(File),
+    Stdout,
+    Stderr,
+    Syslog(UnixDatagram),
+}
+
+impl Log {
+    /// Opens the target; lines below the level of number `threshold` are dropped.
+    ///
+    /// # Errors
+    /// [`Error::Target`].
+    pub(crate) fn open(target: Target, threshold: u8) -> Result<Log, Error> {
+        let sink = Sink::open(&target.place)?;
+        Ok(Log {
+            threshold: AtomicU8::new(threshold),
+            output: Mutex::new(Output {
+                target,
+                sink,
+                lost: 0,
+                torn: false,
+            }),
+        })
+    }
+
+    /// Makes it the log of the process, for the `log` crate's macros and for [`note`].
+    ///
+    /// # Errors
+    /// If there is one already.
+    pub(crate) fn install(self) -> Result<&'static Log, log::SetLoggerError> {
+        let log = INSTALLED.get_or_init(|| self);
+        log::set_logger(log)?;
+        log::set_max_level(log::LevelFilter::Trace);
+        Ok(log)
+    }
+
+    /// Changes the level.
+    pub(crate) fn set_threshold(&self, threshold: u8) {
+        self.threshold.store(threshold, Ordering::Relaxed);
+    }
+
+    /// Changes the target; the former one stays if the new one cannot be opened.
+    ///
+    /// # Errors
+    /// [`Error::Target`].
+    pub(crate) fn retarget(&self, target: Target) -> Result<(), Error> {
+        let sink = Sink::open(&target.place)?;
+        let mut output = self.output();
+        output.target = target;
+        output.sink = sink;
+        output.torn = false;
+        Ok(())
+    }
+
+    /// Closes and opens the target again: after log rotation (`flushlogs`, SIGUSR1).
+    ///
+    /// # Errors
+    /// [`Error::Target`]; what is open stays so.
+    pub(crate) fn reopen(&self) -> Result<(), Error> {
+        let target = self.output().target.clone();
+        self.retarget(target)
+    }
+
+    /// Writes one line.
+    pub(crate) fn write(&self, level: Level, logger: &str, message: &str) {
+        if level.number() < self.threshold.load(Ordering::Relaxed) {
+            return;
+        }
+        self.output().write(&Zoned::now(), level, logger, message);
+    }
+
+    fn output(&self) -> MutexGuard<'_, Output> {
+        // A thread that panicked while it wrote leaves at worst a torn line behind.
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes one line to the log of the process; before [`Log::install`] it goes nowhere.
+pub(crate) fn note(level: Level, logger: &str, message: &str) {
+    if let Some(log) = INSTALLED.get() {
+        log.write(level, logger, message);
+    }
+}
+
+impl log::Log for Log {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        Level::from(metadata.level()).number() >= self.threshold.load(Ordering::Relaxed)
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            self.write(record.level().into(), record.target(), &record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+impl Output {
+    fn write(&mut self, now: &Zoned, level: Level, logger: &str, message: &str) {
+        if self.lost > 0 {
+            let loss = format!("{} log message(s) were lost: the log could not be written", self.lost);
+            if self.put(now, Level::Error, "fail2ban.server", &loss).is_ok() {
+                self.lost = 0;
+            }
+        }
+        if self.lost > 0 || self.put(now, level, logger, message).is_err() {
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
+
+    fn put(&mut self, now: &Zoned, level: Level, logger: &str, message: &str) -> io::Result<()> {
+        let mut text = line(self.target.shape, now, level, logger, message);
+        if let Place::Syslog(path, facility) = &self.target.place {
+            // One datagram a line, with a closing NUL as Python's handler sends it.
+            let datagram = format!("<{}>{text}\0", facility * 8 + level.severity());
+            return self.sink.send(path, datagram.as_bytes());
+        }
+        text.push('\n');
+        if self.torn {
+            text.insert(0, '\n');
+        }
+        let (done, result) = self.sink.write(text.as_bytes());
+        if done > 0 {
+            self.torn = result.is_err();
+        }
+        result
+    }
+}
+
+impl Sink {
+    fn open(place: &Place) -> Result<Sink, Error> {
+        let fail = |path: &Path, source| Error::Target {
+            target: path.to_owned(),
+            source,
+        };
+        match place {
+            Place::Stdout => Ok(Sink::Stdout),
+            Place::Stderr => Ok(Sink::Stderr),
+            Place::File(path) => open_file(path).map(Sink::File).map_err(|error| fail(path, error)),
+            Place::Syslog(path, _) => connect(path).map(Sink::Syslog).map_err(|error| fail(path, error)),
+        }
+    }
+
+    /// How many bytes went out, and what stopped the rest.
+    fn write(&mut self, mut bytes: &[u8]) -> (usize, io::Result<()>) {
+        let mut done = 0;
+        while !bytes.is_empty() {
+            let result = match self {
+                Sink::File(file) => file.write(bytes),
+                // Unbuffered, so that nothing is held back and a failure is seen at its own line.
+                Sink::Stdout => rustix::io::write(io::stdout(), bytes).map_err(io::Error::from),
+                Sink::Stderr => rustix::io::write(io::stderr(), bytes).map_err(io::Error::from),
+                Sink::Syslog(socket) => socket.send(bytes),
+            };
+            match result {
+                Ok(0) => return (done, Err(io::ErrorKind::WriteZero.into())),
+                Ok(count) => {
+                    done += count;
+                    bytes = bytes.get(count..).unwrap_or_default();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (done, Err(error)),
+            }
+        }
+        (done, Ok(()))
+    }
+
+    /// Sends one datagram; a system log that was restarted has a new socket under the same path.
+    fn send(&mut self, path: &Path, datagram: &[u8]) -> io::Result<()> {
+        let Sink::Syslog(socket) = self else {
+            return Ok(());
+        };
+        match socket.send(datagram) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            Err(_) => {
+                *socket = connect(path)?;
+                socket.send(datagram).map(drop)
+            }
+        }
+    }
+}
+
+/// Opens for appending. A new file is 0640 whatever the umask says; an old one keeps its mode.
+fn open_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).mode(0o640);
+    match options.clone().create_new(true).open(path) {
+        Ok(file) => {
+            file.set_permissions(Permissions::from_mode(0o640))?;
+            Ok(file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.create(true).open(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Never waits: a system log that does not read loses lines, not the daemon.
+fn connect(path: &Path) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.connect(path)?;
+    Ok(socket)
+}
+
+/// One line without its end.
+fn line(shape: Shape, now: &Zoned, level: Level, logger: &str, message: &str) -> String {
+    let mut out = String::with_capacity(message.len() + 80);
+    if shape.time {
+        let millis = now.millisecond();
+        push(
+            &mut out,
+            format_args!("{},{millis:03} ", now.strftime("%Y-%m-%d %H:%M:%S")),
+        );
+    }
+    let (pid, name) = (std::process::id(), level.name());
+    if shape.padding {
+        push(&mut out, format_args!("{logger:<24}[{pid}]: {name:<7} "));
+    } else {
+        push(&mut out, format_args!("{logger}[{pid}]: {name} "));
+    }
+    let mut end = message.len().min(MAX_MESSAGE);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    for c in message.get(..end).unwrap_or_default().chars() {
+        if c.is_control() && c != '\t' {
+            push(&mut out, format_args!("\\x{:02x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    if end < message.len() {
+        out.push_str(" […]");
+    }
+    out
+}
+
+fn push(out: &mut String, arguments: std::fmt::Arguments<'_>) {
+    // Writing to a string has no way to fail.
+    let _ = out.write_fmt(arguments);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! What the daemon shows of itself: for now its log.
+
+pub(crate) mod log;
