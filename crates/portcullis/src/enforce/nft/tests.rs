@@ -5,7 +5,8 @@ mod world;
 use std::time::{Duration, Instant};
 
 use portcullis_core::address::Id;
-use portcullis_core::ledger::OrderKind;
+use portcullis_core::ledger::{OrderKind, Ticket};
+use portcullis_core::time::Seconds;
 use rustix::thread::CapabilitySet;
 
 use self::world::{PATIENCE, World, is_alive};
@@ -156,6 +157,13 @@ fn networks_are_banned_and_may_lie_in_one_another() {
     tell(&mut nft, "sshd", Order::Unban(hour("2001:db8::/48")));
     assert!(!world.reaches("2001:db8:0:1::9", 2222), "in the /64");
     assert!(world.reaches("2001:db8::2", 2222), "not in the /64");
+}
+
+#[test]
+fn blocktypes() {
+    assert_eq!("DROP".parse(), Ok(Blocktype::Drop));
+    assert_eq!(" reject ".parse(), Ok(Blocktype::Reject));
+    assert_eq!("accept".parse::<Blocktype>(), Err(BadBlocktype("accept".into())));
 }
 
 #[test]
@@ -430,7 +438,7 @@ fn one_refused_element_does_not_keep_the_others_out() {
     nft.settle(pending, &mut answers);
     for (n, answer) in answers.into_iter().enumerate() {
         if n == 7 || n == 900 {
-            let id = format!("198.51.{}.{}/32", n / 200, n % 200 + 1);
+            let id = format!("198.51.{}.{}", n / 200, n % 200 + 1);
             let complaint = answer.unwrap().unwrap_err();
             let expect = format!("cannot add element {id} of set sshd.nft.ip4 in table inet portcullis: ");
             assert!(complaint.starts_with(&expect), "{complaint}");
