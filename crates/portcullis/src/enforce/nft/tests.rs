@@ -186,7 +186,7 @@ fn the_kernel_ends_bans_by_itself_and_prolonging_moves_the_end() {
     let world = World::new();
     world.echo(2222);
     let mut nft = started(&world);
-    let short = |id| Order::Ban(ticket(id, Seconds::new(2)));
+    let short = |id| Order::Ban(ticket(id, Seconds::new(4)));
     nft.apply(
         NOW,
         &orders(
@@ -202,10 +202,10 @@ fn the_kernel_ends_bans_by_itself_and_prolonging_moves_the_end() {
     );
     // A ban for ever that gets an end, and a second ban of the same address in place of the first.
     tell(&mut nft, "sshd", Order::Ban(ticket("2001:db8::2", Seconds::FOREVER)));
-    tell(&mut nft, "sshd", Order::Ban(ticket("2001:db8::2", Seconds::new(2))));
+    tell(&mut nft, "sshd", Order::Ban(ticket("2001:db8::2", Seconds::new(4))));
     assert!(!world.reaches("192.0.2.2", 2222));
     assert!(!world.reaches("2001:db8::2", 2222));
-    std::thread::sleep(Duration::from_millis(2200));
+    std::thread::sleep(Duration::from_millis(4200));
     assert!(world.reaches("192.0.2.2", 2222));
     assert!(world.reaches("2001:db8::2", 2222));
     assert!(world.reaches("2001:db8::3", 2222));
