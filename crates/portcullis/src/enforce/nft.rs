@@ -210,12 +210,12 @@ impl Nft {
                 .jumps_to(&chain)
                 .map(|handle| rules::delete_rule(&self.table, handle)),
         );
-        for key in &wanted {
-            if there.get(key) == Some(&false) {
-                messages.push(sets::delete(&self.table, layer, *key));
+        for key in sets::in_reading_order(&wanted) {
+            if there.get(&key) == Some(&false) {
+                messages.push(sets::delete(&self.table, layer, key));
             }
-            messages.push(sets::create(&self.table, layer, *key)?);
-            messages.push(rules::lookup_rule(&self.table, &chain, *key, scope.blocktype));
+            messages.push(sets::create(&self.table, layer, key)?);
+            messages.push(rules::lookup_rule(&self.table, &chain, key, scope.blocktype));
         }
         let note = format!("jail {}, action {}", layer.jail, layer.action);
         messages.extend(rules::jumps(&self.table, &chain, &scope, &note));
