@@ -7,35 +7,32 @@
 //! What the kernel holds outlives us: starting a scope keeps its elements, and rewrites the rules around them in
 //! one transaction, so there is no moment without the bans. Nothing here runs a program.
 
+mod batch;
 mod elements;
 mod rules;
 mod sets;
 mod socket;
+mod survey;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
-use portcullis_core::ledger::{Applied, Change, LayerId, Order, Standing, Ticket};
-use portcullis_core::time::{Seconds, Timestamp};
+use portcullis_core::ledger::{Applied, Change, LayerId, Order, Standing};
+use portcullis_core::time::Timestamp;
 use rustix::io::Errno;
 
+use self::batch::{Chunk, Outcome, Pending, batches};
 use self::elements::Element;
-use self::rules::KnownRule;
 use self::sets::SetKey;
 use self::socket::{Message, Refusal, Reply, Socket};
+use self::survey::Survey;
 use super::ports::{Ports, Protocol};
 use super::{Error, Held, Layer, answer};
 
 /// The table's usual name.
 pub(crate) const TABLE: &str = "portcullis";
-
-/// Most elements in one transaction: keeps the longest below [`socket::LARGEST`].
-const PER_TRANSACTION: usize = 100_000;
-
-/// From 200 years on a ban is for ever: the kernel counts timeouts to 584 years and refuses longer ones.
-const FOR_EVER: Seconds = Seconds::new(200 * 31_557_600);
 
 /// What happens to a packet of a banned address (Fail2Ban's `blocktype`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +41,23 @@ pub(crate) enum Blocktype {
     Drop,
     /// "Port unreachable" comes back.
     Reject,
+}
+
+/// A `blocktype` that is not done natively.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("blocktype '{0}' is not supported by the nft action (drop, reject)")]
+pub(crate) struct BadBlocktype(pub String);
+
+impl FromStr for Blocktype {
+    type Err = BadBlocktype;
+
+    fn from_str(text: &str) -> Result<Blocktype, BadBlocktype> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "drop" => Ok(Blocktype::Drop),
+            "reject" => Ok(Blocktype::Reject),
+            _ => Err(BadBlocktype(text.to_owned())),
+        }
+    }
 }
 
 /// What the bans of one layer cover.
@@ -69,34 +83,7 @@ pub(crate) struct Nft {
     can_destroy: bool,
 }
 
-/// What the kernel has of our table.
-#[derive(Debug, Default)]
-struct Survey {
-    /// Sets by layer, and whether they have our shape
-    sets: BTreeMap<LayerId, BTreeMap<SetKey, bool>>,
-    chains: BTreeSet<String>,
-    rules: Vec<KnownRule>,
-}
-
-/// One element on its way, and the changes it answers.
-#[derive(Clone, Debug)]
-struct Work {
-    element: Element,
-    is_ban: bool,
-    changes: Vec<usize>,
-}
-
-/// Elements of one set that go the same way, in one message.
-#[derive(Clone, Debug)]
-struct Chunk {
-    layer: LayerId,
-    key: SetKey,
-    works: Vec<Work>,
-}
-
 type Result<T, E = Error> = std::result::Result<T, E>;
-type Answers = [Option<std::result::Result<Standing, String>>];
-
 impl Nft {
     /// Opens the way to the kernel; changes nothing there. `table` is [`TABLE`] but for tests.
     ///
@@ -223,12 +210,12 @@ impl Nft {
                 .jumps_to(&chain)
                 .map(|handle| rules::delete_rule(&self.table, handle)),
         );
-        for key in &wanted {
-            if there.get(key) == Some(&false) {
-                messages.push(sets::delete(&self.table, layer, *key));
+        for key in sets::in_reading_order(&wanted) {
+            if there.get(&key) == Some(&false) {
+                messages.push(sets::delete(&self.table, layer, key));
             }
-            messages.push(sets::create(&self.table, layer, *key)?);
-            messages.push(rules::lookup_rule(&self.table, &chain, *key, scope.blocktype));
+            messages.push(sets::create(&self.table, layer, key)?);
+            messages.push(rules::lookup_rule(&self.table, &chain, key, scope.blocktype));
         }
         let note = format!("jail {}, action {}", layer.jail, layer.action);
         messages.extend(rules::jumps(&self.table, &chain, &scope, &note));
@@ -273,7 +260,7 @@ impl Nft {
     }
 
     /// Does the collected work; answers every change it stands for.
-    fn settle(&mut self, pending: Pending, answers: &mut Answers) {
+    fn settle(&mut self, pending: Pending, answers: &mut [Option<Outcome>]) {
         let mut chunks = pending.chunks();
         self.prepare(&mut chunks, answers);
         let mut queue = batches(chunks);
@@ -303,7 +290,7 @@ impl Nft {
     }
 
     /// Sees to it that the sets are there; drops the chunks for which they cannot be.
-    fn prepare(&mut self, chunks: &mut Vec<Chunk>, answers: &mut Answers) {
+    fn prepare(&mut self, chunks: &mut Vec<Chunk>, answers: &mut [Option<Outcome>]) {
         let mut keys: BTreeMap<LayerId, BTreeSet<SetKey>> = BTreeMap::new();
         for chunk in chunks.iter() {
             keys.entry(chunk.layer.clone()).or_default().insert(chunk.key);
@@ -356,7 +343,7 @@ impl Nft {
         batch: Vec<Chunk>,
         refusals: &[Refusal],
         owners: &[usize],
-        answers: &mut Answers,
+        answers: &mut [Option<Outcome>],
     ) -> Vec<Vec<Chunk>> {
         let guilty: BTreeSet<usize> = refusals.iter().filter_map(|r| owners.get(r.at?).copied()).collect();
         let errno = refusals.first().map_or(Errno::PROTO, |refusal| refusal.errno);
@@ -391,6 +378,7 @@ impl Nft {
 
     fn complaint(&self, chunk: &Chunk, errno: Errno) -> String {
         let who = match chunk.works.as_slice() {
+            [work] if chunk.key.is_addresses() => work.element.ip.to_string(),
             [work] => format!("{}/{}", work.element.ip, chunk.key.prefix),
             works => format!("{} addresses", works.len()),
         };
@@ -496,139 +484,4 @@ fn unavailable(refusals: &[Refusal]) -> Error {
         }
         errno => format!("the kernel refuses an empty nftables transaction: {errno}"),
     })
-}
-
-impl Survey {
-    /// The rules of the base chain that lead to this chain.
-    fn jumps_to(&self, chain: &str) -> impl Iterator<Item = u64> {
-        self.rules
-            .iter()
-            .filter(move |rule| rule.chain == rules::BASE && rule.jump.as_deref() == Some(chain))
-            .map(|rule| rule.handle)
-    }
-
-    /// Whether packets are looked up in this set at all.
-    fn is_enforced(&self, layer: &LayerId, key: SetKey) -> bool {
-        let chain = sets::scope_name(layer);
-        let set = key.name(&chain);
-        self.jumps_to(&chain).next().is_some()
-            && self
-                .rules
-                .iter()
-                .any(|rule| rule.chain == chain && rule.sets.contains(&set))
-    }
-}
-
-/// Changes of elements, collected until a change of structure or the end. The last word about an element counts.
-#[derive(Debug, Default)]
-struct Pending {
-    works: Vec<(LayerId, SetKey, Work)>,
-    places: HashMap<(LayerId, SetKey, IpAddr), usize>,
-}
-
-impl Pending {
-    /// Notes a ban (`now` is given) or an unban; answers at once where there is nothing to do.
-    fn put(
-        &mut self,
-        at: usize,
-        layer: &LayerId,
-        ticket: &Ticket,
-        now: Option<Timestamp>,
-    ) -> Option<std::result::Result<Standing, String>> {
-        let Some((key, ip)) = sets::place(&ticket.id) else {
-            return Some(Err(format!(
-                "'{}' is not an address: nftables cannot hold it",
-                ticket.id
-            )));
-        };
-        // A ban that is over already is still made, for a second: the order to end it is on its way.
-        let remaining = now
-            .and_then(|now| Some((ticket.until()? - now).max(Seconds::new(1))))
-            .filter(|remaining| *remaining < FOR_EVER);
-        let element = Element { ip, remaining };
-        let is_ban = now.is_some();
-        let place = *self.places.entry((layer.clone(), key, ip)).or_insert(self.works.len());
-        if let Some((_, _, work)) = self.works.get_mut(place) {
-            work.element = element;
-            work.is_ban = is_ban;
-            work.changes.push(at);
-        } else {
-            let changes = vec![at];
-            self.works.push((
-                layer.clone(),
-                key,
-                Work {
-                    element,
-                    is_ban,
-                    changes,
-                },
-            ));
-        }
-        None
-    }
-
-    /// In chunks of one message each; what ends comes first.
-    fn chunks(self) -> Vec<Chunk> {
-        let mut groups: BTreeMap<(bool, LayerId, SetKey), Vec<Work>> = BTreeMap::new();
-        for (layer, key, work) in self.works {
-            groups.entry((work.is_ban, layer, key)).or_default().push(work);
-        }
-        let mut out = Vec::new();
-        for ((_, layer, key), mut works) in groups {
-            while !works.is_empty() {
-                let rest = works.split_off(works.len().min(elements::PER_MESSAGE));
-                out.push(Chunk {
-                    layer: layer.clone(),
-                    key,
-                    works: std::mem::replace(&mut works, rest),
-                });
-            }
-        }
-        out
-    }
-}
-
-/// Chunks in transactions, in reverse: the last is done first.
-fn batches(chunks: Vec<Chunk>) -> Vec<Vec<Chunk>> {
-    let mut out: Vec<Vec<Chunk>> = Vec::new();
-    let mut room = 0;
-    for chunk in chunks {
-        let length = chunk.works.len();
-        match out.last_mut() {
-            Some(batch) if length <= room => {
-                room -= length;
-                batch.push(chunk);
-            }
-            _ => {
-                room = PER_TRANSACTION - length;
-                out.push(vec![chunk]);
-            }
-        }
-    }
-    out.reverse();
-    out
-}
-
-impl Chunk {
-    fn is_ban(&self) -> bool {
-        self.works.first().is_some_and(|work| work.is_ban)
-    }
-
-    fn answer(&self, result: &std::result::Result<Standing, String>, answers: &mut Answers) {
-        for at in self.works.iter().flat_map(|work| &work.changes) {
-            if let Some(place) = answers.get_mut(*at) {
-                *place = Some(result.clone());
-            }
-        }
-    }
-
-    fn halves(mut self) -> [Chunk; 2] {
-        let works = self.works.split_off(self.works.len() / 2);
-        let second = Chunk {
-            layer: self.layer.clone(),
-            key: self.key,
-            works,
-        };
-        [self, second]
-    }
 }

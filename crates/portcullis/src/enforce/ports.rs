@@ -463,4 +463,18 @@ mod tests {
         let services = Services::read(Path::new("/nonexistent/services")).unwrap();
         assert_eq!(Ports::parse("ssmtp", &services), Ok(Ports::Some(vec![range(465, 465)])));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_a_panic(text in "\\PC*", ports in "[0-9:,a-z \\-]{0,80}", file in "([a-z]{1,9}[ \t/]{0,2}[0-9]{0,6}[/#\n]{0,2}){0,20}") {
+            let services = Services::parse(&file);
+            for text in [&text, &ports] {
+                drop(protocols(text));
+                if let Ok(Ports::Some(ranges)) = Ports::parse(text, &services) {
+                    assert!(!ranges.is_empty());
+                    assert!(ranges.windows(2).all(|pair| pair[0].last < pair[1].first));
+                }
+            }
+        }
+    }
 }

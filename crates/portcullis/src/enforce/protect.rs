@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use ipnet::IpNet;
 use portcullis_core::address::{Id, canonical};
@@ -240,25 +241,28 @@ impl<L: Layer> Guard<L> {
         Some(self.protected.judge(&ticket.id, offender, Reach::of(ticket)))
     }
 
-    /// What to tell the layer behind, and what to make of its answers.
+    /// What to tell the layer behind, and what to make of its answers. What was banned before it was protected is
+    /// taken back on the way; an unban goes through as it stands, because whatever the layer holds of it must go.
     fn plan(&mut self, change: &Change, through: &mut Vec<Change>) -> Step {
         let at = through.len();
-        // An unban always goes through as it stands: whatever the layer holds of it must go.
         let is_unban = matches!(change.order, Order::Unban(_));
         match self.judge(change) {
-            Some(Verdict::Refused(reason)) if !is_unban => return Step::Said(reason),
+            Some(Verdict::Refused(reason)) if !is_unban => {
+                through.extend(unban(change));
+                return Step::Protected(at..through.len(), reason);
+            }
             Some(Verdict::Narrowed(id, reason)) => {
                 through.push(with_id(change, id.clone()));
+                through.extend(unban(change));
                 let key = (change.layer.clone(), id);
                 if is_unban {
                     self.narrowed.remove(&key);
-                    through.push(change.clone());
-                    return Step::Passed(at..at + 2);
+                    return Step::Passed(at..through.len());
                 }
                 if let Some(ticket) = change.order.ticket() {
                     self.narrowed.insert(key, ticket.id.clone());
                 }
-                return Step::Narrowed(at, reason);
+                return Step::Protected(at..through.len(), reason);
             }
             _ => {}
         }
@@ -270,14 +274,20 @@ impl<L: Layer> Guard<L> {
     }
 }
 
-/// What became of one change on its way through the guard.
+/// What became of one change on its way through the guard: the changes that the layer behind was told instead.
 enum Step {
-    /// Not let through; why
-    Said(String),
-    /// Let through as these changes
-    Passed(std::ops::Range<usize>),
-    /// Let through as this change, for a single address; why
-    Narrowed(usize, String),
+    /// The same, in other words
+    Passed(Range<usize>),
+    /// Not what was asked; why
+    Protected(Range<usize>, String),
+}
+
+/// The order to take a ban back; none for what no native layer can hold.
+fn unban(change: &Change) -> Option<Change> {
+    let ticket = change.order.ticket().filter(|ticket| ticket.id.family().is_some())?;
+    let layer = change.layer.clone();
+    let order = Order::Unban(ticket.clone());
+    Some(Change { layer, order })
 }
 
 fn with_id(change: &Change, id: Id) -> Change {
@@ -294,20 +304,18 @@ impl<L: Layer> Layer for Guard<L> {
         let mut through = Vec::with_capacity(changes.len());
         let steps: Vec<Step> = changes.iter().map(|change| self.plan(change, &mut through)).collect();
         let answers = self.inner.apply(now, &through);
-        let result = |at: usize| match answers.get(at) {
-            Some(applied) => applied.result.clone(),
-            None => Err("the layer gave no answer".to_owned()),
+        let silence = || Err("the layer gave no answer".to_owned());
+        let result = |mut range: Range<usize>| {
+            range.try_fold(Standing::Applied, |_, at| {
+                answers.get(at).map_or_else(silence, |a| a.result.clone())
+            })
         };
         steps
             .into_iter()
             .zip(changes)
-            .map(|(step, change)| {
-                let result = match step {
-                    Step::Said(reason) => Ok(Standing::Protected(reason)),
-                    Step::Narrowed(at, reason) => result(at).map(|_| Standing::Protected(reason)),
-                    Step::Passed(mut range) => range.try_fold(Standing::Applied, |_, at| result(at)),
-                };
-                answer(change, result)
+            .map(|(step, change)| match step {
+                Step::Passed(range) => answer(change, result(range)),
+                Step::Protected(range, reason) => answer(change, result(range).map(|_| Standing::Protected(reason))),
             })
             .collect()
     }

@@ -7,6 +7,8 @@
 //! A set carries jail and action in its user data, and for people in its comment; so what a former run left
 //! in the kernel is found again.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -117,6 +119,13 @@ impl SetKey {
         };
         (key.prefix <= SetKey::full(key.family)).then_some(key)
     }
+}
+
+/// Addresses before networks, narrow before wide, IPv4 before IPv6.
+pub(super) fn in_reading_order(keys: &BTreeSet<SetKey>) -> Vec<SetKey> {
+    let mut out: Vec<SetKey> = keys.iter().copied().collect();
+    out.sort_by_key(|key| (!key.is_addresses(), key.family, Reverse(key.prefix)));
+    out
 }
 
 /// Where an id is kept: its set, and its key there. `None` for what is no address.

@@ -236,7 +236,7 @@ impl Socket {
                         };
                     }
                     kind => out.push(Reply {
-                        kind: kind.to_ne_bytes()[usize::from(cfg!(target_endian = "big"))],
+                        kind: u8::try_from(kind & 0xff).unwrap_or_default(),
                         body: message.payload.get(OF_INET.len()..).unwrap_or_default().to_vec(),
                     }),
                 }

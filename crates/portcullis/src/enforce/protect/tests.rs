@@ -251,3 +251,20 @@ fn the_guard_narrows_and_takes_back_what_it_narrowed() {
     assert_eq!(tell(&mut guard, Order::Unban(case)).result, Ok(Standing::Applied));
     assert_eq!(ids(guard.held()), Vec::<String>::new());
 }
+
+#[test]
+fn what_becomes_protected_is_taken_back() {
+    let mut guard = Guard::new(Memory::default(), machine());
+    guard.oblige(layer(), false);
+    tell(&mut guard, Order::Ban(ticket("198.51.100.1", None)));
+    tell(&mut guard, Order::Ban(ticket("2001:db8:1::/64", None)));
+    guard.oblige(layer(), true);
+    tell(&mut guard, Order::Ban(ticket("198.51.100.1", None)));
+    tell(
+        &mut guard,
+        Order::Prolong(ticket("2001:db8:1::/64", Some("2001:db8:1::666"))),
+    );
+    assert_eq!(ids(guard.inner().held()), ["2001:db8:1::666"]);
+    let applied = tell(&mut guard, Order::Ban(ticket("some text", None)));
+    assert_eq!(applied.result, Ok(Standing::Protected("not an address".into())));
+}

@@ -15,7 +15,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Long enough for a veth and a shared machine; a dropped packet costs one wait.
-pub(super) const PATIENCE: Duration = Duration::from_millis(400);
+pub(super) const PATIENCE: Duration = Duration::from_millis(700);
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
