@@ -5,6 +5,7 @@
 //! on the way: which date format a log uses, and where.
 
 mod detector;
+mod landmark;
 mod letter;
 mod program;
 mod reckon;

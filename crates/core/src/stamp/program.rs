@@ -4,6 +4,7 @@
 //! extra cost, needs no tables to be built, and leaves most starting places by one look at a byte. Work is counted;
 //! a line that needs too much is handed to the general engine ([`Search::Costly`]), so no line can stall it.
 
+use super::landmark::Landmark;
 use super::letter;
 use super::shape::{Node, Place, Set, Shape};
 
@@ -15,7 +16,8 @@ const UNSET: usize = usize::MAX;
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    One(Set),
+    /// One character of the set with this number.
+    One(usize),
     At(Place),
     Save(usize),
     Same(usize, bool),
@@ -29,7 +31,9 @@ enum Op {
 #[derive(Clone, Debug)]
 pub(super) struct Program {
     ops: Vec<Op>,
+    sets: Vec<Set>,
     names: Vec<Option<String>>,
+    landmark: Option<Landmark>,
     /// Bytes that a match may start with; lead bytes of longer characters count as one.
     first: Box<[bool; 256]>,
     anchored: bool,
@@ -60,15 +64,21 @@ pub(super) enum Search {
 impl Program {
     /// Compiles a pattern; `None` if it comes out too long.
     pub(super) fn new(shape: &Shape) -> Option<Program> {
-        let mut ops = vec![Op::Save(0)];
-        emit(&shape.root, &mut ops)?;
-        ops.push(Op::Save(1));
-        ops.push(Op::Done);
+        let mut code = Code {
+            ops: vec![Op::Save(0)],
+            sets: Vec::new(),
+        };
+        code.emit(&shape.root)?;
+        code.ops.extend([Op::Save(1), Op::Done]);
+        let Code { ops, sets } = code;
         let anchored = matches!(ops.get(1), Some(Op::At(Place::Start)));
-        let first = Box::new(first_bytes(&ops));
+        let first = Box::new(first_bytes(&ops, &sets));
+        let landmark = Landmark::of(&shape.root);
         Some(Program {
             ops,
+            sets,
             names: shape.names.clone(),
+            landmark,
             first,
             anchored,
         })
@@ -82,7 +92,6 @@ impl Program {
     /// Searches `text` from byte `from`; what stands before is seen by conditions only.
     pub(super) fn search(&self, text: &str, from: usize, scratch: &mut Scratch) -> Search {
         let mut budget = 2000 + 64 * text.len();
-        let bytes = text.as_bytes();
         if self.anchored {
             return if from == 0 {
                 self.run(text, 0, scratch, &mut budget)
@@ -90,24 +99,41 @@ impl Program {
                 Search::Missing
             };
         }
+        let Some(mark) = &self.landmark else {
+            return self.search_range(text, (from, text.len()), scratch, &mut budget);
+        };
         let mut at = from;
-        loop {
-            while let Some(&byte) = bytes.get(at)
-                && !self.first.get(usize::from(byte)).is_some_and(|&starts| starts)
-            {
-                at += 1;
+        while let Some(place) = mark.next(text.as_bytes(), at + 1) {
+            let nearest = at.max(place.saturating_sub(mark.reach));
+            match self.search_range(text, (nearest, place), scratch, &mut budget) {
+                Search::Missing => at = place + 1,
+                ended => return ended,
             }
-            if at > bytes.len() {
-                return Search::Missing;
-            }
-            if text.is_char_boundary(at) {
-                match self.run(text, at, scratch, &mut budget) {
+        }
+        Search::Missing
+    }
+
+    /// Tries the starts of a range, its end included.
+    fn search_range(
+        &self,
+        text: &str,
+        (from, to): (usize, usize),
+        scratch: &mut Scratch,
+        budget: &mut usize,
+    ) -> Search {
+        let bytes = text.as_bytes();
+        for at in from..=to {
+            let starts = bytes
+                .get(at)
+                .is_none_or(|&byte| self.first.get(usize::from(byte)) == Some(&true));
+            if starts && text.is_char_boundary(at) {
+                match self.run(text, at, scratch, budget) {
                     Search::Missing => {}
                     ended => return ended,
                 }
             }
-            at += 1;
         }
+        Search::Missing
     }
 
     fn run(&self, text: &str, start: usize, scratch: &mut Scratch, budget: &mut usize) -> Search {
@@ -123,18 +149,29 @@ impl Program {
             let next = match self.ops.get(pc) {
                 None | Some(Op::Done) => return Search::Found,
                 Some(&Op::Split(one, other)) => {
-                    scratch.trail.push(Trail::Branch(other, at));
-                    Some((one, at))
+                    if self.hopeless(one, text, at) {
+                        Some((other, at))
+                    } else {
+                        scratch.trail.push(Trail::Branch(other, at));
+                        Some((one, at))
+                    }
                 }
                 Some(&Op::Jump(to)) => Some((to, at)),
                 Some(&Op::Save(slot)) => {
                     if let Some(place) = scratch.slots.get_mut(slot) {
-                        scratch.trail.push(Trail::Restore(slot, *place));
+                        // Without a choice to come back to there is nothing to restore.
+                        if !scratch.trail.is_empty() {
+                            scratch.trail.push(Trail::Restore(slot, *place));
+                        }
                         *place = at;
                     }
                     Some((pc + 1, at))
                 }
-                Some(Op::One(set)) => step(*set, text, at).map(|after| (pc + 1, after)),
+                Some(&Op::One(set)) => self
+                    .sets
+                    .get(set)
+                    .and_then(|&set| step(set, text, at))
+                    .map(|after| (pc + 1, after)),
                 Some(&Op::At(place)) => holds(place, text, at).then_some((pc + 1, at)),
                 Some(&Op::Same(group, fold)) => {
                     let same = scratch.group(group).and_then(|(start, end)| text.get(start..end));
@@ -146,6 +183,19 @@ impl Program {
                 Some(state) => (pc, at) = state,
                 None => return Search::Missing,
             }
+        }
+    }
+}
+
+impl Program {
+    /// Whether an operation fails here for sure: then no choice needs to be kept.
+    #[inline]
+    fn hopeless(&self, pc: usize, text: &str, at: usize) -> bool {
+        match (self.ops.get(pc), text.as_bytes().get(at)) {
+            (Some(&Op::One(set)), Some(&byte)) if byte < 128 => {
+                self.sets.get(set).is_some_and(|set| set.ascii >> byte & 1 == 0)
+            }
+            _ => false,
         }
     }
 }
@@ -243,82 +293,96 @@ fn holds(place: Place, text: &str, at: usize) -> bool {
     }
 }
 
-fn emit(node: &Node, ops: &mut Vec<Op>) -> Option<()> {
-    if ops.len() > MAX_OPS {
-        return None;
-    }
-    match node {
-        Node::One(set) => ops.push(Op::One(*set)),
-        Node::At(place) => ops.push(Op::At(*place)),
-        Node::Same(group, fold) => ops.push(Op::Same(*group, *fold)),
-        Node::Group(None, inner) => emit(inner, ops)?,
-        Node::Group(Some(group), inner) => {
-            ops.push(Op::Save(group * 2));
-            emit(inner, ops)?;
-            ops.push(Op::Save(group * 2 + 1));
+/// A program in the making.
+struct Code {
+    ops: Vec<Op>,
+    sets: Vec<Set>,
+}
+
+impl Code {
+    fn emit(&mut self, node: &Node) -> Option<()> {
+        if self.ops.len() > MAX_OPS {
+            return None;
         }
-        Node::All(parts) => {
-            for part in parts {
-                emit(part, ops)?;
+        match node {
+            Node::One(set) => {
+                let known = self.sets.iter().position(|known| known == set);
+                if known.is_none() {
+                    self.sets.push(*set);
+                }
+                self.ops.push(Op::One(known.unwrap_or(self.sets.len() - 1)));
             }
+            Node::At(place) => self.ops.push(Op::At(*place)),
+            Node::Same(group, fold, _) => self.ops.push(Op::Same(*group, *fold)),
+            Node::Group(None, inner) => self.emit(inner)?,
+            Node::Group(Some(group), inner) => {
+                self.ops.push(Op::Save(group * 2));
+                self.emit(inner)?;
+                self.ops.push(Op::Save(group * 2 + 1));
+            }
+            Node::All(parts) => {
+                for part in parts {
+                    self.emit(part)?;
+                }
+            }
+            Node::Any(branches) => self.emit_any(branches)?,
+            Node::Repeat(inner, least, most, greedy) => self.emit_repeat(inner, (*least, *most), *greedy)?,
         }
-        Node::Any(branches) => emit_any(branches, ops)?,
-        Node::Repeat(inner, least, most, greedy) => emit_repeat(inner, (*least, *most), *greedy, ops)?,
+        Some(())
     }
-    Some(())
-}
 
-fn emit_any(branches: &[Node], ops: &mut Vec<Op>) -> Option<()> {
-    let mut ends = Vec::new();
-    let (last, others) = branches.split_last()?;
-    for branch in others {
-        let split = ops.len();
-        ops.push(Op::Done);
-        emit(branch, ops)?;
-        ends.push(ops.len());
-        ops.push(Op::Done);
-        *ops.get_mut(split)? = Op::Split(split + 1, ops.len());
-    }
-    emit(last, ops)?;
-    for end in ends {
-        *ops.get_mut(end)? = Op::Jump(ops.len());
-    }
-    Some(())
-}
-
-fn emit_repeat(inner: &Node, (least, most): (usize, Option<usize>), greedy: bool, ops: &mut Vec<Op>) -> Option<()> {
-    for _ in 0..least {
-        emit(inner, ops)?;
-    }
-    let choice = |go: usize, leave: usize| {
-        if greedy {
-            Op::Split(go, leave)
-        } else {
-            Op::Split(leave, go)
+    fn emit_any(&mut self, branches: &[Node]) -> Option<()> {
+        let mut ends = Vec::new();
+        let (last, others) = branches.split_last()?;
+        for branch in others {
+            let split = self.ops.len();
+            self.ops.push(Op::Done);
+            self.emit(branch)?;
+            ends.push(self.ops.len());
+            self.ops.push(Op::Done);
+            *self.ops.get_mut(split)? = Op::Split(split + 1, self.ops.len());
         }
-    };
-    let Some(most) = most else {
-        let split = ops.len();
-        ops.push(Op::Done);
-        emit(inner, ops)?;
-        ops.push(Op::Jump(split));
-        *ops.get_mut(split)? = choice(split + 1, ops.len());
-        return Some(());
-    };
-    let mut splits = Vec::new();
-    for _ in least..most {
-        splits.push(ops.len());
-        ops.push(Op::Done);
-        emit(inner, ops)?;
+        self.emit(last)?;
+        for end in ends {
+            *self.ops.get_mut(end)? = Op::Jump(self.ops.len());
+        }
+        Some(())
     }
-    for split in splits {
-        *ops.get_mut(split)? = choice(split + 1, ops.len());
+
+    fn emit_repeat(&mut self, inner: &Node, (least, most): (usize, Option<usize>), greedy: bool) -> Option<()> {
+        for _ in 0..least {
+            self.emit(inner)?;
+        }
+        let choice = |go: usize, leave: usize| {
+            if greedy {
+                Op::Split(go, leave)
+            } else {
+                Op::Split(leave, go)
+            }
+        };
+        let Some(most) = most else {
+            let split = self.ops.len();
+            self.ops.push(Op::Done);
+            self.emit(inner)?;
+            self.ops.push(Op::Jump(split));
+            *self.ops.get_mut(split)? = choice(split + 1, self.ops.len());
+            return Some(());
+        };
+        let mut splits = Vec::new();
+        for _ in least..most {
+            splits.push(self.ops.len());
+            self.ops.push(Op::Done);
+            self.emit(inner)?;
+        }
+        for split in splits {
+            *self.ops.get_mut(split)? = choice(split + 1, self.ops.len());
+        }
+        Some(())
     }
-    Some(())
 }
 
 /// Every byte that can be the first of a match; all of them if the pattern can match nothing.
-fn first_bytes(ops: &[Op]) -> [bool; 256] {
+fn first_bytes(ops: &[Op], sets: &[Set]) -> [bool; 256] {
     let mut seen = vec![false; ops.len()];
     let mut open = vec![0];
     let mut first = [false; 256];
@@ -328,7 +392,8 @@ fn first_bytes(ops: &[Op]) -> [bool; 256] {
             continue;
         }
         match ops.get(pc) {
-            Some(Op::One(set)) => {
+            Some(&Op::One(set)) => {
+                let Some(set) = sets.get(set) else { continue };
                 for (byte, starts) in (0..=255u8).zip(first.iter_mut()) {
                     *starts |= if byte < 128 {
                         set.ascii >> byte & 1 == 1

@@ -56,6 +56,12 @@ impl Set {
         self.wide != 0 || self.negated
     }
 
+    /// Both sets in one; `None` if that cannot be told in this form.
+    pub(super) fn joined(mut self, other: Set) -> Option<Set> {
+        self.add(other);
+        (!self.negated && !other.negated).then_some(self)
+    }
+
     fn one(byte: u8) -> Set {
         Set {
             ascii: 1 << byte,
@@ -149,8 +155,8 @@ pub(super) enum Node {
     Any(Vec<Node>),
     /// node, least, most, greedy
     Repeat(Box<Node>, usize, Option<usize>, bool),
-    /// The text of a group again; with true, in either case.
-    Same(usize, bool),
+    /// The text of a group again, with true in either case, and the most bytes it can be.
+    Same(usize, bool, Option<usize>),
 }
 
 /// A pattern that was read.
@@ -183,6 +189,7 @@ pub(super) fn parse(source: &str) -> Result<Shape, Outside> {
         fold,
         names: vec![None],
         depth: 0,
+        singles: Vec::new(),
     };
     let root = parser.any()?;
     if parser.rest.is_empty() {
@@ -200,6 +207,8 @@ struct Parser<'s> {
     fold: bool,
     names: Vec<Option<String>>,
     depth: usize,
+    /// Groups that hold one character.
+    singles: Vec<usize>,
 }
 
 /// Openings with a meaning of their own, looked for before the general group syntax.
@@ -295,7 +304,8 @@ impl Parser<'_> {
                 .position(|known| known.as_deref() == Some(name))
                 .ok_or(Outside)?;
             self.rest = after;
-            return Ok(Node::Same(index, self.fold));
+            let longest = self.singles.contains(&index).then_some(4);
+            return Ok(Node::Same(index, self.fold, longest));
         }
         let index = if self.eat("?:") {
             None
@@ -315,6 +325,11 @@ impl Parser<'_> {
             Some(self.names.len() - 1)
         };
         let inner = self.any()?;
+        if let (Some(index), Node::All(parts)) = (index, &inner)
+            && matches!(parts.as_slice(), [Node::One(_)])
+        {
+            self.singles.push(index);
+        }
         if self.eat(")") {
             Ok(Node::Group(index, Box::new(inner)))
         } else {
