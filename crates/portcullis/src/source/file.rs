@@ -135,9 +135,9 @@ pub(crate) struct LogFile {
     checked: Instant,
     /// The time of its last write, as last seen.
     touched: i64,
-    /// When it was opened or begun anew, on the wall clock.
+    /// When it was opened or begun anew, on the wall clock, or a little before.
     pub(crate) begun: Timestamp,
-    /// When it was last read, on the wall clock.
+    /// When it was last read, on the wall clock, or a little before: what is written later was not read.
     seen: Timestamp,
     /// When it last grew.
     pub(crate) grown: Instant,
@@ -297,6 +297,7 @@ impl LogFile {
     pub(crate) fn fill(&mut self, scratch: &mut Scratch, limits: &Limits, out: &mut Vec<Line>) -> io::Result<Fill> {
         let turn = self.at + TURN;
         loop {
+            let now = wall();
             let before = self.window.len();
             let from = self.at.saturating_sub(before as u64);
             let room = scratch.0.get_mut(..before + READ).unwrap_or_default();
@@ -308,6 +309,7 @@ impl LogFile {
             if bytes.get(..before) != Some(&*self.window) || !self.head_stands()? {
                 return Ok(self.replaced(out, "contents replaced"));
             }
+            self.seen = now;
             let taken = self.frame(bytes, before, limits, out);
             if before + taken < got || self.at > turn {
                 return Ok(Fill::Full);
@@ -345,7 +347,6 @@ impl LogFile {
             return Ok(false);
         }
         self.checked = Instant::now();
-        self.seen = wall();
         Ok(true)
     }
 

@@ -54,6 +54,8 @@ pub(crate) struct Follower {
     next: VecDeque<LogFile>,
     old: Vec<Old>,
     past: VecDeque<Mark>,
+    /// The last mark that was sent.
+    last: Option<Mark>,
     history: History,
     generation: u64,
     /// Whether the receiver knows that the end was reached.
@@ -79,6 +81,7 @@ impl Follower {
             next: VecDeque::new(),
             old: Vec::new(),
             past: VecDeque::new(),
+            last: None,
             history: History::default(),
             generation: 0,
             caught_up: false,
@@ -296,6 +299,9 @@ impl Follower {
             }
             let generation = old.generation;
             if !lines.is_empty() {
+                if generation + 1 == self.generation {
+                    self.last = Some(old.file.mark());
+                }
                 self.push_of(generation, lines, false, false);
                 return true;
             }
@@ -389,8 +395,9 @@ impl Follower {
             return;
         }
         let path = self.path.clone();
-        let generations = self.history.truncated(Path::new(&*path), &file.mark(), &file);
+        let mark = file.mark();
         file.restart();
+        let generations = self.history.truncated(Path::new(&*path), &mark, &file);
         self.say_rotated(reason, generations.found);
         self.next.extend(generations.files);
         self.next.push_back(file);
@@ -409,11 +416,13 @@ impl Follower {
         }
         let taken: Vec<Stat> = self.held().collect();
         let Some(current) = &mut self.current else { return false };
+        let begun = wall();
         let copies = self.history.copies(Path::new(&*self.path), current, &taken);
         if copies.is_empty() {
             return false;
         }
         current.restart();
+        current.begun = begun;
         self.next.extend(copies);
         self.next.extend(self.current.take());
         self.current = self.next.pop_front();
@@ -430,8 +439,13 @@ impl Follower {
 
     fn push_of(&mut self, generation: u64, lines: Vec<Line>, caught_up: bool, started: bool) {
         let Some(current) = &self.current else { return };
-        let mut mark = current.mark();
-        mark.read_at = wall();
+        // Where a file has not given a line yet, the end of the one before tells more: what was made in between is
+        // younger than that one.
+        let mark = match &self.last {
+            Some(last) if current.is_fresh() => last.clone(),
+            _ => current.mark(),
+        };
+        self.last = Some(mark.clone());
         let started = started && !lines.is_empty();
         let path = self.path.clone();
         self.pending.push_back(Report::Chunk(Chunk {
