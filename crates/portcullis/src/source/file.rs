@@ -201,6 +201,13 @@ impl LogFile {
         mem::replace(&mut self.touched, now) != now
     }
 
+    /// Whether nothing was written to it for so long.
+    pub(crate) fn is_quiet(&self, quiet: Duration) -> bool {
+        let modified = self.stat_now().map_or(i64::MAX, |stat| stat.modified / 1000);
+        let idle = wall().micros().saturating_sub(modified);
+        u128::try_from(idle).is_ok_and(|idle| idle >= quiet.as_micros())
+    }
+
     /// Goes to an offset, at most to the end, as if the lines before it had been read.
     pub(crate) fn seek(&mut self, offset: u64) -> io::Result<()> {
         let offset = offset.min(self.stat_now()?.size);
@@ -295,6 +302,14 @@ impl LogFile {
     /// # Errors
     /// What the system says; nothing is lost by it.
     pub(crate) fn fill(&mut self, scratch: &mut Scratch, limits: &Limits, out: &mut Vec<Line>) -> io::Result<Fill> {
+        match self.read_on(scratch, limits, out) {
+            // What was framed before is given out first; the error is still there at the next read.
+            Err(_) if !out.is_empty() => Ok(Fill::Full),
+            result => result,
+        }
+    }
+
+    fn read_on(&mut self, scratch: &mut Scratch, limits: &Limits, out: &mut Vec<Line>) -> io::Result<Fill> {
         let turn = self.at + TURN;
         loop {
             let now = wall();
