@@ -135,9 +135,9 @@ pub(crate) struct LogFile {
     checked: Instant,
     /// The time of its last write, as last seen.
     touched: i64,
-    /// When it was opened or begun anew, on the wall clock.
+    /// When it was opened or begun anew, on the wall clock, or a little before.
     pub(crate) begun: Timestamp,
-    /// When it was last read, on the wall clock.
+    /// When it was last read, on the wall clock, or a little before: what is written later was not read.
     seen: Timestamp,
     /// When it last grew.
     pub(crate) grown: Instant,
@@ -199,6 +199,13 @@ impl LogFile {
     pub(crate) fn was_touched(&mut self) -> bool {
         let now = self.stat_now().map_or(0, |stat| stat.modified);
         mem::replace(&mut self.touched, now) != now
+    }
+
+    /// Whether nothing was written to it for so long.
+    pub(crate) fn is_quiet(&self, quiet: Duration) -> bool {
+        let modified = self.stat_now().map_or(i64::MAX, |stat| stat.modified / 1000);
+        let idle = wall().micros().saturating_sub(modified);
+        u128::try_from(idle).is_ok_and(|idle| idle >= quiet.as_micros())
     }
 
     /// Goes to an offset, at most to the end, as if the lines before it had been read.
@@ -295,8 +302,17 @@ impl LogFile {
     /// # Errors
     /// What the system says; nothing is lost by it.
     pub(crate) fn fill(&mut self, scratch: &mut Scratch, limits: &Limits, out: &mut Vec<Line>) -> io::Result<Fill> {
+        match self.read_on(scratch, limits, out) {
+            // What was framed before is given out first; the error is still there at the next read.
+            Err(_) if !out.is_empty() => Ok(Fill::Full),
+            result => result,
+        }
+    }
+
+    fn read_on(&mut self, scratch: &mut Scratch, limits: &Limits, out: &mut Vec<Line>) -> io::Result<Fill> {
         let turn = self.at + TURN;
         loop {
+            let now = wall();
             let before = self.window.len();
             let from = self.at.saturating_sub(before as u64);
             let room = scratch.0.get_mut(..before + READ).unwrap_or_default();
@@ -308,6 +324,7 @@ impl LogFile {
             if bytes.get(..before) != Some(&*self.window) || !self.head_stands()? {
                 return Ok(self.replaced(out, "contents replaced"));
             }
+            self.seen = now;
             let taken = self.frame(bytes, before, limits, out);
             if before + taken < got || self.at > turn {
                 return Ok(Fill::Full);
@@ -345,7 +362,6 @@ impl LogFile {
             return Ok(false);
         }
         self.checked = Instant::now();
-        self.seen = wall();
         Ok(true)
     }
 

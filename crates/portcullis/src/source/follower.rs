@@ -10,17 +10,15 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use portcullis_core::ledger::Mark;
 
 use super::file::{Fill, LogFile, Scratch, Stat, wall};
+use super::late::{Late, LateLines};
 use super::rotation::{Generations, History, is_missing};
 use super::sibling::Place;
 use super::{Chunk, Follow, From, Limits, Line, Report};
-
-/// Most files that are watched for late writers, and most that are remembered after that.
-const OLD: usize = 4;
 
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +33,6 @@ pub(crate) enum Progress {
     Gone,
 }
 
-/// A file that was read to its end and replaced, and may still get lines from a late writer.
-struct Old {
-    file: LogFile,
-    generation: u64,
-}
-
 /// One followed path.
 pub(crate) struct Follower {
     path: Arc<str>,
@@ -52,8 +44,9 @@ pub(crate) struct Follower {
     current: Option<LogFile>,
     /// The files after it; the last of all is the present file.
     next: VecDeque<LogFile>,
-    old: Vec<Old>,
-    past: VecDeque<Mark>,
+    late: Late,
+    /// The last mark that was sent.
+    last: Option<Mark>,
     history: History,
     generation: u64,
     /// Whether the receiver knows that the end was reached.
@@ -77,8 +70,8 @@ impl Follower {
             pending: VecDeque::new(),
             current: None,
             next: VecDeque::new(),
-            old: Vec::new(),
-            past: VecDeque::new(),
+            late: Late::default(),
+            last: None,
             history: History::default(),
             generation: 0,
             caught_up: false,
@@ -92,8 +85,8 @@ impl Follower {
 
     /// The open files, for watches.
     pub(crate) fn files(&self) -> impl Iterator<Item = &File> {
-        let old = self.old.iter().map(|old| &old.file);
-        self.current.iter().chain(&self.next).chain(old).map(LogFile::handle)
+        let files = self.current.iter().chain(&self.next);
+        files.chain(self.late.files()).map(LogFile::handle)
     }
 
     /// The directories in which something may happen to the path: its own and that of the file behind a symbolic
@@ -136,7 +129,7 @@ impl Follower {
     }
 
     fn advance(&mut self, scratch: &mut Scratch, limits: &Limits) -> io::Result<Progress> {
-        if self.read_old(scratch, limits) {
+        if self.read_late(scratch, limits) {
             return Ok(Progress::More);
         }
         // Whether a next file has lines must be seen before the end of this one is: what its writer wrote here
@@ -147,7 +140,13 @@ impl Follower {
         };
         let started = current.is_fresh();
         let mut lines = Vec::new();
-        let fill = current.fill(scratch, limits, &mut lines)?;
+        let fill = match current.fill(scratch, limits, &mut lines) {
+            Err(error) if self.is_elsewhere() => return Ok(self.begin_again(&error)),
+            result => result?,
+        };
+        let Some(current) = &mut self.current else {
+            return Ok(Progress::More);
+        };
         // A file that is as empty as before and yet was written to was truncated in between.
         self.looked &= !(started && current.was_touched());
         if started && !self.looked && self.put_copies_first() {
@@ -221,6 +220,24 @@ impl Follower {
         Ok(Progress::More)
     }
 
+    /// Whether another file stands at the path than the one being read.
+    fn is_elsewhere(&self) -> bool {
+        let stat = Stat::at(Path::new(&*self.path));
+        let current = self.current.as_ref();
+        stat.is_ok_and(|stat| current.is_some_and(|current| !current.stat.same(&stat)))
+    }
+
+    /// A replaced file cannot be read any more (a network file system forgets it): what came after it can.
+    fn begin_again(&mut self, error: &io::Error) -> Progress {
+        self.from = self
+            .current
+            .take()
+            .map_or(From::Start, |current| From::Mark(current.mark()));
+        self.next.clear();
+        self.fail(error);
+        Progress::More
+    }
+
     /// Whether there is a next file to turn to: an empty one is left alone until its writer uses it, but for one
     /// that was truncated.
     fn next_is_ready(&self) -> bool {
@@ -243,7 +260,7 @@ impl Follower {
         }
         if current.is_partial() {
             let since = *self.waiting.get_or_insert_with(Instant::now);
-            if is_quiet(current, limits.quiet) {
+            if current.is_quiet(limits.quiet) {
                 let line = current.finish();
                 self.push(vec![line], false, started);
                 return Progress::More;
@@ -261,14 +278,7 @@ impl Follower {
     fn turn(&mut self) {
         let next = self.next.pop_front();
         if let Some(file) = mem::replace(&mut self.current, next) {
-            self.old.push(Old {
-                file,
-                generation: self.generation,
-            });
-        }
-        if self.old.len() > OLD {
-            let old = self.old.remove(0);
-            self.forget(&old);
+            self.late.add(self.generation, file);
         }
         self.generation += 1;
         self.looked = false;
@@ -276,38 +286,22 @@ impl Follower {
         self.moved = true;
     }
 
-    fn forget(&mut self, old: &Old) {
-        self.past.push_back(old.file.mark());
-        if self.past.len() > OLD * 4 {
-            self.past.pop_front();
-        }
-        self.moved = true;
-    }
-
     /// Lines that a late writer put into a file that was replaced. Their chunk has the mark of the file being
     /// read: the place to begin again is there.
-    fn read_old(&mut self, scratch: &mut Scratch, limits: &Limits) -> bool {
-        let mut index = 0;
-        while let Some(old) = self.old.get_mut(index) {
-            let mut lines = Vec::new();
-            let fill = old.file.fill(scratch, limits, &mut lines);
-            if lines.is_empty() && old.file.is_partial() && is_quiet(&old.file, limits.quiet) {
-                lines.push(old.file.finish());
-            }
-            let generation = old.generation;
-            if !lines.is_empty() {
-                self.push_of(generation, lines, false, false);
-                return true;
-            }
-            let over = old.file.grown.elapsed() > limits.grace;
-            if over || !matches!(fill, Ok(Fill::End)) {
-                let old = self.old.remove(index);
-                self.forget(&old);
-            } else {
-                index += 1;
-            }
+    fn read_late(&mut self, scratch: &mut Scratch, limits: &Limits) -> bool {
+        let Some(LateLines {
+            generation,
+            lines,
+            mark,
+        }) = self.late.read(scratch, limits)
+        else {
+            return false;
+        };
+        if generation + 1 == self.generation {
+            self.last = Some(mark);
         }
-        false
+        self.push_of(generation, lines, false, false);
+        true
     }
 
     /// Looks whether the path still leads to the last file. Returns whether there is something new to read.
@@ -346,34 +340,19 @@ impl Follower {
         self.recover();
         self.say_rotated("renamed", generations.found);
         let mut files: VecDeque<LogFile> = generations.files.into();
-        files.retain(|file| {
-            !self
-                .past
-                .iter()
-                .any(|mark| file.stat.may_hold(mark) && file.contains(mark))
-                || file.stat.same(&stat)
-        });
-        if let Some(present) = files.back_mut() {
-            self.go_on_in(present);
+        files.retain(|file| file.stat.same(&stat) || !self.late.was_read(file));
+        if let Some(present) = files.pop_back() {
+            files.push_back(self.late.take_back(present));
         }
         self.next.append(&mut files);
         self.moved = true;
         Ok(true)
     }
 
-    /// A file that was read before and has come back is not read again from its beginning.
-    fn go_on_in(&mut self, present: &mut LogFile) {
-        if let Some(index) = self.old.iter().position(|old| old.file.stat.same(&present.stat)) {
-            *present = self.old.remove(index).file;
-        } else if let Some(mark) = self.past.iter().rev().find(|mark| present.stat.may_hold(mark)) {
-            present.go_to(mark);
-        }
-    }
-
     /// The files that are open, and so need not be searched for.
     fn held(&self) -> impl Iterator<Item = Stat> {
-        let old = self.old.iter().map(|old| old.file.stat);
-        self.current.iter().chain(&self.next).map(|file| file.stat).chain(old)
+        let files = self.current.iter().chain(&self.next).map(|file| file.stat);
+        files.chain(self.late.stats())
     }
 
     /// The contents of the current file are not what they were.
@@ -389,8 +368,9 @@ impl Follower {
             return;
         }
         let path = self.path.clone();
-        let generations = self.history.truncated(Path::new(&*path), &file.mark(), &file);
+        let mark = file.mark();
         file.restart();
+        let generations = self.history.truncated(Path::new(&*path), &mark, &file);
         self.say_rotated(reason, generations.found);
         self.next.extend(generations.files);
         self.next.push_back(file);
@@ -409,11 +389,13 @@ impl Follower {
         }
         let taken: Vec<Stat> = self.held().collect();
         let Some(current) = &mut self.current else { return false };
+        let begun = wall();
         let copies = self.history.copies(Path::new(&*self.path), current, &taken);
         if copies.is_empty() {
             return false;
         }
         current.restart();
+        current.begun = begun;
         self.next.extend(copies);
         self.next.extend(self.current.take());
         self.current = self.next.pop_front();
@@ -430,8 +412,13 @@ impl Follower {
 
     fn push_of(&mut self, generation: u64, lines: Vec<Line>, caught_up: bool, started: bool) {
         let Some(current) = &self.current else { return };
-        let mut mark = current.mark();
-        mark.read_at = wall();
+        // Where a file has not given a line yet, the end of the one before tells more: what was made in between is
+        // younger than that one.
+        let mark = match &self.last {
+            Some(last) if current.is_fresh() => last.clone(),
+            _ => current.mark(),
+        };
+        self.last = Some(mark.clone());
         let started = started && !lines.is_empty();
         let path = self.path.clone();
         self.pending.push_back(Report::Chunk(Chunk {
@@ -479,13 +466,6 @@ impl Follower {
         }
         Progress::Idle(None)
     }
-}
-
-/// Whether nothing was written for so long.
-fn is_quiet(file: &LogFile, quiet: Duration) -> bool {
-    let modified = file.stat_now().map_or(i64::MAX, |stat| stat.modified / 1000);
-    let idle = wall().micros().saturating_sub(modified);
-    u128::try_from(idle).is_ok_and(|idle| idle >= quiet.as_micros())
 }
 
 /// The error without Rust's number behind it.

@@ -8,6 +8,7 @@
 mod file;
 mod follower;
 mod frame;
+mod late;
 mod reader;
 mod rotation;
 mod sibling;

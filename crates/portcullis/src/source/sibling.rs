@@ -160,7 +160,7 @@ fn list(place: &Place, inode: u64) -> (Vec<Name>, bool) {
             rotated,
         });
     }
-    found.sort_by(|one, two| two.age.modified.cmp(&one.age.modified));
+    found.sort_by_key(|name| Reverse(name.age.modified));
     found.truncate(SIBLINGS);
     found.sort_by(|one, two| one.path.cmp(&two.path));
     (found, whole)

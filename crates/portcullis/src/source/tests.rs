@@ -319,6 +319,45 @@ fn renames_without_shifting_between_stop_and_start() {
     });
 }
 
+/// Whatever chunk was the last to be kept: going on behind it gives exactly the rest.
+fn from_every_mark(mut rotate: impl FnMut(&mut Log)) {
+    let mut log = Log::new();
+    let limits = Limits { lines: 4, ..quick() };
+    let mut seen = Seen::with(&log.path, From::Start, limits, 4);
+    let mut marks = Vec::new();
+    for _ in 0..6 {
+        log.write(17);
+        sleep(ms(12));
+        rotate(&mut log);
+        log.write(6);
+        while seen.lines.len() < log.written {
+            let report = seen.next(PATIENCE).unwrap();
+            seen.take(report);
+            marks.extend(seen.mark.clone().map(|mark| (seen.lines.len(), mark)));
+        }
+    }
+    seen.check(log.written);
+    marks.dedup();
+    assert!(marks.len() > 20);
+    for (count, mark) in marks {
+        let mut rest = Seen::start(&log.path, From::Mark(mark.clone()));
+        rest.until_caught_up();
+        let mut lines: Vec<String> = seen.lines.iter().take(count).cloned().collect();
+        lines.append(&mut rest.lines);
+        assert_eq!(lines, seen.lines, "after {count} at {mark:?}");
+    }
+}
+
+#[test]
+fn every_mark_is_a_place_to_go_on_after_renames() {
+    from_every_mark(|log| log.rename(20, 3));
+}
+
+#[test]
+fn every_mark_is_a_place_to_go_on_after_copies() {
+    from_every_mark(|log| log.copy_and_truncate(20, ms(3)));
+}
+
 /// The reader as a process of its own, for stopping it with a signal. It prints what it gets.
 #[test]
 fn child_reader() {
@@ -451,11 +490,13 @@ fn one_copy_that_is_overwritten_each_time() {
         while let Ok(report) = seen.reports.try_recv() {
             seen.take(report);
         }
-        // With one copy only, the next rotation destroys what was not read yet.
+        // With one copy only, the next rotation destroys what was not read yet, and even the place where the
+        // last line was read; that is reported, though here nothing is lost.
         seen.until(log.written);
     }
     log.write(3);
-    seen.check(log.written);
+    seen.until(log.written);
+    check(&seen.lines, log.written);
 }
 
 #[test]

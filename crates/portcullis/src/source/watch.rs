@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +16,7 @@ pub(crate) struct Watch {
     /// To be polled.
     pub(crate) events: OwnedFd,
     by_path: BTreeMap<Arc<str>, BTreeSet<i32>>,
-    /// Said once: the number of watches is a limit of the system, and without them files are only polled.
-    pub(crate) refused: Option<String>,
+    refused: bool,
 }
 
 impl Watch {
@@ -27,7 +26,7 @@ impl Watch {
         Ok(Watch {
             events: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
             by_path: BTreeMap::new(),
-            refused: None,
+            refused: false,
         })
     }
 
@@ -104,8 +103,11 @@ impl Watch {
         match inotify::add_watch(&self.events, path, flags | WatchFlags::MASK_ADD) {
             Ok(watch) => Some(watch),
             Err(Errno::NOSPC | Errno::NOMEM) => {
-                self.refused
-                    .get_or_insert_with(|| format!("no inotify watch for {}", path.display()));
+                if !mem::replace(&mut self.refused, true) {
+                    log::warn!(
+                        "No more inotify watches (fs.inotify.max_user_watches): logs are polled, and seen later"
+                    );
+                }
                 None
             }
             Err(_) => None,
