@@ -3,6 +3,9 @@
 
 use proptest::prelude::*;
 
+use super::dialect::{Target, translate};
+use super::parse::parse;
+use super::tree::Node;
 use super::{Error, Flags, Found, Lane, Pattern, Search};
 
 fn pattern(source: &str) -> Pattern {
@@ -336,6 +339,61 @@ fn what_is_not_supported_is_named() {
     check_unsupported(&format!("(?=a){}x{}", "(?:a|".repeat(70), ")*".repeat(70)), "too deep");
 }
 
+/// What is taken unseen on its weight must compile within it.
+fn fits_its_weight(source: &str) -> Result<(), regex::Error> {
+    let Ok(parsed) = parse(source, false) else {
+        return Ok(());
+    };
+    if parsed.root.any(Node::is_irregular) || parsed.root.weight() > 1 << 22 {
+        return Ok(());
+    }
+    let text = translate(&parsed.root, parsed.groups, Target::Linear).text;
+    // What every program needs, an empty one too.
+    let room = usize::try_from(parsed.root.weight()).unwrap() + 4_096;
+    regex::RegexBuilder::new(&text)
+        .size_limit(room)
+        .nest_limit(4_000)
+        .build()
+        .map(drop)
+}
+
+#[test]
+fn a_weight_is_an_upper_bound() {
+    let parts = [
+        "a",
+        "é",
+        "(?i:k)",
+        "(?i:é)",
+        ".",
+        "(?s:.)",
+        r"\w",
+        r"\W",
+        r"\d",
+        r"\D",
+        r"\s",
+        r"\S",
+        "[a-z]",
+        "[^a-z]",
+        r"[^\w]",
+        "[α-ω]",
+        "(?i:[a-z])",
+        "(?i:[^a-z])",
+        "(?i:[à-ÿ])",
+        r"(?i:[^\w\d-])",
+        r"(?i:[\u0100-\U0001ffff])",
+        "(a)",
+        "(?:)",
+        r"\b",
+        "(?:a|b|)",
+    ];
+    for part in parts {
+        for times in ["", "{9}", "{,9}", "{5,}", "*"] {
+            let source = format!("(?:{part}){times}");
+            fits_its_weight(&source).unwrap_or_else(|error| panic!("{source}: {error}"));
+        }
+    }
+}
+
 #[test]
 fn deep_patterns_within_the_limit_work() {
     let deep = format!("{}x{}", "((?i:a)|".repeat(199), ")+".repeat(199));
@@ -381,6 +439,7 @@ proptest! {
 
     #[test]
     fn no_pattern_and_no_text_panics(pieces in prop::collection::vec(piece(), 0..14), text in "[ab:<>é\n ]{0,12}") {
+        prop_assert!(fits_its_weight(&pieces.concat()).is_ok());
         for multiline in [false, true] {
             let Ok(pattern) = Pattern::new(&pieces.concat(), Flags { multiline, host_is_addr: false }) else { continue };
             prop_assert!(pattern.inner.matcher.builds(), "{:?}", pattern.expanded());

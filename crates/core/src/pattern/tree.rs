@@ -32,6 +32,24 @@ pub(super) enum Item {
     Category { kind: Category, negated: bool },
 }
 
+impl Item {
+    fn weight(&self) -> u64 {
+        match self {
+            Item::Range(_, high) if *high < 0x80 => 1_024,
+            Item::Range(..) => 65_536,
+            Item::Category {
+                kind: Category::Space, ..
+            } => 4_096,
+            Item::Category {
+                kind: Category::Digit, ..
+            } => 32_768,
+            Item::Category {
+                kind: Category::Word, ..
+            } => 131_072,
+        }
+    }
+}
+
 /// A character class, or a category that stands alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Class {
@@ -130,7 +148,7 @@ impl Node {
             Node::Empty | Node::At(_) => 128,
             Node::Literal(..) => 2_048,
             Node::Dot(_) => 4_096,
-            Node::Class(class) => 65_536 * (1 + class.items.len() as u64),
+            Node::Class(class) => class.items.iter().map(Item::weight).fold(8_192, u64::saturating_add),
             Node::Capture(_, body) | Node::Plain(body) | Node::Atomic(body) => body.weight().saturating_add(256),
             Node::Concat(parts) | Node::Alternation(parts) => {
                 parts.iter().fold(256, |sum, part| part.weight().saturating_add(sum))
