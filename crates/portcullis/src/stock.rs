@@ -43,7 +43,10 @@ pub(crate) fn list() -> String {
 pub(crate) fn text(name: &str) -> Result<&'static str, NotInStock> {
     match files().iter().find(|(known, _)| *known == name) {
         Some((_, text)) => Ok(text),
-        None => Err(NotInStock { name: name.to_owned(), near: near(name) }),
+        None => Err(NotInStock {
+            name: name.to_owned(),
+            near: near(name),
+        }),
     }
 }
 
@@ -85,7 +88,10 @@ fn near(name: &str) -> Vec<&'static str> {
 /// A file's name without folders and ending, in small letters.
 fn bare(name: &str) -> String {
     let file = name.rsplit('/').next().unwrap_or(name);
-    let stem = file.strip_suffix(".conf").or_else(|| file.strip_suffix(".local")).unwrap_or(file);
+    let stem = file
+        .strip_suffix(".conf")
+        .or_else(|| file.strip_suffix(".local"))
+        .unwrap_or(file);
     stem.to_ascii_lowercase()
 }
 
@@ -124,17 +130,36 @@ mod tests {
     #[test]
     fn every_file_of_the_folder_is_embedded() {
         let mut names = Vec::new();
-        below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../stock"), "", &mut names);
+        below(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../stock"),
+            "",
+            &mut names,
+        );
         names.sort();
         let embedded: Vec<&str> = files().iter().map(|(name, _)| *name).collect();
         assert_eq!(names, embedded);
+    }
+
+    /// Look-around, conditionals and back-references would take a line out of the linear engine.
+    #[test]
+    fn every_expression_is_regular() {
+        for (name, text) in files() {
+            for line in text.lines().filter(|line| !line.starts_with('#')) {
+                for irregular in ["(?=", "(?!", "(?<", "(?(", "(?P=", r"\1"] {
+                    assert!(!line.contains(irregular), "{name}: {irregular} in {line}");
+                }
+            }
+        }
     }
 
     #[test]
     fn list_names_every_file_on_its_own_line() {
         let list = list();
         assert_eq!(list.lines().count(), files().len());
-        assert!(list.starts_with("action.d/nft.conf\n") && list.ends_with("jail.conf\n"), "{list}");
+        assert!(
+            list.starts_with("action.d/nft.conf\n") && list.ends_with("jail.conf\n"),
+            "{list}"
+        );
     }
 
     #[test]
