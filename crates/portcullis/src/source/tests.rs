@@ -325,6 +325,7 @@ fn from_every_mark(mut rotate: impl FnMut(&mut Log)) {
     let mut log = Log::new();
     let limits = Limits { lines: 4, ..quick() };
     let mut seen = Seen::with(&log.path, From::Start, limits, 4);
+    seen.until_caught_up();
     let mut marks = Vec::new();
     for _ in 0..6 {
         log.write(17);
