@@ -14,7 +14,7 @@ use super::filter::{self, Commands, FILTER_OPTIONS};
 use super::include::Shelf;
 use super::options::{extract, json_object, near_names, split_entries};
 use super::text::{Mark, Text, strip};
-use super::{Face, FilterUse, Outcome, Request, care, logpath};
+use super::{Command, Face, FilterUse, Outcome, Request, care, logpath};
 use crate::diagnostic::Severity;
 use crate::value::{Value, repr_str};
 
@@ -71,6 +71,13 @@ impl From<Problem> for Stop {
     fn from(problem: Problem) -> Self {
         Stop::Everything(problem)
     }
+}
+
+/// An entry of `action`, read.
+enum Entry {
+    /// `addaction` of a file in Python
+    Python(Command),
+    Shell(Box<Action>),
 }
 
 /// What one jail came to.
@@ -347,6 +354,8 @@ impl JailReader<'_, '_> {
         }
     }
 
+    /// Reads all actions before any is turned into commands: a bad entry costs the jail only, while tags that
+    /// cannot be resolved in a jail that is otherwise good end everything in Fail2Ban's face.
     fn actions(&mut self, options: &Options, commands: &mut Commands) -> Result<(), Stop> {
         let list = options.get("action").map(Datum::to_text).unwrap_or_default();
         let Some(entries) = split_entries(list.as_str()) else {
@@ -357,8 +366,18 @@ impl JailReader<'_, '_> {
             );
             return Err(Stop::Jail(problem));
         };
+        let mut prepared = Vec::new();
         for (offset, entry) in &entries {
-            self.action(&list.part(*offset, entry), options, commands)?;
+            prepared.push(self.action(&list.part(*offset, entry), options)?);
+        }
+        for entry in prepared {
+            match entry {
+                Entry::Python(command) => commands.push(command, Vec::new()),
+                Entry::Shell(mut action) => {
+                    action.push_commands(commands)?;
+                    self.remarks(&mut action.definition.remarks.0);
+                }
+            }
         }
         if entries.is_empty() {
             let message = format!("No actions were defined for {}", self.name);
@@ -367,7 +386,7 @@ impl JailReader<'_, '_> {
         Ok(())
     }
 
-    fn action(&mut self, entry: &Text, options: &Options, commands: &mut Commands) -> Result<(), Stop> {
+    fn action(&mut self, entry: &Text, options: &Options) -> Result<Entry, Stop> {
         let mut named = extract(entry.as_str()).map_err(|reason| {
             let text = format!("Invalid action definition {}: {reason}", repr_str(entry.as_str()));
             Stop::Jail(Problem::new("bad-action", text, entry.mark()))
@@ -381,8 +400,7 @@ impl JailReader<'_, '_> {
             let path = format!("{}/action.d/{}", self.shelf.base(), named.name);
             let json = json_object(&named.options);
             let command = filter::set(self.name, "addaction", [name.into(), path.into(), json.into()]);
-            commands.push(command, Vec::new());
-            return Ok(());
+            return Ok(Entry::Python(command));
         }
         let mut init = Options::default();
         for (name, value) in named.options {
@@ -391,8 +409,6 @@ impl JailReader<'_, '_> {
         let document = self.part("action", &named.name, entry.mark())?;
         let mut action = Action::new(document, &named.name, self.name, init, self.care);
         action.definition.read(options, false)?;
-        action.push_commands(commands)?;
-        self.remarks(&mut action.definition.remarks.0);
         if self.care == Care::Lenient {
             for (mark, name) in action.address_slips() {
                 let problem = Problem::new("address-slip", format!("%({name})s is understood as <ip>"), mark)
@@ -400,7 +416,7 @@ impl JailReader<'_, '_> {
                 self.report(&problem, Severity::Note);
             }
         }
-        Ok(())
+        Ok(Entry::Shell(Box::new(action)))
     }
 
     /// Leaves out each failregex that the check refuses.
