@@ -107,6 +107,7 @@ pub(crate) fn read_all(shelf: &mut Shelf<'_>, request: &Request<'_>, outcome: &m
             outcome,
             name: &name,
             care: care(request.face),
+            marks: BTreeMap::new(),
         };
         match reader.read() {
             Ok(Read::Disabled) => {}
@@ -154,6 +155,8 @@ struct JailReader<'r, 't> {
     outcome: &'r mut Outcome,
     name: &'r str,
     care: Care,
+    /// Where numbers and truths were written, which their conversion forgets.
+    marks: BTreeMap<&'static str, Mark>,
 }
 
 impl JailReader<'_, '_> {
@@ -218,6 +221,7 @@ impl JailReader<'_, '_> {
         for &(name, kind, fallback) in known {
             match self.ask(self.name, name) {
                 Ok(value) => {
+                    self.marks.insert(name, value.mark());
                     if let Some(value) = self.converted((name, kind, fallback), &value) {
                         options.set(name, value);
                     }
@@ -344,6 +348,10 @@ impl JailReader<'_, '_> {
     }
 
     fn missing_mend(&self, kind: &str, name: &str) -> String {
+        let file = format!("{kind}.d/{name}.conf");
+        if self.request.stock.contains(&file.as_str()) {
+            return format!("the embedded stock has {file}; `portcullis stock {file}` prints it");
+        }
         let folder = format!("{}/{kind}.d", self.shelf.base());
         let files = self.shelf.tree().list(&folder).into_iter();
         let names = files.filter_map(|file| Some(file.strip_suffix(".conf")?.to_owned()));
@@ -411,6 +419,11 @@ impl JailReader<'_, '_> {
         action.definition.read(options, false)?;
         if self.care == Care::Lenient {
             for (mark, name) in action.address_slips() {
+                let place = self.shelf.position(mark);
+                let mut told = self.shelf.diagnostics.iter();
+                if told.any(|told| told.code == "address-slip" && told.position == place) {
+                    continue;
+                }
                 let problem = Problem::new("address-slip", format!("%({name})s is understood as <ip>"), mark)
                     .mend("write <ip>: Fail2Ban refuses the whole configuration otherwise");
                 self.report(&problem, Severity::Note);
@@ -483,6 +496,10 @@ impl JailReader<'_, '_> {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for (command, origins) in commands.list {
             for (option, mark) in origins {
+                let mark = match self.marks.get(option.as_str()) {
+                    Some(known) if mark == Mark::default() => *known,
+                    _ => mark,
+                };
                 let is_list = matches!(
                     option.as_str(),
                     "failregex" | "ignoreregex" | "journalmatch" | "logpath"

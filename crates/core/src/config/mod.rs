@@ -69,6 +69,8 @@ pub struct Request<'a> {
     /// Read `jail` enabled or not, with these options added to its filter's, and no server options (for
     /// `regex LOG JAIL[…]`, contract §9)
     pub forced: Option<&'a [(String, String)]>,
+    /// The files of the embedded stock (`filter.d/sshd.conf`), so that a complaint of a missing one can name it
+    pub stock: &'a [&'a str],
     /// Our face: a failregex that this refuses is left out
     pub check_regex: RegexCheck,
 }
@@ -86,6 +88,7 @@ impl<'a> Request<'a> {
             all_must_be_good: false,
             overrides: &[],
             forced: None,
+            stock: &[],
             check_regex: check_failure_id,
         }
     }
