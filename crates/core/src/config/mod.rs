@@ -228,3 +228,6 @@ fn care(face: Face) -> Care {
         Face::Portcullis => Care::Lenient,
     }
 }
+
+#[cfg(test)]
+mod tests;
