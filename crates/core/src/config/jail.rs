@@ -186,7 +186,9 @@ impl JailReader<'_, '_> {
         let mut problems = filter::fill(&mut commands, &options, self.name, self.care)?;
         self.remarks(&mut problems);
         if self.care == Care::Lenient {
-            self.drop_bad_regexes(&mut commands);
+            for problem in filter::drop_refused(&mut commands, self.name, self.request.check_regex) {
+                self.report(&problem, Severity::Error);
+            }
         }
         self.finish(commands, &options, actions)
     }
@@ -432,55 +434,6 @@ impl JailReader<'_, '_> {
         Ok(Entry::Shell(Box::new(action)))
     }
 
-    /// Leaves out each failregex that the check refuses.
-    fn drop_bad_regexes(&mut self, commands: &mut Commands) {
-        let prefregex = commands
-            .list
-            .iter()
-            .rev()
-            .find_map(|(command, _)| match command.as_slice() {
-                [_, _, verb, regex] if verb.as_str() == Some("prefregex") => regex.as_str().map(str::to_owned),
-                _ => None,
-            });
-        let mut refused = Vec::new();
-        let check = |regex: &str| (self.request.check_regex)(regex, prefregex.as_deref());
-        for (command, origins) in &mut commands.list {
-            if command.get(2).and_then(Value::as_str) != Some("addfailregex") {
-                continue;
-            }
-            let marks = std::mem::take(origins);
-            let regexes: Vec<Value> = match command.pop() {
-                Some(Value::List(list)) => list,
-                other => other.into_iter().collect(),
-            };
-            let mut kept = Vec::new();
-            for (regex, origin) in regexes.into_iter().zip(marks) {
-                match check(regex.as_str().unwrap_or_default()) {
-                    Ok(()) => {
-                        kept.push(regex);
-                        origins.push(origin);
-                    }
-                    Err(reason) => refused.push((reason, origin.1)),
-                }
-            }
-            command.push(Value::List(kept));
-        }
-        commands.list.retain_mut(|(command, _)| keep_regexes(command));
-        for (reason, mark) in refused {
-            let problem = Problem::new("no-failure-id", format!("this failregex is left out: {reason}"), mark)
-                .mend("put <HOST> where the address stands");
-            self.report(&problem, Severity::Error);
-        }
-        let any = commands
-            .list
-            .iter()
-            .any(|(command, _)| command.get(2).and_then(Value::as_str) == Some("addfailregex"));
-        if !any {
-            let message = format!("jail {} has no failregex, so it never finds anything", self.name);
-            self.report(&Problem::new("no-failregex", message, Mark::default()), Severity::Error);
-        }
-    }
-
     fn remarks(&mut self, problems: &mut Vec<Problem>) {
         for problem in problems.drain(..) {
             self.report(&problem, Severity::Warning);
@@ -541,30 +494,6 @@ impl JailReader<'_, '_> {
                 .or_insert_with(|| reason.clone());
         }
     }
-}
-
-/// What is left of an `addfailregex` command after bad ones were dropped: a list for several, `set` for one.
-fn keep_regexes(command: &mut Vec<Value>) -> bool {
-    if command.get(2).and_then(Value::as_str) != Some("addfailregex") {
-        return true;
-    }
-    let Some(Value::List(mut list)) = command.pop() else {
-        return true;
-    };
-    let single = list.len() == 1;
-    let verb = if single { "set" } else { "multi-set" };
-    if let Some(first) = command.first_mut() {
-        *first = verb.into();
-    }
-    match (list.pop(), single) {
-        (None, _) => return false,
-        (Some(only), true) => command.push(only),
-        (Some(last), false) => {
-            list.push(last);
-            command.push(Value::List(list));
-        }
-    }
-    true
 }
 
 /// The filter's values as the jail sees them: `%(known/maxlines)s` of a converted number makes Fail2Ban fail, and we

@@ -20,6 +20,7 @@ pub mod plan;
 mod server;
 mod text;
 mod tree;
+mod words;
 
 use std::collections::BTreeMap;
 
