@@ -456,7 +456,7 @@ fn remove_text(list: &mut Vec<String>, words: Words<'_>) -> Result<(), CommandEr
 ///
 /// # Errors
 /// A quotation or an escape that does not end; the text says which.
-pub fn words(line: &str) -> Result<Vec<String>, &'static str> {
+pub fn split_line(line: &str) -> Result<Vec<String>, &'static str> {
     split_shell(line)
 }
 

@@ -24,7 +24,7 @@ mod words;
 
 use std::collections::BTreeMap;
 
-pub use apply::words;
+pub use apply::split_line;
 pub use options::{Named, extract};
 pub use plan::CommandError;
 pub use tree::{Layered, MemoryTree, ReadError, Scope, Tree};
