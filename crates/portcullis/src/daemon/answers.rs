@@ -20,7 +20,7 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             since: rfc3339(clock.to_wall(self.since)),
-            database: Some(self.database.display().to_string()),
+            database: Some(self.database.to_string()),
             unsaved: self.keeper.unsaved(),
             jails: view.jails.iter().map(|jail| self.jail(jail)).collect(),
             diagnostics: self.setup.diagnostics.iter().map(ToString::to_string).collect(),
