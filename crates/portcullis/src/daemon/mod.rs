@@ -60,6 +60,8 @@ const TURN: usize = 256;
 const OWN_EVERY: Duration = Duration::from_secs(300);
 /// The database is purged this often (contract §7.3), and being unprotected is repeated in the log.
 const HOURLY: Duration = Duration::from_secs(3600);
+/// So long the last reply has to get out.
+const LAST_WORD: Duration = Duration::from_millis(50);
 /// The wheel turns at least this often while records wait for the database.
 const UNSAVED_EVERY: Duration = Duration::from_secs(2);
 
@@ -121,6 +123,8 @@ struct Daemon {
     outbox: SyncSender<Message>,
     /// Messages that came while groups were taken down
     later: VecDeque<Message>,
+    /// Who asked for the end, to be told when it is reached
+    farewell: Option<Sender<Reply>>,
     board: surroundings::Board,
 }
 
@@ -189,6 +193,7 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
         hourly_due: now + HOURLY,
         outbox,
         later: VecDeque::new(),
+        farewell: None,
         board,
         places,
     };
@@ -468,7 +473,7 @@ impl Daemon {
             }
             Verb::Verify => return self.read_back(reply),
             Verb::Stop => {
-                let _ = reply.send(done(1, Vec::new()));
+                self.farewell = Some(reply);
                 return Some(End::Free);
             }
         };
@@ -534,7 +539,7 @@ impl Daemon {
         self.files.clear();
         self.arrange(setup, None);
         say(Level::Info, SERVER, "Reload finished.");
-        let notes = self.setup.diagnostics.iter().map(ToString::to_string).collect();
+        let notes = self.complaints();
         if let Some(reply) = reply {
             let _ = reply.send(done(self.setup.readings_count, notes));
         }
@@ -642,6 +647,11 @@ impl Daemon {
             say(Level::Info, SERVER, "bans stay in force");
         }
         say(Level::Info, SERVER, "Exiting portcullis");
+        if let Some(reply) = self.farewell.take() {
+            let _ = reply.send(done(1, Vec::new()));
+            // The session's thread needs a moment to write it.
+            thread::sleep(LAST_WORD);
+        }
         0
     }
 

@@ -76,6 +76,7 @@ pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
         builder.manual();
         let mut setup = builder.setup;
         setup.diagnostics.splice(0..0, outcome.diagnostics.iter().cloned());
+        once_each(&mut setup.diagnostics);
         setup
     })
 }
@@ -90,6 +91,15 @@ fn empty(server: Server) -> Setup {
         dropped: BTreeMap::new(),
         diagnostics: Vec::new(),
     }
+}
+
+/// A fault in a file that several jails use is one fault.
+fn once_each(diagnostics: &mut Vec<Diagnostic>) {
+    let mut seen = BTreeSet::new();
+    diagnostics.retain(|diagnostic| match &diagnostic.position {
+        Some(position) => seen.insert((position.clone(), diagnostic.message.clone())),
+        None => true,
+    });
 }
 
 /// A failregex is in order when it compiles and names an address.
@@ -208,7 +218,10 @@ impl Builder<'_> {
         parameters.push(("mode".into(), (*mode).into()));
         let name = FilterName::Stock(&used.name);
         let alone = config::filter_options(self.tree, self.base, name, &parameters, &plan.backend).ok()?;
-        let (other, _) = Plan::from_stream(&alone.stream, Face::Portcullis);
+        // The stream of a filter alone has no jail to put it in.
+        let add = vec!["add".into(), "fail2ban-regex-jail".into(), plan.backend.as_str().into()];
+        let stream: Vec<Command> = std::iter::once(add).chain(alone.stream).collect();
+        let (other, _) = Plan::from_stream(&stream, Face::Portcullis);
         let mut other = other.jails.into_iter().next()?;
         // It reads the same log with the same eyes; only the patterns are another mode's.
         (other.datepattern, other.logtimezone) = (plan.datepattern.clone(), plan.logtimezone.clone());
