@@ -1,13 +1,21 @@
 //! portcullis: reads service logs, recognises attacks with Fail2Ban's own configuration, and makes bans true.
 
 #![forbid(unsafe_code)]
-#![expect(dead_code, reason = "the parts are joined in the next step")]
 
+mod client;
+mod control;
+mod daemon;
 mod enforce;
+mod folder;
+mod json;
+mod matching;
 mod observe;
+mod place;
 mod runner;
 mod source;
 mod stock;
 mod store;
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    client::main()
+}

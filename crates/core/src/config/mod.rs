@@ -139,6 +139,12 @@ pub fn read(tree: &dyn Tree, request: &Request<'_>) -> Outcome {
     outcome
 }
 
+/// One option of `fail2ban.conf` that is no part of the stream: `socket`, `pidfile` (contract §2.1).
+#[must_use]
+pub fn server_option(tree: &dyn Tree, base: &str, name: &'static str) -> Option<String> {
+    server::read_one(&mut Shelf::new(tree, base, Face::Portcullis), name)
+}
+
 fn read_parts(shelf: &mut Shelf<'_>, request: &Request<'_>, outcome: &mut Outcome) -> Result<bool, Problem> {
     if request.forced.is_none() {
         outcome.stream = server::read(shelf, request.overrides)?;

@@ -94,6 +94,15 @@ pub(crate) fn read(shelf: &mut Shelf<'_>, overrides: &[(&str, &str)]) -> Result<
     Ok(stream)
 }
 
+/// One option of `fail2ban.conf` that is no part of the stream, such as `socket`; nothing if it is not set or cannot
+/// be read.
+pub(crate) fn read_one(shelf: &mut Shelf<'_>, name: &'static str) -> Option<String> {
+    let document = shelf.load("fail2ban").ok()??;
+    let option = (name, Kind::Text, Fallback::None);
+    let value = option_value(shelf, &document, "Definition", option).ok()??;
+    Some(value.to_text().as_str().to_owned()).filter(|text| !text.is_empty())
+}
+
 /// The value of an option, or its fallback; none if there is neither. Fail2Ban goes on with `None` where a number is
 /// none or the section is missing; we take the option for unset then.
 fn option_value(

@@ -17,6 +17,8 @@ const MOST_COUNTERS: usize = 1_000_000;
 /// A native layer that failed is tried again after this, doubling up to [`RETRY_MOST`].
 const RETRY_FIRST: Seconds = Seconds::new(1);
 const RETRY_MOST: Seconds = Seconds::new(60);
+/// The ban time of rows from before there was one (contract §7.4).
+const JAILS_OWN: Seconds = Seconds::new(-2);
 
 pub(super) struct Jail {
     pub(super) plan: JailPlan,
@@ -283,10 +285,20 @@ impl Jail {
         }
     }
 
-    /// A ban kept from an earlier run.
-    pub(super) fn restore(&mut self, now: Timestamp, ticket: Ticket, out: &mut Vec<Effect>) {
+    /// A ban kept from an earlier run, or adopted from another program; then it becomes ours for good.
+    pub(super) fn restore(&mut self, now: Timestamp, mut ticket: Ticket, adopted: bool, out: &mut Vec<Effect>) {
+        if adopted && ticket.bantime == JAILS_OWN {
+            ticket.bantime = self.plan.bantime;
+        }
         match judge::restored(ticket.clone(), now, self.plan.bantime) {
             Some(ticket) => {
+                if adopted {
+                    let jail = Arc::clone(self.name());
+                    out.push(Effect::Record(Entry::Ban {
+                        jail,
+                        ticket: ticket.clone(),
+                    }));
+                }
                 self.ban(now, ticket, out);
             }
             None => out.push(Effect::Record(Entry::Expire {

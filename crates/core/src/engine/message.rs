@@ -61,6 +61,8 @@ pub struct Arrangement {
 pub struct Saved {
     /// Bans by jail
     pub bans: Vec<(Arc<str>, Ticket)>,
+    /// Bans that another program wrote; a negative time of two seconds stands for the jail's own (contract §7.4)
+    pub adopted: Vec<(Arc<str>, Ticket)>,
     /// Counters by jail
     pub counts: Vec<(Arc<str>, Id, Count)>,
 }

@@ -145,7 +145,9 @@ impl Engine {
             }
         }
         let (own, names) = (self.own.clone(), self.names.clone());
-        for (name, ticket) in saved.bans {
+        let ours = saved.bans.into_iter().map(|ban| (ban, false));
+        let theirs = saved.adopted.into_iter().map(|ban| (ban, true));
+        for ((name, ticket), adopted) in ours.chain(theirs) {
             let Some(jail) = self.jails.get_mut(&name) else {
                 continue;
             };
@@ -157,7 +159,7 @@ impl Engine {
                 }));
                 continue;
             }
-            jail.restore(now, ticket, out);
+            jail.restore(now, ticket, adopted, out);
         }
     }
 

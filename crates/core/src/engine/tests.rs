@@ -166,6 +166,7 @@ impl Stage {
         self.engine = Engine::new();
         self.input(Input::Plan(vec![arrangement(plan("j"))]));
         let saved = Saved {
+            adopted: vec![],
             bans: self
                 .bans
                 .iter()

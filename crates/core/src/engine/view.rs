@@ -38,6 +38,8 @@ pub struct JailView {
     pub failures: u64,
     /// Counters dropped for want of room
     pub evicted: u64,
+    /// How long its bans last
+    pub bantime: Seconds,
     /// Bans in force
     pub banned: usize,
     /// Bans since the start
@@ -97,6 +99,7 @@ fn view(jail: &Jail, with_bans: bool) -> JailView {
         failing: jail.tracker.len(),
         failures: jail.tracker.total(),
         evicted: jail.tracker.evicted(),
+        bantime: jail.plan.bantime,
         banned: jail.ledger.len(),
         bans_total: jail.ledger.total(),
         held: jail.held.clone(),

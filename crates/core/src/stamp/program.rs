@@ -93,7 +93,12 @@ impl Program {
     pub(super) fn search(&self, text: &str, from: usize, scratch: &mut Scratch) -> Search {
         let mut budget = 2000 + 64 * text.len();
         if self.anchored {
-            return if from == 0 {
+            let head = |mark: &Landmark| text.as_bytes().get(..=mark.reach).unwrap_or(text.as_bytes());
+            let marked = self
+                .landmark
+                .as_ref()
+                .is_none_or(|mark| mark.next(head(mark), 1).is_some());
+            return if from == 0 && marked {
                 self.run(text, 0, scratch, &mut budget)
             } else {
                 Search::Missing

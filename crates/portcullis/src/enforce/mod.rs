@@ -8,6 +8,7 @@ pub(crate) mod dry;
 pub(crate) mod nft;
 pub(crate) mod ports;
 pub(crate) mod protect;
+pub(crate) mod shell;
 
 use portcullis_core::address::Id;
 use portcullis_core::ledger::{Applied, Change, LayerId, Standing};

@@ -84,6 +84,7 @@ pub(crate) struct Nft {
 }
 
 type Result<T, E = Error> = std::result::Result<T, E>;
+
 impl Nft {
     /// Opens the way to the kernel; changes nothing there. `table` is [`TABLE`] but for tests.
     ///
@@ -289,25 +290,38 @@ impl Nft {
         }
     }
 
-    /// Sees to it that the sets are there; drops the chunks for which they cannot be.
+    /// Sees to it that the sets are there; drops the chunks for which they cannot or need not be.
     fn prepare(&mut self, chunks: &mut Vec<Chunk>, answers: &mut [Option<Outcome>]) {
-        let mut keys: BTreeMap<LayerId, BTreeSet<SetKey>> = BTreeMap::new();
-        for chunk in chunks.iter() {
-            keys.entry(chunk.layer.clone()).or_default().insert(chunk.key);
+        let layers: BTreeSet<LayerId> = chunks.iter().map(|chunk| chunk.layer.clone()).collect();
+        for layer in layers {
+            let bans = chunks.iter().filter(|chunk| chunk.layer == layer && chunk.is_ban());
+            let needed = bans.map(|chunk| chunk.key).collect();
+            let sets = self.sets_with(&layer, &needed).map_err(|error| error.to_string());
+            chunks.retain(|chunk| {
+                let done = match &sets {
+                    _ if chunk.layer != layer => return true,
+                    Ok(sets) if sets.contains(&chunk.key) => return true,
+                    // Where there is no set there is nobody to free.
+                    Ok(_) => Ok(Standing::Applied),
+                    Err(error) => Err(error.clone()),
+                };
+                chunk.answer(&done, answers);
+                false
+            });
         }
-        for (layer, keys) in keys {
-            if self.present.get(&layer).is_some_and(|present| keys.is_subset(present)) {
-                continue;
+    }
+
+    /// The sets that a layer has in the kernel, after making those that are needed.
+    fn sets_with(&mut self, layer: &LayerId, needed: &BTreeSet<SetKey>) -> Result<BTreeSet<SetKey>> {
+        match self.present.get(layer) {
+            Some(present) if needed.is_subset(present) => return Ok(present.clone()),
+            None if needed.is_empty() => {
+                let sets = self.survey()?.sets.remove(layer).unwrap_or_default();
+                return Ok(sets.into_keys().collect());
             }
-            if let Err(error) = self.start(&layer, &keys) {
-                let said = Err(error.to_string());
-                chunks
-                    .iter()
-                    .filter(|chunk| chunk.layer == layer)
-                    .for_each(|chunk| chunk.answer(&said, answers));
-                chunks.retain(|chunk| chunk.layer != layer);
-            }
+            _ => self.start(layer, needed)?,
         }
+        Ok(self.present.get(layer).cloned().unwrap_or_default())
     }
 
     /// The messages of a batch, and for each the chunk it came from.

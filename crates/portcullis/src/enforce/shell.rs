@@ -113,9 +113,9 @@ impl ShellLayer {
         }
     }
 
-    /// Takes an action away; it has to be stopped first.
-    pub(crate) fn remove(&mut self, layer: &LayerId) {
-        self.shells.remove(layer);
+    /// Takes all other actions away; they have to be stopped first.
+    pub(crate) fn retain(&mut self, layers: &BTreeSet<LayerId>) {
+        self.shells.retain(|layer, _| layers.contains(layer));
     }
 
     /// Whether an action still uses this template.

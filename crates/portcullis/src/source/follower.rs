@@ -158,7 +158,9 @@ impl Follower {
                 Ok(Progress::More)
             }
             Fill::Full => {
-                self.push(lines, false, started);
+                if !lines.is_empty() {
+                    self.push(lines, false, started);
+                }
                 Ok(Progress::More)
             }
             Fill::End if replaced => Ok(self.leave(lines, started, limits)),

@@ -109,6 +109,11 @@ impl History {
     pub(crate) fn truncated(&mut self, path: &Path, mark: &Mark, present: &LogFile) -> Generations {
         let mut beside = siblings(&Place::of(path), 0);
         beside.retain(|sibling| !sibling.file.stat.same(&present.stat));
+        if !Stat::at(path).is_ok_and(|stat| stat.same(&present.stat)) {
+            // It was truncated first and then renamed. What is younger comes after it, and is found from there.
+            let last = present.stat_now().map_or(i64::MAX, |stat| stat.modified);
+            beside.retain(|sibling| sibling.age.modified <= last);
+        }
         let (mut files, mut after) = carrier(&mut beside, mark);
         let found = !files.is_empty() || mark.offset == 0;
         if files.is_empty() {

@@ -139,6 +139,7 @@ impl Seen {
             Report::Chunk(Chunk {
                 lines, mark, caught_up, ..
             }) => {
+                assert!(caught_up || !lines.is_empty(), "a chunk without news");
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                 self.lines.extend(lines.iter().map(|line| text(&line.bytes)));
                 self.mark = Some(mark);
@@ -324,6 +325,7 @@ fn from_every_mark(mut rotate: impl FnMut(&mut Log)) {
     let mut log = Log::new();
     let limits = Limits { lines: 4, ..quick() };
     let mut seen = Seen::with(&log.path, From::Start, limits, 4);
+    seen.until_caught_up();
     let mut marks = Vec::new();
     for _ in 0..6 {
         log.write(17);
@@ -530,6 +532,35 @@ fn a_position_at_the_beginning_survives_a_copy_and_truncation() {
     log.copy_and_truncate(5, ms(0));
     log.write(10);
     Seen::start(&log.path, From::Mark(mark)).check(20);
+}
+
+/// `cp -p` gives the copy the time of the last line in it.
+#[test]
+fn copies_that_keep_the_time_of_the_file() {
+    across_restarts(|log, _| {
+        log.shift(60);
+        let done = Command::new("cp").arg("-p").arg(&log.path).arg(log.name(1)).status();
+        assert!(done.unwrap().success());
+        log.file.set_len(0).unwrap();
+        sleep(ms(12));
+    });
+}
+
+#[test]
+fn both_ways_of_rotating_by_turns() {
+    let mut turn = 0;
+    let mut rotate = |log: &mut Log| {
+        turn += 1;
+        sleep(ms(12));
+        if turn % 2 == 0 {
+            log.rename(60, 4);
+        } else {
+            log.copy_and_truncate(60, ms(12));
+        }
+    };
+    while_stopped(&mut rotate);
+    across_restarts(|log, _| rotate(log));
+    from_every_mark(rotate);
 }
 
 #[test]

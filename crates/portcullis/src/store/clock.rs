@@ -86,6 +86,11 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Begins now, for want of a database that knows better.
+    pub(crate) fn fresh() -> Running {
+        Running::from(wall_now(), since_boot())
+    }
+
     /// Runs on from `steady`, which was right at `since_boot` microseconds after boot.
     pub(super) fn from(steady: Timestamp, since_boot: i64) -> Running {
         Running { steady, since_boot }

@@ -31,6 +31,7 @@ impl Writer<'_> {
             match entry {
                 Entry::Jail { jail, enabled } => self.jail(jail, *enabled)?,
                 Entry::Ban { jail, ticket } => self.ban(jail, ticket)?,
+                Entry::Prolong { jail, ticket } => self.own_row(jail, ticket)?,
                 Entry::Expire { jail, id } => self.expire(jail, id)?,
                 Entry::Lift { jail, id } => self.lift(jail, id)?,
                 Entry::Count { jail, id, count } => self.count(jail, id, count.as_ref())?,
@@ -45,6 +46,7 @@ impl Writer<'_> {
     fn list_jail<'e>(&self, entry: &'e Entry, listed: &mut BTreeSet<&'e str>) -> rusqlite::Result<()> {
         let jail: &Arc<str> = match entry {
             Entry::Ban { jail, .. }
+            | Entry::Prolong { jail, .. }
             | Entry::Read { jail, .. }
             | Entry::Sessions { jail, .. }
             | Entry::Count {
@@ -78,21 +80,27 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// A restored ban is in Fail2Ban's tables already, and stays there as it was (contract §7.2).
+    /// Our row of a ban that Fail2Ban's tables already have, and keep as it was (contract §7.2).
+    fn own_row(&self, jail: &str, ticket: &Ticket) -> rusqlite::Result<()> {
+        let data = case::encode(&ticket.matches, ticket.failures, &ticket.data, self.max_matches);
+        let (time, bantime) = (ticket.time.micros(), ticket.bantime.micros());
+        self.run(
+            "INSERT OR REPLACE INTO portcullis_bans(jail, id, time, bantime, bancount, data, seen_time, seen_bantime)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6,
+                     (SELECT timeofban FROM bips WHERE ip = ?2 AND jail = ?1),
+                     (SELECT bantime FROM bips WHERE ip = ?2 AND jail = ?1))",
+            params![jail, ticket.id.to_string(), time, bantime, ticket.bancount, data],
+        )?;
+        Ok(())
+    }
+
     fn ban(&self, jail: &str, ticket: &Ticket) -> rusqlite::Result<()> {
+        if ticket.restored {
+            return self.own_row(jail, ticket);
+        }
         let data = case::encode(&ticket.matches, ticket.failures, &ticket.data, self.max_matches);
         let id = ticket.id.to_string();
         let (time, bantime) = (ticket.time.micros(), ticket.bantime.micros());
-        if ticket.restored {
-            self.run(
-                "INSERT OR REPLACE INTO portcullis_bans(jail, id, time, bantime, bancount, data, seen_time, seen_bantime)
-                     VALUES(?1, ?2, ?3, ?4, ?5, ?6,
-                         (SELECT timeofban FROM bips WHERE ip = ?2 AND jail = ?1),
-                         (SELECT bantime FROM bips WHERE ip = ?2 AND jail = ?1))",
-                params![jail, id, time, bantime, ticket.bancount, data],
-            )?;
-            return Ok(());
-        }
         let at = round(self.clock.to_wall(ticket.time).micros());
         let length = length(ticket.bantime);
         self.run(

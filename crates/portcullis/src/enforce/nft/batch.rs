@@ -96,14 +96,12 @@ impl Pending {
             groups.entry((work.is_ban, layer, key)).or_default().push(work);
         }
         let mut out = Vec::new();
-        for ((_, layer, key), mut works) in groups {
-            while !works.is_empty() {
-                let rest = works.split_off(works.len().min(elements::PER_MESSAGE));
-                out.push(Chunk {
-                    layer: layer.clone(),
-                    key,
-                    works: std::mem::replace(&mut works, rest),
-                });
+        for ((_, layer, key), works) in groups {
+            let mut works = works.into_iter().peekable();
+            while works.peek().is_some() {
+                let layer = layer.clone();
+                let works = works.by_ref().take(elements::PER_MESSAGE).collect();
+                out.push(Chunk { layer, key, works });
             }
         }
         out

@@ -327,8 +327,11 @@ fn stop_flush_orphans_and_the_end_of_the_table() {
     assert!(!world.nft("list table inet portcullis").contains("caf"));
     tell(&mut nft, "sshd", Order::Stop);
     assert_eq!(world.nft("list tables"), "");
+    // Orders that come late make nothing anew.
     tell(&mut nft, "sshd", Order::Stop);
     tell(&mut nft, "sshd", Order::Flush);
+    tell(&mut nft, "sshd", Order::Unban(hour("192.0.2.2")));
+    assert_eq!(world.nft("list tables"), "");
     assert_eq!(held(&mut nft), Vec::<String>::new());
     tell(&mut nft, "sshd", Order::Ban(hour("192.0.2.2")));
     assert_eq!(held(&mut nft), ["sshd 192.0.2.2"]);

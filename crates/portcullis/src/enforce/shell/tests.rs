@@ -516,7 +516,7 @@ fn a_reload_keeps_what_is_started_and_held() {
     stage.check(Order::Reload, &["reload"]);
     stage.check(Order::Reload, &["reload"]);
     stage.check(Order::Stop, &["away 192.0.2.1", "stop"]);
-    stage.layer.remove(&layer_id());
+    stage.layer.retain(&std::collections::BTreeSet::new());
     stage.check_error(Order::Start, &[], "Invalid Action name: a");
     assert!(!stage.layer.uses(stage.catalogue.templates()[0].id));
 }

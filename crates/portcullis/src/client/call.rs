@@ -1,0 +1,88 @@
+//! Asking the daemon.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use portcullis_core::value::Value;
+use portcullis_core::wire::{END, Reply, Verb, pickle};
+use serde::de::DeserializeOwned;
+
+use super::{Ask, Where, exit};
+use crate::place;
+
+/// Replies are read up to this size; a list of a million bans fits.
+const LONGEST_REPLY: u64 = 1 << 30;
+/// The daemon itself gives up on a request after a minute.
+const PATIENCE: Duration = Duration::from_secs(70);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Nobody listens.
+    #[error("no daemon answers at {path} ({error}); start one with: portcullis run")]
+    NoDaemon {
+        /// The socket
+        path: PathBuf,
+        /// Why
+        error: std::io::Error,
+    },
+    /// The daemon says no.
+    #[error("{0}")]
+    Refused(String),
+    /// The answer cannot be read.
+    #[error("the answer cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl Error {
+    /// Prints it and gives the exit code.
+    pub(crate) fn exit(&self) -> ExitCode {
+        eprintln!("portcullis: {self}");
+        ExitCode::from(match self {
+            Error::NoDaemon { .. } => exit::NO_DAEMON,
+            Error::Refused(_) | Error::Unreadable(_) => exit::REFUSED,
+        })
+    }
+}
+
+/// Sends one request and returns the JSON text of the answer.
+pub(crate) fn text(place: &Where, verb: &Verb) -> Result<String, Error> {
+    let path = place::socket(place);
+    match exchange(&path, verb).map_err(|error| Error::NoDaemon { path, error })? {
+        Reply::Done(Value::Str(text)) => Ok(text),
+        Reply::Done(other) => Ok(other.to_string()),
+        Reply::Refused(text) => Err(Error::Refused(text)),
+    }
+}
+
+/// Sends one request and reads the answer's JSON.
+pub(crate) fn json<T: DeserializeOwned>(ask: &Ask, verb: &Verb) -> Result<(T, String), Error> {
+    let text = text(&ask.place, verb)?;
+    let value = serde_json::from_str(&text).map_err(|error| Error::Unreadable(error.to_string()))?;
+    Ok((value, text))
+}
+
+fn exchange(path: &Path, verb: &Verb) -> std::io::Result<Reply> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut request = pickle::encode(&verb.to_value());
+    request.extend(END);
+    stream.write_all(&request)?;
+    let mut reply = Vec::new();
+    let mut limited = stream.take(LONGEST_REPLY);
+    let mut chunk = [0; 64 << 10];
+    while !reply.ends_with(END) {
+        match limited.read(&mut chunk)? {
+            0 => {
+                return Err(std::io::Error::other(
+                    "the connection was closed before the answer was complete",
+                ));
+            }
+            count => reply.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+        }
+    }
+    Reply::from_bytes(&reply).map_err(std::io::Error::other)
+}

@@ -1,0 +1,96 @@
+//! `run` and the verbs that concern the daemon as a whole.
+
+use std::process::{Command, ExitCode};
+
+use portcullis_core::wire::Verb;
+
+use super::banning::report;
+use super::{Ask, Run, call, exit, status::print};
+use crate::enforce::nft;
+use crate::{daemon, runner};
+
+/// The main process: it starts the daemon and runs commands for it.
+pub(crate) fn run(run: &Run) -> ExitCode {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return broken(&error),
+    };
+    let words = words(run);
+    let ended = runner::supervise(|deaths| {
+        let mut command = Command::new(&program);
+        command
+            .arg("daemon")
+            .args(&words)
+            .arg("--deaths")
+            .arg(deaths.to_string());
+        command
+    });
+    match ended {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(exit::REFUSED)),
+        Err(error) => broken(&error),
+    }
+}
+
+fn broken(error: &std::io::Error) -> ExitCode {
+    eprintln!("portcullis: cannot start the daemon: {error}");
+    ExitCode::from(exit::REFUSED)
+}
+
+/// The options of `run` as words for the daemon.
+fn words(run: &Run) -> Vec<std::ffi::OsString> {
+    let mut words = vec!["-c".into(), run.place.config.clone().into_os_string()];
+    if let Some(socket) = &run.place.socket {
+        words.extend(["--socket".into(), socket.clone().into_os_string()]);
+    }
+    if let Some(state) = &run.state {
+        words.extend(["--state".into(), state.clone().into_os_string()]);
+    }
+    if run.dry_run {
+        words.push("--dry-run".into());
+    }
+    words
+}
+
+/// The daemon proper.
+pub(crate) fn daemon(run: &Run) -> ExitCode {
+    ExitCode::from(u8::try_from(daemon::run(run)).unwrap_or(exit::REFUSED))
+}
+
+/// Has the configuration read again.
+pub(crate) fn reload(ask: &Ask) -> ExitCode {
+    report(ask, &Verb::Reload, "jails in force")
+}
+
+/// Frees everybody and ends the daemon.
+pub(crate) fn stop(ask: &Ask) -> ExitCode {
+    match call::text(&ask.place, &Verb::Stop) {
+        Ok(text) if ask.json => print(&(text + "\n")),
+        Ok(_) => print("everybody is freed, the daemon ends\n"),
+        Err(error) => return error.exit(),
+    }
+    ExitCode::from(exit::DONE)
+}
+
+/// Frees everybody; without a daemon, whatever the kernel still holds of us.
+pub(crate) fn flush(ask: &Ask) -> ExitCode {
+    match call::text(&ask.place, &Verb::Ping) {
+        Err(call::Error::NoDaemon { .. }) => flush_kernel(ask.json),
+        _ => report(ask, &Verb::Flush, "freed"),
+    }
+}
+
+fn flush_kernel(json: bool) -> ExitCode {
+    match nft::flush_everything(nft::TABLE) {
+        Ok(found) if json => print(&format!(
+            "{{\"count\":{},\"notes\":[\"no daemon\"]}}\n",
+            usize::from(found)
+        )),
+        Ok(true) => print("no daemon runs; the table with all its bans is gone from the kernel\n"),
+        Ok(false) => print("no daemon runs, and the kernel holds nothing of us\n"),
+        Err(error) => {
+            eprintln!("portcullis: {error}");
+            return ExitCode::from(exit::REFUSED);
+        }
+    }
+    ExitCode::from(exit::DONE)
+}

@@ -1,0 +1,143 @@
+//! `status` and `banned`.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use portcullis_core::wire::Verb;
+
+use super::{Ask, call, exit};
+use crate::control::answer::{Banned, Jail, Status};
+
+/// Shows how things stand.
+pub(crate) fn status(jail: Option<String>, ask: &Ask) -> ExitCode {
+    let (status, text) = match call::json::<Status>(ask, &Verb::Status { jail: jail.clone() }) {
+        Ok(answer) => answer,
+        Err(error) => return error.exit(),
+    };
+    if let Some(name) = jail.filter(|_| status.jails.is_empty()) {
+        eprintln!("portcullis: there is no jail '{name}'; `portcullis status` lists them");
+        return ExitCode::from(exit::REFUSED);
+    }
+    print(&if ask.json { text + "\n" } else { page(&status) });
+    ExitCode::from(if status.protected || status.dry_run {
+        exit::DONE
+    } else {
+        exit::NOT_PROTECTED
+    })
+}
+
+/// Writes to standard output; a reader that has gone away is no error.
+pub(crate) fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn page(status: &Status) -> String {
+    let mut page = headline(status);
+    let database = status.database.as_deref().unwrap_or("none");
+    page += &format!(
+        "running since {} (pid {}), database {database}\n",
+        status.since, status.pid
+    );
+    if status.unsaved > 0 {
+        page += &format!("{} records are not saved: the database refuses them\n", status.unsaved);
+    }
+    for jail in &status.jails {
+        page += &describe(jail);
+    }
+    if !status.diagnostics.is_empty() {
+        page += "\nconfiguration:\n";
+        for line in &status.diagnostics {
+            page += &format!("  {line}\n");
+        }
+    }
+    page
+}
+
+fn headline(status: &Status) -> String {
+    let (colour, plain) = if std::io::stdout().is_terminal() {
+        ("\x1b[1;31m", "\x1b[0m")
+    } else {
+        ("", "")
+    };
+    if status.dry_run {
+        return "DRY RUN: bans are decided and logged, nothing is enforced\n".to_owned();
+    }
+    if status.protected {
+        return "protected: every layer does what was decided\n".to_owned();
+    }
+    let mut text = format!("{colour}NOT PROTECTED{plain}\n");
+    for reason in &status.not_protected {
+        text += &format!("  {reason}\n");
+    }
+    text
+}
+
+fn describe(jail: &Jail) -> String {
+    let mut text = format!(
+        "\n{}: {} banned ({} in all), {} failing ({} failures in all)\n",
+        jail.name, jail.currently_banned, jail.total_banned, jail.currently_failed, jail.total_failed
+    );
+    for (what, why) in [("may not ban", &jail.held), ("sees nothing", &jail.blind)] {
+        if let Some(why) = why {
+            text += &format!("  {what}: {why}\n");
+        }
+    }
+    for file in &jail.files {
+        text += &format!("  {}: {}\n", file.path, file.state);
+    }
+    for (name, action) in &jail.actions {
+        let failure = action
+            .failure
+            .as_ref()
+            .map_or(String::new(), |failure| format!(", FAILING: {failure}"));
+        text += &format!("  action {name}: {}{failure}\n", action.way);
+    }
+    for remark in &jail.remarks {
+        text += &format!("  {remark}\n");
+    }
+    if let Some(banned) = jail.banned.as_ref().filter(|banned| !banned.is_empty()) {
+        text += &format!("  banned: {}\n", banned.join(" "));
+    }
+    text
+}
+
+/// Lists who is banned.
+pub(crate) fn banned(jail: Option<String>, ask: &Ask) -> ExitCode {
+    let (banned, text) = match call::json::<Vec<Banned>>(ask, &Verb::Banned { jail }) {
+        Ok(answer) => answer,
+        Err(error) => return error.exit(),
+    };
+    if ask.json {
+        print(&(text + "\n"));
+    } else if banned.is_empty() {
+        print("nobody is banned\n");
+    } else {
+        print(&table(&banned));
+    }
+    ExitCode::from(exit::DONE)
+}
+
+fn table(banned: &[Banned]) -> String {
+    let width = |of: fn(&Banned) -> usize, least| banned.iter().map(of).max().unwrap_or(0).max(least);
+    let (ip, jail) = (width(|b| b.ip.len(), 7), width(|b| b.jail.len(), 4));
+    let mut text = format!(
+        "{:ip$}  {:jail$}  {:20}  {:20}  LAYERS\n",
+        "ADDRESS", "JAIL", "SINCE", "UNTIL"
+    );
+    for ban in banned {
+        let layers: Vec<String> = ban
+            .layers
+            .iter()
+            .map(|(name, standing)| format!("{name} {standing}"))
+            .collect();
+        let until = ban.until.as_deref().unwrap_or("for ever");
+        text += &format!(
+            "{:ip$}  {:jail$}  {:20}  {until:20}  {}\n",
+            ban.ip,
+            ban.jail,
+            ban.since,
+            layers.join(", ")
+        );
+    }
+    text
+}

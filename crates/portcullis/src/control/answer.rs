@@ -1,0 +1,95 @@
+//! The JSON that our verbs answer with. The shapes are stable: fields are added, never changed or removed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `status`: how things stand.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// Whether everything that is decided can be enforced
+    pub(crate) protected: bool,
+    /// Why not, one sentence each; empty when protected
+    pub(crate) not_protected: Vec<String>,
+    /// Whether nothing is enforced on purpose
+    pub(crate) dry_run: bool,
+    /// Our version
+    pub(crate) version: String,
+    /// The daemon's process id
+    pub(crate) pid: u32,
+    /// Since when it runs (RFC 3339)
+    pub(crate) since: String,
+    /// The database, and how many records could not be written to it yet
+    pub(crate) database: Option<String>,
+    /// Records kept in memory because the database refuses them
+    pub(crate) unsaved: usize,
+    /// The jails by name
+    pub(crate) jails: Vec<Jail>,
+    /// What is wrong with the configuration, one line each
+    pub(crate) diagnostics: Vec<String>,
+}
+
+/// One jail in `status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Jail {
+    pub(crate) name: String,
+    /// Counters that are half full
+    pub(crate) currently_failed: usize,
+    /// Failures counted since the start
+    pub(crate) total_failed: u64,
+    /// Bans in force
+    pub(crate) currently_banned: usize,
+    /// Bans since the start
+    pub(crate) total_banned: u64,
+    /// What it reads
+    pub(crate) files: Vec<File>,
+    /// Why it must not ban, if it must not
+    pub(crate) held: Option<String>,
+    /// Why it reads nothing, if it does not
+    pub(crate) blind: Option<String>,
+    /// Its actions by name: `native`, `shell` or `dry`, and the last failure
+    pub(crate) actions: BTreeMap<String, Action>,
+    /// Addresses banned; only in `status JAIL`
+    pub(crate) banned: Option<Vec<String>>,
+    /// What is counted and shown beside (lines over the cap, unknown lines, lines seen but not counted)
+    pub(crate) remarks: Vec<String>,
+}
+
+/// One log file of a jail.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct File {
+    pub(crate) path: String,
+    /// `reading`, or what keeps us from it
+    pub(crate) state: String,
+}
+
+/// One action of a jail.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Action {
+    /// `native`, `shell` or `dry`
+    pub(crate) way: String,
+    /// The last failure, until it succeeds again
+    pub(crate) failure: Option<String>,
+}
+
+/// One entry of `banned`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Banned {
+    pub(crate) ip: String,
+    pub(crate) jail: String,
+    /// The last failure before the ban (RFC 3339)
+    pub(crate) since: String,
+    /// The end (RFC 3339); null for ever
+    pub(crate) until: Option<String>,
+    /// How far it has come, by action: `decided`, `applied`, `verified`, `dry`, `protected: …`, `failed: …`
+    pub(crate) layers: BTreeMap<String, String>,
+}
+
+/// What a request that changes something came to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Done {
+    /// How many bans, unbans or jails it concerned
+    pub(crate) count: usize,
+    /// What is to be known beside
+    pub(crate) notes: Vec<String>,
+}

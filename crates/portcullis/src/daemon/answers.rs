@@ -1,0 +1,144 @@
+//! What control sees of the engine, as the JSON that our verbs answer with.
+
+use std::collections::BTreeMap;
+
+use portcullis_core::engine::{BanView, JailView, View};
+use portcullis_core::ledger::Standing;
+use portcullis_core::time::{Clock, Timestamp};
+
+use super::Daemon;
+use crate::control::answer::{Action, Banned, File, Jail, Status};
+
+impl Daemon {
+    /// `status`
+    pub(super) fn status(&self, view: &View, clock: Clock) -> Status {
+        let not_protected = self.not_protected(view);
+        Status {
+            protected: not_protected.is_empty() && !self.dry_run,
+            not_protected,
+            dry_run: self.dry_run,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            since: rfc3339(clock.to_wall(self.since)),
+            database: Some(self.database.display().to_string()),
+            unsaved: self.keeper.unsaved(),
+            jails: view.jails.iter().map(|jail| self.jail(jail)).collect(),
+            diagnostics: self.setup.diagnostics.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Why what is decided is not, or may not be, in force.
+    pub(super) fn not_protected(&self, view: &View) -> Vec<String> {
+        let mut reasons = Vec::new();
+        for jail in &view.jails {
+            let name = &jail.name;
+            if let Some(held) = &jail.held {
+                reasons.push(format!("jail '{name}' must not ban: {held}"));
+            }
+            for (action, layer) in &jail.layers {
+                if let Some(failure) = &layer.failure {
+                    reasons.push(format!("jail '{name}', action '{action}' fails: {failure}"));
+                }
+            }
+        }
+        let dropped = self.setup.dropped.iter();
+        reasons.extend(dropped.map(|(name, reason)| format!("'{name}' is not in force: {reason}")));
+        let blind = self.setup.blind.iter();
+        reasons.extend(blind.map(|(name, reason)| format!("jail '{name}' sees nothing: it {reason}")));
+        if let Some(failure) = self.keeper.failure() {
+            reasons.push(format!("bans are not saved: {failure}"));
+        }
+        if self.setup.readings_count == 0 {
+            reasons.push("no jail is in force; enable one in jail.local".to_owned());
+        }
+        reasons
+    }
+
+    fn jail(&self, jail: &JailView) -> Jail {
+        let name = jail.name.to_string();
+        let mut remarks: Vec<String> = self
+            .remarks
+            .iter()
+            .filter(|((owner, _), _)| *owner == name)
+            .map(|(_, text)| text.clone())
+            .collect();
+        if jail.evicted > 0 {
+            remarks.push(format!("{} counters were dropped for want of room", jail.evicted));
+        }
+        let files = self.setup.files.get(&name).into_iter().flatten();
+        Jail {
+            currently_failed: jail.failing,
+            total_failed: jail.failures,
+            currently_banned: jail.banned,
+            total_banned: jail.bans_total,
+            files: files.map(|path| self.file(path)).collect(),
+            held: jail.held.clone(),
+            blind: self.setup.blind.get(&name).cloned(),
+            actions: jail
+                .layers
+                .iter()
+                .map(|(action, layer)| (action.to_string(), self.action(&name, action, layer.failure.clone())))
+                .collect(),
+            banned: (!jail.bans.is_empty()).then(|| jail.bans.iter().map(|ban| ban.id.to_string()).collect()),
+            remarks,
+            name,
+        }
+    }
+
+    fn file(&self, path: &str) -> File {
+        let state = self.files.get(path).cloned().unwrap_or_else(|| "reading".to_owned());
+        File {
+            path: path.to_owned(),
+            state,
+        }
+    }
+
+    fn action(&self, jail: &str, action: &str, failure: Option<String>) -> Action {
+        let way = self
+            .setup
+            .ways
+            .iter()
+            .find(|(id, _)| *id.jail == *jail && *id.action == *action);
+        Action {
+            way: way.map_or("none", |(_, way)| way.word()).to_owned(),
+            failure,
+        }
+    }
+}
+
+/// `banned`
+pub(super) fn banned(view: &View, clock: Clock) -> Vec<Banned> {
+    let entry = |jail: &JailView, ban: &BanView| Banned {
+        ip: ban.id.to_string(),
+        jail: jail.name.to_string(),
+        since: rfc3339(clock.to_wall(ban.since)),
+        until: ban.until.map(|until| rfc3339(clock.to_wall(until))),
+        layers: ban
+            .layers
+            .iter()
+            .map(|(action, standing)| (action.to_string(), word(standing)))
+            .collect::<BTreeMap<_, _>>(),
+    };
+    view.jails
+        .iter()
+        .flat_map(|jail| jail.bans.iter().map(move |ban| entry(jail, ban)))
+        .collect()
+}
+
+fn word(standing: &Standing) -> String {
+    match standing {
+        Standing::Decided => "decided".into(),
+        Standing::Applied => "applied".into(),
+        Standing::Verified => "verified".into(),
+        Standing::Protected(reason) => format!("refused: {reason}"),
+        Standing::Failed(reason) => format!("failed: {reason}"),
+        Standing::Dry => "dry".into(),
+    }
+}
+
+/// A wall time for machines.
+fn rfc3339(wall: Timestamp) -> String {
+    jiff::Timestamp::from_second(wall.seconds())
+        .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+        .to_string()
+}

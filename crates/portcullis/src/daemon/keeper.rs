@@ -1,0 +1,205 @@
+//! Keeping records: at once if the database takes them, in memory and again and again if it does not.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use portcullis_core::config::plan::Server;
+use portcullis_core::ledger::Entry;
+use portcullis_core::time::Clock;
+
+use crate::observe::log::{Level, note as say};
+use crate::store::{Opened, Place, Running, Saved, Settings, Store};
+
+const DATABASE: &str = "fail2ban.database";
+/// How long a database that refused is left alone.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Above this many unsaved records, those that later ones replace are dropped.
+const COMPACT_ABOVE: usize = 4096;
+
+/// The store, and what it has not taken yet.
+pub(super) struct Keeper {
+    path: PathBuf,
+    settings: Settings,
+    store: Option<Store>,
+    unsaved: Vec<Entry>,
+    failure: Option<String>,
+    next_try: Instant,
+}
+
+impl Keeper {
+    /// Opens the database. Where that fails the daemon runs all the same, and the records wait.
+    pub(super) fn open(path: &Path, server: &Server) -> (Keeper, Running, Saved) {
+        let mut keeper = Keeper {
+            path: path.to_owned(),
+            settings: settings(server),
+            store: None,
+            unsaved: Vec::new(),
+            failure: None,
+            next_try: Instant::now(),
+        };
+        let saved = keeper.try_open(Running::fresh().now()).unwrap_or_default();
+        let running = keeper
+            .store
+            .as_ref()
+            .map_or_else(Running::fresh, |store| store.running().clone());
+        (keeper, running, saved)
+    }
+
+    /// How many records wait.
+    pub(super) fn unsaved(&self) -> usize {
+        self.unsaved.len()
+    }
+
+    /// Why they wait, if they do.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// New `dbmaxmatches` and `dbpurgeage`.
+    pub(super) fn set(&mut self, server: &Server) {
+        self.settings = settings(server);
+        if let Some(store) = &mut self.store {
+            store.set(self.settings.clone());
+        }
+    }
+
+    /// Keeps records, together with those that could not be kept before.
+    pub(super) fn keep(&mut self, clock: Clock, entries: Vec<Entry>) {
+        let news = !entries.is_empty();
+        self.unsaved.extend(entries);
+        if self.unsaved.is_empty() || (self.failure.is_some() && Instant::now() < self.next_try) {
+            self.compact();
+            return;
+        }
+        if self.store.is_none() && self.try_open(clock).is_none() {
+            return;
+        }
+        let Some(store) = &mut self.store else { return };
+        match store.commit(clock, &self.unsaved) {
+            Ok(()) => self.recovered(),
+            Err(error) => {
+                let text = error.to_string();
+                self.fail(&text, news);
+            }
+        }
+    }
+
+    fn recovered(&mut self) {
+        if self.failure.take().is_some() {
+            say(
+                Level::Notice,
+                DATABASE,
+                &format!("the database takes records again; {} were waiting", self.unsaved.len()),
+            );
+        }
+        self.unsaved.clear();
+    }
+
+    fn fail(&mut self, text: &str, news: bool) {
+        if self.failure.as_deref() != Some(text) && news {
+            let count = self.unsaved.len();
+            say(
+                Level::Error,
+                DATABASE,
+                &format!("{text}; bans stay in force, {count} records wait in memory"),
+            );
+        }
+        self.failure = Some(text.to_owned());
+        self.next_try = Instant::now() + PAUSE;
+        self.compact();
+    }
+
+    fn try_open(&mut self, clock: Clock) -> Option<Saved> {
+        let opened = Store::open(Place::File(self.path.clone()), self.settings.clone(), clock.wall);
+        let result = opened.and_then(|(store, opened)| store.load().map(|saved| (store, opened, saved)));
+        match result {
+            Ok((store, opened, saved)) => {
+                announce(&self.path, &opened);
+                self.store = Some(store);
+                Some(saved)
+            }
+            Err(error) => {
+                self.fail(&error.to_string(), true);
+                None
+            }
+        }
+    }
+
+    /// Drops what a later record replaces, so that a database that stays away does not fill the memory.
+    fn compact(&mut self) {
+        if self.unsaved.len() <= COMPACT_ABOVE {
+            return;
+        }
+        let mut seen = BTreeSet::new();
+        let mut kept: Vec<Entry> = Vec::new();
+        for entry in std::mem::take(&mut self.unsaved).into_iter().rev() {
+            let key = match &entry {
+                Entry::Count { jail, id, .. } => Some(format!("c {jail} {id}")),
+                Entry::Read { jail, path, .. } => Some(format!("r {jail} {path}")),
+                Entry::Sessions { jail, .. } => Some(format!("s {jail}")),
+                _ => None,
+            };
+            if key.is_none_or(|key| seen.insert(key)) {
+                kept.push(entry);
+            }
+        }
+        kept.reverse();
+        self.unsaved = kept;
+    }
+
+    /// Drops what is long past (contract §7.3).
+    pub(super) fn purge(&mut self, clock: Clock) {
+        if let Some(store) = &mut self.store
+            && let Err(error) = store.purge(clock)
+        {
+            say(Level::Error, DATABASE, &format!("cannot purge: {error}"));
+        }
+    }
+
+    /// The store itself, for questions.
+    pub(super) fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
+    /// Ends cleanly.
+    pub(super) fn close(mut self, clock: Clock) {
+        self.next_try = Instant::now();
+        self.keep(clock, Vec::new());
+        if let Some(store) = self.store.take() {
+            match store.close() {
+                Ok(()) => say(Level::Info, DATABASE, "Connection to database closed."),
+                Err(error) => say(Level::Error, DATABASE, &error.to_string()),
+            }
+        }
+    }
+}
+
+fn settings(server: &Server) -> Settings {
+    Settings {
+        max_matches: server.dbmaxmatches,
+        purge_age: server.dbpurgeage,
+        ..Settings::default()
+    }
+}
+
+fn announce(path: &Path, opened: &Opened) {
+    say(
+        Level::Info,
+        DATABASE,
+        &format!("Connected to fail2ban persistent database '{}'", path.display()),
+    );
+    if opened.created {
+        say(Level::Warning, DATABASE, "New database created. Version '4'");
+    }
+    if let Some((from, to)) = opened.upgraded {
+        say(
+            Level::Warning,
+            DATABASE,
+            &format!("Database updated from '{from}' to '{to}'"),
+        );
+    }
+    for diagnostic in &opened.diagnostics {
+        say(Level::Error, DATABASE, &diagnostic.to_string());
+    }
+}

@@ -1,0 +1,405 @@
+//! The layers and their threads: one lane for the kernel, one for all shell actions, one that only pretends.
+//!
+//! A lane takes orders in their order and sends facts back. A slow lane fills its own queue and nothing else
+//! (invariant 7).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+
+use portcullis_core::action::Action;
+use portcullis_core::config::plan::ActionPlan;
+use portcullis_core::ledger::{Applied, Change, LayerId};
+use portcullis_core::time::Timestamp;
+
+use crate::enforce::Layer;
+use crate::enforce::dry::Dry;
+use crate::enforce::nft::{Blocktype, Nft, Scope, TABLE};
+use crate::enforce::ports::{Ports, Services, protocols};
+use crate::enforce::protect::{Guard, Protected};
+use crate::enforce::shell::ShellLayer;
+use crate::runner::{Catalogue, Link};
+
+/// Where service names are written down.
+const SERVICES: &str = "/etc/services";
+/// Orders taken at once, so that facts come back while a long queue is worked off.
+const AT_ONCE: usize = 4096;
+
+/// How an action is done.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Way {
+    /// In the kernel by ourselves; whether protected addresses are spared
+    Nft(Scope, bool),
+    /// By its own commands
+    Shell(Box<Action>),
+    /// Not at all: `--dry-run`
+    Dry {
+        /// Whether it would be a native layer
+        native: bool,
+    },
+}
+
+impl Way {
+    pub(crate) fn is_native(&self) -> bool {
+        matches!(self, Way::Nft(..) | Way::Dry { native: true })
+    }
+
+    /// As status shows it.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Way::Nft(..) => "native",
+            Way::Shell(_) => "shell",
+            Way::Dry { .. } => "dry",
+        }
+    }
+
+    fn lane(&self) -> Kind {
+        match self {
+            Way::Nft(..) => Kind::Nft,
+            Way::Shell(_) => Kind::Shell,
+            Way::Dry { .. } => Kind::Dry,
+        }
+    }
+}
+
+/// Finds out how an action is done: its option `layer` says that it is ours, all others run their commands.
+pub(crate) fn way(plan: &ActionPlan, dry_run: bool) -> Result<Way, String> {
+    let layer = plan.property("layer");
+    let way = match layer.as_deref() {
+        Some("nft") => Way::Nft(scope(plan)?, !plan.property("protect").is_some_and(|text| no(&text))),
+        Some(other) => return Err(format!("there is no layer '{other}' (there is: nft)")),
+        None => {
+            let ipv6 = Path::new("/proc/net/if_inet6").exists();
+            Way::Shell(Box::new(
+                Action::compile(plan, ipv6).map_err(|error| error.to_string())?,
+            ))
+        }
+    };
+    Ok(if dry_run {
+        Way::Dry {
+            native: way.is_native(),
+        }
+    } else {
+        way
+    })
+}
+
+fn no(text: &str) -> bool {
+    ["no", "false", "off", "0"].contains(&text.to_ascii_lowercase().as_str())
+}
+
+fn scope(plan: &ActionPlan) -> Result<Scope, String> {
+    let text = |name: &str, default: &str| plan.property(name).unwrap_or_else(|| default.to_owned());
+    let blocktype = match text("blocktype", "drop").to_ascii_lowercase().as_str() {
+        "drop" => Blocktype::Drop,
+        "reject" => Blocktype::Reject,
+        other => return Err(format!("blocktype '{other}' is neither drop nor reject")),
+    };
+    let protocols = protocols(&text("protocol", "tcp")).map_err(|error| error.to_string())?;
+    let ports = if text("type", "multiport") == "allports" {
+        Ports::All
+    } else {
+        // Without the file, the names that are built in must do.
+        let services = Services::read(Path::new(SERVICES)).unwrap_or_else(|_| Services::parse(""));
+        Ports::parse(&text("port", "0:65535"), &services).map_err(|error| error.to_string())?
+    };
+    Ok(Scope {
+        ports,
+        protocols,
+        blocktype,
+    })
+}
+
+/// What a lane's thread is told.
+enum Job {
+    /// These actions are done this way from now on.
+    Put(BTreeMap<LayerId, Way>),
+    /// Do this.
+    Changes(Timestamp, Vec<Change>),
+    /// All other actions are no more; whatever is left of them goes.
+    Only(BTreeSet<LayerId>),
+    /// What must never be banned was gathered again.
+    Protect(Protected),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Nft,
+    Shell,
+    Dry,
+}
+
+/// Facts from a lane.
+pub(crate) struct Facts {
+    /// One for each order
+    pub(crate) applied: Vec<Applied>,
+    /// Layers that lost what they held: their bans are to be ordered again
+    pub(crate) lost: Vec<LayerId>,
+}
+
+/// All lanes.
+pub(crate) struct Lanes {
+    lanes: BTreeMap<Kind, Lane>,
+    kinds: BTreeMap<LayerId, Kind>,
+}
+
+struct Lane {
+    jobs: Sender<Job>,
+    waiting: Arc<AtomicUsize>,
+    thread: JoinHandle<()>,
+}
+
+impl Lanes {
+    /// Starts the threads. Facts go to `facts`.
+    pub(crate) fn start(
+        shell: ShellLayer,
+        link: Link,
+        facts: impl Fn(Facts) + Clone + Send + 'static,
+    ) -> std::io::Result<Lanes> {
+        let mut lanes = BTreeMap::new();
+        lanes.insert(Kind::Nft, Lane::start("nft", Kernel::default(), facts.clone())?);
+        let shell = Shells {
+            layer: shell,
+            catalogue: Catalogue::default(),
+            link,
+        };
+        lanes.insert(Kind::Shell, Lane::start("shell", shell, facts.clone())?);
+        lanes.insert(Kind::Dry, Lane::start("dry", Pretence(Dry), facts)?);
+        Ok(Lanes {
+            lanes,
+            kinds: BTreeMap::new(),
+        })
+    }
+
+    /// Says how each action is done, before the orders that follow from a new plan.
+    pub(crate) fn put(&mut self, ways: &BTreeMap<LayerId, Way>) {
+        for (kind, lane) in &self.lanes {
+            let own = ways.iter().filter(|(_, way)| way.lane() == *kind);
+            let own: BTreeMap<_, _> = own.map(|(id, way)| (id.clone(), way.clone())).collect();
+            if !own.is_empty() {
+                lane.send(Job::Put(own));
+            }
+        }
+        self.kinds.extend(ways.iter().map(|(id, way)| (id.clone(), way.lane())));
+    }
+
+    /// Forgets all other actions, after the orders that end them.
+    pub(crate) fn only(&mut self, ways: &BTreeMap<LayerId, Way>) {
+        self.kinds.retain(|id, _| ways.contains_key(id));
+        for (kind, lane) in &self.lanes {
+            let own = ways.iter().filter(|(_, way)| way.lane() == *kind);
+            lane.send(Job::Only(own.map(|(id, _)| id.clone()).collect()));
+        }
+    }
+
+    /// Hands out orders, each lane its own in their order.
+    pub(crate) fn order(&self, now: Timestamp, changes: Vec<Change>) {
+        let mut sorted: BTreeMap<Kind, Vec<Change>> = BTreeMap::new();
+        for change in changes {
+            if let Some(kind) = self.kinds.get(&change.layer) {
+                sorted.entry(*kind).or_default().push(change);
+            }
+        }
+        for (kind, changes) in sorted {
+            if let Some(lane) = self.lanes.get(&kind) {
+                lane.send(Job::Changes(now, changes));
+            }
+        }
+    }
+
+    /// What must never be banned was gathered again.
+    pub(crate) fn protect(&self, protected: Protected) {
+        if let Some(lane) = self.lanes.get(&Kind::Nft) {
+            lane.send(Job::Protect(protected));
+        }
+    }
+
+    /// Orders that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lanes
+            .values()
+            .map(|lane| lane.waiting.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// Waits until every order is done.
+    pub(crate) fn finish(self) {
+        for (_, lane) in self.lanes {
+            drop(lane.jobs);
+            // A lane that panicked has nothing left to do.
+            let _ = lane.thread.join();
+        }
+    }
+}
+
+impl Lane {
+    fn start(name: &str, mut work: impl Work, facts: impl Fn(Facts) + Send + 'static) -> std::io::Result<Lane> {
+        let (jobs, inbox) = channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&waiting);
+        let thread = thread::Builder::new().name(name.into()).spawn(move || {
+            run(&mut work, &inbox, &left, &facts);
+        })?;
+        Ok(Lane { jobs, waiting, thread })
+    }
+
+    fn send(&self, job: Job) {
+        if let Job::Changes(_, changes) = &job {
+            self.waiting.fetch_add(changes.len(), Ordering::Relaxed);
+        }
+        // A lane ends only with the daemon.
+        let _ = self.jobs.send(job);
+    }
+}
+
+fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &impl Fn(Facts)) {
+    while let Ok(job) = inbox.recv() {
+        match job {
+            Job::Put(ways) => work.put(ways),
+            Job::Only(layers) => work.only(&layers),
+            Job::Protect(protected) => work.protect(protected),
+            Job::Changes(now, changes) => {
+                for part in changes.chunks(AT_ONCE) {
+                    let applied = work.apply(now, part);
+                    left.fetch_sub(part.len(), Ordering::Relaxed);
+                    facts(Facts {
+                        applied,
+                        lost: work.lost(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// A layer with what its lane must do around it.
+trait Work: Send + 'static {
+    fn put(&mut self, ways: BTreeMap<LayerId, Way>);
+    fn only(&mut self, layers: &BTreeSet<LayerId>);
+    fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied>;
+    fn protect(&mut self, _: Protected) {}
+    fn lost(&mut self) -> Vec<LayerId> {
+        Vec::new()
+    }
+}
+
+/// The kernel, opened at the first need and again after a failure.
+#[derive(Default)]
+struct Kernel {
+    open: Option<Guard<Nft>>,
+    scopes: BTreeMap<LayerId, (Scope, bool)>,
+    protected: Option<Protected>,
+}
+
+impl Kernel {
+    fn guard(&mut self) -> Result<&mut Guard<Nft>, String> {
+        if self.open.is_none() {
+            let nft = Nft::open(TABLE).map_err(|error| error.to_string())?;
+            let protected = match self.protected.take() {
+                Some(protected) => protected,
+                None => Protected::gather().map_err(|error| format!("cannot find out own addresses: {error}"))?,
+            };
+            let mut guard = Guard::new(nft, protected);
+            for (layer, (scope, protect)) in &self.scopes {
+                guard.inner().configure(layer.clone(), scope.clone());
+                guard.oblige(layer.clone(), *protect);
+            }
+            self.open = Some(guard);
+        }
+        self.open
+            .as_mut()
+            .ok_or_else(|| "the kernel's packet filter is not open".to_owned())
+    }
+}
+
+impl Work for Kernel {
+    fn put(&mut self, ways: BTreeMap<LayerId, Way>) {
+        for (layer, way) in ways {
+            let Way::Nft(scope, protect) = way else { continue };
+            if let Some(guard) = &mut self.open {
+                guard.inner().configure(layer.clone(), scope.clone());
+                guard.oblige(layer.clone(), protect);
+            }
+            self.scopes.insert(layer, (scope, protect));
+        }
+    }
+
+    fn only(&mut self, layers: &BTreeSet<LayerId>) {
+        self.scopes.retain(|layer, _| layers.contains(layer));
+        if let Ok(guard) = self.guard() {
+            // What cannot be removed now is found again at the next start.
+            let _ = guard.inner().remove_orphans(layers);
+        }
+    }
+
+    fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied> {
+        match self.guard() {
+            Ok(guard) => guard.apply(now, changes),
+            Err(reason) => changes.iter().map(|change| failed(change, &reason)).collect(),
+        }
+    }
+
+    fn protect(&mut self, protected: Protected) {
+        match &mut self.open {
+            Some(guard) => guard.protect(protected),
+            None => self.protected = Some(protected),
+        }
+    }
+}
+
+fn failed(change: &Change, reason: &str) -> Applied {
+    let id = change.order.ticket().map(|ticket| ticket.id.clone());
+    Applied {
+        layer: change.layer.clone(),
+        id,
+        order: change.order.kind(),
+        result: Err(reason.to_owned()),
+    }
+}
+
+/// All shell actions, and the catalogue of their commands.
+struct Shells {
+    layer: ShellLayer,
+    catalogue: Catalogue,
+    link: Link,
+}
+
+impl Work for Shells {
+    fn put(&mut self, ways: BTreeMap<LayerId, Way>) {
+        for (layer, way) in ways {
+            if let Way::Shell(action) = way {
+                self.layer.put(&layer, *action, &mut self.catalogue);
+            }
+        }
+        // Where the runner is gone, so is this process in a moment.
+        let _ = self.link.learn(&self.catalogue);
+    }
+
+    fn only(&mut self, layers: &BTreeSet<LayerId>) {
+        self.layer.retain(layers);
+        let layer = &self.layer;
+        self.catalogue.keep(|template| layer.uses(template));
+        let _ = self.link.learn(&self.catalogue);
+    }
+
+    fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied> {
+        self.layer.apply(now, changes)
+    }
+
+    fn lost(&mut self) -> Vec<LayerId> {
+        self.layer.take_lost()
+    }
+}
+
+struct Pretence(Dry);
+
+impl Work for Pretence {
+    fn put(&mut self, _: BTreeMap<LayerId, Way>) {}
+    fn only(&mut self, _: &BTreeSet<LayerId>) {}
+    fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied> {
+        self.0.apply(now, changes)
+    }
+}

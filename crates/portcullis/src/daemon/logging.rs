@@ -1,0 +1,85 @@
+//! The daemon's own log: where the configuration wants it, or where that is possible.
+
+use std::panic;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use portcullis_core::config;
+use portcullis_core::config::plan::Server;
+use portcullis_core::diagnostic::{Diagnostic, Severity};
+
+use crate::observe::log::{Level, Log, Target, note};
+
+const SERVER: &str = "fail2ban.server";
+const CONFIG: &str = "fail2ban.configreader";
+
+static LOG: OnceLock<&'static Log> = OnceLock::new();
+
+/// Opens the log, or directs the open one anew. A target that cannot be opened is replaced by `fallback`, and that by
+/// standard error, each time with a word about it.
+pub(super) fn open(server: &Server, fallback: &Path) {
+    let threshold = Level::threshold(&server.loglevel);
+    let level = threshold
+        .as_ref()
+        .map_or_else(|_| Level::Info.number(), |number| *number);
+    let mut complaints: Vec<String> = threshold.err().iter().map(ToString::to_string).collect();
+    let file = fallback.display().to_string();
+    for place in [server.logtarget.as_str(), &file, "STDERR"] {
+        match direct(place, &server.syslogsocket, level) {
+            Ok(()) => break,
+            Err(error) => complaints.push(error),
+        }
+    }
+    for complaint in complaints {
+        note(Level::Error, SERVER, &complaint);
+    }
+}
+
+fn direct(place: &str, syslogsocket: &str, level: u8) -> Result<(), String> {
+    let named = config::extract(place)?;
+    let target = Target::read(&named.name, &named.options, syslogsocket).map_err(|error| error.to_string())?;
+    match LOG.get() {
+        Some(log) => {
+            log.set_threshold(level);
+            log.retarget(target).map_err(|error| error.to_string())
+        }
+        None => {
+            let log = Log::open(target, level).map_err(|error| error.to_string())?;
+            let installed = log.install().map_err(|error| error.to_string())?;
+            // Only this thread opens the log.
+            let _ = LOG.set(installed);
+            Ok(())
+        }
+    }
+}
+
+/// Closes the log and opens it again, after its file was rotated.
+pub(super) fn reopen() {
+    let Some(log) = LOG.get() else { return };
+    match log.reopen() {
+        Ok(()) => note(Level::Info, SERVER, "rollover performed on the log"),
+        Err(error) => note(Level::Error, SERVER, &error.to_string()),
+    }
+}
+
+/// A complaint about the configuration.
+pub(super) fn diagnostic(diagnostic: &Diagnostic) {
+    let level = match diagnostic.severity {
+        Severity::Note => Level::Info,
+        Severity::Warning => Level::Warning,
+        Severity::Error => Level::Error,
+    };
+    note(level, CONFIG, &diagnostic.to_string());
+}
+
+/// A panic is caught where it matters and told there; elsewhere it is one line in the log instead of a page on
+/// standard error.
+pub(super) fn quiet_panics() {
+    panic::set_hook(Box::new(|info| {
+        let place = info
+            .location()
+            .map_or(String::new(), |location| format!(" at {location}"));
+        let said = info.payload_as_str().unwrap_or("no reason given");
+        note(Level::Error, SERVER, &format!("a part broke{place}: {said}"));
+    }));
+}

@@ -1,0 +1,684 @@
+//! The daemon: joins the parts by channels and turns the wheel. The only place that knows every part.
+//!
+//! One thread, this one, owns the engine and the store. Everything that happens arrives in one inbox; each turn takes
+//! what is there, asks the engine, keeps the records in one transaction, and only then tells the layers, answers and
+//! writes the log.
+
+mod answers;
+mod keeper;
+mod layers;
+mod logging;
+mod notes;
+mod reading;
+mod resolver;
+mod seat;
+mod setup;
+mod surroundings;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::tz::TimeZone;
+use portcullis_core::action::JailFacts;
+use portcullis_core::address::Id;
+use portcullis_core::config::plan::Server;
+use portcullis_core::diagnostic::Diagnostic;
+use portcullis_core::engine::{Effect, Engine, Input, Query, ReplyTo, Request, Saved};
+use portcullis_core::ledger::LayerId;
+use portcullis_core::time::{Clock, Timestamp};
+use portcullis_core::wire::{Reply, Verb};
+
+use crate::client::Run;
+use crate::control::answer::Done;
+use crate::control::{Asked, listen};
+use crate::enforce::nft::TABLE;
+use crate::enforce::protect::{Protected, Reach, Verdict};
+use crate::enforce::shell::ShellLayer;
+use crate::matching::{Group, News};
+use crate::observe::log::{Level, note as say};
+use crate::observe::notify;
+use crate::place::Places;
+use crate::source::{Limits, Reader};
+use crate::store::Running;
+use crate::{runner, store};
+use keeper::Keeper;
+use layers::{Facts, Lanes, Way};
+use resolver::Resolver;
+use setup::{MANUAL, Setup};
+
+const SERVER: &str = "fail2ban.server";
+/// Messages that wait for the engine; a full inbox stops the matching groups, and they the reader.
+const INBOX: usize = 1024;
+/// Messages taken in one turn, and so kept in one transaction.
+const TURN: usize = 256;
+/// Own addresses are gathered again this often (contract §4.1).
+const OWN_EVERY: Duration = Duration::from_secs(300);
+/// The database is purged this often (contract §7.3), and being unprotected is repeated in the log.
+const HOURLY: Duration = Duration::from_secs(3600);
+/// The wheel turns at least this often while records wait for the database.
+const UNSAVED_EVERY: Duration = Duration::from_secs(2);
+
+/// Everything that arrives.
+enum Message {
+    News(News),
+    Asked(Asked),
+    Facts(Facts),
+    Answer(String, Vec<IpAddr>),
+    Own(BTreeSet<IpAddr>),
+    Loaded(Box<Setup>, Option<Sender<Reply>>),
+    Runner(runner::Event),
+}
+
+/// How it ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Bans stay in force.
+    Keep,
+    /// Everybody was freed.
+    Free,
+}
+
+/// What is installed of a configuration, once its jails are with their groups.
+#[derive(Default)]
+struct Installed {
+    server: Server,
+    ways: BTreeMap<LayerId, Way>,
+    files: BTreeMap<String, Vec<Arc<str>>>,
+    blind: BTreeMap<String, String>,
+    dropped: BTreeMap<String, String>,
+    diagnostics: Vec<Diagnostic>,
+    readings_count: usize,
+}
+
+struct Daemon {
+    places: Places,
+    dry_run: bool,
+    database: PathBuf,
+    engine: Engine,
+    keeper: Keeper,
+    clock: Running,
+    since: Timestamp,
+    zone: TimeZone,
+    lanes: Lanes,
+    resolver: Resolver,
+    reader: Reader,
+    groups: Vec<Group>,
+    setup: Installed,
+    kept: reading::Kept,
+    protected: Protected,
+    files: BTreeMap<Arc<str>, String>,
+    remarks: BTreeMap<(String, &'static str), String>,
+    replies: BTreeMap<u64, (Sender<Reply>, Vec<String>)>,
+    next_reply: u64,
+    own_due: Instant,
+    hourly_due: Instant,
+    outbox: SyncSender<Message>,
+    /// Messages that came while groups were taken down
+    later: VecDeque<Message>,
+    board: surroundings::Board,
+}
+
+/// Runs the daemon until it is told to end; the exit code.
+pub(crate) fn run(run: &Run) -> i32 {
+    let places = Places::of(run);
+    logging::quiet_panics();
+    match start(run, places) {
+        Ok((daemon, inbox, _seat, _listener)) => daemon.turn_until_the_end(&inbox),
+        Err(error) => {
+            say(Level::Critical, SERVER, &error);
+            eprintln!("portcullis: {error}");
+            1
+        }
+    }
+}
+
+type Started = (Daemon, Receiver<Message>, seat::Seat, listen::Listener);
+
+fn start(run: &Run, places: Places) -> Result<Started, String> {
+    let setup = setup::read(&places, run.dry_run);
+    logging::open(&setup.server, &places.fallback_log());
+    let version = env!("CARGO_PKG_VERSION");
+    say(
+        Level::Info,
+        SERVER,
+        &format!("Starting portcullis {version} (Fail2Ban {})", setup::FAIL2BAN_VERSION),
+    );
+    let (outbox, inbox) = sync_channel(INBOX);
+    let events = std::sync::mpsc::channel();
+    let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
+    forward(events.1, outbox.clone(), Message::Runner);
+    let database = places.database(&setup.server);
+    let table = (!run.dry_run).then_some(TABLE);
+    let listener = listen::bind(&places.socket).map_err(|error| error.to_string())?;
+    let seat = seat::take(&places.pid_file(), &database, table).map_err(|error| error.to_string())?;
+    let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
+    let broken = |error: std::io::Error| format!("cannot start a thread: {error}");
+    let board = surroundings::Board::default();
+    let around = surroundings::Around {
+        clock: clock.clone(),
+        board: Arc::clone(&board),
+    };
+    let shell = ShellLayer::new(Box::new(link.clone()), Box::new(around));
+    let lanes = Lanes::start(shell, link, sender(&outbox, Message::Facts)).map_err(broken)?;
+    let answers = outbox.clone();
+    let resolver = Resolver::start(move |name, addresses| {
+        let _ = answers.send(Message::Answer(name, addresses));
+    });
+    let reader = Reader::spawn(Limits::default()).map_err(broken)?;
+    let now = Instant::now();
+    let mut daemon = Daemon {
+        dry_run: run.dry_run,
+        database,
+        engine: Engine::new(),
+        keeper,
+        since: clock.now().steady,
+        clock,
+        zone: setup::zone(),
+        lanes,
+        resolver: resolver.map_err(broken)?,
+        reader,
+        groups: Vec::new(),
+        setup: Installed::default(),
+        kept: reading::Kept::from_saved(&saved),
+        protected: Protected::gather().unwrap_or_else(|_| Protected::new([], [])),
+        files: BTreeMap::new(),
+        remarks: BTreeMap::new(),
+        replies: BTreeMap::new(),
+        next_reply: 0,
+        own_due: now,
+        hourly_due: now + HOURLY,
+        outbox,
+        later: VecDeque::new(),
+        board,
+        places,
+    };
+    daemon.begin(setup, saved);
+    daemon.listen(&listener).map_err(broken)?;
+    Ok((daemon, inbox, seat, listener))
+}
+
+/// Turns what arrives on a part's own channel into messages.
+fn forward<T: Send + 'static>(from: Receiver<T>, to: SyncSender<Message>, wrap: fn(T) -> Message) {
+    // Without the thread the part is mute, which the daemon survives; the system is out of threads then.
+    let _ = thread::Builder::new().name("forward".into()).spawn(move || {
+        for item in from {
+            if to.send(wrap(item)).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn sender<T: 'static>(to: &SyncSender<Message>, wrap: fn(T) -> Message) -> impl Fn(T) + Clone + Send + 'static {
+    let to = to.clone();
+    move |item| {
+        let _ = to.send(wrap(item));
+    }
+}
+
+impl Daemon {
+    /// The first plan, then what an earlier run kept, then the logs.
+    fn begin(&mut self, setup: Setup, saved: store::Saved) {
+        let own = reading::own_addresses();
+        self.step(Input::Own(own));
+        self.gather_own();
+        let store::Saved {
+            bans, adopted, counts, ..
+        } = saved;
+        self.arrange(setup, Some(Saved { bans, adopted, counts }));
+    }
+
+    /// Puts a configuration in force. The groups of the former one have been taken down.
+    fn arrange(&mut self, setup: Setup, saved: Option<Saved>) {
+        for diagnostic in &setup.diagnostics {
+            logging::diagnostic(diagnostic);
+        }
+        self.lanes.put(&setup.layers);
+        self.keeper.set(&setup.server);
+        self.step(Input::Plan(setup.arrangements));
+        if let Some(saved) = saved {
+            self.step(Input::Restore(saved));
+        }
+        self.lanes.only(&setup.layers);
+        self.setup = Installed {
+            server: setup.server,
+            ways: setup.layers,
+            files: BTreeMap::new(),
+            blind: setup.blind,
+            dropped: setup.dropped,
+            diagnostics: setup.diagnostics,
+            readings_count: setup.readings.len(),
+        };
+        self.read_logs(setup.readings);
+        self.tell_systemd();
+    }
+
+    fn listen(&self, listener: &listen::Listener) -> std::io::Result<()> {
+        let outbox = self.outbox.clone();
+        listener.serve(move |asked| outbox.send(Message::Asked(asked)).is_ok())
+    }
+
+    /// The wheel.
+    fn turn_until_the_end(mut self, inbox: &Receiver<Message>) -> i32 {
+        notify::ready();
+        say(Level::Info, SERVER, "Server ready");
+        self.complain_if_unprotected();
+        let end = loop {
+            let pause = if self.later.is_empty() {
+                self.pause()
+            } else {
+                Duration::ZERO
+            };
+            let first = match inbox.recv_timeout(pause) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break End::Keep,
+            };
+            let mut messages = std::mem::take(&mut self.later);
+            messages.extend(first.into_iter().chain(inbox.try_iter().take(TURN)));
+            if let Some(end) = self.turn(messages, inbox) {
+                break end;
+            }
+        };
+        self.finish(end, inbox)
+    }
+
+    /// How long nothing needs to happen.
+    fn pause(&self) -> Duration {
+        let now = self.clock.now().steady;
+        let wake = self.engine.next_wake().map_or(HOURLY, |wake| {
+            Duration::from_micros(u64::try_from((wake - now).micros()).unwrap_or(0))
+        });
+        let clock = Instant::now();
+        let due = self.own_due.min(self.hourly_due).saturating_duration_since(clock);
+        let unsaved = if self.keeper.unsaved() > 0 {
+            UNSAVED_EVERY
+        } else {
+            HOURLY
+        };
+        wake.min(due).min(unsaved)
+    }
+
+    fn turn(&mut self, messages: VecDeque<Message>, inbox: &Receiver<Message>) -> Option<End> {
+        let mut out = Vec::new();
+        let clock = self.clock.now();
+        self.engine.handle(clock.steady, Input::Tick, &mut out);
+        for message in messages {
+            if let Some(end) = self.take(message, inbox, &mut out) {
+                self.carry_out(clock, out);
+                return Some(end);
+            }
+        }
+        self.carry_out(clock, out);
+        self.chores(clock);
+        None
+    }
+
+    /// One message. What ends the daemon is said by the value.
+    fn take(&mut self, message: Message, inbox: &Receiver<Message>, out: &mut Vec<Effect>) -> Option<End> {
+        let now = self.clock.now().steady;
+        match message {
+            Message::News(News::Batch(batch)) => self.engine.handle(now, Input::Batch(batch), out),
+            Message::News(news) => self.hear(news),
+            Message::Facts(facts) => {
+                for applied in facts.applied {
+                    self.engine.handle(now, Input::Applied(applied), out);
+                }
+                for layer in facts.lost {
+                    self.engine.handle(now, Input::Lost(layer), out);
+                }
+            }
+            Message::Answer(name, addresses) => self.engine.handle(now, Input::Answer { name, addresses }, out),
+            Message::Own(own) => self.engine.handle(now, Input::Own(own), out),
+            Message::Asked(asked) => return self.answer(asked, out),
+            Message::Loaded(setup, reply) => {
+                let clock = self.clock.now();
+                self.carry_out(clock, std::mem::take(out));
+                self.reload(*setup, reply, inbox);
+            }
+            Message::Runner(event) => return self.obey(event),
+        }
+        None
+    }
+
+    /// One input by itself.
+    fn step(&mut self, input: Input) {
+        let clock = self.clock.now();
+        let mut out = Vec::new();
+        self.engine.handle(clock.steady, input, &mut out);
+        self.carry_out(clock, out);
+    }
+
+    /// Records first; then layers, questions, log and replies.
+    fn carry_out(&mut self, clock: Clock, effects: Vec<Effect>) {
+        let (mut records, mut changes, mut events, mut replies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for effect in effects {
+            match effect {
+                Effect::Record(entry) => records.push(entry),
+                Effect::Change(change) => changes.push(change),
+                Effect::Note(event) => events.push(event),
+                Effect::Ask(name) => self.resolver.ask(name),
+                Effect::Reply(to, reply) => replies.push((to, reply)),
+            }
+        }
+        self.keeper.keep(clock, records);
+        if !changes.is_empty() {
+            self.put_up_counters();
+            self.lanes.order(clock.steady, changes);
+        }
+        for event in &events {
+            notes::note(event, clock, &self.zone);
+        }
+        for (to, reply) in replies {
+            self.reply(to, reply);
+        }
+    }
+
+    /// Shell actions may ask for a jail's counters.
+    fn put_up_counters(&self) {
+        let view = self.engine.query(&Query::Status);
+        let facts = view.jails.iter().map(|jail| {
+            let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+            let facts = JailFacts {
+                name: jail.name.to_string(),
+                bantime: jail.bantime,
+                banned: count(jail.banned),
+                banned_total: jail.bans_total,
+                found: count(jail.failing),
+                found_total: jail.failures,
+            };
+            (facts.name.clone(), facts)
+        });
+        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = facts.collect();
+    }
+
+    fn reply(&mut self, to: ReplyTo, result: Result<usize, String>) {
+        let Some((sender, notes)) = self.replies.remove(&to.0) else {
+            return;
+        };
+        let reply = match result {
+            Ok(count) => done(count, notes),
+            Err(text) => Reply::Refused(text),
+        };
+        // A client that has gone away wants no answer.
+        let _ = sender.send(reply);
+    }
+
+    /// A request from the socket.
+    fn answer(&mut self, asked: Asked, out: &mut Vec<Effect>) -> Option<End> {
+        let Asked { verb, reply } = asked;
+        let clock = self.clock.now();
+        let answer = match verb {
+            Verb::Ping => Reply::Done("pong".into()),
+            Verb::Status { jail } => {
+                let view = self.engine.query(&jail.map_or(Query::Status, Query::Jail));
+                json(&self.status(&view, clock))
+            }
+            Verb::Banned { jail } => {
+                let view = self.engine.query(&jail.map_or(Query::Banned, Query::Jail));
+                json(&answers::banned(&view, clock))
+            }
+            Verb::Ban {
+                ids,
+                jail,
+                bantime,
+                reason,
+            } => {
+                let jail: Arc<str> = jail.unwrap_or_else(|| MANUAL.to_owned()).into();
+                let (ids, notes) = self.spare(&jail, ids);
+                if ids.is_empty() {
+                    Reply::Refused(notes.join("; "))
+                } else {
+                    say_why(&jail, &ids, reason.as_deref());
+                    return self.request(Request::Ban { ids, jail, bantime }, reply, notes, out);
+                }
+            }
+            Verb::Unban { ids, jail } => {
+                return self.request(
+                    Request::Unban {
+                        ids,
+                        jail: jail.map(Into::into),
+                    },
+                    reply,
+                    Vec::new(),
+                    out,
+                );
+            }
+            Verb::Flush => return self.request(Request::Unban { ids: None, jail: None }, reply, Vec::new(), out),
+            Verb::Reload => return self.load(Some(reply)),
+            Verb::FlushLogs => {
+                logging::reopen();
+                done(1, Vec::new())
+            }
+            Verb::Verify => Reply::Refused("command 'portcullis verify' is not supported yet".into()),
+            Verb::Stop => {
+                let _ = reply.send(done(1, Vec::new()));
+                return Some(End::Free);
+            }
+        };
+        let _ = reply.send(answer);
+        None
+    }
+
+    fn request(
+        &mut self,
+        request: Request,
+        reply: Sender<Reply>,
+        notes: Vec<String>,
+        out: &mut Vec<Effect>,
+    ) -> Option<End> {
+        self.next_reply += 1;
+        self.replies.insert(self.next_reply, (reply, notes));
+        let now = self.clock.now().steady;
+        self.engine
+            .handle(now, Input::Request(request, ReplyTo(self.next_reply)), out);
+        None
+    }
+
+    /// Bans by hand that the kernel layer would refuse are refused at once, where a person can read it.
+    fn spare(&self, jail: &str, ids: Vec<Id>) -> (Vec<Id>, Vec<String>) {
+        let native = |(id, way): (&LayerId, &Way)| *id.jail == *jail && matches!(way, Way::Nft(_, true));
+        let all_native = self.setup.ways.iter().filter(|(id, _)| *id.jail == *jail).all(native);
+        if !all_native {
+            return (ids, Vec::new());
+        }
+        let mut notes = Vec::new();
+        let allowed = ids
+            .into_iter()
+            .filter(|id| match self.protected.judge(id, None, Reach::ByHand) {
+                Verdict::Refused(reason) => {
+                    notes.push(format!("{id}: {reason}"));
+                    false
+                }
+                _ => true,
+            });
+        let allowed = allowed.collect();
+        (allowed, notes)
+    }
+
+    /// Reads the configuration on a thread of its own; the wheel goes on turning.
+    fn load(&self, reply: Option<Sender<Reply>>) -> Option<End> {
+        let (places, dry_run, outbox) = (self.places.clone(), self.dry_run, self.outbox.clone());
+        notify::reloading();
+        let spawned = thread::Builder::new().name("reload".into()).spawn(move || {
+            let setup = Box::new(setup::read(&places, dry_run));
+            let _ = outbox.send(Message::Loaded(setup, reply));
+        });
+        if let Err(error) = spawned {
+            say(Level::Error, SERVER, &format!("cannot reload: {error}"));
+        }
+        None
+    }
+
+    fn reload(&mut self, setup: Setup, reply: Option<Sender<Reply>>, inbox: &Receiver<Message>) {
+        say(Level::Info, SERVER, "Reload all jails");
+        self.stop_reading(inbox);
+        logging::open(&setup.server, &self.places.fallback_log());
+        self.remarks.clear();
+        self.files.clear();
+        self.arrange(setup, None);
+        say(Level::Info, SERVER, "Reload finished.");
+        let notes = self.setup.diagnostics.iter().map(ToString::to_string).collect();
+        if let Some(reply) = reply {
+            let _ = reply.send(done(self.setup.readings_count, notes));
+        }
+        notify::ready();
+    }
+
+    fn obey(&mut self, event: runner::Event) -> Option<End> {
+        match event {
+            runner::Event::Notice(runner::Notice::Quit) | runner::Event::Gone => Some(End::Keep),
+            runner::Event::Notice(runner::Notice::Reload) => self.load(None),
+            runner::Event::Notice(runner::Notice::ReopenLogs) => {
+                logging::reopen();
+                None
+            }
+        }
+    }
+
+    /// What a group says beside failures.
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Batch(_) => {}
+            News::File { path, state, loud } => {
+                if loud {
+                    say(Level::Notice, "fail2ban.filter", &format!("{path}: {state}"));
+                }
+                self.files.insert(path, state);
+            }
+            News::Said {
+                logger, warning, text, ..
+            } => {
+                say(if warning { Level::Warning } else { Level::Info }, logger, &text);
+            }
+            News::Remark { jail, kind, text } => {
+                let key = (jail.to_string(), kind);
+                if kind == "unseen" && !self.remarks.contains_key(&key) {
+                    say(Level::Warning, "fail2ban.filter", &format!("[{jail}] {text}"));
+                }
+                self.remarks.insert(key, text);
+            }
+        }
+    }
+
+    fn chores(&mut self, clock: Clock) {
+        let now = Instant::now();
+        if now >= self.own_due {
+            self.gather_own();
+        }
+        if now >= self.hourly_due {
+            self.hourly_due = now + HOURLY;
+            self.keeper.purge(clock);
+            self.complain_if_unprotected();
+        }
+    }
+
+    /// Own addresses change, and looking up own names may take long: on a thread of its own.
+    fn gather_own(&mut self) {
+        self.own_due = Instant::now() + OWN_EVERY;
+        if let Ok(protected) = Protected::gather() {
+            self.lanes.protect(protected.clone());
+            self.protected = protected;
+        }
+        let outbox = self.outbox.clone();
+        let _ = thread::Builder::new().name("own".into()).spawn(move || {
+            let _ = outbox.send(Message::Own(reading::own_addresses_and_names()));
+        });
+    }
+
+    /// Not enforcing is never quiet (invariant 13).
+    fn complain_if_unprotected(&self) {
+        self.tell_systemd();
+        if self.dry_run {
+            say(
+                Level::Warning,
+                SERVER,
+                "dry run: bans are decided and logged, nothing is enforced",
+            );
+            return;
+        }
+        for reason in self.not_protected(&self.engine.query(&Query::Status)) {
+            say(Level::Error, SERVER, &format!("NOT PROTECTED: {reason}"));
+        }
+    }
+
+    fn tell_systemd(&self) {
+        let reasons = self.not_protected(&self.engine.query(&Query::Status));
+        notify::status(&match reasons.first() {
+            _ if self.dry_run => "dry run: nothing is enforced".to_owned(),
+            Some(first) => format!("NOT PROTECTED: {first}"),
+            None => "protected".to_owned(),
+        });
+    }
+
+    /// Ends: bans stay, unless everybody is to be freed.
+    fn finish(mut self, end: End, inbox: &Receiver<Message>) -> i32 {
+        notify::stopping();
+        say(Level::Info, SERVER, "Shutdown in progress...");
+        self.stop_reading(inbox);
+        if end == End::Free {
+            self.step(Input::Stop);
+        }
+        self.settle(inbox);
+        let clock = self.clock.now();
+        self.keeper.close(clock);
+        if end == End::Keep {
+            say(Level::Info, SERVER, "bans stay in force");
+        }
+        say(Level::Info, SERVER, "Exiting portcullis");
+        0
+    }
+
+    /// Waits for the lanes to do what they were told. Their facts are still taken, so that no lane waits for us.
+    fn settle(&mut self, inbox: &Receiver<Message>) {
+        while self.lanes.waiting() > 0 {
+            let Ok(message) = inbox.recv_timeout(Duration::from_millis(100)) else {
+                continue;
+            };
+            match message {
+                Message::Facts(facts) => {
+                    for applied in facts.applied {
+                        self.step(Input::Applied(applied));
+                    }
+                }
+                Message::Asked(asked) => {
+                    let _ = asked.reply.send(Reply::Refused("SHUTDOWN".into()));
+                }
+                Message::Runner(runner::Event::Gone) => return,
+                _ => {}
+            }
+        }
+    }
+}
+
+fn done(count: usize, notes: Vec<String>) -> Reply {
+    json(&Done { count, notes })
+}
+
+fn json(answer: &impl serde::Serialize) -> Reply {
+    match serde_json::to_string(answer) {
+        Ok(text) => Reply::Done(text.into()),
+        Err(error) => Reply::Refused(error.to_string()),
+    }
+}
+
+/// Why somebody is banned by hand stands in the log; the reason is the user's text and is escaped there.
+fn say_why(jail: &str, ids: &[Id], reason: Option<&str>) {
+    let Some(reason) = reason else { return };
+    let shown: Vec<String> = ids.iter().take(10).map(ToString::to_string).collect();
+    let more = if ids.len() > 10 {
+        format!(" and {} more", ids.len() - 10)
+    } else {
+        String::new()
+    };
+    say(
+        Level::Notice,
+        "fail2ban.actions",
+        &format!("[{jail}] by hand, {reason:?}: {}{more}", shown.join(" ")),
+    );
+}

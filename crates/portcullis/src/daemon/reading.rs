@@ -1,0 +1,210 @@
+//! Setting the logs to be read: where each begins, and what the successor of a jail takes over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use portcullis_core::config::plan::LogPath;
+use portcullis_core::filter::Sessions;
+use portcullis_core::ledger::Mark;
+
+use super::{Daemon, Message};
+use crate::json;
+use crate::matching::{self, Group, News, Reading};
+use crate::observe::log::{Level, note as say};
+use crate::source::{Follow, From};
+use crate::store;
+
+/// How far jails came and which sessions were open, from an earlier run or an earlier plan.
+#[derive(Default)]
+pub(super) struct Kept {
+    marks: BTreeMap<(Arc<str>, Arc<str>), Mark>,
+    sessions: BTreeMap<Arc<str>, Sessions>,
+}
+
+impl Kept {
+    pub(super) fn from_saved(saved: &store::Saved) -> Self {
+        let marks = saved
+            .marks
+            .iter()
+            .map(|(jail, path, mark)| ((Arc::clone(jail), Arc::clone(path)), mark.clone()));
+        let sessions = saved.sessions.iter().filter_map(|(jail, text)| {
+            let value = serde_json::from_str(text).ok()?;
+            Some((Arc::clone(jail), Sessions::from_value(&json::to_value(&value))))
+        });
+        Kept {
+            marks: marks.collect(),
+            sessions: sessions.collect(),
+        }
+    }
+
+    fn take_back(&mut self, reading: &Reading) {
+        self.sessions
+            .insert(Arc::clone(reading.name()), reading.filter().sessions().clone());
+        for path in reading.paths() {
+            if let Some(mark) = reading.done(path) {
+                self.marks
+                    .insert((Arc::clone(reading.name()), Arc::clone(path)), mark.clone());
+            }
+        }
+    }
+}
+
+impl Daemon {
+    /// Forms the groups and sets the reader to their files.
+    pub(super) fn read_logs(&mut self, readings: Vec<(Reading, Vec<LogPath>)>) {
+        let mut jails = Vec::new();
+        for (mut reading, files) in readings {
+            if let Some(sessions) = self.kept.sessions.remove(reading.name()) {
+                reading.resume(sessions);
+            }
+            let paths = files.iter().map(|file| self.follow(&mut reading, file)).collect();
+            self.setup.files.insert(reading.name().to_string(), paths);
+            jails.push(reading);
+        }
+        self.kept = Kept::default();
+        for group in matching::groups(jails) {
+            self.read_group(group);
+        }
+    }
+
+    fn follow(&self, reading: &mut Reading, file: &LogPath) -> Arc<str> {
+        let path: Arc<str> = file.path.as_str().into();
+        let kept = self
+            .kept
+            .marks
+            .get(&(Arc::clone(reading.name()), Arc::clone(&path)))
+            .cloned();
+        let done = kept.or_else(|| file.tail.then(|| end_of(&path)).flatten());
+        reading.follow(Arc::clone(&path), done, file.tail);
+        path
+    }
+
+    fn read_group(&mut self, jails: Vec<Reading>) {
+        let mut begins: BTreeMap<Arc<str>, Vec<Option<Mark>>> = BTreeMap::new();
+        for jail in &jails {
+            for path in jail.paths() {
+                begins
+                    .entry(Arc::clone(path))
+                    .or_default()
+                    .push(jail.done(path).cloned());
+            }
+        }
+        let outbox = self.outbox.clone();
+        let group = Group::spawn(jails, self.clock.clone(), move |news| {
+            outbox.try_send(Message::News(news)).map_err(|error| error_of(error))
+        });
+        match group {
+            Ok(group) => {
+                for (path, marks) in begins {
+                    let from = begin(&path, marks);
+                    self.reader.add(Follow {
+                        path,
+                        from,
+                        to: group.to.clone(),
+                    });
+                }
+                self.groups.push(group);
+            }
+            Err(error) => say(
+                Level::Critical,
+                "fail2ban.filter",
+                &format!("cannot read logs: {error}"),
+            ),
+        }
+    }
+
+    /// Takes the groups down. What they were given is still worked off, and their last words are taken.
+    pub(super) fn stop_reading(&mut self, inbox: &Receiver<Message>) {
+        for path in self.setup.files.values().flatten() {
+            self.reader.remove(Arc::clone(path));
+        }
+        let groups: Vec<_> = std::mem::take(&mut self.groups).into_iter().map(Group::close).collect();
+        let mut late = std::collections::VecDeque::new();
+        while !groups.iter().all(matching::Closing::is_done) {
+            late.extend(inbox.recv_timeout(Duration::from_millis(2)).ok());
+            late.extend(inbox.try_iter());
+        }
+        late.extend(inbox.try_iter());
+        for group in groups {
+            for reading in group.jails() {
+                self.kept.take_back(&reading);
+            }
+        }
+        // Batches are counted now; everything else is put back in line behind them.
+        let (batches, others): (Vec<_>, Vec<_>) = late
+            .into_iter()
+            .partition(|message| matches!(message, Message::News(News::Batch(_))));
+        for message in batches {
+            if let Message::News(News::Batch(batch)) = message {
+                self.step(portcullis_core::engine::Input::Batch(batch));
+            }
+        }
+        self.later.extend(others);
+    }
+}
+
+fn error_of(error: std::sync::mpsc::TrySendError<Message>) -> std::sync::mpsc::TrySendError<News> {
+    use std::sync::mpsc::TrySendError::{Disconnected, Full};
+    match error {
+        Full(Message::News(news)) => Full(news),
+        Disconnected(Message::News(news)) => Disconnected(news),
+        // Nothing else is sent this way.
+        Full(_) | Disconnected(_) => Disconnected(News::nothing()),
+    }
+}
+
+/// The mark of a file's present end.
+fn end_of(path: &str) -> Option<Mark> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(Mark {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        offset: metadata.len(),
+        head: String::new(),
+        tail: String::new(),
+        read_at: portcullis_core::time::Timestamp::default(),
+    })
+}
+
+/// Where to begin a file that several jails read: so early that each gets what it has not had. A jail skips what it
+/// has read before.
+fn begin(path: &str, marks: Vec<Option<Mark>>) -> From {
+    let present = fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    let everybody_was_here = marks.iter().all(Option::is_some);
+    let known: Vec<Mark> = marks.into_iter().flatten().collect();
+    let elsewhere = known.iter().filter(|mark| Some((mark.device, mark.inode)) != present);
+    if let Some(oldest) = elsewhere.min_by_key(|mark| mark.read_at) {
+        return From::Mark(oldest.clone());
+    }
+    match known.into_iter().min_by_key(|mark| mark.offset) {
+        Some(first) if everybody_was_here => From::Mark(first),
+        _ => From::Start,
+    }
+}
+
+/// The addresses of our own interfaces: at once.
+pub(super) fn own_addresses() -> BTreeSet<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    interfaces.iter().map(if_addrs::Interface::ip).collect()
+}
+
+/// Those, and what our own names resolve to, which may take a while (contract §4.1).
+pub(super) fn own_addresses_and_names() -> BTreeSet<IpAddr> {
+    let mut own = own_addresses();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    for name in ["localhost", host.as_str()] {
+        let found = (name, 0).to_socket_addrs();
+        own.extend(
+            found
+                .into_iter()
+                .flatten()
+                .map(|address| portcullis_core::address::canonical(address.ip())),
+        );
+    }
+    own
+}

@@ -1,0 +1,354 @@
+//! From a configuration folder to what the daemon runs: jails, filters, layers, and what is wrong with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use portcullis_core::config::plan::{ActionPlan, JailPlan, LogPath, Plan, Server};
+use portcullis_core::config::{self, Command, Face, FilterName, FilterUse, Outcome, Tree};
+use portcullis_core::diagnostic::{Diagnostic, Severity};
+use portcullis_core::engine::Arrangement;
+use portcullis_core::filter::{self, Filter};
+use portcullis_core::ledger::LayerId;
+use portcullis_core::pattern::{Flags, Pattern};
+use portcullis_core::time::Seconds;
+use portcullis_core::value::Value;
+
+use super::layers::{self, Way};
+use crate::matching::{Encoding, Reading, Unseen};
+use crate::place::Places;
+use crate::{folder, json};
+
+/// The pseudo-jail of bans by hand.
+pub(crate) const MANUAL: &str = "manual";
+/// How long a ban by hand lasts if nothing is said.
+const MANUAL_BANTIME: Seconds = Seconds::new(86_400);
+/// What `%(fail2ban_version)s` becomes.
+pub(crate) const FAIL2BAN_VERSION: &str = "1.1.1";
+/// Modes of a filter that would see what its default mode lets pass: filter, mode, what it sees, what to write.
+const OTHER_MODES: &[(&str, &str, &str, &str)] =
+    &[("postfix", "auth", "SASL failures", "filter = postfix[mode=extra]")];
+
+/// Everything that a configuration comes to.
+pub(crate) struct Setup {
+    /// Server options
+    pub(crate) server: Server,
+    /// The jails for the engine
+    pub(crate) arrangements: Vec<Arrangement>,
+    /// The jails for the matching groups, with their files
+    pub(crate) readings: Vec<(Reading, Vec<LogPath>)>,
+    /// How each action is done
+    pub(crate) layers: BTreeMap<LayerId, Way>,
+    /// Jails that read nothing, and why
+    pub(crate) blind: BTreeMap<String, String>,
+    /// Jails that are not in force, and why
+    pub(crate) dropped: BTreeMap<String, String>,
+    /// What is wrong
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// The time zone of stamps that name none.
+pub(crate) fn zone() -> TimeZone {
+    TimeZone::system()
+}
+
+/// Reads the folder and makes everything ready. Never fails: what is bad is left out and named.
+pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
+    let base = places.base();
+    folder::with(&base, |tree| {
+        let mut request = config::Request::new(&base, Face::Portcullis, FAIL2BAN_VERSION);
+        request.check_regex = check_regex;
+        let mut outcome = config::read(tree, &request);
+        let (plan, more) = Plan::from_stream(&outcome.stream, Face::Portcullis);
+        outcome.diagnostics.extend(more);
+        let plan = fall_back(places, plan, &mut outcome);
+        let mut builder = Builder {
+            tree,
+            base: &base,
+            dry_run,
+            setup: empty(plan.server),
+            outcome: &outcome,
+        };
+        for jail in plan.jails {
+            builder.jail(jail);
+        }
+        builder.manual();
+        let mut setup = builder.setup;
+        setup.diagnostics.splice(0..0, outcome.diagnostics.iter().cloned());
+        setup
+    })
+}
+
+fn empty(server: Server) -> Setup {
+    Setup {
+        server,
+        arrangements: Vec::new(),
+        readings: Vec::new(),
+        layers: BTreeMap::new(),
+        blind: BTreeMap::new(),
+        dropped: BTreeMap::new(),
+        diagnostics: Vec::new(),
+    }
+}
+
+/// A failregex is in order when it compiles and names an address.
+fn check_regex(regex: &str, prefregex: Option<&str>) -> Result<(), String> {
+    let pattern = Pattern::new(regex, Flags::default()).map_err(|error| error.to_string())?;
+    if pattern.has_failure_id() {
+        return Ok(());
+    }
+    config::check_failure_id(regex, prefregex)
+}
+
+/// Keeps a faultless configuration; takes the kept one for the jails that a damaged one must not run (invariant 12).
+fn fall_back(places: &Places, mut plan: Plan, outcome: &mut Outcome) -> Plan {
+    if outcome.held.is_empty() && outcome.usable {
+        keep(places, &outcome.stream);
+        return plan;
+    }
+    let Some(good) = kept(places) else { return plan };
+    if outcome.stream.is_empty() {
+        let text = "the configuration could not be read; the last good one stays in force";
+        outcome
+            .diagnostics
+            .push(Diagnostic::new(Severity::Error, "last-good", text));
+        return good;
+    }
+    for jail in &mut plan.jails {
+        let name = jail.name.to_string();
+        let Some(before) = good.jails.iter().find(|old| old.name == jail.name) else {
+            continue;
+        };
+        if outcome.held.remove(&name).is_some() {
+            *jail = before.clone();
+            let text = "its damaged configuration is not used; the last good one stays in force";
+            outcome
+                .diagnostics
+                .push(Diagnostic::new(Severity::Warning, "last-good", text).jail(name));
+        }
+    }
+    plan
+}
+
+fn keep(places: &Places, stream: &[Command]) {
+    let lines: Vec<_> = stream
+        .iter()
+        .map(|command| json::from_value(&Value::List(command.clone())))
+        .collect();
+    let path = places.last_good();
+    // Not being able to keep it is no reason not to run; the store next to it will complain of the same folder.
+    if let Ok(text) = serde_json::to_string(&lines) {
+        let new = path.with_extension("new");
+        let _ = fs::write(&new, text).and_then(|()| fs::rename(&new, &path));
+    }
+}
+
+fn kept(places: &Places) -> Option<Plan> {
+    let text = fs::read_to_string(places.last_good()).ok()?;
+    let lines: Vec<serde_json::Value> = serde_json::from_str(&text).ok()?;
+    let command = |line: &serde_json::Value| json::to_value(line).as_items().map(<[Value]>::to_vec);
+    let stream: Vec<Command> = lines.iter().filter_map(command).collect();
+    Some(Plan::from_stream(&stream, Face::Portcullis).0)
+}
+
+struct Builder<'t> {
+    tree: &'t dyn Tree,
+    base: &'t str,
+    dry_run: bool,
+    setup: Setup,
+    outcome: &'t Outcome,
+}
+
+impl Builder<'_> {
+    /// Makes one jail ready, or drops it with its reason.
+    fn jail(&mut self, plan: JailPlan) {
+        let name = plan.name.to_string();
+        match self.reading(&plan) {
+            Ok(reading) => {
+                let held = self
+                    .outcome
+                    .held
+                    .get(&name)
+                    .cloned()
+                    .or_else(|| unsupported_hold(&plan));
+                self.place(plan, held, reading);
+            }
+            Err(reason) => {
+                self.complain(
+                    &name,
+                    "jail-dropped",
+                    Severity::Error,
+                    &format!("not in force: {reason}"),
+                    None,
+                );
+                self.setup.dropped.insert(name, reason);
+            }
+        }
+    }
+
+    fn complain(&mut self, jail: &str, code: &'static str, severity: Severity, text: &str, mend: Option<&str>) {
+        let mut diagnostic = Diagnostic::new(severity, code, text).jail(jail);
+        diagnostic.mend = mend.map(str::to_owned);
+        self.setup.diagnostics.push(diagnostic);
+    }
+
+    fn reading(&mut self, plan: &JailPlan) -> Result<Reading, String> {
+        let encoding = Encoding::named(&plan.logencoding).map_err(|error| error.to_string())?;
+        let filter = make_filter(plan)?;
+        let unseen = self
+            .outcome
+            .filters
+            .get(&*plan.name)
+            .and_then(|used| self.unseen(plan, used));
+        Ok(Reading::new(Arc::clone(&plan.name), filter, encoding, unseen))
+    }
+
+    /// The filter in a mode that would see more, where its default mode was taken without a word.
+    fn unseen(&self, plan: &JailPlan, used: &FilterUse) -> Option<Unseen> {
+        let (_, mode, what, mend) = OTHER_MODES.iter().find(|(name, ..)| *name == used.name)?;
+        let present = used.options.get("mode").map_or("", String::as_str);
+        if used.mode_given || ["auth", "extra", "aggressive"].contains(&present) {
+            return None;
+        }
+        let mut parameters = used.parameters.clone();
+        parameters.push(("mode".into(), (*mode).into()));
+        let name = FilterName::Stock(&used.name);
+        let alone = config::filter_options(self.tree, self.base, name, &parameters, &plan.backend).ok()?;
+        let (other, _) = Plan::from_stream(&alone.stream, Face::Portcullis);
+        let mut other = other.jails.into_iter().next()?;
+        // It reads the same log with the same eyes; only the patterns are another mode's.
+        (other.datepattern, other.logtimezone) = (plan.datepattern.clone(), plan.logtimezone.clone());
+        let filter = make_filter(&other).ok()?;
+        Some(Unseen {
+            filter,
+            what: (*what).into(),
+            mend: (*mend).into(),
+        })
+    }
+
+    fn place(&mut self, mut plan: JailPlan, held: Option<String>, reading: Reading) {
+        let name = plan.name.to_string();
+        self.unsupported(&plan);
+        let native = self.layers(&mut plan);
+        if plan.actions.is_empty() {
+            self.complain(
+                &name,
+                "no-action",
+                Severity::Warning,
+                "has no action: it bans nobody anywhere",
+                None,
+            );
+        }
+        if is_journal(&plan) {
+            let text = "reads the journal, which is not watched yet";
+            self.complain(
+                &name,
+                "journal",
+                Severity::Error,
+                text,
+                Some("give it a logpath and backend = auto"),
+            );
+            self.setup.blind.insert(name, text.into());
+        } else if plan.logpath.is_empty() {
+            self.setup.blind.insert(name, "has no log file to read".into());
+        }
+        let files = if is_journal(&plan) {
+            Vec::new()
+        } else {
+            plan.logpath.clone()
+        };
+        self.setup.readings.push((reading, files));
+        self.setup.arrangements.push(Arrangement { plan, held, native });
+    }
+
+    /// What the jail asks for and does not get, where its bans are right all the same.
+    fn unsupported(&mut self, plan: &JailPlan) {
+        let name = plan.name.to_string();
+        let increments = plan
+            .increment
+            .iter()
+            .any(|(option, value)| option == "increment" && truth(value));
+        if increments {
+            let text = "bantime.increment is not supported yet: every ban lasts bantime";
+            self.complain(&name, "unsupported", Severity::Error, text, None);
+        }
+    }
+
+    /// Finds out how each action is done; those that cannot be are left out.
+    fn layers(&mut self, plan: &mut JailPlan) -> BTreeSet<Arc<str>> {
+        let mut native = BTreeSet::new();
+        let actions = std::mem::take(&mut plan.actions);
+        for action in actions {
+            match layers::way(&action, self.dry_run) {
+                Ok(way) => {
+                    if way.is_native() {
+                        native.insert(Arc::clone(&action.name));
+                    }
+                    let id = LayerId {
+                        jail: Arc::clone(&plan.name),
+                        action: Arc::clone(&action.name),
+                    };
+                    self.setup.layers.insert(id, way);
+                    plan.actions.push(action);
+                }
+                Err(reason) => {
+                    let text = format!("action '{}' is not in force: {reason}", action.name);
+                    self.complain(&plan.name, "action-dropped", Severity::Error, &text, None);
+                    self.setup
+                        .dropped
+                        .insert(format!("{}/{}", plan.name, action.name), reason);
+                }
+            }
+        }
+        native
+    }
+
+    /// The pseudo-jail of bans by hand: all ports, in the kernel.
+    fn manual(&mut self) {
+        if self.setup.arrangements.iter().any(|other| &*other.plan.name == MANUAL) {
+            return;
+        }
+        let mut plan = JailPlan::new(MANUAL, "auto");
+        plan.bantime = MANUAL_BANTIME;
+        plan.started = true;
+        let property = |name: &str, value: &str| (name.to_owned(), Value::from(value));
+        let properties = vec![
+            property("layer", "nft"),
+            property("type", "allports"),
+            property("protocol", "all"),
+        ];
+        plan.actions = vec![ActionPlan {
+            name: "nft".into(),
+            properties,
+        }];
+        let native = self.layers(&mut plan);
+        self.setup.arrangements.push(Arrangement {
+            plan,
+            held: None,
+            native,
+        });
+    }
+}
+
+fn make_filter(plan: &JailPlan) -> Result<Filter, String> {
+    let settings = filter::Settings {
+        zone: zone(),
+        check_all: false,
+        check_age: true,
+    };
+    Filter::new(plan, settings).map_err(|error| error.to_string())
+}
+
+/// What the jail asks for and does not get, where going on might ban the innocent.
+fn unsupported_hold(plan: &JailPlan) -> Option<String> {
+    (!plan.ignorecommand.is_empty()).then(|| "ignorecommand is not supported yet".to_owned())
+}
+
+fn is_journal(plan: &JailPlan) -> bool {
+    plan.backend.to_ascii_lowercase().starts_with("systemd")
+}
+
+fn truth(text: &str) -> bool {
+    ["1", "on", "true", "yes"].contains(&text.to_ascii_lowercase().as_str())
+}

@@ -1,0 +1,350 @@
+//! One jail's share of a group: its filter, and how far it has come in each of its files.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use portcullis_core::filter::{Failure, Filter, Outcome, Sessions, Warning};
+use portcullis_core::ledger::Mark;
+use portcullis_core::time::{Clock, Seconds, Timestamp, print_length};
+
+use super::{Encoding, News};
+use crate::json;
+use crate::source::{Chunk, Line};
+
+/// What is said at most once a day and jail.
+const DAILY: Seconds = Seconds::new(86_400);
+/// So much of a line is quoted in the log.
+const QUOTED: usize = 300;
+
+/// Another mode of the jail's filter that would see failures which this one lets pass.
+pub(crate) struct Unseen {
+    /// The filter in that mode
+    pub(crate) filter: Filter,
+    /// What it would see, such as `SASL failures`
+    pub(crate) what: String,
+    /// What to write instead, such as `filter = postfix[mode=extra]`
+    pub(crate) mend: String,
+}
+
+/// A jail within a matching group.
+pub(crate) struct Reading {
+    name: Arc<str>,
+    filter: Filter,
+    encoding: Encoding,
+    unseen: Option<Unseen>,
+    files: BTreeMap<Arc<str>, Progress>,
+    warned: BTreeMap<&'static str, Timestamp>,
+    counts: Counts,
+    shown: Counts,
+}
+
+/// How far the jail has come in one file.
+struct Progress {
+    /// Lines up to here were read by an earlier run, though the group reads them again for another jail
+    done: Option<Mark>,
+    /// Whether the end of the file was reached once
+    operating: bool,
+    /// The newest file read under this path
+    generation: u64,
+}
+
+/// What status shows beside failures and bans.
+#[derive(Clone, Default, PartialEq)]
+struct Counts {
+    cut: u64,
+    unknown: u64,
+    broken: u64,
+    unseen: u64,
+    odd_bytes: u64,
+}
+
+impl Reading {
+    /// A jail that has read nothing yet.
+    pub(crate) fn new(name: Arc<str>, filter: Filter, encoding: Encoding, unseen: Option<Unseen>) -> Self {
+        Reading {
+            name,
+            filter,
+            encoding,
+            unseen,
+            files: BTreeMap::new(),
+            warned: BTreeMap::new(),
+            counts: Counts::default(),
+            shown: Counts::default(),
+        }
+    }
+
+    /// Adds a file. `done` is how far it was read before; `operating` says that its lines are new from the start.
+    pub(crate) fn follow(&mut self, path: Arc<str>, done: Option<Mark>, operating: bool) {
+        self.files.insert(
+            path,
+            Progress {
+                done,
+                operating,
+                generation: 0,
+            },
+        );
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.files.keys()
+    }
+
+    pub(crate) fn follows(&self, path: &str) -> bool {
+        self.files.contains_key(path)
+    }
+
+    /// How far the jail has read a file.
+    pub(crate) fn done(&self, path: &str) -> Option<&Mark> {
+        self.files.get(path)?.done.as_ref()
+    }
+
+    /// Takes over the sessions of an earlier run or plan.
+    pub(crate) fn resume(&mut self, sessions: Sessions) {
+        self.filter.resume(sessions);
+    }
+
+    /// The filter, to hand its sessions to its successor.
+    pub(crate) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// Reads one line, unless an earlier run has.
+    pub(super) fn line(
+        &mut self,
+        clock: Clock,
+        chunk: &Chunk,
+        line: &Line,
+        failures: &mut Vec<Failure>,
+        news: &mut Vec<News>,
+    ) {
+        let Some(progress) = self.files.get(&chunk.path) else {
+            return;
+        };
+        // Late lines stand in another file than the one that the mark names.
+        let late = chunk.generation < progress.generation;
+        if !late
+            && progress
+                .done
+                .as_ref()
+                .is_some_and(|done| was_read(done, &chunk.mark, line.end))
+        {
+            return;
+        }
+        let operating = progress.operating;
+        let (text, odd) = self.encoding.decode(&line.bytes);
+        self.counts.cut += u64::from(line.truncated);
+        if odd {
+            self.counts.odd_bytes += 1;
+            let text = format!("Error decoding line from '{}': invalid bytes were replaced", chunk.path);
+            self.say(clock, "decode", text, news);
+        }
+        // A filter that panics is in an unknown state, but its state is rankings and sessions: the next lines are
+        // read no worse for it than lines of a new start.
+        let reading = catch_unwind(AssertUnwindSafe(|| {
+            break_on_purpose(&text);
+            self.filter.read(clock, operating, &text)
+        }));
+        let Ok(reading) = reading else {
+            self.counts.broken += 1;
+            let place = format!("{} before byte {}", chunk.path, line.end);
+            let text = format!(
+                "[{}] the matcher broke on a line of {place}, skipped: {}",
+                self.name,
+                quote(&text)
+            );
+            news.push(News::Said {
+                jail: Arc::clone(&self.name),
+                logger: "fail2ban.filter",
+                warning: true,
+                text,
+            });
+            return;
+        };
+        self.counts.unknown += u64::from(reading.outcome == Outcome::Unknown);
+        if reading.failures.is_empty() {
+            self.look_beside(clock, operating, &text);
+        }
+        failures.extend(reading.failures);
+        for warning in &reading.warnings {
+            self.warn(clock, warning, news);
+        }
+    }
+
+    fn look_beside(&mut self, clock: Clock, operating: bool, text: &str) {
+        let Some(unseen) = &mut self.unseen else { return };
+        let seen = catch_unwind(AssertUnwindSafe(|| {
+            unseen.filter.read(clock, operating, text).failures.len()
+        }));
+        self.counts.unseen += u64::from(seen.is_ok_and(|failures| failures > 0));
+    }
+
+    /// A chunk was read: how far the jail has come now.
+    pub(super) fn reached(&mut self, chunk: &Chunk) -> Option<(Arc<str>, Arc<str>, Mark)> {
+        let progress = self.files.get_mut(&chunk.path)?;
+        progress.operating |= chunk.caught_up;
+        let behind = |done: &Mark| was_read(done, &chunk.mark, chunk.mark.offset);
+        // Late lines of a file that was rotated away must not take the position back to it.
+        let late = chunk.generation < progress.generation;
+        if chunk.lines.is_empty() || late || progress.done.as_ref().is_some_and(behind) {
+            return None;
+        }
+        progress.generation = chunk.generation;
+        progress.done = Some(chunk.mark.clone());
+        Some((Arc::clone(&self.name), Arc::clone(&chunk.path), chunk.mark.clone()))
+    }
+
+    /// The filter's sessions, if they changed.
+    pub(super) fn sessions(&mut self) -> Option<(Arc<str>, String)> {
+        let sessions = self.filter.changed_sessions()?.to_value();
+        Some((Arc::clone(&self.name), json::from_value(&sessions).to_string()))
+    }
+
+    fn warn(&mut self, clock: Clock, warning: &Warning, news: &mut Vec<News>) {
+        let (kind, text) = match warning {
+            Warning::OddDate { off, line } => {
+                let side = if off.micros() < 0 { "before" } else { "after" };
+                let problem = if (-3300..0).contains(&off.whole()) {
+                    "latency"
+                } else {
+                    "timezone"
+                };
+                let length = print_length(Seconds::from_micros(off.micros().abs()));
+                let what = format!(
+                    "Detected a log entry {length} {side} the current time in operation mode. This looks like a \
+                     {problem} problem. Treating such entries as if they just happened."
+                );
+                ("odd", format!("{what} Line with odd timestamp: {}", quote(line)))
+            }
+            Warning::OldLine { findtime, line } => {
+                let what = format!("Ignoring all log entries older than {}s", findtime.whole());
+                (
+                    "old",
+                    format!("{what}; these were written while nobody was watching: {}", quote(line)),
+                )
+            }
+            Warning::NoDate { line } => (
+                "undated",
+                format!("Found a match but no valid date/time found: {}", quote(line)),
+            ),
+            Warning::BadDate { text } => ("bad date", format!("failed to parse timeText: {}", quote(text))),
+        };
+        self.say(clock, kind, text, news);
+    }
+
+    fn say(&mut self, clock: Clock, kind: &'static str, text: String, news: &mut Vec<News>) {
+        if self.warned.get(kind).is_some_and(|until| clock.steady < *until) {
+            return;
+        }
+        self.warned.insert(kind, clock.steady + DAILY);
+        let text = format!("[{}] {text}", self.name);
+        news.push(News::Said {
+            jail: Arc::clone(&self.name),
+            logger: "fail2ban.filter",
+            warning: true,
+            text,
+        });
+    }
+
+    /// What status shows beside, where it changed.
+    pub(super) fn remarks(&mut self, news: &mut Vec<News>) {
+        if self.counts == self.shown {
+            return;
+        }
+        self.shown = self.counts.clone();
+        let counts = &self.counts;
+        let mut remark = |kind, count: u64, text: String| {
+            if count > 0 {
+                news.push(News::Remark {
+                    jail: Arc::clone(&self.name),
+                    kind,
+                    text,
+                });
+            }
+        };
+        remark(
+            "cut",
+            counts.cut,
+            format!("{} lines were longer than the cap and cut there", group(counts.cut)),
+        );
+        remark(
+            "unknown",
+            counts.unknown,
+            format!("{} lines went over the step budget: unknown", group(counts.unknown)),
+        );
+        remark(
+            "broken",
+            counts.broken,
+            format!("{} lines broke the matcher and were skipped", group(counts.broken)),
+        );
+        remark(
+            "bytes",
+            counts.odd_bytes,
+            format!("{} lines held invalid bytes", group(counts.odd_bytes)),
+        );
+        if let Some(unseen) = &self.unseen {
+            let text = format!(
+                "{} {} seen, not counted: use `{}`",
+                group(counts.unseen),
+                unseen.what,
+                unseen.mend
+            );
+            remark("unseen", counts.unseen, text);
+        }
+    }
+}
+
+/// Whether a line that ends at `end` of the file that `now` names lies before `done`.
+fn was_read(done: &Mark, now: &Mark, end: u64) -> bool {
+    (done.device, done.inode) == (now.device, now.inode) && end <= done.offset
+}
+
+/// A number as people read it: 1,204.
+fn group(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A line as it is quoted: cut, and escaped so that no terminal obeys it.
+fn quote(line: &str) -> String {
+    let cut: String = line.chars().take(QUOTED).collect();
+    format!("{cut:?}")
+}
+
+/// The tests' way to break the matcher (invariant 8); release builds have no such hook.
+#[cfg(debug_assertions)]
+fn break_on_purpose(text: &str) {
+    if let Ok(word) = std::env::var("PORTCULLIS_BREAK_ON")
+        && text.contains(&word)
+    {
+        #[expect(clippy::panic, reason = "this is what the hook is for")]
+        {
+            panic!("the test asked for this");
+        }
+    }
+}
+
+#[cfg(not(debug_assertions))]
+fn break_on_purpose(_: &str) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_quotes() {
+        assert_eq!([group(7), group(1204), group(1_234_567)], ["7", "1,204", "1,234,567"]);
+        assert_eq!(quote("a\u{1b}[31m"), "\"a\\u{1b}[31m\"");
+    }
+}

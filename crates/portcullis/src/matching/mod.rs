@@ -1,0 +1,208 @@
+//! Matching groups: jails that share a log file, read together on one thread.
+//!
+//! A group takes the reader's lines, hands each to every jail that follows the file, and sends the failures to the
+//! engine together with how far it came, so that both are kept in one transaction. A line that breaks the matcher is
+//! recorded and skipped; the jails go on (invariant 8).
+
+mod encoding;
+mod jail;
+
+pub(crate) use encoding::Encoding;
+pub(crate) use jail::{Reading, Unseen};
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use portcullis_core::engine::Batch;
+
+use crate::source::{Chunk, Report};
+use crate::store::Running;
+
+/// Chunks that wait for a group. A full channel stops the reader; the file keeps the lines.
+const WAITING: usize = 8;
+/// How long a group waits before it offers a batch to a busy engine again.
+const BUSY: Duration = Duration::from_millis(1);
+
+/// What a group tells the daemon.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// Failures, and how far the files were read.
+    Batch(Batch),
+    /// A file's state changed.
+    File {
+        path: Arc<str>,
+        state: String,
+        /// Whether this is worth a line in the log
+        loud: bool,
+    },
+    /// Something to be said in a jail's name.
+    Said {
+        jail: Arc<str>,
+        logger: &'static str,
+        warning: bool,
+        text: String,
+    },
+    /// A count to be shown in a jail's status.
+    Remark {
+        jail: Arc<str>,
+        kind: &'static str,
+        text: String,
+    },
+}
+
+/// The thread of one group.
+pub(crate) struct Group {
+    /// Where the reader delivers
+    pub(crate) to: SyncSender<Report>,
+    thread: JoinHandle<Vec<Reading>>,
+}
+
+impl News {
+    /// No news.
+    pub(crate) fn nothing() -> News {
+        News::Remark {
+            jail: "".into(),
+            kind: "",
+            text: String::new(),
+        }
+    }
+}
+
+impl Group {
+    /// Starts the thread. It ends, and gives the jails back, when every sender of reports is gone.
+    pub(crate) fn spawn(
+        jails: Vec<Reading>,
+        clock: Running,
+        out: impl Fn(News) -> Result<(), TrySendError<News>> + Send + 'static,
+    ) -> std::io::Result<Group> {
+        let (to, reports) = sync_channel(WAITING);
+        let worker = Worker { jails, clock, out };
+        let thread = thread::Builder::new()
+            .name("matching".into())
+            .spawn(move || worker.run(&reports))?;
+        Ok(Group { to, thread })
+    }
+
+    /// Lets the thread finish what it was given.
+    pub(crate) fn close(self) -> Closing {
+        Closing { thread: self.thread }
+    }
+}
+
+/// A group that works off the rest.
+pub(crate) struct Closing {
+    thread: JoinHandle<Vec<Reading>>,
+}
+
+impl Closing {
+    /// Whether the rest is done.
+    pub(crate) fn is_done(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// The jails, as far as they came.
+    pub(crate) fn jails(self) -> Vec<Reading> {
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+struct Worker<F> {
+    jails: Vec<Reading>,
+    clock: Running,
+    out: F,
+}
+
+impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
+    fn run(mut self, reports: &Receiver<Report>) -> Vec<Reading> {
+        while let Ok(report) = reports.recv() {
+            match report {
+                Report::Chunk(chunk) => self.read(&chunk),
+                Report::Missing { path } => self.file(path, "missing: waiting for it to appear".into(), true),
+                Report::Appeared { path } => self.file(path, "reading".into(), true),
+                Report::Rotated { path, reason, complete } => {
+                    let lost = if complete {
+                        ""
+                    } else {
+                        "; lines written since the last read are gone"
+                    };
+                    self.said_of(
+                        &path,
+                        format!("Log rotation detected for {path}, reason: {reason}{lost}"),
+                    );
+                }
+                Report::Unreadable { path, error } => self.file(path, format!("cannot be read: {error}"), true),
+            }
+        }
+        self.jails
+    }
+
+    fn read(&mut self, chunk: &Chunk) {
+        let clock = self.clock.now();
+        let mut batch = Batch {
+            clock,
+            failures: Vec::new(),
+            reads: Vec::new(),
+            sessions: Vec::new(),
+        };
+        let mut news = Vec::new();
+        for line in &chunk.lines {
+            for jail in self.jails.iter_mut().filter(|jail| jail.follows(&chunk.path)) {
+                jail.line(clock, chunk, line, &mut batch.failures, &mut news);
+            }
+        }
+        for jail in self.jails.iter_mut().filter(|jail| jail.follows(&chunk.path)) {
+            batch.reads.extend(jail.reached(chunk));
+            batch.sessions.extend(jail.sessions());
+            jail.remarks(&mut news);
+        }
+        if !batch.reads.is_empty() || !batch.failures.is_empty() {
+            self.send(News::Batch(batch));
+        }
+        for item in news {
+            self.send(item);
+        }
+    }
+
+    fn file(&self, path: Arc<str>, state: String, loud: bool) {
+        self.send(News::File { path, state, loud });
+    }
+
+    fn said_of(&self, path: &str, text: String) {
+        for jail in self.jails.iter().filter(|jail| jail.follows(path)) {
+            let (jail, text) = (Arc::clone(jail.name()), text.clone());
+            self.send(News::Said {
+                jail,
+                logger: "fail2ban.filter",
+                warning: false,
+                text,
+            });
+        }
+    }
+
+    /// Waits for a busy engine: nothing is dropped.
+    fn send(&self, mut news: News) {
+        loop {
+            match (self.out)(news) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
+                Err(TrySendError::Full(back)) => news = back,
+            }
+            thread::sleep(BUSY);
+        }
+    }
+}
+
+/// Which jails must share a thread: those that share a file, directly or through others.
+pub(crate) fn groups(jails: Vec<Reading>) -> Vec<Vec<Reading>> {
+    let mut groups: Vec<Vec<Reading>> = Vec::new();
+    for jail in jails {
+        let shares = |group: &Vec<Reading>| group.iter().any(|other| other.paths().any(|path| jail.follows(path)));
+        let (mut joined, apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(shares);
+        groups = apart;
+        let mut group: Vec<Reading> = joined.drain(..).flatten().collect();
+        group.push(jail);
+        groups.push(group);
+    }
+    groups
+}
