@@ -53,8 +53,12 @@ fn names_say_what_is_inside() -> io::Result<()> {
 #[test]
 fn main_only_starts() -> io::Result<()> {
     for file in sources()?.into_iter().filter(|file| file.ends_with("src/main.rs")) {
-        let lines = fs::read_to_string(&file)?.lines().count();
-        assert!(lines <= 20, "{}: {lines} lines", file.display());
+        let text = fs::read_to_string(&file)?;
+        let lines = text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with("//"))
+            .count();
+        assert!(lines <= 20, "{}: {lines} lines of code", file.display());
     }
     Ok(())
 }
