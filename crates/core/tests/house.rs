@@ -84,6 +84,31 @@ fn no_crate_may_use_unsafe_code() -> io::Result<()> {
 }
 
 #[test]
+fn bans_begin_and_end_in_the_engine_alone() -> io::Result<()> {
+    let core = root().join("crates/core/src");
+    let allowed = |file: &Path| file.starts_with(core.join("engine")) || file == core.join("ledger.rs");
+    let strangers = naming("Ledger", |file| !allowed(file))?;
+    assert!(
+        strangers.is_empty(),
+        "the ledger is changed by the engine alone, but is named in {strangers:?}"
+    );
+    assert!(
+        !naming("Ledger", |file| allowed(file))?.is_empty(),
+        "the ledger has another name now"
+    );
+    Ok(())
+}
+
+#[test]
+fn no_network_port_is_opened() -> io::Result<()> {
+    for socket in ["TcpListener", "UdpSocket"] {
+        let found = naming(socket, |_| true)?;
+        assert!(found.is_empty(), "{socket} in {found:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn tests_are_not_counted() {
     let check = |text: &str, expect: usize| assert_eq!(lines_without_tests(text), expect, "{text}");
     check("a\nb\n", 2);
@@ -113,6 +138,23 @@ fn sources() -> io::Result<Vec<PathBuf>> {
     found.sort();
     assert!(found.len() > 50, "{} sources found", found.len());
     Ok(found)
+}
+
+/// The sources among `these`, tests left out, in which a word stands.
+fn naming(word: &str, these: impl Fn(&Path) -> bool) -> io::Result<Vec<PathBuf>> {
+    let mut found = sources()?;
+    found.retain(|file| !is_test(file) && these(file));
+    let mut texts = Vec::new();
+    for file in found {
+        let text = fs::read_to_string(&file)?;
+        if text
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .any(|part| part == word)
+        {
+            texts.push(file);
+        }
+    }
+    Ok(texts)
 }
 
 fn is_test(file: &Path) -> bool {
