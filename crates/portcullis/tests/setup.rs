@@ -86,7 +86,8 @@ impl Bench {
             debconf-set-selections() {{ cat >/dev/null; }}
             apt-get() {{
                 case "$*" in *install*) ;; *) return 0 ;; esac
-                "$POLICY"; [ $? -eq 101 ] || exit 99
+                local answer=0; "$POLICY" || answer=$?
+                [ "$answer" -eq 101 ] || exit 99
                 {apt_get}
             }}
             install postfix
