@@ -3,11 +3,25 @@
 #![forbid(unsafe_code)]
 #![expect(dead_code, reason = "the parts are joined in the next step")]
 
+mod check;
 mod enforce;
+mod folder;
 mod observe;
 mod runner;
 mod source;
 mod stock;
-mod store;
 
-fn main() {}
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(name = "portcullis", version)]
+enum Verb {
+    /// Look for what is wrong in a configuration folder
+    Check(check::Options),
+}
+
+fn main() -> std::process::ExitCode {
+    match Verb::parse() {
+        Verb::Check(options) => check::main(&options),
+    }
+}
