@@ -60,7 +60,13 @@ impl Report {
 pub(crate) fn main(options: &Options) -> ExitCode {
     let base = options.config.to_string_lossy();
     let base = base.trim_end_matches('/');
-    let report = folder::with(base, |tree| look(tree, base, &folder::stock_tree()));
+    let report = if options.config.is_dir() {
+        let mut report = folder::with(base, |tree| look(tree, base, &folder::stock_tree()));
+        name_stock(&mut report, base);
+        report
+    } else {
+        no_folder(base)
+    };
     let mut out = std::io::stdout();
     let text = if options.json {
         render::json(&report)
@@ -70,6 +76,42 @@ pub(crate) fn main(options: &Options) -> ExitCode {
     // Nobody is left to be told when the reader of our output has gone.
     let _ = out.write_all(text.as_bytes());
     ExitCode::from(report.exit())
+}
+
+/// Without a folder there is nothing to look at, and the stock alone was not meant.
+fn no_folder(base: &str) -> Report {
+    let is_there = std::path::Path::new(base).exists();
+    let why = if is_there {
+        "is no folder"
+    } else {
+        "does not exist or cannot be entered"
+    };
+    let finding = Diagnostic::new(
+        Severity::Error,
+        "no-folder",
+        format!("the configuration folder {base} {why}"),
+    );
+    Report {
+        findings: vec![finding.mend("name the folder with -c")],
+        jails: 0,
+    }
+}
+
+/// Files that are not on the disk are the stock's, and are named so that nobody looks for them.
+fn name_stock(report: &mut Report, base: &str) {
+    for position in report
+        .findings
+        .iter_mut()
+        .filter_map(|finding| finding.position.as_mut())
+    {
+        let inside = position
+            .file
+            .strip_prefix(base)
+            .map(|name| name.trim_start_matches('/'));
+        if let Some(name) = inside.filter(|_| !std::path::Path::new(&*position.file).exists()) {
+            position.file = format!("(stock) {name}").into();
+        }
+    }
 }
 
 /// Everything that can be found out about a folder.

@@ -3,6 +3,8 @@
 //! Lines and names come from files that anybody may have written: control characters are spelled out, and of a long
 //! line only the part around the fault is shown, so that nothing of it acts on a terminal.
 
+use std::collections::BTreeMap;
+
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use portcullis_core::diagnostic::{Diagnostic, Position, Severity};
 use serde_json::{Value as Json, json};
@@ -15,6 +17,8 @@ const WIDTH: usize = 120;
 const BEFORE: usize = 40;
 /// The most characters of a message or a mend that are shown.
 const LONGEST: usize = 1000;
+/// The most findings of one code that are shown for one file: a binary file has a fault in every line.
+const OF_A_KIND: usize = 10;
 /// Wide enough that the renderer cuts nothing that [`Shown`] left.
 const RENDER_WIDTH: usize = 1000;
 
@@ -27,9 +31,25 @@ pub(super) fn text(report: &Report, colours: bool) -> String {
     };
     let renderer = renderer.term_width(RENDER_WIDTH);
     let mut out = String::new();
+    let mut shown: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for finding in &report.findings {
-        out.push_str(&one(&renderer, finding));
-        out.push_str("\n\n");
+        let file = finding.position.as_ref().map_or("", |position| &*position.file);
+        let count = shown.entry((finding.code, file)).or_default();
+        *count += 1;
+        if file.is_empty() || *count <= OF_A_KIND {
+            out.push_str(&one(&renderer, finding));
+            out.push_str("\n\n");
+        }
+    }
+    for ((code, file), count) in shown
+        .into_iter()
+        .filter(|((_, file), count)| !file.is_empty() && *count > OF_A_KIND)
+    {
+        let more = count - OF_A_KIND;
+        out.push_str(&format!(
+            "{more} more of {code} in {} (--json tells all)\n\n",
+            capped(&spelled(file))
+        ));
     }
     out.push_str(&summary(report));
     out.push('\n');

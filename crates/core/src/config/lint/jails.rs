@@ -85,20 +85,24 @@ fn odd_truths(lint: &mut Lint<'_>, document: &Document) {
 }
 
 fn none_enabled(lint: &mut Lint<'_>, document: &Document) {
-    if lint.enabled.is_empty()
-        && (document.sections.iter().next().is_some() || !document.defaults.iter().next().is_none())
-    {
-        let finding = Diagnostic::new(
-            Severity::Warning,
-            "no-jail-enabled",
-            "no jail is enabled, so nothing is watched",
-        );
-        let example = ["sshd", "postfix"]
-            .into_iter()
-            .find(|name| document.section(name).is_some());
-        let example = example.unwrap_or("sshd");
-        lint.push(finding.mend(format!("write [{example}] and below it enabled = true into jail.local")));
+    // Where a file could not be read, nobody knows which jails it would have switched on.
+    let is_error = |told: &Diagnostic| told.severity == Severity::Error;
+    if !lint.enabled.is_empty() || lint.subject.outcome.diagnostics.iter().any(is_error) {
+        return;
     }
+    let known = ["sshd", "postfix"]
+        .into_iter()
+        .find(|name| document.section(name).is_some());
+    let mend = format!(
+        "write [{}] and below it enabled = true into jail.local",
+        known.unwrap_or("sshd")
+    );
+    let finding = Diagnostic::new(
+        Severity::Warning,
+        "no-jail-enabled",
+        "no jail is enabled, so nothing is watched",
+    );
+    lint.push(finding.mend(mend));
 }
 
 /// A `#` behind a value belongs to the value.
