@@ -288,7 +288,10 @@ impl Deep<'_> {
                     "action",
                 );
             }
-            None if action.property("actionban").is_none_or(|text| text.trim().is_empty()) => {
+            // An action that has nothing at all lost it to a complaint that is made elsewhere.
+            None if !action.properties.is_empty()
+                && action.property("actionban").is_none_or(|text| text.trim().is_empty()) =>
+            {
                 let message = format!("action {} has no actionban, so it bans nobody", action.name);
                 let mend = "write actionban into its [Definition]";
                 self.tell(
@@ -297,7 +300,11 @@ impl Deep<'_> {
                     "action",
                 );
             }
-            None => self.ports(jail, action, Severity::Warning),
+            // What a command means by its port is its own affair, unless it is the jail's.
+            None if action.property("port").as_deref() == self.places.text(&jail.name, "port") => {
+                self.ports(jail, action, Severity::Warning);
+            }
+            None => {}
         }
     }
 

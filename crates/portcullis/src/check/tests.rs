@@ -56,14 +56,14 @@ fn the_real_parts_are_tried() {
         (
             "",
             FILTER,
-            "[Definition]\nactionban = x <ip>\n[Init]\nport = smtpp\n",
-            ("bad-port", 1),
+            "[Definition]\nactionban = x <ip>\n[Init]\ntimeout = soon\n",
+            ("bad-command", 2),
         ),
         ("", FILTER, &native.replace("%(port)s", "70000"), ("bad-port", 2)),
         (
             "",
             FILTER,
-            "[Definition]\nactionban = x <ip>\n[Init]\ntimeout = soon\n",
+            "[Definition]\nactionban = x <ip>\n[Init]\nfamilies = inet5\n",
             ("bad-action", 2),
         ),
     ] {
@@ -96,6 +96,17 @@ fn a_bad_regex_is_shown_where_it_is_bad() {
         .and_then(|finding| finding.position.clone())
         .unwrap();
     assert_eq!((place.line, place.column), (3, 22));
+}
+
+/// What an action of the shell means by `port` is its own affair, unless it is the jail's.
+#[test]
+fn ports_of_the_shell_are_those_of_the_jail() {
+    let action = |port: &str| format!("[Definition]\nactionban = x <ip>\n[Init]\nport = {port}\n");
+    let told = |options: &str, port: &str| codes(&jail(options, FILTER, &action(port)));
+    assert_eq!(told("port = smtpp", "smtpp"), ["bad-port"]);
+    assert_eq!(told("port = smtp", "smtp"), Vec::<&str>::new());
+    assert_eq!(told("port = smtp", "???"), Vec::<&str>::new());
+    assert_eq!(told("", ""), Vec::<&str>::new());
 }
 
 /// A jail of two files that one line is wrong for is told of once.

@@ -182,14 +182,14 @@ pub(super) fn collect_references(text: &str, names: &mut BTreeSet<String>) {
 }
 
 /// The option that a name that is none was probably meant for.
-pub(super) fn meant(name: &str, known: impl Iterator<Item = &'static str> + Clone) -> Option<&'static str> {
+pub(super) fn meant(name: &str, mut known: impl Iterator<Item = &'static str> + Clone) -> Option<&'static str> {
     let bare = |text: &str| text.replace(['_', '-', '.'], "").to_lowercase();
     let wanted = bare(name);
     if let Some(same) = known.clone().find(|known| bare(known) == wanted) {
         return Some(same);
     }
     if let Some((_, other)) = OTHER_WORDS.iter().find(|(word, _)| *word == wanted) {
-        return known.clone().find(|known| known == other);
+        return known.find(|known| known == other);
     }
     // Short names are near to too many others, and a name with a tail (`action_mail`) is a variable.
     if wanted.len() < 6 || name.contains(['_', '-', '/']) {
@@ -258,7 +258,7 @@ fn twins(lint: &mut Lint<'_>) {
             jail.name, other.name
         );
         let finding = warning(&jail.name, "same-watch", message);
-        let mend = format!("keep one of them; several actions may stand in one jail, one a line");
+        let mend = "keep one of them; several actions may stand in one jail, one a line";
         lint.tell_origin(finding.mend(mend), &jail.name, "logpath#1", "");
     }
 }

@@ -58,6 +58,13 @@ fn missing_log_mend(line: Option<&str>) -> &'static str {
 }
 
 fn failure_id(diagnostic: &mut Diagnostic) {
+    if diagnostic.line.as_deref().is_some_and(|line| line.contains("<mode>")) {
+        diagnostic
+            .message
+            .push_str("; the filter does not have the mode that this jail asks for");
+        diagnostic.mend = Some("write a mode that the filter's file has patterns for".to_owned());
+        return;
+    }
     let shown = diagnostic.line.as_deref().and_then(|line| with_host(pattern_of(line)));
     if let Some(shown) = shown {
         diagnostic.mend = Some(format!("put <HOST> where the address stands, such as: {shown}"));

@@ -80,6 +80,12 @@ impl<'t> Places<'t> {
         }
     }
 
+    /// An option as it is written in the jail or in `[DEFAULT]`, unexpanded.
+    #[must_use]
+    pub fn text(&self, jail: &str, option: &str) -> Option<&str> {
+        self.raw(jail, option).map(Text::as_str)
+    }
+
     /// An option as it is written, that of `[DEFAULT]` if the jail has none.
     fn raw(&self, jail: &str, option: &str) -> Option<&Text> {
         self.own(jail, option)
