@@ -138,11 +138,32 @@ pub(crate) fn look(tree: &dyn Tree, base: &str, stock: &dyn Tree) -> Report {
         plan: &plan,
         stock,
     };
+    findings
+        .iter_mut()
+        .for_each(|finding| name_stock_filter(finding, stock));
     let mut findings = once(lint::improve(findings).into_iter().chain(lint::lint(&subject)));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     Report {
         findings,
         jails: plan.jails.len() + skipped,
+    }
+}
+
+/// A filter that is missing although the stock has one: the folder has a `jail.conf`, so the stock is not used.
+fn name_stock_filter(finding: &mut Diagnostic, stock: &dyn Tree) {
+    let Some(name) = finding
+        .message
+        .split('\'')
+        .nth(1)
+        .filter(|_| finding.code == "missing-file")
+    else {
+        return;
+    };
+    let file = format!("filter.d/{name}.conf");
+    if finding.message.contains("the filter") && stock.is_file(&file) {
+        finding.mend = Some(format!(
+            "portcullis brings one: portcullis stock {file} prints it, to be put into {file} here"
+        ));
     }
 }
 

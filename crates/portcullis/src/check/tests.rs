@@ -156,6 +156,21 @@ fn mail_jails_over_the_stock() {
     );
 }
 
+#[test]
+fn a_missing_filter_of_the_stock_is_named() {
+    let report = jail(
+        "[k]\nenabled = true\nfilter = sshd\naction = a\nlogpath = /l",
+        FILTER,
+        ACTION,
+    );
+    assert_eq!((codes(&report), report.jails), (vec!["missing-file"], 2));
+    let mend = report.findings.first().and_then(|finding| finding.mend.as_deref());
+    assert!(
+        mend.is_some_and(|mend| mend.contains("portcullis stock filter.d/sshd.conf")),
+        "{mend:?}"
+    );
+}
+
 fn finding(code: &'static str, line: &str, column: usize) -> Diagnostic {
     let position = Position {
         file: "/e/jail.local".into(),
