@@ -121,10 +121,10 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// All `.rs` files below `crates`.
+/// All `.rs` files below `crates` and `tests`.
 fn sources() -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let mut open = vec![root().join("crates")];
+    let mut open = vec![root().join("crates"), root().join("tests")];
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
