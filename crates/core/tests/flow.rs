@@ -178,7 +178,8 @@ fn uses(tokens: &[String], module: &[String]) -> BTreeSet<String> {
                 blocks.push(named);
             }
             "}" => {
-                if blocks.pop() == Some(true) {
+                let was_named = blocks.pop() == Some(true);
+                if was_named {
                     inside.pop();
                 }
             }
