@@ -106,6 +106,8 @@ pub(crate) enum Verb {
     Stop(Ask),
     /// Free everybody, also when the daemon is down
     Flush(Ask),
+    /// Show in under a minute, without any set-up, that attackers are dropped
+    Try(crate::trial::Options),
     /// List the built-in configuration files, or print one
     Stock {
         /// The file, such as filter.d/postfix.conf
@@ -126,6 +128,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Reload(ask) => service::reload(&ask),
         Verb::Stop(ask) => service::stop(&ask),
         Verb::Flush(ask) => service::flush(&ask),
+        Verb::Try(options) => crate::trial::main(&options),
         Verb::Stock { file } => stock::main(file.as_deref()),
     }
 }
