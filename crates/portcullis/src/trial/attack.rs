@@ -94,9 +94,15 @@ pub(super) fn cast(ipv6: bool) -> Vec<Client> {
             SMTP,
             Some("postfix"),
             Part::FrameSmtp,
-            "forges a user name, so that bob looks guilty",
+            "forges a user name over SMTP, so that bob looks guilty",
         ),
-        ("198.51.100.99", SSH, Some("sshd"), Part::FrameSsh, "the same over SSH"),
+        (
+            "198.51.100.99",
+            SSH,
+            Some("sshd"),
+            Part::FrameSsh,
+            "forges a user name over SSH, so that bob looks guilty",
+        ),
         (
             "192.0.2.20",
             IMAP,

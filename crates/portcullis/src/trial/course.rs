@@ -55,19 +55,22 @@ impl Course<'_> {
         let mut last_lines: BTreeMap<usize, Instant> = BTreeMap::new();
         let mut count = 0;
         for (at, scene) in script.iter().enumerate() {
-            self.screen.progress(at, script.len(), self.bans.len());
+            let percent = at * 100 / script.len();
+            let text = format!("{percent}% of the attack, {} banned", self.bans.len());
+            self.screen.progress(&text);
             self.house.check_alive()?;
             if self.is_known(scene.client) {
                 continue;
             }
-            let dialled = Instant::now();
-            if self.is_shut_out(scene.client)? {
-                self.note_ban(scene.client, last_lines.get(&scene.client).map(|last| dialled - *last))?;
+            if let Some(seen) = self.shut_out(scene.client)? {
+                let last = last_lines.get(&scene.client);
+                self.note_ban(scene.client, last.map(|last| seen - *last))?;
                 continue;
             }
-            last_lines.insert(scene.client, Instant::now());
+            let written = Instant::now();
+            last_lines.insert(scene.client, written);
             count += self.write(scene, &scene.lines)?;
-            self.watch(scene)?;
+            self.watch(scene, written)?;
             count += self.write(scene, &scene.after)?;
         }
         Ok(count)
@@ -81,13 +84,12 @@ impl Course<'_> {
         Ok(lines.len())
     }
 
-    /// Looks until the next scene is due whether the client of this one still gets in.
-    fn watch(&mut self, scene: &Scene) -> Result<(), Stop> {
-        let written = Instant::now();
+    /// Looks until the next scene is due whether the client of this one still gets in. `written` is the moment before
+    /// its lines were, so what is measured is never too short.
+    fn watch(&mut self, scene: &Scene, written: Instant) -> Result<(), Stop> {
         while written.elapsed() < PACE {
-            let dialled = Instant::now();
-            if self.is_shut_out(scene.client)? {
-                return self.note_ban(scene.client, Some(dialled - written));
+            if let Some(seen) = self.shut_out(scene.client)? {
+                return self.note_ban(scene.client, Some(seen - written));
             }
             self.interrupt.pause(GLANCE)?;
         }
@@ -99,24 +101,26 @@ impl Course<'_> {
         client.is_some_and(|client| self.bans.iter().any(|ban| ban.ip == client.ip.to_string()))
     }
 
-    /// Whether this client's next connection gets no answer; without a network, whether the daemon calls it banned.
-    fn is_shut_out(&self, client: usize) -> Result<bool, Stop> {
+    /// Whether this client's next connection gets no answer, and when that connection began; without a network, whether
+    /// the daemon calls it banned, and when it said so.
+    fn shut_out(&self, client: usize) -> Result<Option<Instant>, Stop> {
         self.interrupt.check()?;
         let Some(client) = self.cast.get(client) else {
-            return Ok(false);
+            return Ok(None);
         };
         if !self.has_network {
             let banned = self.house.banned()?;
-            return Ok(banned.iter().any(|ban| ban.ip == client.ip.to_string()));
+            let is_banned = banned.iter().any(|ban| ban.ip == client.ip.to_string());
+            return Ok(is_banned.then(Instant::now));
         }
+        let begun = Instant::now();
         match wire::dial(client.ip, client.port) {
-            Ok(answered) => Ok(!answered),
+            Ok(answered) => Ok((!answered).then_some(begun)),
             Err(error) => {
+                // A signal breaks a dial off.
                 self.interrupt.check()?;
-                Err(Stop::Failed(format!(
-                    "{} cannot dial port {}: {error}",
-                    client.ip, client.port
-                )))
+                let (ip, port) = (client.ip, client.port);
+                Err(Stop::Failed(format!("{ip} cannot dial port {port}: {error}")))
             }
         }
     }
@@ -154,49 +158,53 @@ impl Course<'_> {
 
     /// Everybody dials once more; what comes of it is compared with what must. Gives what became of the honest.
     fn prove(&mut self) -> Result<Vec<Spared>, Stop> {
-        self.screen.proof();
+        self.screen.progress("everybody dials once more");
         let banned = self.house.banned()?;
         let mut spared = Vec::new();
-        for index in 0..self.cast.len() {
-            let is_out = self.is_shut_out(index)?;
-            let Some(client) = self.cast.get(index) else { continue };
+        for (index, client) in self.cast.clone().iter().enumerate() {
+            let is_out = self.shut_out(index)?.is_some();
             let ip = client.ip.to_string();
-            let jails: Vec<&str> = banned
-                .iter()
-                .filter(|ban| ban.ip == ip)
-                .map(|ban| ban.jail.as_str())
-                .collect();
-            match client.jail {
-                Some(jail) => {
-                    if jails != [jail] {
-                        self.missing.push(format!("{ip} is not banned by {jail}"));
-                    } else if !is_out {
-                        self.missing.push(format!("{ip} is banned, but still gets in"));
-                    }
-                    if let Some(ban) = self.bans.iter_mut().find(|ban| ban.ip == ip) {
-                        ban.dropped = self.has_network.then_some(is_out);
-                    }
-                }
-                None => {
-                    if is_out || !jails.is_empty() {
-                        self.missing.push(format!("{ip} is honest, but shut out"));
-                    }
-                    spared.push(Spared {
-                        ip,
-                        story: client.story.to_owned(),
-                        port: client.port,
-                        banned: !jails.is_empty(),
-                        connects: self.has_network.then_some(!is_out),
-                    });
-                }
+            let of_client = banned.iter().filter(|ban| ban.ip == ip);
+            let jails: Vec<&str> = of_client.map(|ban| ban.jail.as_str()).collect();
+            if let Some(jail) = client.jail {
+                self.judge(&ip, jail, &jails, is_out);
+            } else {
+                spared.push(self.acquit(client, !jails.is_empty(), is_out));
             }
         }
-        let strangers = banned
-            .iter()
-            .filter(|ban| !self.cast.iter().any(|client| client.ip.to_string() == ban.ip));
-        self.missing
-            .extend(strangers.map(|ban| format!("{} is banned, but never came", ban.ip)));
+        let is_stranger = |ban: &&Banned| !self.cast.iter().any(|client| client.ip.to_string() == ban.ip);
+        let strangers = banned.iter().filter(is_stranger);
+        let strangers: Vec<String> = strangers
+            .map(|ban| format!("{} is banned, but never came", ban.ip))
+            .collect();
+        self.missing.extend(strangers);
         Ok(spared)
+    }
+
+    /// An attacker must be banned by its jail and by no other, and get no answer.
+    fn judge(&mut self, ip: &str, jail: &str, jails: &[&str], is_out: bool) {
+        if jails != [jail] {
+            self.missing.push(format!("{ip} is not banned by {jail}"));
+        } else if !is_out {
+            self.missing.push(format!("{ip} is banned, but still gets in"));
+        }
+        if let Some(ban) = self.bans.iter_mut().find(|ban| ban.ip == ip) {
+            ban.dropped = self.has_network.then_some(is_out);
+        }
+    }
+
+    fn acquit(&mut self, client: &Client, is_banned: bool, is_out: bool) -> Spared {
+        let ip = client.ip.to_string();
+        if is_out || is_banned {
+            self.missing.push(format!("{ip} is honest, but shut out"));
+        }
+        Spared {
+            ip,
+            story: client.story.to_owned(),
+            port: client.port,
+            banned: is_banned,
+            connects: self.has_network.then_some(!is_out),
+        }
     }
 
     /// Lifts the first ban: its address must get in again.
@@ -211,19 +219,17 @@ impl Course<'_> {
         let (ip, port) = (client.ip, client.port);
         let count = self.house.unban(ip)?;
         let asked = Instant::now();
-        while self.is_shut_out(index)? && asked.elapsed() < MERCY {
+        while self.shut_out(index)?.is_some() && asked.elapsed() < MERCY {
             self.interrupt.pause(GLANCE)?;
         }
-        let is_out = self.is_shut_out(index)?;
+        let is_out = self.shut_out(index)?.is_some();
         if count == 0 || is_out {
             self.missing.push(format!("{ip} was unbanned, but is still shut out"));
         }
-        let unbanned = Unbanned {
+        Ok(Some(Unbanned {
             ip: ip.to_string(),
             port,
             connects: self.has_network.then_some(!is_out),
-        };
-        self.screen.unbanned(&unbanned);
-        Ok(Some(unbanned))
+        }))
     }
 }

@@ -42,6 +42,7 @@ pub(super) struct Evidence {
 
 pub(super) struct House {
     folder: TempDir,
+    is_kept: bool,
     mail: File,
     auth: File,
     ask: Ask,
@@ -83,12 +84,17 @@ impl House {
             ask: Ask { place, json: true },
             daemon: None,
             pid: 0,
+            is_kept: keep,
             folder,
         })
     }
 
     pub(super) fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_kept
     }
 
     fn complaints(&self) -> PathBuf {

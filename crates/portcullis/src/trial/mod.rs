@@ -132,6 +132,7 @@ fn play(options: &Options, screen: &Screen) -> Result<Report, Stop> {
     screen.opening(&sandbox, &house, &cast);
     house.start(!has_network)?;
     house.await_ready(|time| interrupt.pause(time))?;
+    let folder = options.keep.then(|| house.path().display().to_string());
     let course = Course {
         house,
         cast,
@@ -143,6 +144,7 @@ fn play(options: &Options, screen: &Screen) -> Result<Report, Stop> {
     };
     let mut report = course.run()?;
     report.sandbox = show::sandbox_word(&sandbox).to_owned();
+    report.folder = folder;
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
 }

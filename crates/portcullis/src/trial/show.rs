@@ -11,7 +11,7 @@ use super::sandbox::Sandbox;
 use crate::client::status::print;
 
 /// Log lines are cut to this many signs, unless all is wanted.
-const WIDTH: usize = 104;
+const WIDTH: usize = 140;
 
 const GREEN: &str = "32";
 const RED: &str = "31";
@@ -37,6 +37,8 @@ pub(super) struct Result {
     pub(super) spared: Vec<Spared>,
     /// Who was let in again
     pub(super) unbanned: Option<Unbanned>,
+    /// The folder, if it is kept
+    pub(super) folder: Option<String>,
     /// How long it took
     pub(super) seconds: f64,
 }
@@ -141,31 +143,32 @@ impl Screen {
 
     pub(super) fn opening(&self, sandbox: &Sandbox, house: &House, cast: &[Client]) {
         let network = match sandbox {
-            Sandbox::Private { .. } => {
-                "a private one of its own, with the kernel's nftables; yours is not touched".to_owned()
-            }
+            Sandbox::Private { .. } => "a private one with the kernel's nftables; yours is not touched".to_owned(),
             Sandbox::Missing(reason) => self.paint(
                 RED,
-                &format!("DRY RUN: bans are decided and shown, nothing is dropped: {reason}"),
+                &format!("DRY RUN ({reason}): bans are decided and shown, but nothing is dropped"),
             ),
         };
         let attackers = cast.iter().filter(|client| client.jail.is_some()).count();
         let honest = cast.len() - attackers;
+        let fate = if house.is_kept() { "kept" } else { "removed at the end" };
         self.say(&self.paint(BOLD, "portcullis try: a mail server under attack"));
         self.say(&format!("  network  {network}"));
         self.say("  daemon   portcullis run, with its built-in jails postfix, dovecot and sshd as they are shipped");
-        self.say(&format!("  folder   {}", house.path().display()));
         self.say(&format!(
-            "  clients  {attackers} attackers, {honest} honest users, all at once"
+            "  folder   {} (configuration, logs, database; {fate})",
+            house.path().display()
+        ));
+        self.say(&format!(
+            "  clients  {attackers} attackers and {honest} honest users, taking turns"
         ));
         self.head("The attack");
     }
 
     /// How far it is.
-    pub(super) fn progress(&self, at: usize, of: usize, bans_count: usize) {
+    pub(super) fn progress(&self, text: &str) {
         if self.is_terminal {
-            let text = format!("  {}% of the attack, {bans_count} banned", at * 100 / of.max(1));
-            print(&format!("\r\x1b[K{}", self.paint(FAINT, &text)));
+            print(&format!("\r\x1b[K  {}", self.paint(FAINT, text)));
             let _ = io::stdout().flush();
         }
     }
@@ -178,16 +181,7 @@ impl Screen {
     }
 
     pub(super) fn ban(&self, ban: &Ban, has_network: bool) {
-        let ms = ban
-            .ms
-            .map_or(String::new(), |ms| format!("{ms:.1} ms after that line "));
-        let what = if has_network {
-            format!("{ms}port {} gives no answer any more", ban.port)
-        } else {
-            format!("{ms}the daemon had decided it (dry run: not dropped)")
-        };
-        let first = format!("  {}  {}", ban.ip, ban.story);
-        self.say(&format!("{}", self.paint(BOLD, &first)));
+        self.say(&format!("  {}  {}", self.paint(BOLD, &ban.ip), ban.story));
         let skip = if self.verbose {
             0
         } else {
@@ -196,10 +190,17 @@ impl Screen {
         for line in ban.lines.iter().skip(skip) {
             self.say(&self.paint(FAINT, &format!("    {}", self.cut(line))));
         }
-        let failures = ban.failures;
+        let when = ban
+            .ms
+            .map_or(String::new(), |ms| format!(" {ms:.1} ms after that line"));
+        let what = if has_network {
+            format!("port {} is silent{when}", ban.port)
+        } else {
+            format!("known{when}")
+        };
+        let (tick, failures) = (self.tick(true), ban.failures);
         self.say(&format!(
-            "    {} failure {failures}: banned by {}; {what}",
-            self.tick(true),
+            "    {tick} failure {failures}: banned by {}, {what}",
             ban.jail
         ));
     }
@@ -212,12 +213,6 @@ impl Screen {
         }
         text.chars().take(WIDTH - 1).chain(['…']).collect()
     }
-
-    pub(super) fn proof(&self) {
-        self.wipe();
-    }
-
-    pub(super) fn unbanned(&self, _: &Unbanned) {}
 
     /// The end.
     pub(super) fn result(&self, report: &Result) {
@@ -249,18 +244,13 @@ impl Screen {
             self.row(is_right, &one.ip, one.port, what, &one.story);
         }
         if let Some(one) = &report.unbanned {
+            self.head(&format!("portcullis unban {}", one.ip));
             let what = match one.connects {
                 Some(true) => "connected",
                 Some(false) => "no answer",
                 None => "not banned",
             };
-            self.row(
-                one.connects != Some(false),
-                &one.ip,
-                one.port,
-                what,
-                "after `portcullis unban`",
-            );
+            self.row(one.connects != Some(false), &one.ip, one.port, what, "gets in again");
         }
         self.summary(report);
     }
@@ -281,11 +271,15 @@ impl Screen {
         let what = if report.dry_run { "banned" } else { "dropped" };
         let speed = self.speed(report, what);
         self.head(&format!("Every attacker was {what}, and nobody else."));
-        self.say(&format!(
-            "{speed}The trial took {:.1} s and leaves nothing behind.",
-            report.seconds
-        ));
-        self.say("\nNext:");
+        let rest = match &report.folder {
+            Some(folder) => format!("Everything is kept in {folder}."),
+            None => "Nothing is left behind.".to_owned(),
+        };
+        self.say(&format!("{speed}The trial took {:.1} s. {rest}", report.seconds));
+        if report.dry_run {
+            self.say("As root, or where user namespaces are allowed, the trial drops real packets.");
+        }
+        self.head("Next");
         self.say("  portcullis check -c /etc/fail2ban   what portcullis makes of your Fail2Ban configuration");
         self.say("  portcullis run -c /etc/fail2ban     the real thing, as root, in place of Fail2Ban");
     }
@@ -295,7 +289,7 @@ impl Screen {
         times.sort_by(f64::total_cmp);
         match (times.get(times.len() / 2), times.last()) {
             (Some(median), Some(last)) => {
-                format!("From the log line to being {what}: {median:.1} ms in the middle, {last:.1} ms at most. ")
+                format!("From the log line to being {what}: median {median:.1} ms, longest {last:.1} ms. ")
             }
             _ => String::new(),
         }
@@ -303,7 +297,7 @@ impl Screen {
 
     pub(super) fn interrupted(&self) {
         self.wipe();
-        eprintln!("portcullis: interrupted; the daemon is stopped, nothing is left behind");
+        eprintln!("portcullis: interrupted; the daemon is stopped");
     }
 
     pub(super) fn failed(&self, reason: &str) {
