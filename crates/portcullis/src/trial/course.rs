@@ -143,7 +143,7 @@ impl Course<'_> {
             port: client.port,
             failures: evidence.failures,
             lines: evidence.lines,
-            ms: after.map(|after| after.as_secs_f64() * 1000.0),
+            ms: after.map(|after| rounded(after.as_secs_f64() * 1000.0)),
             layers: banned.layers,
             dropped: None,
         };
@@ -232,4 +232,9 @@ impl Course<'_> {
             connects: self.has_network.then_some(!is_out),
         }))
     }
+}
+
+/// To three places.
+pub(super) fn rounded(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
 }

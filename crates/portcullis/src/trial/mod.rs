@@ -145,6 +145,6 @@ fn play(options: &Options, screen: &Screen) -> Result<Report, Stop> {
     let mut report = course.run()?;
     report.sandbox = show::sandbox_word(&sandbox).to_owned();
     report.folder = folder;
-    report.seconds = begun.elapsed().as_secs_f64();
+    report.seconds = course::rounded(begun.elapsed().as_secs_f64());
     Ok(report)
 }
