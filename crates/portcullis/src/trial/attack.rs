@@ -58,74 +58,78 @@ pub(super) struct Scene {
     pub(super) after: Vec<String>,
 }
 
+/// Address, port, the jail that must ban, part, story.
+type Row = (&'static str, u16, Option<&'static str>, Part, &'static str);
+
+const CAST: [Row; 9] = [
+    (
+        "203.0.113.7",
+        SMTP,
+        Some("postfix"),
+        Part::GuessSmtp,
+        "guesses passwords over SMTP",
+    ),
+    (
+        "203.0.113.80",
+        IMAP,
+        Some("dovecot"),
+        Part::GuessImap,
+        "guesses passwords over IMAP",
+    ),
+    (
+        "198.51.100.23",
+        SSH,
+        Some("sshd"),
+        Part::GuessRoot,
+        "guesses root's password over SSH",
+    ),
+    (
+        "2001:db8:bad::5",
+        SSH,
+        Some("sshd"),
+        Part::GuessUser,
+        "guesses users over SSH, by IPv6",
+    ),
+    (
+        "198.51.100.66",
+        SMTP,
+        Some("postfix"),
+        Part::FrameSmtp,
+        "forges a user name over SMTP, so that bob looks guilty",
+    ),
+    (
+        "198.51.100.99",
+        SSH,
+        Some("sshd"),
+        Part::FrameSsh,
+        "forges a user name over SSH, so that bob looks guilty",
+    ),
+    (
+        "192.0.2.20",
+        IMAP,
+        None,
+        Part::Alice,
+        "alice: one wrong password, then the right one",
+    ),
+    (
+        "192.0.2.30",
+        SMTP,
+        None,
+        Part::Bob,
+        "bob: sends mail; named in the forged lines",
+    ),
+    (
+        "2001:db8:900d::40",
+        SSH,
+        None,
+        Part::Carol,
+        "carol: logs in with her key, by IPv6",
+    ),
+];
+
 /// Everybody; without IPv6, those who can come.
 pub(super) fn cast(ipv6: bool) -> Vec<Client> {
-    let rows: [(&str, u16, Option<&'static str>, Part, &'static str); 9] = [
-        (
-            "203.0.113.7",
-            SMTP,
-            Some("postfix"),
-            Part::GuessSmtp,
-            "guesses passwords over SMTP",
-        ),
-        (
-            "203.0.113.80",
-            IMAP,
-            Some("dovecot"),
-            Part::GuessImap,
-            "guesses passwords over IMAP",
-        ),
-        (
-            "198.51.100.23",
-            SSH,
-            Some("sshd"),
-            Part::GuessRoot,
-            "guesses root's password over SSH",
-        ),
-        (
-            "2001:db8:bad::5",
-            SSH,
-            Some("sshd"),
-            Part::GuessUser,
-            "guesses users over SSH, by IPv6",
-        ),
-        (
-            "198.51.100.66",
-            SMTP,
-            Some("postfix"),
-            Part::FrameSmtp,
-            "forges a user name over SMTP, so that bob looks guilty",
-        ),
-        (
-            "198.51.100.99",
-            SSH,
-            Some("sshd"),
-            Part::FrameSsh,
-            "forges a user name over SSH, so that bob looks guilty",
-        ),
-        (
-            "192.0.2.20",
-            IMAP,
-            None,
-            Part::Alice,
-            "alice: one wrong password, then the right one",
-        ),
-        (
-            "192.0.2.30",
-            SMTP,
-            None,
-            Part::Bob,
-            "bob: sends mail; named in the forged lines",
-        ),
-        (
-            "2001:db8:900d::40",
-            SSH,
-            None,
-            Part::Carol,
-            "carol: logs in with her key, by IPv6",
-        ),
-    ];
-    let client = |(ip, port, jail, part, story): (&str, u16, Option<&'static str>, Part, &'static str)| {
+    let client = |(ip, port, jail, part, story): Row| {
         let ip: IpAddr = ip.parse().ok()?;
         (ipv6 || ip.is_ipv4()).then_some(Client {
             ip,
@@ -135,7 +139,7 @@ pub(super) fn cast(ipv6: bool) -> Vec<Client> {
             part,
         })
     };
-    rows.into_iter().filter_map(client).collect()
+    CAST.into_iter().filter_map(client).collect()
 }
 
 /// The scenes in their order: the attackers take turns, the honest come in between.
@@ -238,7 +242,7 @@ fn bob_sends(client: &Client, number: usize, round: usize) -> Option<Written> {
     ];
     let after =
         format!("{program} disconnect from bob.example.net[{ip}] ehlo=2 starttls=1 auth=1 mail=1 rcpt=1 data=1 quit=1");
-    (round % 2 == 0).then_some((Log::Mail, lines, vec![after]))
+    round.is_multiple_of(2).then_some((Log::Mail, lines, vec![after]))
 }
 
 fn carol(client: &Client, number: usize, round: usize) -> Option<Written> {

@@ -232,7 +232,7 @@ impl Screen {
                 Some(false) => (false, "connected"),
                 None => (true, "banned"),
             };
-            self.row(is_right, &ban.ip, ban.port, what, &ban.story);
+            self.row(is_right, (&ban.ip, ban.port), what, &ban.story);
         }
         for one in &report.spared {
             let (is_right, what) = match one.connects {
@@ -241,7 +241,7 @@ impl Screen {
                 None if one.banned => (false, "banned"),
                 None => (true, "not banned"),
             };
-            self.row(is_right, &one.ip, one.port, what, &one.story);
+            self.row(is_right, (&one.ip, one.port), what, &one.story);
         }
         if let Some(one) = &report.unbanned {
             self.head(&format!("portcullis unban {}", one.ip));
@@ -250,12 +250,12 @@ impl Screen {
                 Some(false) => "no answer",
                 None => "not banned",
             };
-            self.row(one.connects != Some(false), &one.ip, one.port, what, "gets in again");
+            self.row(one.connects != Some(false), (&one.ip, one.port), what, "gets in again");
         }
         self.summary(report);
     }
 
-    fn row(&self, is_right: bool, ip: &str, port: u16, what: &str, story: &str) {
+    fn row(&self, is_right: bool, (ip, port): (&str, u16), what: &str, story: &str) {
         let tick = self.tick(is_right);
         self.say(&format!("  {tick} {ip:17} port {port:<4} {what:10}  {story}"));
     }
