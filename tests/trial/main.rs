@@ -39,7 +39,12 @@ struct Stage {
 impl Stage {
     fn new() -> Stage {
         let folder = tempfile::Builder::new().prefix("pct").tempdir_in("/tmp").unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_portcullis"), folder.path().join("portcullis")).unwrap();
+        // Copied by a process of its own: a program that is open for writing here would be so, for a moment, in
+        // whatever another test starts meanwhile, and could not be run.
+        let mut copy = Command::new("cp");
+        copy.arg(env!("CARGO_BIN_EXE_portcullis"))
+            .arg(folder.path().join("portcullis"));
+        assert!(copy.status().unwrap().success());
         for path in ["", "tmp"] {
             let path = folder.path().join(path);
             fs::create_dir_all(&path).unwrap();

@@ -14,7 +14,7 @@ use crate::control::answer::Banned;
 const PACE: Duration = Duration::from_millis(60);
 /// Between two looks.
 const GLANCE: Duration = Duration::from_micros(300);
-/// How long an unban may take.
+/// How long an unban, or a layer's answer, may take.
 const MERCY: Duration = Duration::from_secs(1);
 
 pub(super) struct Course<'a> {
@@ -159,17 +159,16 @@ impl Course<'_> {
     /// Everybody dials once more; what comes of it is compared with what must. Gives what became of the honest.
     fn prove(&mut self) -> Result<Vec<Spared>, Stop> {
         self.screen.progress("everybody dials once more");
-        let banned = self.house.banned()?;
+        let banned = self.settled()?;
         let mut spared = Vec::new();
         for (index, client) in self.cast.clone().iter().enumerate() {
             let is_out = self.shut_out(index)?.is_some();
             let ip = client.ip.to_string();
-            let of_client = banned.iter().filter(|ban| ban.ip == ip);
-            let jails: Vec<&str> = of_client.map(|ban| ban.jail.as_str()).collect();
+            let bans: Vec<&Banned> = banned.iter().filter(|ban| ban.ip == ip).collect();
             if let Some(jail) = client.jail {
-                self.judge(&ip, jail, &jails, is_out);
+                self.judge(&ip, jail, &bans, is_out);
             } else {
-                spared.push(self.acquit(client, !jails.is_empty(), is_out));
+                spared.push(self.acquit(client, !bans.is_empty(), is_out));
             }
         }
         let is_stranger = |ban: &&Banned| !self.cast.iter().any(|client| client.ip.to_string() == ban.ip);
@@ -181,15 +180,42 @@ impl Course<'_> {
         Ok(spared)
     }
 
-    /// An attacker must be banned by its jail and by no other, and get no answer.
-    fn judge(&mut self, ip: &str, jail: &str, jails: &[&str], is_out: bool) {
-        if jails != [jail] {
-            self.missing.push(format!("{ip} is not banned by {jail}"));
-        } else if !is_out {
-            self.missing.push(format!("{ip} is banned, but still gets in"));
+    /// Who is banned, once the layers have answered for all of them; they are given a moment for it.
+    fn settled(&self) -> Result<Vec<Banned>, Stop> {
+        let asked = Instant::now();
+        loop {
+            let banned = self.house.banned()?;
+            let is_open = |ban: &Banned| ban.layers.values().any(|standing| standing == "decided");
+            if !banned.iter().any(is_open) || asked.elapsed() > MERCY {
+                return Ok(banned);
+            }
+            self.interrupt.pause(GLANCE)?;
         }
-        if let Some(ban) = self.bans.iter_mut().find(|ban| ban.ip == ip) {
-            ban.dropped = self.has_network.then_some(is_out);
+    }
+
+    /// An attacker must be banned by its jail and by no other, the layer must have confirmed it, and there must be no
+    /// answer. What the layer says is taken now: when the ban was first seen, its word could still be on the way.
+    fn judge(&mut self, ip: &str, jail: &str, bans: &[&Banned], is_out: bool) {
+        let word = if self.has_network { "applied" } else { "dry" };
+        match bans {
+            [ban] if ban.jail == jail => {
+                if ban.layers.is_empty() || ban.layers.values().any(|standing| standing != word) {
+                    let text = format!("the ban of {ip} is not confirmed: {:?}", ban.layers);
+                    self.missing.push(text);
+                }
+                if !is_out {
+                    self.missing.push(format!("{ip} is banned, but still gets in"));
+                }
+            }
+            _ => self
+                .missing
+                .push(format!("{ip} is not banned by {jail}, or not by that alone")),
+        }
+        if let Some(seen) = self.bans.iter_mut().find(|seen| seen.ip == ip) {
+            seen.dropped = self.has_network.then_some(is_out);
+            if let Some(ban) = bans.first() {
+                seen.layers.clone_from(&ban.layers);
+            }
         }
     }
 
