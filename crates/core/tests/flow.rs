@@ -177,12 +177,7 @@ fn uses(tokens: &[String], module: &[String]) -> BTreeSet<String> {
                 }
                 blocks.push(named);
             }
-            "}" => {
-                let was_named = blocks.pop() == Some(true);
-                if was_named {
-                    inside.pop();
-                }
-            }
+            "}" if blocks.pop() == Some(true) => drop(inside.pop()),
             "crate" | "super" if tokens.get(at + 1).is_some_and(|next| next != ")") => {
                 at = path(tokens, at, &inside, &mut found);
                 continue;
