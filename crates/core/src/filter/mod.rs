@@ -5,15 +5,15 @@
 //! not looked up here: a failure that carries only a host name says so, and the engine asks (contract §3.4–3.6).
 
 mod failure;
+mod fields;
 mod session;
 
 pub use failure::{Failure, Identity};
 pub use session::Sessions;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use failure::Groups;
+use fields::Fields;
 use jiff::tz::TimeZone;
 
 use crate::config::plan::{JailPlan, UseDns};
@@ -77,6 +77,7 @@ pub struct Filter {
 struct LastDate {
     text: String,
     at: Timestamp,
+    whole: bool,
 }
 
 /// What became of one line.
@@ -88,8 +89,8 @@ pub struct Reading {
     pub outcome: Outcome,
     /// Every pattern that matched, in order (several only with `check_all`).
     pub hits: Vec<Hit>,
-    /// Whether the prefregex matched.
-    pub prefiltered: bool,
+    /// What the prefregex captured, if it matched: its groups in order.
+    pub prefix: Option<Vec<(String, Option<String>)>>,
     /// The number of the ignoreregex that matched, from 0.
     pub ignored_by: Option<usize>,
     /// What is to be said in the log, once a day each.
@@ -101,14 +102,16 @@ pub struct Reading {
 pub struct Hit {
     /// Its number, from 0.
     pub regex: usize,
-    /// Whose, as text; `None` while the session has no address yet.
-    pub who: Option<String>,
+    /// Whose; `None` while the session has no address yet.
+    pub identity: Option<Identity>,
     /// When; `None` for an undated line outside the daemon.
     pub time: Option<Timestamp>,
+    /// Whether Python would hold the time as a whole number: it came with a zone.
+    pub whole: bool,
     /// Whether the match only informs (`<F-NOFAIL>`).
     pub nofail: bool,
-    /// What was captured.
-    pub data: BTreeMap<String, crate::ledger::Field>,
+    /// What was captured, in Fail2Ban's order, with the groups that took no part.
+    pub fields: Vec<(String, Option<crate::ledger::Field>)>,
     /// The lines that belong to it.
     pub matches: Vec<String>,
 }
@@ -169,6 +172,7 @@ struct Split<'l> {
     after: &'l str,
     line: &'l str,
     at: Option<Timestamp>,
+    whole: bool,
     undated: bool,
 }
 
@@ -259,6 +263,12 @@ impl Filter {
         self.prefregex.as_ref()
     }
 
+    /// The last date read, and whether Python would hold it as a whole number.
+    #[must_use]
+    pub fn last_date(&self) -> Option<(Timestamp, bool)> {
+        self.last.as_ref().map(|last| (last.at, last.whole))
+    }
+
     /// The open sessions, to be kept over a restart.
     #[must_use]
     pub fn sessions(&self) -> &Sessions {
@@ -299,6 +309,7 @@ impl Filter {
             after: line,
             line,
             at: None,
+            whole: false,
             undated: false,
         };
         if let Some(found) = self.detector.find(line, now.wall) {
@@ -307,15 +318,17 @@ impl Filter {
                 .split_at_checked(found.end.saturating_sub(found.start))
                 .unwrap_or(("", rest));
             (split.before, split.date, split.after) = (before, date.to_owned(), after);
-            match self
-                .known(&split.date)
-                .map_or_else(|| self.detector.read(line, &found, now.wall), stamp::Reading::At)
-            {
+            let (read, whole) = match self.known(&split.date) {
+                Some(known) => (stamp::Reading::At(known.at), known.whole),
+                None => self.detector.read_typed(line, &found, now.wall),
+            };
+            match read {
                 stamp::Reading::At(at) => {
-                    split.at = Some(at);
+                    (split.at, split.whole) = (Some(at), whole);
                     let read = LastDate {
                         text: split.date.clone(),
                         at,
+                        whole,
                     };
                     self.memo = Some(read.clone());
                     self.last = Some(read);
@@ -343,11 +356,8 @@ impl Filter {
 
     /// A stamp with the same text as the last one means the same second; most lines of a busy log share theirs.
     /// Short ones may depend on the day, so only the very last text counts.
-    fn known(&self, text: &str) -> Option<Timestamp> {
-        self.memo
-            .as_ref()
-            .filter(|memo| !text.is_empty() && memo.text == text)
-            .map(|memo| memo.at)
+    fn known(&self, text: &str) -> Option<&LastDate> {
+        self.memo.as_ref().filter(|memo| !text.is_empty() && memo.text == text)
     }
 
     fn recent(&self, now: Clock) -> Option<&LastDate> {
@@ -370,6 +380,7 @@ impl Filter {
                     *last = LastDate {
                         text: std::mem::take(&mut last.text),
                         at: now.wall,
+                        whole: false,
                     };
                 }
             }
@@ -392,22 +403,30 @@ impl Filter {
         if early && self.ignores(&whole, reading) {
             return;
         }
-        let mut prefix = Groups::new();
-        let mut content = None;
+        let mut prefix = Fields::default();
+        let mut text = whole;
         if let Some(prefregex) = &self.prefregex {
-            let Some(found) = looked(prefregex, &whole, &mut reading.outcome) else {
+            let Some(found) = looked(prefregex, &text, &mut reading.outcome) else {
                 return;
             };
-            reading.prefiltered = true;
             prefix = failure::groups(&found);
-            content = prefix.remove("content").flatten().filter(|text| !text.is_empty());
+            if let Some(content) = prefix.truth("content") {
+                text = format!("{content}\n");
+            }
         }
-        let text = content.map_or(whole, |content| content + "\n");
+        self.try_all(now, &text, &prefix, split, reading);
+        if self.prefregex.is_some() {
+            reading.prefix = Some(prefix.into_list());
+        }
+    }
+
+    /// The failregexes in order, with what the prefregex left of the line.
+    fn try_all(&mut self, now: Clock, text: &str, prefix: &Fields, split: &Split<'_>, reading: &mut Reading) {
         for number in 0..self.failregex.len() {
-            let Some(fields) = self.groups_of(number, &text, reading) else {
+            let Some(fields) = self.groups_of(number, text, reading) else {
                 continue;
             };
-            if !self.ignoreregex.is_empty() && self.ignores(&text, reading) {
+            if !self.ignoreregex.is_empty() && self.ignores(text, reading) {
                 if self.settings.check_all { continue } else { return }
             }
             if split.undated {
@@ -418,14 +437,14 @@ impl Filter {
                     continue;
                 }
             }
-            self.found(now, number, failure::merge(&prefix, fields), split, reading);
+            self.found(now, number, failure::merge(prefix, fields), split, reading);
             if !self.settings.check_all {
                 return;
             }
         }
     }
 
-    fn groups_of(&self, number: usize, text: &str, reading: &mut Reading) -> Option<Groups> {
+    fn groups_of(&self, number: usize, text: &str, reading: &mut Reading) -> Option<Fields> {
         let regex = self.failregex.get(number)?;
         let found = looked(regex, text, &mut reading.outcome)?;
         Some(failure::groups(&found))
@@ -444,39 +463,41 @@ impl Filter {
     }
 
     /// A failregex matched: the session, the id, and whether it counts (contract §3.5, §3.6).
-    fn found(&mut self, now: Clock, regex: usize, groups: Groups, split: &Split<'_>, reading: &mut Reading) {
-        let mlfid = groups.get("mlfid").cloned().flatten();
-        let mut case = match mlfid {
+    fn found(&mut self, now: Clock, regex: usize, groups: Fields, split: &Split<'_>, reading: &mut Reading) {
+        let mut case = match groups.text("mlfid").map(str::to_owned) {
             Some(mlfid) => self.sessions.merge(now.steady, &mlfid, groups, &split.whole()),
             None => session::Case::single(groups, split.whole()),
         };
-        let mut hit = Hit {
-            regex,
-            who: None,
-            time: split.at,
-            nofail: case.nofail(),
-            data: BTreeMap::new(),
-            matches: case.matches().to_vec(),
-        };
-        if !hit.nofail || self.settings.check_all {
-            match failure::identify(&case, self.usedns) {
+        let informs = case.nofail();
+        let mut identity = None;
+        if !informs || self.settings.check_all {
+            identity = failure::identify(&case, self.usedns);
+            match &identity {
                 Some(identity) => {
-                    failure::note_address(&mut case, &identity);
-                    hit.who = Some(identity.to_string());
-                    if !hit.nofail {
-                        self.push(&case, identity, split, reading);
+                    failure::note_address(&mut case, identity);
+                    if !informs {
+                        self.push(&case, identity.clone(), split, reading);
                         reading.outcome = Outcome::Failed;
                     }
                 }
+                // Nothing that could be banned took part, and no other line will tell: Fail2Ban drops the match.
+                None if !case.is_session() => return,
                 None => case.wait(),
             }
         }
         if reading.outcome != Outcome::Failed {
             reading.outcome = Outcome::Informed;
         }
-        hit.data = case.data();
+        reading.hits.push(Hit {
+            regex,
+            identity,
+            time: split.at,
+            whole: split.whole,
+            nofail: informs || case.text("nofail").is_some_and(|text| !text.is_empty()),
+            fields: case.fields(),
+            matches: case.matches().to_vec(),
+        });
         self.sessions.keep(case);
-        reading.hits.push(hit);
     }
 
     fn push(&self, case: &session::Case, identity: Identity, split: &Split<'_>, reading: &mut Reading) {
@@ -521,7 +542,7 @@ fn looked<'t>(regex: &Pattern, text: &'t str, outcome: &mut Outcome) -> Option<F
 
 /// The last known date stands in; nothing is cut from the line then.
 fn take(split: &mut Split<'_>, last: &LastDate) {
-    split.at = Some(last.at);
+    (split.at, split.whole) = (Some(last.at), last.whole);
     (split.before, split.date, split.after) = ("", last.text.clone(), split.line);
 }
 
