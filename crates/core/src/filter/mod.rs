@@ -91,8 +91,10 @@ pub struct Reading {
     pub hits: Vec<Hit>,
     /// What the prefregex captured, if it matched: its groups in order.
     pub prefix: Option<Vec<(String, Option<String>)>>,
-    /// The number of the ignoreregex that matched, from 0.
+    /// The number of the ignoreregex that matched last, from 0.
     pub ignored_by: Option<usize>,
+    /// The numbers of all that matched, in order: with `check_all`, one for each failregex that matched.
+    pub ignored: Vec<usize>,
     /// What is to be said in the log, once a day each.
     pub warnings: Vec<Warning>,
 }
@@ -243,6 +245,12 @@ impl Filter {
     #[must_use]
     pub fn detector(&self) -> &Detector {
         &self.detector
+    }
+
+    /// Whether one match may span several lines.
+    #[must_use]
+    pub fn spans_lines(&self) -> bool {
+        false
     }
 
     /// The failregexes, for tools that list them.
@@ -455,8 +463,9 @@ impl Filter {
             .ignoreregex
             .iter()
             .position(|regex| looked(regex, text, &mut reading.outcome).is_some());
-        if hit.is_some() {
+        if let Some(number) = hit {
             reading.ignored_by = hit;
+            reading.ignored.push(number);
             reading.outcome = Outcome::Ignored;
         }
         hit.is_some()
