@@ -29,8 +29,13 @@ impl Tree for Disk {
     }
 
     fn list(&self, dir: &str) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-        let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let Ok(entries) = fs::read_dir(dir) else {
+            return Vec::new();
+        };
+        let mut names: Vec<String> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
         names.sort_unstable();
         names
     }
@@ -45,7 +50,11 @@ impl Tree for Disk {
 }
 
 fn refused(error: io::Error) -> ReadError {
-    if error.kind() == io::ErrorKind::NotFound { ReadError::NotFound } else { ReadError::Other(error.to_string()) }
+    if error.kind() == io::ErrorKind::NotFound {
+        ReadError::NotFound
+    } else {
+        ReadError::Other(error.to_string())
+    }
 }
 
 /// Shows a folder as our own verbs see it: without a `jail.conf` the whole stock shows through, with one only our own
@@ -53,8 +62,17 @@ fn refused(error: io::Error) -> ReadError {
 pub(crate) fn with<T>(base: &str, look: impl FnOnce(&dyn Tree) -> T) -> T {
     let stock = stock_tree();
     let has_jails = Disk.is_file(&format!("{base}/jail.conf"));
-    let scope = if has_jails { Scope::Only(OUR_ACTIONS) } else { Scope::Everything };
-    look(&Layered { over: &Disk, under: &stock, base, scope })
+    let scope = if has_jails {
+        Scope::Only(OUR_ACTIONS)
+    } else {
+        Scope::Everything
+    };
+    look(&Layered {
+        over: &Disk,
+        under: &stock,
+        base,
+        scope,
+    })
 }
 
 /// The built-in files.

@@ -102,7 +102,11 @@ impl Lines {
     pub(crate) fn each(mut self, mut take: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
         let mut keep = |line: &str| {
             let line = line.trim_end_matches(['\r', '\n']);
-            if line.is_empty() || line.starts_with('#') { Ok(()) } else { take(line) }
+            if line.is_empty() || line.starts_with('#') {
+                Ok(())
+            } else {
+                take(line)
+            }
         };
         match &mut self {
             Lines::Text(lines) => lines.try_for_each(|line| keep(&line)),
@@ -119,7 +123,10 @@ impl Lines {
 
 impl FileLines {
     fn open(path: &str, encoding: &str) -> Result<FileLines, Error> {
-        let wrap = |error| Error::Open { path: path.to_owned(), error };
+        let wrap = |error| Error::Open {
+            path: path.to_owned(),
+            error,
+        };
         let file = File::open(path).map_err(wrap)?;
         let size = file.metadata().map_err(wrap)?.len();
         Ok(FileLines {

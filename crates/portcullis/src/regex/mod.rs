@@ -63,8 +63,11 @@ pub(crate) fn fail2ban_regex(arguments: impl IntoIterator<Item = OsString>) -> E
 
 /// Runs as our own verb: the built-in stock stands behind the folder.
 pub(crate) fn main(options: &Options) -> ExitCode {
-    let base = options.config.clone();
-    finish(folder::with(&base, |tree| run(options, tree)))
+    // A folder of filters is no configuration folder, and the stock does not stand behind it.
+    if options.config.trim_end_matches('/').ends_with("filter.d") {
+        return finish(run(options, &folder::Disk));
+    }
+    finish(folder::with(&options.config, |tree| run(options, tree)))
 }
 
 /// A reader that closes early (`| head`) ends the program quietly.
@@ -88,7 +91,11 @@ fn run(options: &Options, tree: &dyn Tree) -> io::Result<bool> {
     Ok(good)
 }
 
-fn attempt(options: &Options, tree: &dyn Tree, screen: &mut Screen<BufWriter<StdoutLock<'static>>>) -> io::Result<bool> {
+fn attempt(
+    options: &Options,
+    tree: &dyn Tree,
+    screen: &mut Screen<BufWriter<StdoutLock<'static>>>,
+) -> io::Result<bool> {
     if options.short_version {
         screen.line(options::FAIL2BAN_SHORT)?;
         return Ok(true);
@@ -108,14 +115,23 @@ fn attempt(options: &Options, tree: &dyn Tree, screen: &mut Screen<BufWriter<Std
         screen.line(&format!("ERROR: {what}"))?;
         return Ok(false);
     }
-    let trial = Trial { options, zone: TimeZone::system(), look_up };
+    let trial = Trial {
+        options,
+        zone: TimeZone::system(),
+        look_up,
+    };
     trial.run(tree, screen)
 }
 
 /// The addresses of a host name.
 fn look_up(name: &str) -> Vec<Identity> {
-    let addresses = dns_lookup::lookup_host(name).map(Iterator::collect::<Vec<IpAddr>>).unwrap_or_default();
-    let mut ids: Vec<Id> = addresses.iter().filter_map(|ip| Id::parse(&ip.to_string()).ok()).collect();
+    let addresses = dns_lookup::lookup_host(name)
+        .map(Iterator::collect::<Vec<IpAddr>>)
+        .unwrap_or_default();
+    let mut ids: Vec<Id> = addresses
+        .iter()
+        .filter_map(|ip| Id::parse(&ip.to_string()).ok())
+        .collect();
     ids.sort();
     ids.dedup();
     ids.into_iter().map(Identity::Known).collect()
@@ -194,7 +210,11 @@ impl Trial<'_> {
 
     fn names(&self) -> Names {
         // Where `usedns` is `no`, a name that some other tag captured is nobody's.
-        let no = self.options.usedns.as_deref().is_some_and(|usedns| usedns.eq_ignore_ascii_case("no"));
+        let no = self
+            .options
+            .usedns
+            .as_deref()
+            .is_some_and(|usedns| usedns.eq_ignore_ascii_case("no"));
         Names::new(if no { |_| Vec::new() } else { self.look_up })
     }
 
@@ -235,7 +255,10 @@ impl Trial<'_> {
             match (failures.is_empty(), self.options.invert) {
                 (false, false) => token.print(&failures, screen),
                 (true, true) => {
-                    let fields = [("fid".to_owned(), Some(portcullis_core::ledger::Field::Text(String::new())))];
+                    let fields = [(
+                        "fid".to_owned(),
+                        Some(portcullis_core::ledger::Field::Text(String::new())),
+                    )];
                     let missed = Failure {
                         id: String::new(),
                         address: None,
@@ -253,5 +276,7 @@ impl Trial<'_> {
 
 fn clock() -> Clock {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Clock::at(Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)))
+    Clock::at(Timestamp::from_micros(
+        i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+    ))
 }

@@ -9,14 +9,24 @@ pub(crate) const FAIL2BAN_SHORT: &str = "1.1.2.1";
 
 /// What `regex` is told.
 #[derive(Args, Debug, Clone, Default)]
-#[command(disable_version_flag = true, infer_long_args = true)]
+#[command(
+    disable_version_flag = true,
+    infer_long_args = true,
+    override_usage = "portcullis regex [OPTIONS] <LOG> <REGEX> [IGNOREREGEX]"
+)]
 pub(crate) struct Options {
     /// LOG: a file, or a line itself; REGEX: a failregex, a jail, a filter (sshd[mode=aggressive]) or a filter
     /// file; IGNOREREGEX: an ignoreregex in place of the filter's
-    #[arg(value_name = "LOG> <REGEX> [<IGNOREREGEX>", num_args = 0..)]
+    #[arg(value_name = "LOG REGEX IGNOREREGEX", num_args = 0..)]
     pub(crate) inputs: Vec<String>,
     /// Configuration folder
-    #[arg(short = 'c', long, value_name = "DIR", default_value = "/etc/fail2ban", allow_hyphen_values = true)]
+    #[arg(
+        short = 'c',
+        long,
+        value_name = "DIR",
+        default_value = "/etc/fail2ban",
+        allow_hyphen_values = true
+    )]
     pub(crate) config: String,
     /// Date pattern, in place of the filter's
     #[arg(short = 'd', long, value_name = "PATTERN", allow_hyphen_values = true)]
@@ -34,7 +44,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "USEDNS")]
     pub(crate) usedns: Option<String>,
     /// Lines that one match may span
-    #[arg(short = 'L', long, value_name = "LINES", default_value_t = 0, allow_hyphen_values = true)]
+    #[arg(
+        short = 'L',
+        long,
+        value_name = "LINES",
+        default_value_t = 0,
+        allow_hyphen_values = true
+    )]
     pub(crate) maxlines: i64,
     /// Journal match (the journal is not supported yet)
     #[arg(short = 'm', long, value_name = "MATCH")]
@@ -118,14 +134,21 @@ impl Options {
         if self.journalmatch.is_some() {
             return Some("--journalmatch (the systemd journal) is not supported yet".to_owned());
         }
-        if self.inputs.first().is_some_and(|log| log.starts_with("systemd-journal")) {
+        if self
+            .inputs
+            .first()
+            .is_some_and(|log| log.starts_with("systemd-journal"))
+        {
             return Some("systemd-journal is not supported yet".to_owned());
         }
         if self.debuggex {
             return Some("--debuggex is not supported: it would hand log lines to a web site".to_owned());
         }
         if !matches!(self.log_level.to_lowercase().as_str(), "critical" | "fatal" | "50") {
-            return Some(format!("--log-level {} is not supported yet (only critical)", self.log_level));
+            return Some(format!(
+                "--log-level {} is not supported yet (only critical)",
+                self.log_level
+            ));
         }
         if self.out.as_deref() == Some("matches") {
             return Some("--out matches is not supported yet (--out msg prints the lines)".to_owned());

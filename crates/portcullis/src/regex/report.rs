@@ -35,11 +35,24 @@ impl Report<'_> {
         let tally = self.tally;
         screen.line("\nResults\n=======")?;
         self.prefregex(screen)?;
-        self.regexes("Failregex", self.filter.failregex(), &|number| tally.fail.get(&number), screen)?;
+        self.regexes(
+            "Failregex",
+            self.filter.failregex(),
+            &|number| tally.fail.get(&number),
+            screen,
+        )?;
         let ignore: Vec<Hits> = (0..self.filter.ignoreregex().len())
-            .map(|number| Hits { count: tally.ignore.get(&number).copied().unwrap_or_default(), found: Vec::new() })
+            .map(|number| Hits {
+                count: tally.ignore.get(&number).copied().unwrap_or_default(),
+                found: Vec::new(),
+            })
             .collect();
-        self.regexes("Ignoreregex", self.filter.ignoreregex(), &|number| ignore.get(number), screen)?;
+        self.regexes(
+            "Ignoreregex",
+            self.filter.ignoreregex(),
+            &|number| ignore.get(number),
+            screen,
+        )?;
         self.templates(screen)?;
         let (ignored, matched, missed) = (&tally.ignored, &tally.matched, &tally.missed);
         screen.line(&format!(
@@ -64,7 +77,9 @@ impl Report<'_> {
     }
 
     fn prefregex<W: Write>(&self, screen: &mut Screen<W>) -> io::Result<()> {
-        let Some(prefregex) = self.filter.prefregex() else { return Ok(()) };
+        let Some(prefregex) = self.filter.prefregex() else {
+            return Ok(());
+        };
         let mut items = vec![prefregex.expanded().to_owned()];
         for (number, groups) in self.tally.prefixes.iter().enumerate() {
             if number as u64 == self.tally.most {
@@ -113,7 +128,9 @@ impl Report<'_> {
     /// `Sun Nov 22 10:00:00 2026`
     fn moment(&self, at: Timestamp) -> String {
         let at = jiff::Timestamp::from_microsecond(at.micros()).unwrap_or_default();
-        at.to_zoned(self.zone.clone()).strftime("%a %b %d %H:%M:%S %Y").to_string()
+        at.to_zoned(self.zone.clone())
+            .strftime("%a %b %d %H:%M:%S %Y")
+            .to_string()
     }
 
     fn templates<W: Write>(&self, screen: &mut Screen<W>) -> io::Result<()> {
@@ -147,11 +164,17 @@ impl Report<'_> {
         }
         let header = format!("{title} line(s):");
         if kept.count < self.tally.most || all {
-            let items: Vec<String> = kept.lines.iter().map(|line| line.trim_end_matches(is_space).to_owned()).collect();
+            let items: Vec<String> = kept
+                .lines
+                .iter()
+                .map(|line| line.trim_end_matches(is_space).to_owned())
+                .collect();
             return screen.list(Some(&header), &items);
         }
         let count = kept.count;
-        screen.line(&format!("{header} too many to print.  Use --print-all-{kind} to print all {count} lines"))
+        screen.line(&format!(
+            "{header} too many to print.  Use --print-all-{kind} to print all {count} lines"
+        ))
     }
 }
 

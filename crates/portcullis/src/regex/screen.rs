@@ -14,7 +14,10 @@ impl Screen<BufWriter<StdoutLock<'static>>> {
     pub(crate) fn stdout() -> Self {
         let stdout = io::stdout();
         let escape = stdout.is_terminal();
-        Screen { out: BufWriter::with_capacity(1 << 16, stdout.lock()), escape }
+        Screen {
+            out: BufWriter::with_capacity(1 << 16, stdout.lock()),
+            escape,
+        }
     }
 }
 
@@ -60,5 +63,9 @@ fn is_unsafe(c: char) -> bool {
 }
 
 fn shown(c: char) -> String {
-    if is_unsafe(c) { c.escape_default().to_string() } else { c.to_string() }
+    if is_unsafe(c) {
+        c.escape_default().to_string()
+    } else {
+        c.to_string()
+    }
 }

@@ -1,5 +1,6 @@
 //! REGEX: a jail, a filter, a filter file or a failregex itself, made into a plan (contract §9).
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -31,7 +32,12 @@ impl<'a, W: Write> Subject<'a, W> {
         let mut plan = JailPlan::new("fail2ban-regex-jail", "auto");
         plan.usedns = usedns(options);
         plan.logtimezone.clone_from(&options.timezone);
-        Subject { options, tree, screen, plan }
+        Subject {
+            options,
+            tree,
+            screen,
+            plan,
+        }
     }
 
     /// What the options of the command line set.
@@ -48,7 +54,11 @@ impl<'a, W: Write> Subject<'a, W> {
     }
 
     fn say(&mut self, text: &str) -> io::Result<()> {
-        if self.options.out.is_some() { Ok(()) } else { self.screen.line(text) }
+        if self.options.out.is_some() {
+            Ok(())
+        } else {
+            self.screen.line(text)
+        }
     }
 
     fn maxlines(&mut self, lines: i64) -> Outcome {
@@ -91,7 +101,15 @@ impl<'a, W: Write> Subject<'a, W> {
                     return Ok(Err(error));
                 }
             };
+            let wrong =
+                |error: &str| format!("ERROR: Wrong filter name or options: {error}\n       while parsing: {text}");
             if !named.name.contains('/') && !has_extension(&named.name) {
+                let base = &self.options.config;
+                if !self.tree.is_dir(base) {
+                    return Ok(Err(wrong(&format!(
+                        "Base configuration directory {base} does not exist "
+                    ))));
+                }
                 match self.jail(&named.name, &named.options, text)? {
                     Ok(true) => return Ok(Ok(())),
                     Ok(false) => {}
@@ -125,7 +143,11 @@ impl<'a, W: Write> Subject<'a, W> {
             ..Request::new(&self.options.config, Face::Fail2Ban, FAIL2BAN)
         };
         let outcome = config::read(self.tree, &request);
-        if outcome.diagnostics.iter().any(|found| matches!(found.code, "no-jail" | "no-jails")) {
+        if outcome
+            .diagnostics
+            .iter()
+            .any(|found| matches!(found.code, "no-jail" | "no-jails"))
+        {
             return Ok(Ok(false));
         }
         self.say(&format!("Use {:>11} jail : {name}", ""))?;
@@ -136,7 +158,27 @@ impl<'a, W: Write> Subject<'a, W> {
             let why = complaints(&outcome.diagnostics);
             return Ok(Err(format!("{why}ERROR: Failed to get jail for {}", repr_str(text))));
         }
+        if let Some(used) = outcome.filters.get(name) {
+            self.say_real(&used.options, &forced)?;
+        }
         Ok(self.apply(&outcome.stream)?.map(|()| true))
+    }
+
+    /// With `-vv`: what became of the options in brackets, and of those that matter most.
+    fn say_real(&mut self, all: &BTreeMap<String, String>, given: &[(String, String)]) -> io::Result<()> {
+        if self.options.verbosity() < 2 {
+            return Ok(());
+        }
+        let mut shown: Vec<(String, String)> = Vec::new();
+        for name in ["logtype", "datepattern"]
+            .into_iter()
+            .chain(given.iter().map(|(name, _)| name.as_str()))
+        {
+            if let Some(value) = all.get(name).filter(|_| shown.iter().all(|(known, _)| known != name)) {
+                shown.push((name.to_owned(), value.clone()));
+            }
+        }
+        self.say(&format!("Real  filter options : {}", repr_options(&shown)))
     }
 
     /// Where the file of a filter is, if there is one.
@@ -164,10 +206,18 @@ impl<'a, W: Write> Subject<'a, W> {
         let config = self.options.config.clone();
         // A path of the user's own is looked up beside itself, all else in the configuration folder.
         let own = named.contains('/') && dir_name(&named) != "filter.d";
-        let folder = if own { dir_name(&named).to_owned() } else { config.clone() };
+        let folder = if own {
+            dir_name(&named).to_owned()
+        } else {
+            config.clone()
+        };
         let standard = folder == config || base_name(&folder) == "filter.d" || !dot_near_end(&named) && !own;
         let read = if standard {
-            let base = if base_name(&folder) == "filter.d" { dir_name(&folder) } else { folder.as_str() };
+            let base = if base_name(&folder) == "filter.d" {
+                dir_name(&folder)
+            } else {
+                folder.as_str()
+            };
             let name = stem(base_name(&named));
             self.say(&format!("Use {:>11} file : {name}, basedir: {base}", "filter"))?;
             self.say_options(options)?;
@@ -180,7 +230,10 @@ impl<'a, W: Write> Subject<'a, W> {
             config::filter_options(self.tree, dir_name(&path), FilterName::Path(&path), options, "auto")
         };
         match read {
-            Ok(alone) => self.apply(&alone.stream),
+            Ok(alone) => {
+                self.say_real(&alone.options, options)?;
+                self.apply(&alone.stream)
+            }
             Err(found) => {
                 let why = complaints(&found);
                 Ok(Err(format!("{why}ERROR: failed to load filter {text}")))
@@ -240,12 +293,17 @@ fn usedns(options: &Options) -> UseDns {
 }
 
 fn complaints(found: &[Diagnostic]) -> String {
-    found.iter().map(|found| format!("Wrong config file: {}\n", found.message)).collect()
+    found
+        .iter()
+        .map(|found| format!("Wrong config file: {}\n", found.message))
+        .collect()
 }
 
 /// Python's `repr()` of a dict of texts.
 fn repr_options(options: &[(String, String)]) -> String {
-    let pairs = options.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into()));
+    let pairs = options
+        .iter()
+        .map(|(name, value)| (name.as_str().into(), value.as_str().into()));
     Value::Dict(pairs.collect()).repr()
 }
 
@@ -255,13 +313,17 @@ fn looks_like_name(text: &str) -> bool {
     let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
     starts.filter_map(|at| text.get(at..)).any(|line| {
         let rest = line.trim_start_matches(|c: char| c.is_alphanumeric() || matches!(c, '_' | '/' | '-' | '.'));
-        let closed = |rest: &str| rest.match_indices(']').any(|(at, _)| rest.get(at + 1..).is_some_and(ends));
+        let closed = |rest: &str| {
+            rest.match_indices(']')
+                .any(|(at, _)| rest.get(at + 1..).is_some_and(ends))
+        };
         rest.len() < line.len() && (ends(rest) || rest.starts_with('[') && closed(rest))
     })
 }
 
 fn has_extension(name: &str) -> bool {
-    name.lines().any(|line| line.ends_with(".conf") || line.ends_with(".local"))
+    name.lines()
+        .any(|line| line.ends_with(".conf") || line.ends_with(".local"))
 }
 
 /// Whether one of the last six characters is a dot.

@@ -61,7 +61,10 @@ impl Tally {
             matched: Kept::default(),
             ignored: Kept::default(),
             missed: Kept::default(),
-            most: u64::try_from(options.maxlines).ok().filter(|most| *most > 0).unwrap_or(USUAL),
+            most: u64::try_from(options.maxlines)
+                .ok()
+                .filter(|most| *most > 0)
+                .unwrap_or(USUAL),
             keep_found: options.verbosity() > 0,
             names,
         }
@@ -128,7 +131,10 @@ pub(crate) struct Names {
 impl Names {
     /// Nothing looked up yet.
     pub(crate) fn new(look_up: fn(&str) -> Vec<Identity>) -> Self {
-        Names { known: BTreeMap::new(), look_up }
+        Names {
+            known: BTreeMap::new(),
+            look_up,
+        }
     }
 
     /// Whom a match stands for: every address of a host name, and nobody if it has none.

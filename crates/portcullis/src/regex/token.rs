@@ -100,7 +100,9 @@ impl<'h> Failure<'h> {
         Some(match name {
             "ip" => self.ip(),
             "fid" => self.id.clone(),
-            "family" => id.and_then(|id| id.family()).map_or_else(|| "None".to_owned(), |family| family.to_string()),
+            "family" => id
+                .and_then(|id| id.family())
+                .map_or_else(|| "None".to_owned(), |family| family.to_string()),
             "ip-rev" => ip.map(reversed).unwrap_or_default(),
             "ip-host" => ip
                 .and_then(|ip| dns_lookup::lookup_addr(&ip).ok())
@@ -213,7 +215,13 @@ fn captured(failure: &Failure<'_>, tag: &str) -> Option<String> {
         "port" => "fport".to_owned(),
         name => name.to_owned(),
     };
-    Some(failure.field(&name).map(text).unwrap_or_default().replace('\0', "\\x00"))
+    Some(
+        failure
+            .field(&name)
+            .map(text)
+            .unwrap_or_default()
+            .replace('\0', "\\x00"),
+    )
 }
 
 /// Replaces `<tag>`s, once each; `None` leaves a tag as it is.
@@ -224,7 +232,9 @@ fn fill(template: &str, mut value: impl FnMut(&str) -> Option<String>) -> String
         let (head, tail) = rest.split_at(open);
         out.push_str(head);
         let inner = tail.get(1..).unwrap_or_default();
-        let end = inner.find([' ', '<', '>']).filter(|&end| end > 0 && inner[end..].starts_with('>'));
+        let end = inner
+            .find([' ', '<', '>'])
+            .filter(|&end| end > 0 && inner[end..].starts_with('>'));
         let replaced = end.and_then(|end| Some((value(&inner[..end])?, end)));
         match replaced {
             Some((text, end)) => {
