@@ -7,9 +7,12 @@
 mod failure;
 mod fields;
 mod session;
+mod window;
 
 pub use failure::{Failure, Identity};
 pub use session::Sessions;
+pub use window::Buffered;
+use window::{Window, cut, joined};
 
 use std::sync::Arc;
 
@@ -24,6 +27,9 @@ use crate::time::{Clock, Seconds, Timestamp};
 /// A line may carry a date this far from the clock before it counts as odd, and an undated line takes the last
 /// date if that is no older (contract §3.4).
 const NEAR: Seconds = Seconds::new(60);
+
+/// The most lines that a match may span: the window is searched anew for each line.
+const MOST_LINES: usize = 1000;
 
 /// What a jail's filter needs to know that is not in its plan.
 #[derive(Clone, Debug)]
@@ -70,6 +76,7 @@ pub struct Filter {
     sessions: Sessions,
     last: Option<LastDate>,
     memo: Option<LastDate>,
+    window: Option<Window>,
 }
 
 /// The last date read, with its text: undated lines that follow within a minute take it.
@@ -178,6 +185,21 @@ struct Split<'l> {
     undated: bool,
 }
 
+/// What the failregexes are searched in.
+struct Text {
+    text: String,
+    /// The window that it was made of, where matches span lines.
+    lines: Vec<Buffered>,
+}
+
+/// A failregex matched.
+struct Match {
+    groups: Fields,
+    /// The lines of the match, as read
+    matches: Vec<String>,
+    cut: Option<window::Cut>,
+}
+
 impl Split<'_> {
     /// What the patterns are searched in.
     fn text(&self) -> String {
@@ -192,6 +214,14 @@ impl Split<'_> {
     fn whole(&self) -> String {
         format!("{}{}{}", self.before, self.date, self.after)
     }
+
+    fn buffered(&self) -> Buffered {
+        Buffered {
+            before: self.before.to_owned(),
+            date: self.date.clone(),
+            after: self.after.to_owned(),
+        }
+    }
 }
 
 impl Filter {
@@ -200,15 +230,16 @@ impl Filter {
     /// # Errors
     /// The first pattern or option that cannot be used.
     pub fn new(plan: &JailPlan, settings: Settings) -> Result<Self, Error> {
-        if plan.maxlines > 1 {
-            return Err(Error::Unsupported("maxlines above 1".into()));
+        let most = usize::try_from(plan.maxlines).unwrap_or(usize::MAX);
+        if most > MOST_LINES {
+            return Err(Error::Unsupported(format!("maxlines above {MOST_LINES}")));
         }
         let host_is_addr = plan.usedns == UseDns::No;
         let flags = Flags {
             multiline: false,
             host_is_addr,
         };
-        let compile = |option, list: &[String], id: bool| -> Result<Vec<Pattern>, Error> {
+        let compile = |option, list: &[String], id: bool, flags: Flags| -> Result<Vec<Pattern>, Error> {
             list.iter()
                 .enumerate()
                 .map(|(index, text)| one(option, index + 1, text, flags, id))
@@ -224,8 +255,16 @@ impl Filter {
         let needs_id = !prefregex.as_ref().is_some_and(Pattern::has_failure_id);
         Ok(Filter {
             jail: Arc::clone(&plan.name),
-            failregex: compile("failregex", &plan.failregex, needs_id)?,
-            ignoreregex: compile("ignoreregex", &plan.ignoreregex, false)?,
+            failregex: compile(
+                "failregex",
+                &plan.failregex,
+                needs_id,
+                Flags {
+                    multiline: most > 1,
+                    ..flags
+                },
+            )?,
+            ignoreregex: compile("ignoreregex", &plan.ignoreregex, false, flags)?,
             prefregex,
             usedns: plan.usedns,
             findtime: plan.findtime,
@@ -238,6 +277,7 @@ impl Filter {
             sessions: Sessions::default(),
             last: None,
             memo: None,
+            window: (most > 1).then(|| Window::new(most)),
         })
     }
 
@@ -250,7 +290,19 @@ impl Filter {
     /// Whether one match may span several lines.
     #[must_use]
     pub fn spans_lines(&self) -> bool {
-        false
+        self.window.is_some()
+    }
+
+    /// Whether the next line pushes the oldest out of those that later matches may use.
+    #[must_use]
+    pub fn is_buffer_full(&self) -> bool {
+        self.window.as_ref().is_some_and(Window::is_full)
+    }
+
+    /// The lines that later matches may use, where matches span lines.
+    #[must_use]
+    pub fn buffered(&self) -> &[Buffered] {
+        self.window.as_ref().map_or(&[], |window| &window.lines)
     }
 
     /// The failregexes, for tools that list them.
@@ -406,7 +458,18 @@ impl Filter {
 
     /// Ignoreregex, prefregex, failregexes (contract §3.4 steps 4–6).
     fn search(&mut self, now: Clock, split: &Split<'_>, reading: &mut Reading) {
-        let whole = split.text();
+        let lines = match &mut self.window {
+            Some(window) => {
+                window.push(split.buffered());
+                window.lines.clone()
+            }
+            None => Vec::new(),
+        };
+        let whole = if self.window.is_some() {
+            joined(&lines)
+        } else {
+            split.text()
+        };
         let early = !self.ignoreregex.is_empty() && self.ignoreregex.len() + 2 < self.failregex.len();
         if early && self.ignores(&whole, reading) {
             return;
@@ -420,24 +483,32 @@ impl Filter {
             prefix = failure::groups(&found);
             if let Some(content) = prefix.truth("content") {
                 text = format!("{content}\n");
+                if let Some(window) = &mut self.window {
+                    window.lines = vec![Buffered {
+                        after: content.to_owned(),
+                        ..Buffered::default()
+                    }];
+                }
             }
         }
-        self.try_all(now, &text, &prefix, split, reading);
+        self.try_all(now, Text { text, lines }, &prefix, split, reading);
         if self.prefregex.is_some() {
             reading.prefix = Some(prefix.into_list());
         }
     }
 
     /// The failregexes in order, with what the prefregex left of the line.
-    fn try_all(&mut self, now: Clock, text: &str, prefix: &Fields, split: &Split<'_>, reading: &mut Reading) {
+    fn try_all(&mut self, now: Clock, mut on: Text, prefix: &Fields, split: &Split<'_>, reading: &mut Reading) {
         for number in 0..self.failregex.len() {
-            let Some(fields) = self.groups_of(number, text, reading) else {
+            let Some(hit) = self.try_one(number, &on, split, reading) else {
                 continue;
             };
-            if !self.ignoreregex.is_empty() && self.ignores(text, reading) {
-                if self.settings.check_all { continue } else { return }
-            }
-            if split.undated {
+            let ignored = !self.ignoreregex.is_empty()
+                && match &hit.cut {
+                    Some(cut) => self.ignores(&joined(&cut.matched), reading),
+                    None => self.ignores(&on.text, reading),
+                };
+            if !ignored && split.undated {
                 reading.warnings.push(Warning::NoDate {
                     line: split.line.to_owned(),
                 });
@@ -445,37 +516,63 @@ impl Filter {
                     continue;
                 }
             }
-            self.found(now, number, failure::merge(prefix, fields), split, reading);
+            if let (Some(cut), Some(window)) = (hit.cut, &mut self.window) {
+                on.text = joined(&cut.rest);
+                window.lines = cut.rest;
+            }
+            if !ignored {
+                let groups = failure::merge(prefix, hit.groups);
+                self.found(now, number, (groups, hit.matches), split, reading);
+            }
             if !self.settings.check_all {
                 return;
             }
         }
     }
 
-    fn groups_of(&self, number: usize, text: &str, reading: &mut Reading) -> Option<Fields> {
-        let regex = self.failregex.get(number)?;
-        let found = looked(regex, text, &mut reading.outcome)?;
-        Some(failure::groups(&found))
+    fn try_one(&self, number: usize, on: &Text, split: &Split<'_>, reading: &mut Reading) -> Option<Match> {
+        let found = looked(self.failregex.get(number)?, &on.text, &mut reading.outcome)?;
+        let cut = self.window.is_some().then(|| cut(&found, &on.text, &on.lines));
+        Some(Match {
+            groups: failure::groups(&found),
+            matches: match &cut {
+                Some(cut) => cut.matched.iter().map(Buffered::whole).collect(),
+                None => vec![split.whole()],
+            },
+            cut,
+        })
     }
 
+    /// Whether an ignoreregex matches. Where all failregexes are tried, all ignoreregexes are, too, to be counted.
     fn ignores(&self, text: &str, reading: &mut Reading) -> bool {
-        let hit = self
-            .ignoreregex
-            .iter()
-            .position(|regex| looked(regex, text, &mut reading.outcome).is_some());
-        if let Some(number) = hit {
-            reading.ignored_by = hit;
+        let mut any = false;
+        for (number, regex) in self.ignoreregex.iter().enumerate() {
+            if looked(regex, text, &mut reading.outcome).is_none() {
+                continue;
+            }
+            any = true;
+            reading.ignored_by = Some(number);
             reading.ignored.push(number);
             reading.outcome = Outcome::Ignored;
+            if !self.settings.check_all {
+                break;
+            }
         }
-        hit.is_some()
+        any
     }
 
     /// A failregex matched: the session, the id, and whether it counts (contract §3.5, §3.6).
-    fn found(&mut self, now: Clock, regex: usize, groups: Fields, split: &Split<'_>, reading: &mut Reading) {
+    fn found(
+        &mut self,
+        now: Clock,
+        regex: usize,
+        (groups, matches): (Fields, Vec<String>),
+        split: &Split<'_>,
+        reading: &mut Reading,
+    ) {
         let mut case = match groups.text("mlfid").map(str::to_owned) {
-            Some(mlfid) => self.sessions.merge(now.steady, &mlfid, groups, &split.whole()),
-            None => session::Case::single(groups, split.whole()),
+            Some(mlfid) => self.sessions.merge(now.steady, &mlfid, groups, matches),
+            None => session::Case::single(groups, matches),
         };
         let informs = case.nofail();
         let mut identity = None;

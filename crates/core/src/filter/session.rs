@@ -33,9 +33,9 @@ pub(super) struct Case {
 
 impl Case {
     /// A line without a session: it is its own case. `<F-NOFAIL>` has no effect then.
-    pub(super) fn single(groups: Fields, line: String) -> Case {
+    pub(super) fn single(groups: Fields, lines: Vec<String>) -> Case {
         Case {
-            matches: vec![line],
+            matches: lines,
             fields: groups,
             forgotten: true,
             ..Case::default()
@@ -225,7 +225,7 @@ impl Sessions {
 
     /// Adds a line's groups to its session and says what the case is now. The case is to be given back with
     /// [`Sessions::keep`].
-    pub(super) fn merge(&mut self, now: Timestamp, mlfid: &str, mut groups: Fields, line: &str) -> Case {
+    pub(super) fn merge(&mut self, now: Timestamp, mlfid: &str, mut groups: Fields, lines: Vec<String>) -> Case {
         let gained = groups.truth("mlfgained").map(str::to_owned);
         if gained.is_some() && groups.truth("nofail").is_none() {
             groups.set("nofail", gained.clone());
@@ -259,7 +259,7 @@ impl Sessions {
         if forget {
             self.remove(mlfid);
         }
-        settle(&mut case, Flags { nofail, gained, forget }, line);
+        settle(&mut case, Flags { nofail, gained, forget }, lines);
         case
     }
 
@@ -317,7 +317,7 @@ struct Flags {
 }
 
 /// Whether the case is a failure now, and which lines belong to it.
-fn settle(case: &mut Case, flags: Flags, line: &str) {
+fn settle(case: &mut Case, flags: Flags, lines: Vec<String>) {
     let Flags {
         mut nofail,
         mut gained,
@@ -334,12 +334,12 @@ fn settle(case: &mut Case, flags: Flags, line: &str) {
         let mut matches = std::mem::take(&mut case.quiet_matches);
         matches.append(&mut case.matches);
         if !gained {
-            matches.push(line.to_owned());
+            matches.extend(lines);
         }
         case.matches = matches;
         trim(&mut case.matches);
     } else if !forget {
-        case.quiet_matches.push(line.to_owned());
+        case.quiet_matches.extend(lines);
         trim(&mut case.quiet_matches);
     }
 }

@@ -82,7 +82,7 @@ impl Report<'_> {
         };
         let mut items = vec![prefregex.expanded().to_owned()];
         for (number, groups) in self.tally.prefixes.iter().enumerate() {
-            if number as u64 == self.tally.most {
+            if i64::try_from(number).is_ok_and(|number| number == self.tally.most) {
                 items.push("    ...".to_owned());
                 break;
             }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_core::filter::{Filter, Hit, Identity, Reading};
+use portcullis_core::filter::{Buffered, Filter, Hit, Identity, Reading};
 use portcullis_core::time::{Clock, Timestamp};
 
 use super::options::Options;
 
 /// Lines of one kind that are printed without being asked for, when `--maxlines` says nothing else.
-const USUAL: u64 = 20;
+const USUAL: i64 = 20;
 
 /// A failregex or ignoreregex with its hits.
 #[derive(Default)]
@@ -22,8 +22,8 @@ pub(crate) struct Hits {
 /// Lines of one kind.
 #[derive(Default)]
 pub(crate) struct Kept {
-    /// How many there were
-    pub(crate) count: u64,
+    /// How many there were; a line of a match that spans lines was counted as missed before
+    pub(crate) count: i64,
     /// Those that may be printed
     pub(crate) lines: Vec<String>,
 }
@@ -45,7 +45,7 @@ pub(crate) struct Tally {
     /// All others
     pub(crate) missed: Kept,
     /// Fewer lines than this are printed
-    pub(crate) most: u64,
+    pub(crate) most: i64,
     keep_found: bool,
     names: Names,
 }
@@ -61,23 +61,29 @@ impl Tally {
             matched: Kept::default(),
             ignored: Kept::default(),
             missed: Kept::default(),
-            most: u64::try_from(options.maxlines)
-                .ok()
-                .filter(|most| *most > 0)
-                .unwrap_or(USUAL),
+            most: if options.maxlines > 0 { options.maxlines } else { USUAL },
             keep_found: options.verbosity() > 0,
             names,
         }
     }
 
     /// All lines that were tried.
-    pub(crate) fn tested(&self) -> u64 {
+    pub(crate) fn tested(&self) -> i64 {
         self.matched.count + self.ignored.count + self.missed.count
     }
 
     /// Reads a line and counts what it is.
     pub(crate) fn line(&mut self, options: &Options, filter: &mut Filter, clock: Clock, line: &str) {
+        let before: Vec<Buffered> = filter
+            .buffered()
+            .iter()
+            .skip(usize::from(filter.is_buffer_full()))
+            .cloned()
+            .collect();
         let reading = filter.read(clock, false, line);
+        for used in before.iter().filter(|line| !filter.buffered().contains(line)) {
+            self.matched_after_all(options, &used.whole());
+        }
         let mut ignored = reading.ignored_by.is_some();
         let mut counted = 0;
         for hit in &reading.hits {
@@ -101,12 +107,21 @@ impl Tally {
             (&mut self.missed, options.print_all_missed, options.print_no_missed)
         };
         kept.count += 1;
-        if !keep_none && (keep_all || kept.count < self.most) {
+        if !keep_none && (keep_all || kept.count <= self.most + 1) {
             kept.lines.push(line.to_owned());
-        } else if !keep_all {
-            // From here on there are too many to print.
-            kept.lines = Vec::new();
         }
+    }
+
+    /// A line that was missed by itself turned out to be part of a match.
+    fn matched_after_all(&mut self, options: &Options, line: &str) {
+        if let Some(place) = self.missed.lines.iter().position(|missed| missed == line) {
+            self.missed.lines.remove(place);
+        }
+        if options.print_all_matched {
+            self.matched.lines.push(line.to_owned());
+        }
+        self.matched.count += 1;
+        self.missed.count -= 1;
     }
 
     fn note(&mut self, reading: Reading) {
@@ -115,7 +130,7 @@ impl Tally {
         }
         if let Some(prefix) = reading.prefix {
             self.prefix += 1;
-            if self.keep_found && self.prefixes.len() as u64 <= self.most {
+            if self.keep_found && i64::try_from(self.prefixes.len()).is_ok_and(|kept| kept <= self.most) {
                 self.prefixes.push(prefix);
             }
         }
