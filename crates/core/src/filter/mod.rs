@@ -6,10 +6,12 @@
 
 mod failure;
 mod fields;
+mod reading;
 mod session;
 mod window;
 
 pub use failure::{Failure, Identity};
+pub use reading::{Hit, Outcome, Reading, Warning};
 pub use session::Sessions;
 pub use window::Buffered;
 use window::{Window, cut, joined};
@@ -87,95 +89,9 @@ struct LastDate {
     whole: bool,
 }
 
-/// What became of one line.
-#[derive(Debug, Default)]
-pub struct Reading {
-    /// The failures to be counted, in order.
-    pub failures: Vec<Failure>,
-    /// What the line was, when it was no failure.
-    pub outcome: Outcome,
-    /// Every pattern that matched, in order (several only with `check_all`).
-    pub hits: Vec<Hit>,
-    /// What the prefregex captured, if it matched: its groups in order.
-    pub prefix: Option<Vec<(String, Option<String>)>>,
-    /// The number of the ignoreregex that matched last, from 0.
-    pub ignored_by: Option<usize>,
-    /// The numbers of all that matched, in order: with `check_all`, one for each failregex that matched.
-    pub ignored: Vec<usize>,
-    /// What is to be said in the log, once a day each.
-    pub warnings: Vec<Warning>,
-}
-
-/// A failregex that matched.
-#[derive(Debug, Clone)]
-pub struct Hit {
-    /// Its number, from 0.
-    pub regex: usize,
-    /// Whose; `None` while the session has no address yet.
-    pub identity: Option<Identity>,
-    /// When; `None` for an undated line outside the daemon.
-    pub time: Option<Timestamp>,
-    /// Whether Python would hold the time as a whole number: it came with a zone.
-    pub whole: bool,
-    /// Whether the match only informs (`<F-NOFAIL>`).
-    pub nofail: bool,
-    /// What was captured, in Fail2Ban's order, with the groups that took no part.
-    pub fields: Vec<(String, Option<crate::ledger::Field>)>,
-    /// The lines that belong to it.
-    pub matches: Vec<String>,
-}
-
-/// What a line was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Outcome {
-    /// No pattern matched.
-    #[default]
-    Missed,
-    /// Older than `findtime` when it was caught up with.
-    TooOld,
-    /// A pattern matched and counts.
-    Failed,
-    /// A pattern matched and only informs, or waits for the address.
-    Informed,
-    /// An ignoreregex took it.
-    Ignored,
-    /// A pattern went over its budget: whether it matches is not known (invariant 5).
-    Unknown,
-    /// The date could not be read at all and Fail2Ban drops such a line with an error.
-    Refused,
-}
-
-/// What Fail2Ban says about lines at most once a day and jail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Warning {
-    /// In operation, a date far from the clock was taken as now.
-    OddDate {
-        /// Line minus clock
-        off: Seconds,
-        /// The line
-        line: String,
-    },
-    /// While catching up, a line older than findtime was left out.
-    OldLine {
-        /// The jail's findtime
-        findtime: Seconds,
-        /// The line
-        line: String,
-    },
-    /// A pattern matched a line that has no date.
-    NoDate {
-        /// The line
-        line: String,
-    },
-    /// A date was found but is none (30 February).
-    BadDate {
-        /// Its text
-        text: String,
-    },
-}
-
 /// One line, split around its date.
 struct Split<'l> {
+    now: Clock,
     before: &'l str,
     date: String,
     after: &'l str,
@@ -357,13 +273,14 @@ impl Filter {
             reading.outcome = Outcome::TooOld;
             return reading;
         }
-        self.search(now, &split, &mut reading);
+        self.search(&split, &mut reading);
         reading
     }
 
     /// Finds and reads the date (contract §3.4 step 1). `None` drops the line.
     fn split<'l>(&mut self, now: Clock, operating: bool, line: &'l str, reading: &mut Reading) -> Option<Split<'l>> {
         let mut split = Split {
+            now,
             before: "",
             date: String::new(),
             after: line,
@@ -457,7 +374,7 @@ impl Filter {
     }
 
     /// Ignoreregex, prefregex, failregexes (contract §3.4 steps 4–6).
-    fn search(&mut self, now: Clock, split: &Split<'_>, reading: &mut Reading) {
+    fn search(&mut self, split: &Split<'_>, reading: &mut Reading) {
         let lines = match &mut self.window {
             Some(window) => {
                 window.push(split.buffered());
@@ -491,14 +408,14 @@ impl Filter {
                 }
             }
         }
-        self.try_all(now, Text { text, lines }, &prefix, split, reading);
+        self.try_all(Text { text, lines }, &prefix, split, reading);
         if self.prefregex.is_some() {
             reading.prefix = Some(prefix.into_list());
         }
     }
 
     /// The failregexes in order, with what the prefregex left of the line.
-    fn try_all(&mut self, now: Clock, mut on: Text, prefix: &Fields, split: &Split<'_>, reading: &mut Reading) {
+    fn try_all(&mut self, mut on: Text, prefix: &Fields, split: &Split<'_>, reading: &mut Reading) {
         for number in 0..self.failregex.len() {
             let Some(hit) = self.try_one(number, &on, split, reading) else {
                 continue;
@@ -522,7 +439,7 @@ impl Filter {
             }
             if !ignored {
                 let groups = failure::merge(prefix, hit.groups);
-                self.found(now, number, (groups, hit.matches), split, reading);
+                self.found(number, (groups, hit.matches), split, reading);
             }
             if !self.settings.check_all {
                 return;
@@ -564,14 +481,13 @@ impl Filter {
     /// A failregex matched: the session, the id, and whether it counts (contract §3.5, §3.6).
     fn found(
         &mut self,
-        now: Clock,
         regex: usize,
         (groups, matches): (Fields, Vec<String>),
         split: &Split<'_>,
         reading: &mut Reading,
     ) {
         let mut case = match groups.text("mlfid").map(str::to_owned) {
-            Some(mlfid) => self.sessions.merge(now.steady, &mlfid, groups, matches),
+            Some(mlfid) => self.sessions.merge(split.now.steady, &mlfid, groups, matches),
             None => session::Case::single(groups, matches),
         };
         let informs = case.nofail();

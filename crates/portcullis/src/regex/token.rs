@@ -108,6 +108,8 @@ impl<'h> Failure<'h> {
                 .and_then(|ip| dns_lookup::lookup_addr(&ip).ok())
                 .unwrap_or_else(|| "None".to_owned()),
             "failures" | "bancount" | "restored" => "0".to_owned(),
+            // A ticket without a time is one of now.
+            "time" if self.time == "None" => python_time(Some((super::clock().wall, false))),
             "time" => self.time.clone(),
             "matches" | "ipmatches" | "ipjailmatches" => self.matches.join("\n"),
             "br" => "\n".to_owned(),
