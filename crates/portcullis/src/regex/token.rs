@@ -217,13 +217,9 @@ fn captured(failure: &Failure<'_>, tag: &str) -> Option<String> {
         "port" => "fport".to_owned(),
         name => name.to_owned(),
     };
-    Some(
-        failure
-            .field(&name)
-            .map(text)
-            .unwrap_or_default()
-            .replace('\0', "\\x00"),
-    )
+    // A ticket holds only what took part.
+    let known = failure.field(&name).filter(|field| field.is_some());
+    Some(known.map(text).unwrap_or_default().replace('\0', "\\x00"))
 }
 
 /// Replaces `<tag>`s, once each; `None` leaves a tag as it is.
