@@ -510,6 +510,10 @@ impl Filter {
         if reading.outcome != Outcome::Failed {
             reading.outcome = Outcome::Informed;
         }
+        if informs && !self.settings.check_all {
+            self.sessions.keep(case);
+            return;
+        }
         reading.hits.push(Hit {
             regex,
             identity,
