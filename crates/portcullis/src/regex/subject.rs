@@ -42,10 +42,10 @@ impl<'a, W: Write> Subject<'a, W> {
 
     /// What the options of the command line set.
     pub(crate) fn preset(&mut self) -> Outcome {
-        if self.options.maxlines != 0 {
-            if let Err(error) = self.maxlines(self.options.maxlines)? {
-                return Ok(Err(error));
-            }
+        if self.options.maxlines != 0
+            && let Err(error) = self.maxlines(self.options.maxlines)?
+        {
+            return Ok(Err(error));
         }
         match self.options.datepattern.clone() {
             Some(pattern) => self.datepattern(&pattern),

@@ -207,7 +207,10 @@ fn what_is_wrong_is_said_and_fails() {
         options(&[LINE, "door[mode"]),
         "Use   failregex line : door[mode\nERROR: Unable to compile",
     );
-    check(options(&[LINE, "door[mode=x,=]"]), "ERROR: Wrong filter name or options");
+    check(
+        options(&[LINE, "door[mode=x,=]"]),
+        "ERROR: Wrong filter name or options",
+    );
     check(
         Options {
             maxlines: -1,
