@@ -12,6 +12,7 @@ mod json;
 mod matching;
 mod observe;
 mod place;
+mod regex;
 mod runner;
 mod source;
 mod stock;

@@ -170,7 +170,7 @@ pub(crate) fn read_alone(
     name: FilterName<'_>,
     parameters: &[(String, String)],
     backend: &str,
-) -> Result<Option<Vec<Command>>, Problem> {
+) -> Result<Option<(Vec<Command>, Options)>, Problem> {
     const JAIL: &str = "fail2ban-regex-jail";
     let document = match name {
         FilterName::Stock(name) => shelf.load(&format!("filter.d/{name}"))?,
@@ -192,5 +192,6 @@ pub(crate) fn read_alone(
     }
     let mut commands = Commands::default();
     fill(&mut commands, &values, JAIL, Care::Strict)?;
-    Ok(Some(commands.list.into_iter().map(|(command, _)| command).collect()))
+    let commands = commands.list.into_iter().map(|(command, _)| command).collect();
+    Ok(Some((commands, values)))
 }

@@ -162,6 +162,8 @@ fn read_parts(shelf: &mut Shelf<'_>, request: &Request<'_>, outcome: &mut Outcom
 pub struct FilterAlone {
     /// The commands, for a jail called `fail2ban-regex-jail`
     pub stream: Vec<Command>,
+    /// Every value of the filter after all replacements, `mode` and the like included
+    pub options: BTreeMap<String, String>,
     /// What is wrong, but not so wrong that it could not be read
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -188,8 +190,12 @@ pub fn filter_options(
 ) -> Result<FilterAlone, Vec<Diagnostic>> {
     let mut shelf = Shelf::new(tree, base, Face::Fail2Ban);
     match filter::read_alone(&mut shelf, name, parameters, backend) {
-        Ok(Some(stream)) => Ok(FilterAlone {
+        Ok(Some((stream, values))) => Ok(FilterAlone {
             stream,
+            options: values
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.to_text().as_str().to_owned()))
+                .collect(),
             diagnostics: shelf.diagnostics,
         }),
         Ok(None) => Err(shelf.diagnostics),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::fields::Fields;
 use super::session::Case;
 use crate::address::Id;
 use crate::config::plan::UseDns;
@@ -44,28 +45,22 @@ impl fmt::Display for Identity {
     }
 }
 
-/// Named groups of a match; a group that took no part is `None`.
-pub(super) type Groups = BTreeMap<String, Option<String>>;
-
 /// The named groups of a match, alternatives (`alt_user_1` for `user`) merged (contract §3.2).
-pub(super) fn groups(found: &Found<'_>) -> Groups {
-    let mut groups: Groups = found
+pub(super) fn groups(found: &Found<'_>) -> Fields {
+    let mut groups: Fields = found
         .groups()
         .map(|(name, text)| (name.to_owned(), text.map(str::to_owned)))
         .collect();
-    let alternatives: Vec<(String, String)> = groups
-        .keys()
-        .filter_map(|name| alternative(name).map(|target| (name.clone(), target)))
+    let mut alternatives: Vec<(String, String)> = groups
+        .iter()
+        .filter_map(|(name, _)| alternative(name).map(|target| (name.to_owned(), target)))
         .collect();
+    alternatives.sort();
     for (name, target) in alternatives {
-        let Some(Some(text)) = groups.get(&name).cloned() else {
-            continue;
-        };
-        let empty = groups
-            .get(&target)
-            .is_none_or(|old| old.as_deref().is_none_or(str::is_empty));
-        if !text.is_empty() && empty {
-            groups.insert(target, Some(text));
+        if let Some(text) = groups.truth(&name).map(str::to_owned)
+            && groups.truth(&target).is_none()
+        {
+            groups.set(&target, Some(text));
         }
     }
     groups
@@ -85,13 +80,14 @@ fn alternative(name: &str) -> Option<String> {
     })
 }
 
-/// The prefix's groups, overridden by the failregex's own where those took part.
-pub(super) fn merge(prefix: &Groups, fields: Groups) -> Groups {
-    if prefix.is_empty() {
+/// The prefix's groups, overridden by the failregex's own where those took part. The content is no field.
+pub(super) fn merge(prefix: &Fields, fields: Fields) -> Fields {
+    let mut merged = prefix.clone();
+    merged.remove("content");
+    if merged == Fields::default() {
         return fields;
     }
-    let mut merged = prefix.clone();
-    merged.extend(fields.into_iter().filter(|(_, text)| text.is_some()));
+    merged.update(fields);
     merged
 }
 

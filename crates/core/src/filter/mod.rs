@@ -5,15 +5,20 @@
 //! not looked up here: a failure that carries only a host name says so, and the engine asks (contract §3.4–3.6).
 
 mod failure;
+mod fields;
+mod reading;
 mod session;
+mod window;
 
 pub use failure::{Failure, Identity};
+pub use reading::{Hit, Outcome, Reading, Warning};
 pub use session::Sessions;
+pub use window::Buffered;
+use window::{Window, cut, joined};
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use failure::Groups;
+use fields::Fields;
 use jiff::tz::TimeZone;
 
 use crate::config::plan::{JailPlan, UseDns};
@@ -24,6 +29,9 @@ use crate::time::{Clock, Seconds, Timestamp};
 /// A line may carry a date this far from the clock before it counts as odd, and an undated line takes the last
 /// date if that is no older (contract §3.4).
 const NEAR: Seconds = Seconds::new(60);
+
+/// The most lines that a match may span: the window is searched anew for each line.
+const MOST_LINES: usize = 1000;
 
 /// What a jail's filter needs to know that is not in its plan.
 #[derive(Clone, Debug)]
@@ -70,6 +78,7 @@ pub struct Filter {
     sessions: Sessions,
     last: Option<LastDate>,
     memo: Option<LastDate>,
+    window: Option<Window>,
 }
 
 /// The last date read, with its text: undated lines that follow within a minute take it.
@@ -77,99 +86,34 @@ pub struct Filter {
 struct LastDate {
     text: String,
     at: Timestamp,
-}
-
-/// What became of one line.
-#[derive(Debug, Default)]
-pub struct Reading {
-    /// The failures to be counted, in order.
-    pub failures: Vec<Failure>,
-    /// What the line was, when it was no failure.
-    pub outcome: Outcome,
-    /// Every pattern that matched, in order (several only with `check_all`).
-    pub hits: Vec<Hit>,
-    /// Whether the prefregex matched.
-    pub prefiltered: bool,
-    /// The number of the ignoreregex that matched, from 0.
-    pub ignored_by: Option<usize>,
-    /// What is to be said in the log, once a day each.
-    pub warnings: Vec<Warning>,
-}
-
-/// A failregex that matched.
-#[derive(Debug, Clone)]
-pub struct Hit {
-    /// Its number, from 0.
-    pub regex: usize,
-    /// Whose, as text; `None` while the session has no address yet.
-    pub who: Option<String>,
-    /// When; `None` for an undated line outside the daemon.
-    pub time: Option<Timestamp>,
-    /// Whether the match only informs (`<F-NOFAIL>`).
-    pub nofail: bool,
-    /// What was captured.
-    pub data: BTreeMap<String, crate::ledger::Field>,
-    /// The lines that belong to it.
-    pub matches: Vec<String>,
-}
-
-/// What a line was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Outcome {
-    /// No pattern matched.
-    #[default]
-    Missed,
-    /// Older than `findtime` when it was caught up with.
-    TooOld,
-    /// A pattern matched and counts.
-    Failed,
-    /// A pattern matched and only informs, or waits for the address.
-    Informed,
-    /// An ignoreregex took it.
-    Ignored,
-    /// A pattern went over its budget: whether it matches is not known (invariant 5).
-    Unknown,
-    /// The date could not be read at all and Fail2Ban drops such a line with an error.
-    Refused,
-}
-
-/// What Fail2Ban says about lines at most once a day and jail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Warning {
-    /// In operation, a date far from the clock was taken as now.
-    OddDate {
-        /// Line minus clock
-        off: Seconds,
-        /// The line
-        line: String,
-    },
-    /// While catching up, a line older than findtime was left out.
-    OldLine {
-        /// The jail's findtime
-        findtime: Seconds,
-        /// The line
-        line: String,
-    },
-    /// A pattern matched a line that has no date.
-    NoDate {
-        /// The line
-        line: String,
-    },
-    /// A date was found but is none (30 February).
-    BadDate {
-        /// Its text
-        text: String,
-    },
+    whole: bool,
 }
 
 /// One line, split around its date.
 struct Split<'l> {
+    now: Clock,
     before: &'l str,
     date: String,
     after: &'l str,
     line: &'l str,
     at: Option<Timestamp>,
+    whole: bool,
     undated: bool,
+}
+
+/// What the failregexes are searched in.
+struct Text {
+    text: String,
+    /// The window that it was made of, where matches span lines.
+    lines: Vec<Buffered>,
+}
+
+/// A failregex matched.
+struct Match {
+    groups: Fields,
+    /// The lines of the match, as read
+    matches: Vec<String>,
+    cut: Option<window::Cut>,
 }
 
 impl Split<'_> {
@@ -186,6 +130,14 @@ impl Split<'_> {
     fn whole(&self) -> String {
         format!("{}{}{}", self.before, self.date, self.after)
     }
+
+    fn buffered(&self) -> Buffered {
+        Buffered {
+            before: self.before.to_owned(),
+            date: self.date.clone(),
+            after: self.after.to_owned(),
+        }
+    }
 }
 
 impl Filter {
@@ -194,15 +146,16 @@ impl Filter {
     /// # Errors
     /// The first pattern or option that cannot be used.
     pub fn new(plan: &JailPlan, settings: Settings) -> Result<Self, Error> {
-        if plan.maxlines > 1 {
-            return Err(Error::Unsupported("maxlines above 1".into()));
+        let most = usize::try_from(plan.maxlines).unwrap_or(usize::MAX);
+        if most > MOST_LINES {
+            return Err(Error::Unsupported(format!("maxlines above {MOST_LINES}")));
         }
         let host_is_addr = plan.usedns == UseDns::No;
         let flags = Flags {
             multiline: false,
             host_is_addr,
         };
-        let compile = |option, list: &[String], id: bool| -> Result<Vec<Pattern>, Error> {
+        let compile = |option, list: &[String], id: bool, flags: Flags| -> Result<Vec<Pattern>, Error> {
             list.iter()
                 .enumerate()
                 .map(|(index, text)| one(option, index + 1, text, flags, id))
@@ -218,8 +171,16 @@ impl Filter {
         let needs_id = !prefregex.as_ref().is_some_and(Pattern::has_failure_id);
         Ok(Filter {
             jail: Arc::clone(&plan.name),
-            failregex: compile("failregex", &plan.failregex, needs_id)?,
-            ignoreregex: compile("ignoreregex", &plan.ignoreregex, false)?,
+            failregex: compile(
+                "failregex",
+                &plan.failregex,
+                needs_id,
+                Flags {
+                    multiline: most > 1,
+                    ..flags
+                },
+            )?,
+            ignoreregex: compile("ignoreregex", &plan.ignoreregex, false, flags)?,
             prefregex,
             usedns: plan.usedns,
             findtime: plan.findtime,
@@ -232,6 +193,7 @@ impl Filter {
             sessions: Sessions::default(),
             last: None,
             memo: None,
+            window: (most > 1).then(|| Window::new(most)),
         })
     }
 
@@ -239,6 +201,24 @@ impl Filter {
     #[must_use]
     pub fn detector(&self) -> &Detector {
         &self.detector
+    }
+
+    /// Whether one match may span several lines.
+    #[must_use]
+    pub fn spans_lines(&self) -> bool {
+        self.window.is_some()
+    }
+
+    /// Whether the next line pushes the oldest out of those that later matches may use.
+    #[must_use]
+    pub fn is_buffer_full(&self) -> bool {
+        self.window.as_ref().is_some_and(Window::is_full)
+    }
+
+    /// The lines that later matches may use, where matches span lines.
+    #[must_use]
+    pub fn buffered(&self) -> &[Buffered] {
+        self.window.as_ref().map_or(&[], |window| &window.lines)
     }
 
     /// The failregexes, for tools that list them.
@@ -257,6 +237,12 @@ impl Filter {
     #[must_use]
     pub fn prefregex(&self) -> Option<&Pattern> {
         self.prefregex.as_ref()
+    }
+
+    /// The last date read, and whether Python would hold it as a whole number.
+    #[must_use]
+    pub fn last_date(&self) -> Option<(Timestamp, bool)> {
+        self.last.as_ref().map(|last| (last.at, last.whole))
     }
 
     /// The open sessions, to be kept over a restart.
@@ -287,18 +273,20 @@ impl Filter {
             reading.outcome = Outcome::TooOld;
             return reading;
         }
-        self.search(now, &split, &mut reading);
+        self.search(&split, &mut reading);
         reading
     }
 
     /// Finds and reads the date (contract §3.4 step 1). `None` drops the line.
     fn split<'l>(&mut self, now: Clock, operating: bool, line: &'l str, reading: &mut Reading) -> Option<Split<'l>> {
         let mut split = Split {
+            now,
             before: "",
             date: String::new(),
             after: line,
             line,
             at: None,
+            whole: false,
             undated: false,
         };
         if let Some(found) = self.detector.find(line, now.wall) {
@@ -307,15 +295,17 @@ impl Filter {
                 .split_at_checked(found.end.saturating_sub(found.start))
                 .unwrap_or(("", rest));
             (split.before, split.date, split.after) = (before, date.to_owned(), after);
-            match self
-                .known(&split.date)
-                .map_or_else(|| self.detector.read(line, &found, now.wall), stamp::Reading::At)
-            {
+            let (read, whole) = match self.known(&split.date) {
+                Some(known) => (stamp::Reading::At(known.at), known.whole),
+                None => self.detector.read_typed(line, &found, now.wall),
+            };
+            match read {
                 stamp::Reading::At(at) => {
-                    split.at = Some(at);
+                    (split.at, split.whole) = (Some(at), whole);
                     let read = LastDate {
                         text: split.date.clone(),
                         at,
+                        whole,
                     };
                     self.memo = Some(read.clone());
                     self.last = Some(read);
@@ -343,11 +333,8 @@ impl Filter {
 
     /// A stamp with the same text as the last one means the same second; most lines of a busy log share theirs.
     /// Short ones may depend on the day, so only the very last text counts.
-    fn known(&self, text: &str) -> Option<Timestamp> {
-        self.memo
-            .as_ref()
-            .filter(|memo| !text.is_empty() && memo.text == text)
-            .map(|memo| memo.at)
+    fn known(&self, text: &str) -> Option<&LastDate> {
+        self.memo.as_ref().filter(|memo| !text.is_empty() && memo.text == text)
     }
 
     fn recent(&self, now: Clock) -> Option<&LastDate> {
@@ -370,6 +357,7 @@ impl Filter {
                     *last = LastDate {
                         text: std::mem::take(&mut last.text),
                         at: now.wall,
+                        whole: false,
                     };
                 }
             }
@@ -386,31 +374,58 @@ impl Filter {
     }
 
     /// Ignoreregex, prefregex, failregexes (contract §3.4 steps 4–6).
-    fn search(&mut self, now: Clock, split: &Split<'_>, reading: &mut Reading) {
-        let whole = split.text();
+    fn search(&mut self, split: &Split<'_>, reading: &mut Reading) {
+        let lines = match &mut self.window {
+            Some(window) => {
+                window.push(split.buffered());
+                window.lines.clone()
+            }
+            None => Vec::new(),
+        };
+        let whole = if self.window.is_some() {
+            joined(&lines)
+        } else {
+            split.text()
+        };
         let early = !self.ignoreregex.is_empty() && self.ignoreregex.len() + 2 < self.failregex.len();
         if early && self.ignores(&whole, reading) {
             return;
         }
-        let mut prefix = Groups::new();
-        let mut content = None;
+        let mut prefix = Fields::default();
+        let mut text = whole;
         if let Some(prefregex) = &self.prefregex {
-            let Some(found) = looked(prefregex, &whole, &mut reading.outcome) else {
+            let Some(found) = looked(prefregex, &text, &mut reading.outcome) else {
                 return;
             };
-            reading.prefiltered = true;
             prefix = failure::groups(&found);
-            content = prefix.remove("content").flatten().filter(|text| !text.is_empty());
+            if let Some(content) = prefix.truth("content") {
+                text = format!("{content}\n");
+                if let Some(window) = &mut self.window {
+                    window.lines = vec![Buffered {
+                        after: content.to_owned(),
+                        ..Buffered::default()
+                    }];
+                }
+            }
         }
-        let text = content.map_or(whole, |content| content + "\n");
+        self.try_all(Text { text, lines }, &prefix, split, reading);
+        if self.prefregex.is_some() {
+            reading.prefix = Some(prefix.into_list());
+        }
+    }
+
+    /// The failregexes in order, with what the prefregex left of the line.
+    fn try_all(&mut self, mut on: Text, prefix: &Fields, split: &Split<'_>, reading: &mut Reading) {
         for number in 0..self.failregex.len() {
-            let Some(fields) = self.groups_of(number, &text, reading) else {
+            let Some(hit) = self.try_one(number, &on, split, reading) else {
                 continue;
             };
-            if !self.ignoreregex.is_empty() && self.ignores(&text, reading) {
-                if self.settings.check_all { continue } else { return }
-            }
-            if split.undated {
+            let ignored = !self.ignoreregex.is_empty()
+                && match &hit.cut {
+                    Some(cut) => self.ignores(&joined(&cut.matched), reading),
+                    None => self.ignores(&on.text, reading),
+                };
+            if !ignored && split.undated {
                 reading.warnings.push(Warning::NoDate {
                     line: split.line.to_owned(),
                 });
@@ -418,65 +433,97 @@ impl Filter {
                     continue;
                 }
             }
-            self.found(now, (number, failure::merge(&prefix, fields)), split, reading);
+            if let (Some(cut), Some(window)) = (hit.cut, &mut self.window) {
+                on.text = joined(&cut.rest);
+                window.lines = cut.rest;
+            }
+            if !ignored {
+                let groups = failure::merge(prefix, hit.groups);
+                self.found(number, (groups, hit.matches), split, reading);
+            }
             if !self.settings.check_all {
                 return;
             }
         }
     }
 
-    fn groups_of(&self, number: usize, text: &str, reading: &mut Reading) -> Option<Groups> {
-        let regex = self.failregex.get(number)?;
-        let found = looked(regex, text, &mut reading.outcome)?;
-        Some(failure::groups(&found))
+    fn try_one(&self, number: usize, on: &Text, split: &Split<'_>, reading: &mut Reading) -> Option<Match> {
+        let found = looked(self.failregex.get(number)?, &on.text, &mut reading.outcome)?;
+        let cut = self.window.is_some().then(|| cut(&found, &on.text, &on.lines));
+        Some(Match {
+            groups: failure::groups(&found),
+            matches: match &cut {
+                Some(cut) => cut.matched.iter().map(Buffered::whole).collect(),
+                None => vec![split.whole()],
+            },
+            cut,
+        })
     }
 
+    /// Whether an ignoreregex matches. Where all failregexes are tried, all ignoreregexes are, too, to be counted.
     fn ignores(&self, text: &str, reading: &mut Reading) -> bool {
-        let hit = self
-            .ignoreregex
-            .iter()
-            .position(|regex| looked(regex, text, &mut reading.outcome).is_some());
-        if hit.is_some() {
-            reading.ignored_by = hit;
+        let mut any = false;
+        for (number, regex) in self.ignoreregex.iter().enumerate() {
+            if looked(regex, text, &mut reading.outcome).is_none() {
+                continue;
+            }
+            any = true;
+            reading.ignored_by = Some(number);
+            reading.ignored.push(number);
             reading.outcome = Outcome::Ignored;
+            if !self.settings.check_all {
+                break;
+            }
         }
-        hit.is_some()
+        any
     }
 
     /// A failregex matched: the session, the id, and whether it counts (contract §3.5, §3.6).
-    fn found(&mut self, now: Clock, (regex, groups): (usize, Groups), split: &Split<'_>, reading: &mut Reading) {
-        let mlfid = groups.get("mlfid").cloned().flatten();
-        let mut case = match mlfid {
-            Some(mlfid) => self.sessions.merge(now.steady, &mlfid, groups, &split.whole()),
-            None => session::Case::single(groups, split.whole()),
+    fn found(
+        &mut self,
+        regex: usize,
+        (groups, matches): (Fields, Vec<String>),
+        split: &Split<'_>,
+        reading: &mut Reading,
+    ) {
+        let mut case = match groups.text("mlfid").map(str::to_owned) {
+            Some(mlfid) => self.sessions.merge(split.now.steady, &mlfid, groups, matches),
+            None => session::Case::single(groups, matches),
         };
-        let mut hit = Hit {
-            regex,
-            who: None,
-            time: split.at,
-            nofail: case.nofail(),
-            data: BTreeMap::new(),
-            matches: case.matches().to_vec(),
-        };
-        if !hit.nofail || self.settings.check_all {
-            match failure::identify(&case, self.usedns) {
+        let informs = case.nofail();
+        let mut identity = None;
+        if !informs || self.settings.check_all {
+            identity = failure::identify(&case, self.usedns);
+            match &identity {
                 Some(identity) => {
-                    failure::note_address(&mut case, &identity);
-                    hit.who = Some(identity.to_string());
-                    if !hit.nofail {
-                        self.push(&case, identity, split, reading);
+                    failure::note_address(&mut case, identity);
+                    if !informs {
+                        self.push(&case, identity.clone(), split, reading);
                         reading.outcome = Outcome::Failed;
                     }
                 }
+                // Nothing that could be banned took part, and no other line will tell: Fail2Ban drops the match.
+                None if !case.is_session() => return,
                 None => case.wait(),
             }
         }
         if reading.outcome != Outcome::Failed {
             reading.outcome = Outcome::Informed;
         }
-        hit.data = case.data();
+        if informs && !self.settings.check_all {
+            self.sessions.keep(case);
+            return;
+        }
+        reading.hits.push(Hit {
+            regex,
+            identity,
+            time: split.at,
+            whole: split.whole,
+            nofail: informs || case.text("nofail").is_some_and(|text| !text.is_empty()),
+            fields: case.fields(),
+            matches: case.matches().to_vec(),
+        });
         self.sessions.keep(case);
-        reading.hits.push(hit);
     }
 
     fn push(&self, case: &session::Case, identity: Identity, split: &Split<'_>, reading: &mut Reading) {
@@ -521,7 +568,7 @@ fn looked<'t>(regex: &Pattern, text: &'t str, outcome: &mut Outcome) -> Option<F
 
 /// The last known date stands in; nothing is cut from the line then.
 fn take(split: &mut Split<'_>, last: &LastDate) {
-    split.at = Some(last.at);
+    (split.at, split.whole) = (Some(last.at), last.whole);
     (split.before, split.date, split.after) = ("", last.text.clone(), split.line);
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::failure::Groups;
+use super::fields::Fields;
 use crate::ledger::Field;
 use crate::time::{Seconds, Timestamp};
 use crate::value::Value;
@@ -21,7 +21,7 @@ const MOST_LINES: usize = 1000;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Case {
     mlfid: Option<String>,
-    fields: BTreeMap<String, String>,
+    fields: Fields,
     users: Vec<String>,
     matches: Vec<String>,
     quiet_matches: Vec<String>,
@@ -33,22 +33,26 @@ pub(super) struct Case {
 
 impl Case {
     /// A line without a session: it is its own case. `<F-NOFAIL>` has no effect then.
-    pub(super) fn single(groups: Groups, line: String) -> Case {
-        let mut case = Case {
-            matches: vec![line],
+    pub(super) fn single(groups: Fields, lines: Vec<String>) -> Case {
+        Case {
+            matches: lines,
+            fields: groups,
             forgotten: true,
             ..Case::default()
-        };
-        case.update(groups);
-        case
+        }
     }
 
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.fields.get(name).map(String::as_str)
+        self.fields.text(name)
     }
 
     pub(super) fn set(&mut self, name: &str, text: String) {
-        self.fields.insert(name.to_owned(), text);
+        self.fields.set(name, Some(text));
+    }
+
+    /// Whether lines that belong together are told by an id.
+    pub(super) fn is_session(&self) -> bool {
+        self.mlfid.is_some()
     }
 
     pub(super) fn nofail(&self) -> bool {
@@ -66,23 +70,38 @@ impl Case {
 
     /// The captured fields as the ticket carries them.
     pub(super) fn data(&self) -> BTreeMap<String, Field> {
-        let mut data: BTreeMap<String, Field> = self
-            .fields
-            .iter()
-            .map(|(name, text)| (name.clone(), Field::Text(text.clone())))
-            .collect();
-        if !self.users.is_empty() {
-            data.insert("users".into(), Field::Set(self.users.clone()));
-        }
-        data
+        let known = |(name, field): (String, Option<Field>)| field.map(|field| (name, field));
+        self.fields().into_iter().filter_map(known).collect()
     }
 
-    fn update(&mut self, groups: Groups) {
-        self.fields.extend(
-            groups
-                .into_iter()
-                .filter_map(|(name, text)| text.map(|text| (name, text))),
-        );
+    /// The captured fields in order, those without a value included.
+    pub(super) fn fields(&self) -> Vec<(String, Option<Field>)> {
+        let field = |(name, text): (&str, Option<&str>)| {
+            let field = match name {
+                "users" if !self.users.is_empty() => Some(Field::Set(self.users.clone())),
+                _ => text.map(|text| Field::Text(text.to_owned())),
+            };
+            (name.to_owned(), field)
+        };
+        self.fields.iter().map(field).collect()
+    }
+
+    /// The first line of a session.
+    fn first(mlfid: &str, groups: Fields, user: Option<String>) -> Case {
+        let mut case = Case {
+            mlfid: Some(mlfid.to_owned()),
+            fields: groups,
+            ..Case::default()
+        };
+        case.add_user(user.as_deref());
+        case
+    }
+
+    /// What an earlier line said of the session no longer holds.
+    fn clear_flags(&mut self) {
+        (self.nofail, self.gained) = (false, false);
+        self.fields.remove("nofail");
+        self.fields.remove("mlfgained");
     }
 
     fn to_value(&self) -> Value {
@@ -90,7 +109,7 @@ impl Case {
         let fields = self
             .fields
             .iter()
-            .map(|(name, text)| (name.as_str().into(), text.as_str().into()))
+            .filter_map(|(name, text)| Some((name.into(), text?.into())))
             .collect();
         let flags = [self.nofail, self.gained, self.pending].map(Value::Bool);
         Value::List(vec![
@@ -116,7 +135,7 @@ impl Case {
         let [Value::Bool(nofail), Value::Bool(gained), Value::Bool(pending)] = *flags.as_items()? else {
             return None;
         };
-        let pair = |(name, text): &(Value, Value)| Some((name.as_str()?.to_owned(), text.as_str()?.to_owned()));
+        let pair = |(name, text): &(Value, Value)| Some((name.as_str()?.to_owned(), Some(text.as_str()?.to_owned())));
         Some(Case {
             mlfid: Some(mlfid.to_owned()),
             fields: fields.iter().map(pair).collect::<Option<_>>()?,
@@ -134,6 +153,10 @@ impl Case {
         let Some(user) = user.filter(|user| !user.is_empty()) else {
             return;
         };
+        if self.users.is_empty() {
+            // The list itself is in `users`; this keeps its place among the fields.
+            self.fields.set("users", Some(String::new()));
+        }
         if !self.users.iter().any(|known| known == user) && self.users.len() < MOST {
             self.users.push(user.to_owned());
         }
@@ -202,43 +225,41 @@ impl Sessions {
 
     /// Adds a line's groups to its session and says what the case is now. The case is to be given back with
     /// [`Sessions::keep`].
-    pub(super) fn merge(&mut self, now: Timestamp, mlfid: &str, mut groups: Groups, line: &str) -> Case {
-        let mut set = |name: &str| groups.remove(name).flatten().is_some_and(|text| !text.is_empty());
-        let gained = set("mlfgained");
-        let nofail = set("nofail") || gained;
-        let forget = set("mlfforget");
-        let user = groups.get("user").cloned().flatten();
+    pub(super) fn merge(&mut self, now: Timestamp, mlfid: &str, mut groups: Fields, lines: Vec<String>) -> Case {
+        let gained = groups.truth("mlfgained").map(str::to_owned);
+        if gained.is_some() && groups.truth("nofail").is_none() {
+            groups.set("nofail", gained.clone());
+        }
+        let gained = gained.is_some();
+        let nofail = groups.truth("nofail").is_some();
+        let forget = groups.remove("mlfforget").is_some_and(|text| !text.is_empty());
+        let user = groups.text("user").map(str::to_owned);
         let mut case = match self.take(now, mlfid) {
             Some(mut case) => {
                 case.add_user(user.as_deref());
                 let was_quiet = case.nofail || case.gained;
-                (case.nofail, case.gained) = (false, false);
+                case.clear_flags();
                 if gained {
                     case.pending = false;
                 }
                 if !was_quiet && !case.pending {
                     case.matches.clear();
                 }
+                case.fields.update(groups);
                 case
             }
             None => {
-                let mut case = Case {
-                    mlfid: Some(mlfid.to_owned()),
-                    ..Case::default()
-                };
                 if !forget {
-                    case.add_user(user.as_deref());
                     self.insert(now, mlfid);
                 }
-                case
+                Case::first(mlfid, groups, user.filter(|_| !forget))
             }
         };
-        case.update(groups);
         case.forgotten = forget;
         if forget {
             self.remove(mlfid);
         }
-        settle(&mut case, Flags { nofail, gained, forget }, line);
+        settle(&mut case, Flags { nofail, gained, forget }, lines);
         case
     }
 
@@ -296,7 +317,7 @@ struct Flags {
 }
 
 /// Whether the case is a failure now, and which lines belong to it.
-fn settle(case: &mut Case, flags: Flags, line: &str) {
+fn settle(case: &mut Case, flags: Flags, lines: Vec<String>) {
     let Flags {
         mut nofail,
         mut gained,
@@ -307,18 +328,18 @@ fn settle(case: &mut Case, flags: Flags, line: &str) {
     // Something failed before, or one connection tried several names: a success does not wash that off.
     if std::mem::take(&mut case.pending) || case.users.len() > 1 {
         (nofail, gained) = (false, false);
-        (case.nofail, case.gained) = (false, false);
+        case.clear_flags();
     }
     if !nofail {
         let mut matches = std::mem::take(&mut case.quiet_matches);
         matches.append(&mut case.matches);
         if !gained {
-            matches.push(line.to_owned());
+            matches.extend(lines);
         }
         case.matches = matches;
         trim(&mut case.matches);
     } else if !forget {
-        case.quiet_matches.push(line.to_owned());
+        case.quiet_matches.extend(lines);
         trim(&mut case.quiet_matches);
     }
 }

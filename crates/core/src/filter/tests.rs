@@ -198,3 +198,47 @@ fn a_pattern_without_an_id_is_refused() {
     let error = Filter::new(&plan, settings).err().unwrap().to_string();
     assert!(error.contains("No failure-id group"), "{error}");
 }
+
+/// Two sessions in one log: the lines that a match skips are there for the next one.
+#[test]
+fn matches_that_span_lines_use_lines_up() {
+    let mut plan = JailPlan::new("j", "auto");
+    plan.failregex = vec!["^ (?P<__id>\\w) bad$<SKIPLINES>^ (?P=__id) end <HOST>$".into()];
+    plan.maxlines = 5;
+    plan.datepattern = Some("%Y-%m-%d %H:%M:%S".into());
+    let settings = Settings {
+        zone: TimeZone::UTC,
+        check_all: false,
+        check_age: true,
+    };
+    let mut filter = Filter::new(&plan, settings).unwrap();
+    let lines = [
+        "a bad",
+        "b bad",
+        "a end 192.0.2.1",
+        "a end 192.0.2.1",
+        "b end 192.0.2.2",
+    ];
+    assert_eq!(failures(&mut filter, &lines), ["192.0.2.1 - 2", "192.0.2.2 - 2"]);
+    let left: Vec<String> = filter.buffered().iter().map(Buffered::text).collect();
+    assert_eq!(left, [" a end 192.0.2.1"]);
+    plan.maxlines = 1001;
+    let settings = filter.settings.clone();
+    assert!(Filter::new(&plan, settings).is_err());
+}
+
+/// What tools print of a match: all groups in the order of the regexes, and the users as they came.
+#[test]
+fn fields_keep_their_order() {
+    let mut filter = filter(
+        Some("^ <F-MLFID>\\[\\d+\\]</F-MLFID> <F-CONTENT>.+</F-CONTENT>$"),
+        &["^no <F-USER>\\w+</F-USER>(?P<zz>!)? <ADDR>$"],
+        &[],
+    );
+    let reading = filter.read(clock(), true, "2005-08-14 10:00:00 [1] no bob 192.0.2.1");
+    let names: Vec<&str> = reading.hits[0].fields.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["mlfid", "user", "ip4", "users"]);
+    assert!(!reading.hits[0].whole);
+    let prefix = reading.prefix.unwrap();
+    assert_eq!(prefix[1], ("content".into(), Some("no bob 192.0.2.1".into())));
+}

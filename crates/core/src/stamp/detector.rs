@@ -10,7 +10,7 @@ use super::letter;
 use super::program::Scratch;
 use super::reckon::{self, Zone};
 use super::roster;
-use super::template::Template;
+use super::template::{Kind, Template};
 use super::zone;
 use super::{Error, Found, PatternName, Reading, TemplateView};
 use crate::time::{Seconds, Timestamp};
@@ -152,22 +152,30 @@ impl Detector {
     /// The time that a found date stands for. Missing years and days are taken from `now`, the wall time.
     #[must_use]
     pub fn read(&self, line: &str, found: &Found, now: Timestamp) -> Reading {
+        self.read_typed(line, found, now).0
+    }
+
+    /// Like [`Detector::read`], and whether Fail2Ban would hold the time as a whole number: dates with a zone of
+    /// their own or by `logtimezone`, and TAI64N. `fail2ban-regex -o row` shows the difference.
+    #[must_use]
+    pub fn read_typed(&self, line: &str, found: &Found, now: Timestamp) -> (Reading, bool) {
         let Some(ranked) = self.ranked.iter().find(|ranked| ranked.id == found.template) else {
-            return Reading::Unreadable;
+            return (Reading::Unreadable, false);
         };
         if found.beyond_end {
-            return Reading::Refused("a date pattern matched at the end of the line".to_owned());
+            let why = "a date pattern matched at the end of the line";
+            return (Reading::Refused(why.to_owned()), false);
         }
         if found.start == found.end {
-            return Reading::NoText;
+            return (Reading::NoText, false);
         }
         let mut scratch = Scratch::default();
         let (Some(engine), Some(text)) = (ranked.template.engine(), line.get(..found.limit)) else {
-            return Reading::Unreadable;
+            return (Reading::Unreadable, false);
         };
         match engine.search(text, found.from, &mut scratch) {
             Ok(true) => {}
-            _ => return Reading::Unreadable,
+            _ => return (Reading::Unreadable, false),
         }
         let groups: Vec<(&str, Option<&str>)> = engine
             .names()
@@ -178,7 +186,15 @@ impl Detector {
                 (name.as_deref().unwrap_or_default(), value)
             })
             .collect();
-        reckon::read(ranked.template.kind, &groups, now, &self.zone)
+        let own = groups
+            .iter()
+            .any(|(name, text)| matches!(*name, "z" | "Z") && text.is_some());
+        let whole = match ranked.template.kind {
+            Kind::Date => own || self.zone.fixed.is_some(),
+            Kind::Epoch { .. } => false,
+            Kind::Tai => true,
+        };
+        (reckon::read(ranked.template.kind, &groups, now, &self.zone), whole)
     }
 
     /// The templates in their present order.

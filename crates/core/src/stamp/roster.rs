@@ -120,6 +120,9 @@ impl Roster {
         for mut template in templates {
             if !self.known.insert(template.name.clone()) {
                 if skip_known {
+                    // In Fail2Ban both are the same object, so that the weight of the list's counts for both.
+                    let earlier = self.templates.iter_mut().find(|known| known.name == template.name);
+                    earlier.into_iter().for_each(|known| known.weight = template.weight);
                     continue;
                 }
                 return Err(Error::Duplicate(template.name));

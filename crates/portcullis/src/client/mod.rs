@@ -6,7 +6,7 @@ pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod stock;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -110,6 +110,8 @@ pub(crate) enum Verb {
     Flush(Ask),
     /// Check a configuration folder: what is wrong, where, and what to do about it
     Check(crate::check::Options),
+    /// Try a filter on a log, as fail2ban-regex does
+    Regex(crate::regex::Options),
     /// Show in under a minute, without any set-up, that attackers are dropped
     Try(crate::trial::Options),
     /// List the built-in configuration files, or print one
@@ -119,9 +121,20 @@ pub(crate) enum Verb {
     },
 }
 
-/// Runs the program that the command line asks for.
+/// Names that portcullis is to take over and has not yet.
+fn refuse_name(name: &str) -> ExitCode {
+    eprintln!("portcullis does not stand in for {name} yet; its own verbs are listed by: portcullis --help");
+    ExitCode::from(u8::MAX)
+}
+
+/// Runs the program that the command line asks for, or that it was started as.
 pub(crate) fn main() -> ExitCode {
-    // A reader that closes early (`| head`) ends the program quietly, as other tools do.
+    let name = std::env::args_os().next().unwrap_or_default();
+    match Path::new(&name).file_name().and_then(|name| name.to_str()) {
+        Some("fail2ban-regex") => return crate::regex::fail2ban_regex(std::env::args_os()),
+        Some(name @ ("fail2ban-client" | "fail2ban-server")) => return refuse_name(name),
+        _ => {}
+    }
     match Cli::parse().verb {
         Verb::Run(run) => service::run(&run),
         Verb::Daemon(run) => service::daemon(&run),
@@ -134,6 +147,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Stop(ask) => service::stop(&ask),
         Verb::Flush(ask) => service::flush(&ask),
         Verb::Check(options) => crate::check::main(&options),
+        Verb::Regex(options) => crate::regex::main(&options),
         Verb::Try(options) => crate::trial::main(&options),
         Verb::Stock { file } => stock::main(file.as_deref()),
     }

@@ -1,0 +1,91 @@
+//! What a line meant: the values that a filter gives back.
+
+use super::{Failure, Identity};
+use crate::time::{Seconds, Timestamp};
+
+/// What became of one line.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// The failures to be counted, in order.
+    pub failures: Vec<Failure>,
+    /// What the line was, when it was no failure.
+    pub outcome: Outcome,
+    /// Every pattern that matched, in order (several only with `check_all`).
+    pub hits: Vec<Hit>,
+    /// What the prefregex captured, if it matched: its groups in order.
+    pub prefix: Option<Vec<(String, Option<String>)>>,
+    /// The number of the ignoreregex that matched last, from 0.
+    pub ignored_by: Option<usize>,
+    /// The numbers of all that matched, in order: with `check_all`, one for each failregex that matched.
+    pub ignored: Vec<usize>,
+    /// What is to be said in the log, once a day each.
+    pub warnings: Vec<Warning>,
+}
+
+/// A failregex that matched.
+#[derive(Debug, Clone)]
+pub struct Hit {
+    /// Its number, from 0.
+    pub regex: usize,
+    /// Whose; `None` while the session has no address yet.
+    pub identity: Option<Identity>,
+    /// When; `None` for an undated line outside the daemon.
+    pub time: Option<Timestamp>,
+    /// Whether Python would hold the time as a whole number: it came with a zone.
+    pub whole: bool,
+    /// Whether the match only informs (`<F-NOFAIL>`).
+    pub nofail: bool,
+    /// What was captured, in Fail2Ban's order, with the groups that took no part.
+    pub fields: Vec<(String, Option<crate::ledger::Field>)>,
+    /// The lines that belong to it.
+    pub matches: Vec<String>,
+}
+
+/// What a line was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Outcome {
+    /// No pattern matched.
+    #[default]
+    Missed,
+    /// Older than `findtime` when it was caught up with.
+    TooOld,
+    /// A pattern matched and counts.
+    Failed,
+    /// A pattern matched and only informs, or waits for the address.
+    Informed,
+    /// An ignoreregex took it.
+    Ignored,
+    /// A pattern went over its budget: whether it matches is not known (invariant 5).
+    Unknown,
+    /// The date could not be read at all and Fail2Ban drops such a line with an error.
+    Refused,
+}
+
+/// What Fail2Ban says about lines at most once a day and jail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// In operation, a date far from the clock was taken as now.
+    OddDate {
+        /// Line minus clock
+        off: Seconds,
+        /// The line
+        line: String,
+    },
+    /// While catching up, a line older than findtime was left out.
+    OldLine {
+        /// The jail's findtime
+        findtime: Seconds,
+        /// The line
+        line: String,
+    },
+    /// A pattern matched a line that has no date.
+    NoDate {
+        /// The line
+        line: String,
+    },
+    /// A date was found but is none (30 February).
+    BadDate {
+        /// Its text
+        text: String,
+    },
+}

@@ -1,0 +1,164 @@
+//! LOG: the lines to be tried, from a file or from the command line itself.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::screen::Screen;
+use crate::matching::Encoding;
+
+/// A longer line is cut: nobody's log has such, and it must not fill the memory.
+const LONGEST: u64 = 16 << 20;
+/// Lines of the command line that are shown.
+const SHOWN: usize = 5;
+/// So often somebody who waits at a terminal is told how far it is.
+const TELL: Duration = Duration::from_millis(500);
+
+/// The lines of a log.
+pub(crate) enum Lines {
+    /// Of a file
+    File(FileLines),
+    /// Of the command line
+    Text(std::vec::IntoIter<String>),
+}
+
+/// The lines of a file, by bytes.
+pub(crate) struct FileLines {
+    reader: BufReader<File>,
+    encoding: Encoding,
+    bytes: Vec<u8>,
+    done: u64,
+    size: u64,
+    told: Option<Instant>,
+}
+
+/// Why a log cannot be read; the text is Fail2Ban's where it has one.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The file cannot be opened.
+    #[error("[Errno {}] {}: '{path}'", .error.raw_os_error().unwrap_or_default(), what(.error))]
+    Open {
+        /// The file
+        path: String,
+        /// Why
+        error: io::Error,
+    },
+    /// The encoding is none of ours.
+    #[error("ERROR: encoding '{0}' is not supported yet (supported: UTF-8, ascii, latin-1)")]
+    Encoding(String),
+}
+
+/// The system's words without the number that Rust adds.
+fn what(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// A text cut to what fits into a line of the output.
+pub(crate) fn short(text: &str) -> String {
+    if text.chars().count() <= 53 {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(50).collect();
+    format!("{head}...")
+}
+
+impl Lines {
+    /// Opens LOG and says what it is, unless `quiet`. `buffered` is said of filters whose matches span lines.
+    pub(crate) fn open<W: Write>(
+        log: &str,
+        encoding: &str,
+        buffered: bool,
+        quiet: bool,
+        screen: &mut Screen<W>,
+    ) -> io::Result<Result<Lines, Error>> {
+        let mut say = |text: &str| if quiet { Ok(()) } else { screen.line(text) };
+        if Path::new(log).is_file() {
+            let opened = FileLines::open(log, encoding);
+            if opened.is_ok() {
+                say(&format!("Use         log file : {log}"))?;
+                say(&format!("Use         encoding : {encoding}"))?;
+            }
+            return Ok(opened.map(Lines::File));
+        }
+        if !buffered && !log.contains('\n') {
+            say(&format!("Use      single line : {}", short(log)))?;
+            return Ok(Ok(Lines::Text(vec![log.to_owned()].into_iter())));
+        }
+        let lines: Vec<String> = log.split('\n').map(str::to_owned).collect();
+        say(&format!("Use      multi line : {} line(s)", lines.len()))?;
+        for (index, line) in lines.iter().take(SHOWN).enumerate() {
+            say(&format!("| {:>2}: {}", index + 1, short(line)))?;
+        }
+        if lines.len() > SHOWN {
+            say("| ...")?;
+        }
+        say("`-")?;
+        Ok(Ok(Lines::Text(lines.into_iter())))
+    }
+
+    /// Hands each line that counts, without its line end, to `take`. Empty lines and comments are left out.
+    pub(crate) fn each(mut self, mut take: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+        let mut keep = |line: &str| {
+            let line = line.trim_end_matches(['\r', '\n']);
+            if line.is_empty() || line.starts_with('#') {
+                Ok(())
+            } else {
+                take(line)
+            }
+        };
+        match &mut self {
+            Lines::Text(lines) => lines.try_for_each(|line| keep(&line)),
+            Lines::File(file) => {
+                while file.next()? {
+                    keep(&file.encoding.decode(&file.bytes).0)?;
+                }
+                file.untell();
+                Ok(())
+            }
+        }
+    }
+}
+
+impl FileLines {
+    fn open(path: &str, encoding: &str) -> Result<FileLines, Error> {
+        let wrap = |error| Error::Open {
+            path: path.to_owned(),
+            error,
+        };
+        let file = File::open(path).map_err(wrap)?;
+        let size = file.metadata().map_err(wrap)?.len();
+        Ok(FileLines {
+            encoding: Encoding::named(encoding).map_err(|_| Error::Encoding(encoding.to_owned()))?,
+            reader: BufReader::with_capacity(1 << 18, file),
+            bytes: Vec::new(),
+            done: 0,
+            size,
+            told: io::stderr().is_terminal().then(Instant::now),
+        })
+    }
+
+    /// Reads the next whole line. One without a line end is still being written: Fail2Ban leaves it, too.
+    fn next(&mut self) -> io::Result<bool> {
+        self.bytes.clear();
+        let read = self.reader.by_ref().take(LONGEST).read_until(b'\n', &mut self.bytes)?;
+        self.done += read as u64;
+        if self.told.is_some_and(|told| told.elapsed() > TELL) {
+            self.told = Some(Instant::now());
+            let percent = self.done * 100 / self.size.max(1);
+            write!(io::stderr(), "\r{percent} %")?;
+        }
+        if self.bytes.len() as u64 == LONGEST && self.bytes.last() != Some(&b'\n') {
+            self.done += self.reader.skip_until(b'\n')? as u64;
+            return Ok(true);
+        }
+        Ok(self.bytes.last() == Some(&b'\n'))
+    }
+
+    fn untell(&self) {
+        if self.told.is_some() {
+            let _ = write!(io::stderr(), "\r      \r");
+        }
+    }
+}
