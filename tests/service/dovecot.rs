@@ -1,0 +1,74 @@
+//! A real Dovecot with one user, that logs IMAP users in and answers Postfix's questions about passwords.
+
+use std::fs;
+
+use crate::site::{Logs, SERVER, Site};
+use crate::wait;
+
+/// The one who may log in.
+pub(crate) const USER: &str = "bob";
+pub(crate) const PASSWORD: &str = "open sesame";
+
+/// Starts it and waits until it answers.
+pub(crate) fn start(site: &Site) {
+    let log = match site.logs() {
+        Logs::Own => "log_path = /var/log/dovecot.log",
+        Logs::Rsyslog(_) => "log_path = syslog",
+    };
+    fs::create_dir(site.path("dovecot")).unwrap();
+    fs::write(site.path("dovecot/users"), format!("{USER}:{{PLAIN}}{PASSWORD}:::::\n")).unwrap();
+    // Without its delays after a failure ("auth_failure_delay", the penalty kept by anvil) the tests need no patience.
+    let configuration = format!(
+        r"base_dir = {folder}/run
+state_dir = {folder}/state
+{log}
+protocols = imap
+listen = *, ::
+ssl = no
+disable_plaintext_auth = no
+auth_mechanisms = plain login
+auth_failure_delay = 0
+default_internal_user = dovecot
+default_login_user = dovenull
+mail_location = maildir:{folder}/mail
+passdb {{
+  driver = passwd-file
+  args = {folder}/users
+}}
+userdb {{
+  driver = static
+  args = uid=dovecot gid=dovecot home={folder}/mail
+}}
+service auth {{
+  unix_listener {folder}/sasl {{
+    mode = 0666
+  }}
+}}
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
+service imap-login {{
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+",
+        folder = site.path("dovecot").display(),
+    );
+    let path = site.path("dovecot/dovecot.conf");
+    fs::write(&path, configuration).unwrap();
+    let mut command = site.command("dovecot");
+    site.start("dovecot", command.arg("-F").arg("-c").arg(path));
+    wait::until(
+        "Dovecot's greeting",
+        || {
+            site.client(crate::site::NEAR_TOO)
+                .knock(SERVER, 143)
+                .is_open()
+                .then_some(())
+        },
+        || site.read_log("dovecot.out") + &site.all_logs(),
+    );
+}
