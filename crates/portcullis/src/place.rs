@@ -7,6 +7,7 @@ use portcullis_core::config::plan::Server;
 
 use crate::client::{Run, Where};
 use crate::folder;
+use crate::store::Place;
 
 /// The state folder, where nothing else is said.
 const STATE: &str = "/var/lib/portcullis";
@@ -60,10 +61,11 @@ impl Places {
     }
 
     /// The database: `--state` wins over `dbfile`, and `dbfile = None` puts our part into the state folder.
-    pub(crate) fn database(&self, server: &Server) -> PathBuf {
+    pub(crate) fn database(&self, server: &Server) -> Place {
         match &server.dbfile {
-            Some(file) if !self.own_state && file != ":memory:" => PathBuf::from(file),
-            _ => self.state.join("fail2ban.sqlite3"),
+            Some(file) if !self.own_state && file == ":memory:" => Place::Memory,
+            Some(file) if !self.own_state => Place::File(PathBuf::from(file)),
+            _ => Place::File(self.state.join("fail2ban.sqlite3")),
         }
     }
 

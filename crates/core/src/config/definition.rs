@@ -134,6 +134,10 @@ impl Definition {
             return Ok(());
         };
         for name in own.keys().filter(|name| *name != "__name__") {
+            // An option that is called `known/…` itself is looked at only if nothing set it before.
+            if name.starts_with("known/") && self.init.contains(name) {
+                continue;
+            }
             let Some(value) = self.read_plain("Init", name)? else {
                 continue;
             };

@@ -6,7 +6,7 @@ use super::expand::Problem;
 use super::include::Shelf;
 use super::options::split_shell;
 use super::text::{Mark, Text};
-use super::{Command, FilterName};
+use super::{Command, FilterName, RegexCheck};
 use crate::diagnostic::Severity;
 use crate::value::{Value, repr_str};
 
@@ -88,9 +88,13 @@ pub(crate) fn fill(
 
 fn push_regexes(commands: &mut Commands, jail: &str, name: &str, text: &Text) {
     let lines: Vec<(&str, Mark)> = text.lines().filter(|(line, _)| !line.is_empty()).collect();
+    push_lines(commands, jail, name, &lines);
+}
+
+fn push_lines(commands: &mut Commands, jail: &str, name: &str, lines: &[(&str, Mark)]) {
     let origins = lines.iter().map(|(_, mark)| (name.to_owned(), *mark)).collect();
     let verb = format!("add{name}");
-    match lines.as_slice() {
+    match lines {
         [] => {}
         [(line, _)] => commands.push(set(jail, &verb, [Value::from(*line)]), origins),
         lines => {
@@ -99,6 +103,41 @@ fn push_regexes(commands: &mut Commands, jail: &str, name: &str, text: &Text) {
             commands.push(command, origins);
         }
     }
+}
+
+/// Takes out each failregex that the check refuses; says which, and whether none is left.
+pub(crate) fn drop_refused(commands: &mut Commands, jail: &str, check: RegexCheck) -> Vec<Problem> {
+    let word = |command: &Command, at: usize| command.get(at).and_then(Value::as_str).map(str::to_owned);
+    let is = |command: &Command, verb: &str| word(command, 2).as_deref() == Some(verb);
+    let mut later = commands.list.iter().rev();
+    let prefregex = later.find_map(|(command, _)| is(command, "prefregex").then(|| word(command, 3)).flatten());
+    let mut problems = Vec::new();
+    for (command, origins) in std::mem::take(&mut commands.list) {
+        if !is(&command, "addfailregex") {
+            commands.push(command, origins);
+            continue;
+        }
+        let regexes = match command.get(3) {
+            Some(Value::List(list)) => list.as_slice(),
+            single => single.map(std::slice::from_ref).unwrap_or_default(),
+        };
+        let mut kept = Vec::new();
+        for (regex, (_, mark)) in regexes.iter().filter_map(Value::as_str).zip(origins) {
+            match check(regex, prefregex.as_deref()) {
+                Ok(()) => kept.push((regex, mark)),
+                Err(reason) => problems.push(
+                    Problem::new("no-failure-id", format!("this failregex is left out: {reason}"), mark)
+                        .mend("put <HOST> where the address stands"),
+                ),
+            }
+        }
+        push_lines(commands, jail, "failregex", &kept);
+    }
+    if !commands.list.iter().any(|(command, _)| is(command, "addfailregex")) {
+        let message = format!("jail {jail} has no failregex, so it never finds anything");
+        problems.push(Problem::new("no-failregex", message, Mark::default()));
+    }
+    problems
 }
 
 fn push_matches(commands: &mut Commands, jail: &str, text: &Text) -> Vec<Problem> {

@@ -14,7 +14,7 @@ use super::filter::{self, Commands, FILTER_OPTIONS};
 use super::include::Shelf;
 use super::options::{extract, json_object, near_names, split_entries};
 use super::text::{Mark, Text, strip};
-use super::{Face, FilterUse, Outcome, Request, care, logpath};
+use super::{Command, Face, FilterUse, Outcome, Request, care, logpath};
 use crate::diagnostic::Severity;
 use crate::value::{Value, repr_str};
 
@@ -73,6 +73,13 @@ impl From<Problem> for Stop {
     }
 }
 
+/// An entry of `action`, read.
+enum Entry {
+    /// `addaction` of a file in Python
+    Python(Command),
+    Shell(Box<Action>),
+}
+
 /// What one jail came to.
 enum Read {
     Disabled,
@@ -100,6 +107,7 @@ pub(crate) fn read_all(shelf: &mut Shelf<'_>, request: &Request<'_>, outcome: &m
             outcome,
             name: &name,
             care: care(request.face),
+            marks: BTreeMap::new(),
         };
         match reader.read() {
             Ok(Read::Disabled) => {}
@@ -147,6 +155,8 @@ struct JailReader<'r, 't> {
     outcome: &'r mut Outcome,
     name: &'r str,
     care: Care,
+    /// Where numbers and truths were written, which their conversion forgets.
+    marks: BTreeMap<&'static str, Mark>,
 }
 
 impl JailReader<'_, '_> {
@@ -176,7 +186,9 @@ impl JailReader<'_, '_> {
         let mut problems = filter::fill(&mut commands, &options, self.name, self.care)?;
         self.remarks(&mut problems);
         if self.care == Care::Lenient {
-            self.drop_bad_regexes(&mut commands);
+            for problem in filter::drop_refused(&mut commands, self.name, self.request.check_regex) {
+                self.report(&problem, Severity::Error);
+            }
         }
         self.finish(commands, &options, actions)
     }
@@ -211,6 +223,7 @@ impl JailReader<'_, '_> {
         for &(name, kind, fallback) in known {
             match self.ask(self.name, name) {
                 Ok(value) => {
+                    self.marks.insert(name, value.mark());
                     if let Some(value) = self.converted((name, kind, fallback), &value) {
                         options.set(name, value);
                     }
@@ -337,6 +350,10 @@ impl JailReader<'_, '_> {
     }
 
     fn missing_mend(&self, kind: &str, name: &str) -> String {
+        let file = format!("{kind}.d/{name}.conf");
+        if self.request.stock.contains(&file.as_str()) {
+            return format!("the embedded stock has {file}; `portcullis stock {file}` prints it");
+        }
         let folder = format!("{}/{kind}.d", self.shelf.base());
         let files = self.shelf.tree().list(&folder).into_iter();
         let names = files.filter_map(|file| Some(file.strip_suffix(".conf")?.to_owned()));
@@ -347,6 +364,8 @@ impl JailReader<'_, '_> {
         }
     }
 
+    /// Reads all actions before any is turned into commands: a bad entry costs the jail only, while tags that
+    /// cannot be resolved in a jail that is otherwise good end everything in Fail2Ban's face.
     fn actions(&mut self, options: &Options, commands: &mut Commands) -> Result<(), Stop> {
         let list = options.get("action").map(Datum::to_text).unwrap_or_default();
         let Some(entries) = split_entries(list.as_str()) else {
@@ -357,8 +376,18 @@ impl JailReader<'_, '_> {
             );
             return Err(Stop::Jail(problem));
         };
+        let mut prepared = Vec::new();
         for (offset, entry) in &entries {
-            self.action(&list.part(*offset, entry), options, commands)?;
+            prepared.push(self.action(&list.part(*offset, entry), options)?);
+        }
+        for entry in prepared {
+            match entry {
+                Entry::Python(command) => commands.push(command, Vec::new()),
+                Entry::Shell(mut action) => {
+                    action.push_commands(commands)?;
+                    self.remarks(&mut action.definition.remarks.0);
+                }
+            }
         }
         if entries.is_empty() {
             let message = format!("No actions were defined for {}", self.name);
@@ -367,7 +396,7 @@ impl JailReader<'_, '_> {
         Ok(())
     }
 
-    fn action(&mut self, entry: &Text, options: &Options, commands: &mut Commands) -> Result<(), Stop> {
+    fn action(&mut self, entry: &Text, options: &Options) -> Result<Entry, Stop> {
         let mut named = extract(entry.as_str()).map_err(|reason| {
             let text = format!("Invalid action definition {}: {reason}", repr_str(entry.as_str()));
             Stop::Jail(Problem::new("bad-action", text, entry.mark()))
@@ -381,8 +410,7 @@ impl JailReader<'_, '_> {
             let path = format!("{}/action.d/{}", self.shelf.base(), named.name);
             let json = json_object(&named.options);
             let command = filter::set(self.name, "addaction", [name.into(), path.into(), json.into()]);
-            commands.push(command, Vec::new());
-            return Ok(());
+            return Ok(Entry::Python(command));
         }
         let mut init = Options::default();
         for (name, value) in named.options {
@@ -391,65 +419,19 @@ impl JailReader<'_, '_> {
         let document = self.part("action", &named.name, entry.mark())?;
         let mut action = Action::new(document, &named.name, self.name, init, self.care);
         action.definition.read(options, false)?;
-        action.push_commands(commands)?;
-        self.remarks(&mut action.definition.remarks.0);
         if self.care == Care::Lenient {
             for (mark, name) in action.address_slips() {
+                let place = self.shelf.position(mark);
+                let mut told = self.shelf.diagnostics.iter();
+                if told.any(|told| told.code == "address-slip" && told.position == place) {
+                    continue;
+                }
                 let problem = Problem::new("address-slip", format!("%({name})s is understood as <ip>"), mark)
                     .mend("write <ip>: Fail2Ban refuses the whole configuration otherwise");
                 self.report(&problem, Severity::Note);
             }
         }
-        Ok(())
-    }
-
-    /// Leaves out each failregex that the check refuses.
-    fn drop_bad_regexes(&mut self, commands: &mut Commands) {
-        let prefregex = commands
-            .list
-            .iter()
-            .rev()
-            .find_map(|(command, _)| match command.as_slice() {
-                [_, _, verb, regex] if verb.as_str() == Some("prefregex") => regex.as_str().map(str::to_owned),
-                _ => None,
-            });
-        let mut refused = Vec::new();
-        let check = |regex: &str| (self.request.check_regex)(regex, prefregex.as_deref());
-        for (command, origins) in &mut commands.list {
-            if command.get(2).and_then(Value::as_str) != Some("addfailregex") {
-                continue;
-            }
-            let marks = std::mem::take(origins);
-            let regexes: Vec<Value> = match command.pop() {
-                Some(Value::List(list)) => list,
-                other => other.into_iter().collect(),
-            };
-            let mut kept = Vec::new();
-            for (regex, origin) in regexes.into_iter().zip(marks) {
-                match check(regex.as_str().unwrap_or_default()) {
-                    Ok(()) => {
-                        kept.push(regex);
-                        origins.push(origin);
-                    }
-                    Err(reason) => refused.push((reason, origin.1)),
-                }
-            }
-            command.push(Value::List(kept));
-        }
-        commands.list.retain_mut(|(command, _)| keep_regexes(command));
-        for (reason, mark) in refused {
-            let problem = Problem::new("no-failure-id", format!("this failregex is left out: {reason}"), mark)
-                .mend("put <HOST> where the address stands");
-            self.report(&problem, Severity::Error);
-        }
-        let any = commands
-            .list
-            .iter()
-            .any(|(command, _)| command.get(2).and_then(Value::as_str) == Some("addfailregex"));
-        if !any {
-            let message = format!("jail {} has no failregex, so it never finds anything", self.name);
-            self.report(&Problem::new("no-failregex", message, Mark::default()), Severity::Error);
-        }
+        Ok(Entry::Shell(Box::new(action)))
     }
 
     fn remarks(&mut self, problems: &mut Vec<Problem>) {
@@ -467,6 +449,10 @@ impl JailReader<'_, '_> {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for (command, origins) in commands.list {
             for (option, mark) in origins {
+                let mark = match self.marks.get(option.as_str()) {
+                    Some(known) if mark == Mark::default() => *known,
+                    _ => mark,
+                };
                 let is_list = matches!(
                     option.as_str(),
                     "failregex" | "ignoreregex" | "journalmatch" | "logpath"
@@ -508,30 +494,6 @@ impl JailReader<'_, '_> {
                 .or_insert_with(|| reason.clone());
         }
     }
-}
-
-/// What is left of an `addfailregex` command after bad ones were dropped: a list for several, `set` for one.
-fn keep_regexes(command: &mut Vec<Value>) -> bool {
-    if command.get(2).and_then(Value::as_str) != Some("addfailregex") {
-        return true;
-    }
-    let Some(Value::List(mut list)) = command.pop() else {
-        return true;
-    };
-    let single = list.len() == 1;
-    let verb = if single { "set" } else { "multi-set" };
-    if let Some(first) = command.first_mut() {
-        *first = verb.into();
-    }
-    match (list.pop(), single) {
-        (None, _) => return false,
-        (Some(only), true) => command.push(only),
-        (Some(last), false) => {
-            list.push(last);
-            command.push(Value::List(list));
-        }
-    }
-    true
 }
 
 /// The filter's values as the jail sees them: `%(known/maxlines)s` of a converted number makes Fail2Ban fail, and we

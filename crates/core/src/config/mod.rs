@@ -20,10 +20,11 @@ pub mod plan;
 mod server;
 mod text;
 mod tree;
+mod words;
 
 use std::collections::BTreeMap;
 
-pub use apply::words;
+pub use apply::split_line;
 pub use options::{Named, extract};
 pub use plan::CommandError;
 pub use tree::{Layered, MemoryTree, ReadError, Scope, Tree};
@@ -69,6 +70,8 @@ pub struct Request<'a> {
     /// Read `jail` enabled or not, with these options added to its filter's, and no server options (for
     /// `regex LOG JAIL[…]`, contract §9)
     pub forced: Option<&'a [(String, String)]>,
+    /// The files of the embedded stock (`filter.d/sshd.conf`), so that a complaint of a missing one can name it
+    pub stock: &'a [&'a str],
     /// Our face: a failregex that this refuses is left out
     pub check_regex: RegexCheck,
 }
@@ -86,6 +89,7 @@ impl<'a> Request<'a> {
             all_must_be_good: false,
             overrides: &[],
             forced: None,
+            stock: &[],
             check_regex: check_failure_id,
         }
     }
@@ -231,3 +235,6 @@ fn care(face: Face) -> Care {
         Face::Portcullis => Care::Lenient,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,7 +63,15 @@ pub(crate) fn read(shelf: &mut Shelf<'_>, overrides: &[(&str, &str)]) -> Result<
             let message = "the options of the server (fail2ban.conf) cannot be read";
             return Err(Problem::new("no-server-options", message, Mark::default()));
         }
-        None => std::rc::Rc::new(Document::default()),
+        None => {
+            // Without the file, the built-in options do as well.
+            for told in &mut shelf.diagnostics {
+                if told.code == "not-found" {
+                    told.severity = Severity::Note;
+                }
+            }
+            std::rc::Rc::new(Document::default())
+        }
     };
     let mut values = Options::default();
     for option in EARLY.iter().chain(OPTIONS) {

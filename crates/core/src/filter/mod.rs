@@ -418,7 +418,7 @@ impl Filter {
                     continue;
                 }
             }
-            self.found(now, number, failure::merge(&prefix, fields), split, reading);
+            self.found(now, (number, failure::merge(&prefix, fields)), split, reading);
             if !self.settings.check_all {
                 return;
             }
@@ -444,7 +444,7 @@ impl Filter {
     }
 
     /// A failregex matched: the session, the id, and whether it counts (contract §3.5, §3.6).
-    fn found(&mut self, now: Clock, regex: usize, groups: Groups, split: &Split<'_>, reading: &mut Reading) {
+    fn found(&mut self, now: Clock, (regex, groups): (usize, Groups), split: &Split<'_>, reading: &mut Reading) {
         let mlfid = groups.get("mlfid").cloned().flatten();
         let mut case = match mlfid {
             Some(mlfid) => self.sessions.merge(now.steady, &mlfid, groups, &split.whole()),

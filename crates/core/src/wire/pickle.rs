@@ -81,7 +81,7 @@ impl<'b> Machine<'b> {
                 0x95 => drop(self.take(8)?),
                 b'(' => self.marks.push(self.stack.len()),
                 b'0' => drop(self.pop()?),
-                b'1' => drop(self.to_mark()?),
+                b'1' => drop(self.since_mark()?),
                 b'N' => self.leaf(Value::None)?,
                 0x88 => self.leaf(Value::Bool(true))?,
                 0x89 => self.leaf(Value::Bool(false))?,
@@ -184,7 +184,7 @@ impl<'b> Machine<'b> {
         self.stack.pop().ok_or(Error::Malformed(self.at))
     }
 
-    fn to_mark(&mut self) -> Result<Vec<usize>, Error> {
+    fn since_mark(&mut self) -> Result<Vec<usize>, Error> {
         let mark = self
             .marks
             .pop()
@@ -236,10 +236,10 @@ impl<'b> Machine<'b> {
             b')' => Node::Tuple(Vec::new()),
             b'}' => Node::Dict(Vec::new()),
             0x8f => Node::Set(Vec::new()),
-            b'l' => Node::List(self.to_mark()?),
-            b't' => Node::Tuple(self.to_mark()?),
-            b'd' => Node::Dict(self.to_mark()?),
-            0x91 => Node::Set(self.to_mark()?),
+            b'l' => Node::List(self.since_mark()?),
+            b't' => Node::Tuple(self.since_mark()?),
+            b'd' => Node::Dict(self.since_mark()?),
+            0x91 => Node::Set(self.since_mark()?),
             other => Node::Tuple(self.last(usize::from(other - 0x84))?),
         };
         self.push(node)
@@ -250,7 +250,7 @@ impl<'b> Machine<'b> {
         let items = match opcode {
             b'a' => self.last(1)?,
             b's' => self.last(2)?,
-            _ => self.to_mark()?,
+            _ => self.since_mark()?,
         };
         let target = *self.stack.last().ok_or(Error::Malformed(self.at))?;
         match (opcode, self.nodes.get_mut(target)) {

@@ -67,7 +67,8 @@ pub(crate) fn json<T: DeserializeOwned>(ask: &Ask, verb: &Verb) -> Result<(T, St
 
 fn exchange(path: &Path, verb: &Verb) -> std::io::Result<Reply> {
     let mut stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let patience = if *verb == Verb::Stop { PATIENCE * 60 } else { PATIENCE };
+    stream.set_read_timeout(Some(patience))?;
     let mut request = pickle::encode(&verb.to_value());
     request.extend(END);
     stream.write_all(&request)?;

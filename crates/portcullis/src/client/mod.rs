@@ -100,6 +100,8 @@ pub(crate) enum Verb {
     Ban(banning::Ban),
     /// Lift bans
     Unban(banning::Unban),
+    /// Compare what is decided with what the layers hold
+    Verify(Ask),
     /// Read the configuration again; bans and counters stay
     Reload(Ask),
     /// Free everybody and end the daemon
@@ -123,6 +125,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Banned { jail, ask } => status::banned(jail, &ask),
         Verb::Ban(ban) => banning::ban(ban),
         Verb::Unban(unban) => banning::unban(unban),
+        Verb::Verify(ask) => status::verify(&ask),
         Verb::Reload(ask) => service::reload(&ask),
         Verb::Stop(ask) => service::stop(&ask),
         Verb::Flush(ask) => service::flush(&ask),

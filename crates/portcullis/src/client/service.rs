@@ -65,7 +65,7 @@ pub(crate) fn reload(ask: &Ask) -> ExitCode {
 pub(crate) fn stop(ask: &Ask) -> ExitCode {
     match call::text(&ask.place, &Verb::Stop) {
         Ok(text) if ask.json => print(&(text + "\n")),
-        Ok(_) => print("everybody is freed, the daemon ends\n"),
+        Ok(_) => print("everybody is freed, and the daemon has ended\n"),
         Err(error) => return error.exit(),
     }
     ExitCode::from(exit::DONE)

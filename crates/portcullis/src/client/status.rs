@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use portcullis_core::wire::Verb;
 
 use super::{Ask, call, exit};
-use crate::control::answer::{Banned, Jail, Status};
+use crate::control::answer::{Banned, Jail, Status, Verification};
 
 /// Shows how things stand.
 pub(crate) fn status(jail: Option<String>, ask: &Ask) -> ExitCode {
@@ -138,6 +138,40 @@ fn table(banned: &[Banned]) -> String {
             ban.since,
             layers.join(", ")
         );
+    }
+    text
+}
+
+/// Compares what is decided with what the layers hold.
+pub(crate) fn verify(ask: &Ask) -> ExitCode {
+    let (verification, text) = match call::json::<Verification>(ask, &Verb::Verify) {
+        Ok(answer) => answer,
+        Err(error) => return error.exit(),
+    };
+    print(&if ask.json { text + "\n" } else { compare(&verification) });
+    let fine = !verification.drift && verification.not_protected.is_empty();
+    ExitCode::from(if fine { exit::DONE } else { exit::NOT_PROTECTED })
+}
+
+fn compare(verification: &Verification) -> String {
+    let mut text = String::new();
+    for reason in &verification.not_protected {
+        text += &format!("NOT PROTECTED: {reason}\n");
+    }
+    for layer in &verification.layers {
+        let held = layer
+            .held
+            .map_or("cannot be read back".to_owned(), |held| format!("{held} held"));
+        text += &format!(
+            "{}, action {}: {} decided, {held}\n",
+            layer.jail, layer.action, layer.decided
+        );
+        if !layer.missing.is_empty() {
+            text += &format!("  missing, ordered again: {}\n", layer.missing.join(" "));
+        }
+        if !layer.extra.is_empty() {
+            text += &format!("  held and not decided: {}\n", layer.extra.join(" "));
+        }
     }
     text
 }

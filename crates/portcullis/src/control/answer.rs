@@ -85,6 +85,32 @@ pub(crate) struct Banned {
     pub(crate) layers: BTreeMap<String, String>,
 }
 
+/// `verify`: what is decided, held against what the layers hold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Verification {
+    /// Whether a layer holds less or more than was decided
+    pub(crate) drift: bool,
+    /// Why what is decided may not be in force; empty when protected
+    pub(crate) not_protected: Vec<String>,
+    /// The layers, by jail and action
+    pub(crate) layers: Vec<Layer>,
+}
+
+/// One layer in `verify`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Layer {
+    pub(crate) jail: String,
+    pub(crate) action: String,
+    /// Bans that the layer is to make true
+    pub(crate) decided: usize,
+    /// Bans that it was found to hold; null where it cannot be read back
+    pub(crate) held: Option<usize>,
+    /// Decided and not held: ordered again
+    pub(crate) missing: Vec<String>,
+    /// Held and not decided
+    pub(crate) extra: Vec<String>,
+}
+
 /// What a request that changes something came to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Done {

@@ -82,11 +82,13 @@ fn answer(message: &[u8], engine: &impl Fn(Asked) -> bool) -> Reply {
         Ok(verb) => verb,
         Err(error) => return Reply::Refused(error.to_string()),
     };
+    // Freeing everybody may mean thousands of commands, one after the other.
+    let patience = if verb == Verb::Stop { PATIENCE * 60 } else { PATIENCE };
     let (reply, replied) = channel();
     if !engine(Asked { verb, reply }) {
         return Reply::Refused("SHUTDOWN".into());
     }
     replied
-        .recv_timeout(PATIENCE)
+        .recv_timeout(patience)
         .unwrap_or_else(|_| Reply::Refused("the daemon did not answer in time".into()))
 }

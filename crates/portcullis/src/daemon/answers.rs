@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use portcullis_core::diagnostic::Severity;
 use portcullis_core::engine::{BanView, JailView, View};
 use portcullis_core::ledger::Standing;
 use portcullis_core::time::{Clock, Timestamp};
@@ -20,11 +21,21 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             since: rfc3339(clock.to_wall(self.since)),
-            database: Some(self.database.display().to_string()),
+            database: Some(self.database.to_string()),
             unsaved: self.keeper.unsaved(),
             jails: view.jails.iter().map(|jail| self.jail(jail)).collect(),
-            diagnostics: self.setup.diagnostics.iter().map(ToString::to_string).collect(),
+            diagnostics: self.complaints(),
         }
+    }
+
+    /// What is wrong with the configuration; mere notes are for `check`.
+    pub(super) fn complaints(&self) -> Vec<String> {
+        let wrong = self
+            .setup
+            .diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.severity > Severity::Note);
+        wrong.map(ToString::to_string).collect()
     }
 
     /// Why what is decided is not, or may not be, in force.

@@ -1,7 +1,6 @@
 //! Keeping records: at once if the database takes them, in memory and again and again if it does not.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use portcullis_core::config::plan::Server;
@@ -9,7 +8,7 @@ use portcullis_core::ledger::Entry;
 use portcullis_core::time::Clock;
 
 use crate::observe::log::{Level, note as say};
-use crate::store::{Opened, Place, Running, Saved, Settings, Store};
+use crate::store::{Merged, Opened, Place, Running, Saved, Settings, Store};
 
 const DATABASE: &str = "fail2ban.database";
 /// How long a database that refused is left alone.
@@ -19,7 +18,7 @@ const COMPACT_ABOVE: usize = 4096;
 
 /// The store, and what it has not taken yet.
 pub(super) struct Keeper {
-    path: PathBuf,
+    place: Place,
     settings: Settings,
     store: Option<Store>,
     unsaved: Vec<Entry>,
@@ -29,9 +28,9 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Opens the database. Where that fails the daemon runs all the same, and the records wait.
-    pub(super) fn open(path: &Path, server: &Server) -> (Keeper, Running, Saved) {
+    pub(super) fn open(place: &Place, server: &Server) -> (Keeper, Running, Saved) {
         let mut keeper = Keeper {
-            path: path.to_owned(),
+            place: place.clone(),
             settings: settings(server),
             store: None,
             unsaved: Vec::new(),
@@ -111,11 +110,11 @@ impl Keeper {
     }
 
     fn try_open(&mut self, clock: Clock) -> Option<Saved> {
-        let opened = Store::open(Place::File(self.path.clone()), self.settings.clone(), clock.wall);
+        let opened = Store::open(self.place.clone(), self.settings.clone(), clock.wall);
         let result = opened.and_then(|(store, opened)| store.load().map(|saved| (store, opened, saved)));
         match result {
             Ok((store, opened, saved)) => {
-                announce(&self.path, &opened);
+                announce(&self.place, &opened);
                 self.store = Some(store);
                 Some(saved)
             }
@@ -157,9 +156,9 @@ impl Keeper {
         }
     }
 
-    /// The store itself, for questions.
-    pub(super) fn store(&self) -> Option<&Store> {
-        self.store.as_ref()
+    /// All bans of an address taken together, in one jail or in all (contract §7.5).
+    pub(super) fn merged(&self, ip: &str, jail: Option<&str>) -> Option<Merged> {
+        self.store.as_ref()?.matches_of(ip, jail).ok()?
     }
 
     /// Ends cleanly.
@@ -183,11 +182,11 @@ fn settings(server: &Server) -> Settings {
     }
 }
 
-fn announce(path: &Path, opened: &Opened) {
+fn announce(place: &Place, opened: &Opened) {
     say(
         Level::Info,
         DATABASE,
-        &format!("Connected to fail2ban persistent database '{}'", path.display()),
+        &format!("Connected to fail2ban persistent database '{place}'"),
     );
     if opened.created {
         say(Level::Warning, DATABASE, "New database created. Version '4'");

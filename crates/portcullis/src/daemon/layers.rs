@@ -8,19 +8,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use portcullis_core::action::Action;
 use portcullis_core::config::plan::ActionPlan;
 use portcullis_core::ledger::{Applied, Change, LayerId};
 use portcullis_core::time::Timestamp;
 
-use crate::enforce::Layer;
 use crate::enforce::dry::Dry;
 use crate::enforce::nft::{Blocktype, Nft, Scope, TABLE};
 use crate::enforce::ports::{Ports, Services, protocols};
 use crate::enforce::protect::{Guard, Protected};
 use crate::enforce::shell::ShellLayer;
+use crate::enforce::{Held, Layer};
 use crate::runner::{Catalogue, Link};
 
 /// Where service names are written down.
@@ -123,7 +123,12 @@ enum Job {
     Only(BTreeSet<LayerId>),
     /// What must never be banned was gathered again.
     Protect(Protected),
+    /// Say what the layer holds.
+    Read(ReadBack),
 }
+
+/// Takes what a layer was found to hold.
+pub(crate) type ReadBack = Box<dyn FnOnce(Result<Vec<Held>, String>) + Send>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -149,7 +154,6 @@ pub(crate) struct Lanes {
 struct Lane {
     jobs: Sender<Job>,
     waiting: Arc<AtomicUsize>,
-    thread: JoinHandle<()>,
 }
 
 impl Lanes {
@@ -217,21 +221,19 @@ impl Lanes {
         }
     }
 
+    /// Reads the kernel layer back, behind the orders that wait.
+    pub(crate) fn read_back(&self, take: ReadBack) {
+        if let Some(lane) = self.lanes.get(&Kind::Nft) {
+            lane.send(Job::Read(take));
+        }
+    }
+
     /// Orders that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.lanes
             .values()
             .map(|lane| lane.waiting.load(Ordering::Relaxed))
             .sum()
-    }
-
-    /// Waits until every order is done.
-    pub(crate) fn finish(self) {
-        for (_, lane) in self.lanes {
-            drop(lane.jobs);
-            // A lane that panicked has nothing left to do.
-            let _ = lane.thread.join();
-        }
     }
 }
 
@@ -240,10 +242,10 @@ impl Lane {
         let (jobs, inbox) = channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let left = Arc::clone(&waiting);
-        let thread = thread::Builder::new().name(name.into()).spawn(move || {
+        thread::Builder::new().name(name.into()).spawn(move || {
             run(&mut work, &inbox, &left, &facts);
         })?;
-        Ok(Lane { jobs, waiting, thread })
+        Ok(Lane { jobs, waiting })
     }
 
     fn send(&self, job: Job) {
@@ -261,6 +263,7 @@ fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &
             Job::Put(ways) => work.put(ways),
             Job::Only(layers) => work.only(&layers),
             Job::Protect(protected) => work.protect(protected),
+            Job::Read(take) => take(work.held()),
             Job::Changes(now, changes) => {
                 for part in changes.chunks(AT_ONCE) {
                     let applied = work.apply(now, part);
@@ -283,6 +286,9 @@ trait Work: Send + 'static {
     fn protect(&mut self, _: Protected) {}
     fn lost(&mut self) -> Vec<LayerId> {
         Vec::new()
+    }
+    fn held(&mut self) -> Result<Vec<Held>, String> {
+        Ok(Vec::new())
     }
 }
 
@@ -339,6 +345,13 @@ impl Work for Kernel {
         match self.guard() {
             Ok(guard) => guard.apply(now, changes),
             Err(reason) => changes.iter().map(|change| failed(change, &reason)).collect(),
+        }
+    }
+
+    fn held(&mut self) -> Result<Vec<Held>, String> {
+        match self.guard()?.held() {
+            Some(held) => held.map_err(|error| error.to_string()),
+            None => Ok(Vec::new()),
         }
     }
 

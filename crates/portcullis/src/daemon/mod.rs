@@ -14,10 +14,10 @@ mod resolver;
 mod seat;
 mod setup;
 mod surroundings;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::thread;
@@ -26,7 +26,6 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use portcullis_core::action::JailFacts;
 use portcullis_core::address::Id;
-use portcullis_core::config::plan::Server;
 use portcullis_core::diagnostic::Diagnostic;
 use portcullis_core::engine::{Effect, Engine, Input, Query, ReplyTo, Request, Saved};
 use portcullis_core::ledger::LayerId;
@@ -36,6 +35,7 @@ use portcullis_core::wire::{Reply, Verb};
 use crate::client::Run;
 use crate::control::answer::Done;
 use crate::control::{Asked, listen};
+use crate::enforce::Held;
 use crate::enforce::nft::TABLE;
 use crate::enforce::protect::{Protected, Reach, Verdict};
 use crate::enforce::shell::ShellLayer;
@@ -44,7 +44,7 @@ use crate::observe::log::{Level, note as say};
 use crate::observe::notify;
 use crate::place::Places;
 use crate::source::{Limits, Reader};
-use crate::store::Running;
+use crate::store::{Place, Running};
 use crate::{runner, store};
 use keeper::Keeper;
 use layers::{Facts, Lanes, Way};
@@ -60,6 +60,8 @@ const TURN: usize = 256;
 const OWN_EVERY: Duration = Duration::from_secs(300);
 /// The database is purged this often (contract §7.3), and being unprotected is repeated in the log.
 const HOURLY: Duration = Duration::from_secs(3600);
+/// So long the last reply has to get out.
+const LAST_WORD: Duration = Duration::from_millis(50);
 /// The wheel turns at least this often while records wait for the database.
 const UNSAVED_EVERY: Duration = Duration::from_secs(2);
 
@@ -72,6 +74,8 @@ enum Message {
     Own(BTreeSet<IpAddr>),
     Loaded(Box<Setup>, Option<Sender<Reply>>),
     Runner(runner::Event),
+    ReadBack(Result<Vec<Held>, String>, Sender<Reply>),
+    Merged(surroundings::Question),
 }
 
 /// How it ends.
@@ -86,7 +90,6 @@ enum End {
 /// What is installed of a configuration, once its jails are with their groups.
 #[derive(Default)]
 struct Installed {
-    server: Server,
     ways: BTreeMap<LayerId, Way>,
     files: BTreeMap<String, Vec<Arc<str>>>,
     blind: BTreeMap<String, String>,
@@ -98,7 +101,7 @@ struct Installed {
 struct Daemon {
     places: Places,
     dry_run: bool,
-    database: PathBuf,
+    database: Place,
     engine: Engine,
     keeper: Keeper,
     clock: Running,
@@ -120,6 +123,8 @@ struct Daemon {
     outbox: SyncSender<Message>,
     /// Messages that came while groups were taken down
     later: VecDeque<Message>,
+    /// Who asked for the end, to be told when it is reached
+    farewell: Option<Sender<Reply>>,
     board: surroundings::Board,
 }
 
@@ -158,13 +163,7 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
     let seat = seat::take(&places.pid_file(), &database, table).map_err(|error| error.to_string())?;
     let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
     let broken = |error: std::io::Error| format!("cannot start a thread: {error}");
-    let board = surroundings::Board::default();
-    let around = surroundings::Around {
-        clock: clock.clone(),
-        board: Arc::clone(&board),
-    };
-    let shell = ShellLayer::new(Box::new(link.clone()), Box::new(around));
-    let lanes = Lanes::start(shell, link, sender(&outbox, Message::Facts)).map_err(broken)?;
+    let (lanes, board) = start_lanes(&clock, link, &outbox).map_err(broken)?;
     let answers = outbox.clone();
     let resolver = Resolver::start(move |name, addresses| {
         let _ = answers.send(Message::Answer(name, addresses));
@@ -194,12 +193,28 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
         hourly_due: now + HOURLY,
         outbox,
         later: VecDeque::new(),
+        farewell: None,
         board,
         places,
     };
     daemon.begin(setup, saved);
     daemon.listen(&listener).map_err(broken)?;
     Ok((daemon, inbox, seat, listener))
+}
+
+fn start_lanes(
+    clock: &Running,
+    link: runner::Link,
+    outbox: &SyncSender<Message>,
+) -> std::io::Result<(Lanes, surroundings::Board)> {
+    let board = surroundings::Board::default();
+    let around = surroundings::Around {
+        clock: clock.clone(),
+        board: Arc::clone(&board),
+        outbox: outbox.clone(),
+    };
+    let shell = ShellLayer::new(Box::new(link.clone()), Box::new(around));
+    Ok((Lanes::start(shell, link, sender(outbox, Message::Facts))?, board))
 }
 
 /// Turns what arrives on a part's own channel into messages.
@@ -246,7 +261,6 @@ impl Daemon {
         }
         self.lanes.only(&setup.layers);
         self.setup = Installed {
-            server: setup.server,
             ways: setup.layers,
             files: BTreeMap::new(),
             blind: setup.blind,
@@ -342,6 +356,8 @@ impl Daemon {
                 self.reload(*setup, reply, inbox);
             }
             Message::Runner(event) => return self.obey(event),
+            Message::ReadBack(held, reply) => self.compare(held, &reply, out),
+            Message::Merged(question) => question.answer(|ip, jail| self.keeper.merged(ip, jail)),
         }
         None
     }
@@ -455,9 +471,9 @@ impl Daemon {
                 logging::reopen();
                 done(1, Vec::new())
             }
-            Verb::Verify => Reply::Refused("command 'portcullis verify' is not supported yet".into()),
+            Verb::Verify => return self.read_back(reply),
             Verb::Stop => {
-                let _ = reply.send(done(1, Vec::new()));
+                self.farewell = Some(reply);
                 return Some(End::Free);
             }
         };
@@ -523,7 +539,7 @@ impl Daemon {
         self.files.clear();
         self.arrange(setup, None);
         say(Level::Info, SERVER, "Reload finished.");
-        let notes = self.setup.diagnostics.iter().map(ToString::to_string).collect();
+        let notes = self.complaints();
         if let Some(reply) = reply {
             let _ = reply.send(done(self.setup.readings_count, notes));
         }
@@ -631,6 +647,11 @@ impl Daemon {
             say(Level::Info, SERVER, "bans stay in force");
         }
         say(Level::Info, SERVER, "Exiting portcullis");
+        if let Some(reply) = self.farewell.take() {
+            let _ = reply.send(done(1, Vec::new()));
+            // The session's thread needs a moment to write it.
+            thread::sleep(LAST_WORD);
+        }
         0
     }
 

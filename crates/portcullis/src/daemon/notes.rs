@@ -93,8 +93,10 @@ fn loudness(lateness: Seconds) -> Level {
     }
 }
 
-/// A wall time as Fail2Ban prints it.
+/// A wall time as Fail2Ban prints it. Ten milliseconds of grace: a second that went over to the steady clock and back
+/// may return a moment before itself, if the wall clock was adjusted in between.
 fn local(wall: Timestamp, zone: &TimeZone) -> String {
-    let time = jiff::Timestamp::from_second(wall.seconds()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let time = jiff::Timestamp::from_second((wall + Seconds::from_micros(10_000)).seconds())
+        .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }

@@ -96,7 +96,7 @@ impl Daemon {
         }
         let outbox = self.outbox.clone();
         let group = Group::spawn(jails, self.clock.clone(), move |news| {
-            outbox.try_send(Message::News(news)).map_err(|error| error_of(error))
+            outbox.try_send(Message::News(news)).map_err(error_of)
         });
         match group {
             Ok(group) => {

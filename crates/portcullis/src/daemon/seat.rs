@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::store::Place;
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::sockopt::socket_peercred;
 
@@ -38,11 +39,11 @@ pub(super) struct Seat {
 }
 
 /// Takes the seat. `table` names our nftables table, where that is used.
-pub(super) fn take(pid_file: &Path, database: &Path, table: Option<&str>) -> Result<Seat, Error> {
+pub(super) fn take(pid_file: &Path, database: &Place, table: Option<&str>) -> Result<Seat, Error> {
     let file = lock(pid_file)?;
-    if let Some(who) = holder(database) {
+    if let Some(who) = database.path().and_then(holder) {
         return Err(Error::Taken {
-            what: database.display().to_string(),
+            what: database.to_string(),
             who,
             mend: ", or give another --state",
         });

@@ -76,6 +76,7 @@ pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
         builder.manual();
         let mut setup = builder.setup;
         setup.diagnostics.splice(0..0, outcome.diagnostics.iter().cloned());
+        once_each(&mut setup.diagnostics);
         setup
     })
 }
@@ -90,6 +91,15 @@ fn empty(server: Server) -> Setup {
         dropped: BTreeMap::new(),
         diagnostics: Vec::new(),
     }
+}
+
+/// A fault in a file that several jails use is one fault.
+fn once_each(diagnostics: &mut Vec<Diagnostic>) {
+    let mut seen = BTreeSet::new();
+    diagnostics.retain(|diagnostic| match &diagnostic.position {
+        Some(position) => seen.insert((position.clone(), diagnostic.message.clone())),
+        None => true,
+    });
 }
 
 /// A failregex is in order when it compiles and names an address.
@@ -175,22 +185,15 @@ impl Builder<'_> {
                 self.place(plan, held, reading);
             }
             Err(reason) => {
-                self.complain(
-                    &name,
-                    "jail-dropped",
-                    Severity::Error,
-                    &format!("not in force: {reason}"),
-                    None,
-                );
+                let text = format!("not in force: {reason}");
+                self.complain(&name, Diagnostic::new(Severity::Error, "jail-dropped", text));
                 self.setup.dropped.insert(name, reason);
             }
         }
     }
 
-    fn complain(&mut self, jail: &str, code: &'static str, severity: Severity, text: &str, mend: Option<&str>) {
-        let mut diagnostic = Diagnostic::new(severity, code, text).jail(jail);
-        diagnostic.mend = mend.map(str::to_owned);
-        self.setup.diagnostics.push(diagnostic);
+    fn complain(&mut self, jail: &str, diagnostic: Diagnostic) {
+        self.setup.diagnostics.push(diagnostic.jail(jail));
     }
 
     fn reading(&mut self, plan: &JailPlan) -> Result<Reading, String> {
@@ -215,7 +218,10 @@ impl Builder<'_> {
         parameters.push(("mode".into(), (*mode).into()));
         let name = FilterName::Stock(&used.name);
         let alone = config::filter_options(self.tree, self.base, name, &parameters, &plan.backend).ok()?;
-        let (other, _) = Plan::from_stream(&alone.stream, Face::Portcullis);
+        // The stream of a filter alone has no jail to put it in.
+        let add = vec!["add".into(), "fail2ban-regex-jail".into(), plan.backend.as_str().into()];
+        let stream: Vec<Command> = std::iter::once(add).chain(alone.stream).collect();
+        let (other, _) = Plan::from_stream(&stream, Face::Portcullis);
         let mut other = other.jails.into_iter().next()?;
         // It reads the same log with the same eyes; only the patterns are another mode's.
         (other.datepattern, other.logtimezone) = (plan.datepattern.clone(), plan.logtimezone.clone());
@@ -232,23 +238,13 @@ impl Builder<'_> {
         self.unsupported(&plan);
         let native = self.layers(&mut plan);
         if plan.actions.is_empty() {
-            self.complain(
-                &name,
-                "no-action",
-                Severity::Warning,
-                "has no action: it bans nobody anywhere",
-                None,
-            );
+            let text = "has no action: it bans nobody anywhere";
+            self.complain(&name, Diagnostic::new(Severity::Warning, "no-action", text));
         }
         if is_journal(&plan) {
             let text = "reads the journal, which is not watched yet";
-            self.complain(
-                &name,
-                "journal",
-                Severity::Error,
-                text,
-                Some("give it a logpath and backend = auto"),
-            );
+            let diagnostic = Diagnostic::new(Severity::Error, "journal", text);
+            self.complain(&name, diagnostic.mend("give it a logpath and backend = auto"));
             self.setup.blind.insert(name, text.into());
         } else if plan.logpath.is_empty() {
             self.setup.blind.insert(name, "has no log file to read".into());
@@ -271,7 +267,7 @@ impl Builder<'_> {
             .any(|(option, value)| option == "increment" && truth(value));
         if increments {
             let text = "bantime.increment is not supported yet: every ban lasts bantime";
-            self.complain(&name, "unsupported", Severity::Error, text, None);
+            self.complain(&name, Diagnostic::new(Severity::Error, "unsupported", text));
         }
     }
 
@@ -294,7 +290,7 @@ impl Builder<'_> {
                 }
                 Err(reason) => {
                     let text = format!("action '{}' is not in force: {reason}", action.name);
-                    self.complain(&plan.name, "action-dropped", Severity::Error, &text, None);
+                    self.complain(&plan.name, Diagnostic::new(Severity::Error, "action-dropped", text));
                     self.setup
                         .dropped
                         .insert(format!("{}/{}", plan.name, action.name), reason);

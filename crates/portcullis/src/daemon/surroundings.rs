@@ -2,16 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::mpsc::{Sender, SyncSender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use portcullis_core::action::{Fetched, JailFacts, Need};
+use portcullis_core::action::{Fetched, JailFacts, Merged, Need};
 use portcullis_core::address::Id;
 use portcullis_core::ledger::Ticket;
 use portcullis_core::time::{Clock, Timestamp};
 
 use crate::enforce::shell::{Level as Loudness, Line, Surroundings};
 use crate::observe::log::{Level, note};
-use crate::store::Running;
+use crate::store::{self, Running};
+
+use super::Message;
+
+/// An action waits so long for what the database knows.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The counters of all jails, as the daemon last put them up.
 pub(super) type Board = Arc<Mutex<BTreeMap<String, JailFacts>>>;
@@ -20,6 +27,7 @@ pub(super) type Board = Arc<Mutex<BTreeMap<String, JailFacts>>>;
 pub(super) struct Around {
     pub(super) clock: Running,
     pub(super) board: Board,
+    pub(super) outbox: SyncSender<Message>,
 }
 
 impl Surroundings for Around {
@@ -39,9 +47,17 @@ impl Surroundings for Around {
         })
     }
 
-    /// Earlier bans stay empty: the ticket itself stands in for them (contract §5.1).
-    fn fetch(&mut self, needs: &BTreeSet<Need>, _: &str, ticket: Option<&Ticket>) -> Fetched {
+    fn fetch(&mut self, needs: &BTreeSet<Need>, jail: &str, ticket: Option<&Ticket>) -> Fetched {
         let mut fetched = Fetched::default();
+        if let Some(ticket) = ticket {
+            let ip = ticket.ip();
+            if needs.contains(&Need::Everywhere) {
+                fetched.everywhere = self.merged(&ip, None);
+            }
+            if needs.contains(&Need::InJail) {
+                fetched.in_jail = self.merged(&ip, Some(jail));
+            }
+        }
         if needs.contains(&Need::IpHost) {
             fetched.ip_host = ticket.and_then(|ticket| reverse(&ticket.id));
         }
@@ -62,6 +78,40 @@ impl Surroundings for Around {
             Loudness::Critical => Level::Critical,
         };
         note(level, line.logger, &line.text);
+    }
+}
+
+impl Around {
+    /// The store belongs to the daemon's thread: it is asked, and where it does not answer the ticket itself stands in
+    /// (contract §5.1).
+    fn merged(&self, ip: &str, jail: Option<&str>) -> Option<Merged> {
+        let (to, answer) = channel();
+        let question = Question {
+            ip: ip.to_owned(),
+            jail: jail.map(str::to_owned),
+            to,
+        };
+        self.outbox.send(Message::Merged(question)).ok()?;
+        let merged = answer.recv_timeout(PATIENCE).ok()??;
+        Some(Merged {
+            failures: merged.failures,
+            matches: merged.matches,
+        })
+    }
+}
+
+/// What an action wants to know of an address' earlier bans.
+pub(super) struct Question {
+    ip: String,
+    jail: Option<String>,
+    to: Sender<Option<store::Merged>>,
+}
+
+impl Question {
+    /// Answers it.
+    pub(super) fn answer(self, look: impl FnOnce(&str, Option<&str>) -> Option<store::Merged>) {
+        // Who does not wait any more needs no answer.
+        let _ = self.to.send(look(&self.ip, self.jail.as_deref()));
     }
 }
 

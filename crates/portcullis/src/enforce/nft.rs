@@ -121,15 +121,6 @@ impl Nft {
         }
     }
 
-    /// Layers that the kernel has and the configuration has not: jails that went while nobody looked.
-    ///
-    /// # Errors
-    /// The kernel cannot be read.
-    pub(crate) fn orphans(&mut self) -> Result<Vec<LayerId>> {
-        let known = self.scopes.keys().cloned().collect();
-        self.strangers(&known)
-    }
-
     /// Removes from the kernel all layers but the known ones; gives those removed.
     ///
     /// # Errors

@@ -27,6 +27,13 @@ pub(crate) struct Unseen {
     pub(crate) mend: String,
 }
 
+/// What a run of lines came to.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) failures: Vec<Failure>,
+    pub(super) news: Vec<News>,
+}
+
 /// A jail within a matching group.
 pub(crate) struct Reading {
     name: Arc<str>,
@@ -114,14 +121,7 @@ impl Reading {
     }
 
     /// Reads one line, unless an earlier run has.
-    pub(super) fn line(
-        &mut self,
-        clock: Clock,
-        chunk: &Chunk,
-        line: &Line,
-        failures: &mut Vec<Failure>,
-        news: &mut Vec<News>,
-    ) {
+    pub(super) fn line(&mut self, clock: Clock, chunk: &Chunk, line: &Line, found: &mut Found) {
         let Some(progress) = self.files.get(&chunk.path) else {
             return;
         };
@@ -141,7 +141,7 @@ impl Reading {
         if odd {
             self.counts.odd_bytes += 1;
             let text = format!("Error decoding line from '{}': invalid bytes were replaced", chunk.path);
-            self.say(clock, "decode", text, news);
+            self.say(clock, "decode", text, &mut found.news);
         }
         // A filter that panics is in an unknown state, but its state is rankings and sessions: the next lines are
         // read no worse for it than lines of a new start.
@@ -157,8 +157,7 @@ impl Reading {
                 self.name,
                 quote(&text)
             );
-            news.push(News::Said {
-                jail: Arc::clone(&self.name),
+            found.news.push(News::Said {
                 logger: "fail2ban.filter",
                 warning: true,
                 text,
@@ -169,9 +168,9 @@ impl Reading {
         if reading.failures.is_empty() {
             self.look_beside(clock, operating, &text);
         }
-        failures.extend(reading.failures);
+        found.failures.extend(reading.failures);
         for warning in &reading.warnings {
-            self.warn(clock, warning, news);
+            self.warn(clock, warning, &mut found.news);
         }
     }
 
@@ -243,7 +242,6 @@ impl Reading {
         self.warned.insert(kind, clock.steady + DAILY);
         let text = format!("[{}] {text}", self.name);
         news.push(News::Said {
-            jail: Arc::clone(&self.name),
             logger: "fail2ban.filter",
             warning: true,
             text,
@@ -308,7 +306,7 @@ fn group(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

@@ -10,6 +10,8 @@ mod jail;
 pub(crate) use encoding::Encoding;
 pub(crate) use jail::{Reading, Unseen};
 
+use jail::Found;
+
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -39,7 +41,6 @@ pub(crate) enum News {
     },
     /// Something to be said in a jail's name.
     Said {
-        jail: Arc<str>,
         logger: &'static str,
         warning: bool,
         text: String,
@@ -140,27 +141,28 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
 
     fn read(&mut self, chunk: &Chunk) {
         let clock = self.clock.now();
-        let mut batch = Batch {
-            clock,
-            failures: Vec::new(),
-            reads: Vec::new(),
-            sessions: Vec::new(),
-        };
-        let mut news = Vec::new();
+        let mut found = Found::default();
         for line in &chunk.lines {
             for jail in self.jails.iter_mut().filter(|jail| jail.follows(&chunk.path)) {
-                jail.line(clock, chunk, line, &mut batch.failures, &mut news);
+                jail.line(clock, chunk, line, &mut found);
             }
         }
+        let (mut reads, mut sessions) = (Vec::new(), Vec::new());
         for jail in self.jails.iter_mut().filter(|jail| jail.follows(&chunk.path)) {
-            batch.reads.extend(jail.reached(chunk));
-            batch.sessions.extend(jail.sessions());
-            jail.remarks(&mut news);
+            reads.extend(jail.reached(chunk));
+            sessions.extend(jail.sessions());
+            jail.remarks(&mut found.news);
         }
-        if !batch.reads.is_empty() || !batch.failures.is_empty() {
-            self.send(News::Batch(batch));
+        if !reads.is_empty() || !found.failures.is_empty() {
+            let failures = found.failures;
+            self.send(News::Batch(Batch {
+                clock,
+                failures,
+                reads,
+                sessions,
+            }));
         }
-        for item in news {
+        for item in found.news {
             self.send(item);
         }
     }
@@ -170,10 +172,8 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
     }
 
     fn said_of(&self, path: &str, text: String) {
-        for jail in self.jails.iter().filter(|jail| jail.follows(path)) {
-            let (jail, text) = (Arc::clone(jail.name()), text.clone());
+        if self.jails.iter().any(|jail| jail.follows(path)) {
             self.send(News::Said {
-                jail,
                 logger: "fail2ban.filter",
                 warning: false,
                 text,

@@ -5,6 +5,8 @@
 //! stand now. The reading of the kernel's count is here too; the arithmetic takes it as an argument.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use portcullis_core::time::{Clock, Seconds, Timestamp};
@@ -78,11 +80,18 @@ pub(crate) fn resume_clock(boot: &Boot, wall: Timestamp, kept: Option<&Kept>) ->
     Clock { steady, wall }
 }
 
-/// Both clocks, running: made once at the start, read at each step.
+/// Readings that differ by less are the same: two clocks cannot be read at one instant, and a clock that is being
+/// slewed moves by less between two lines. A difference that jittered would put a line's second a microsecond before
+/// itself.
+const JITTER: i64 = 2000;
+
+/// Both clocks, running: made once at the start, read at each step. Copies share what they know.
 #[derive(Clone, Debug)]
 pub(crate) struct Running {
     steady: Timestamp,
     since_boot: i64,
+    /// Wall minus steady in microseconds, as last settled
+    ahead: Arc<AtomicI64>,
 }
 
 impl Running {
@@ -93,16 +102,28 @@ impl Running {
 
     /// Runs on from `steady`, which was right at `since_boot` microseconds after boot.
     pub(super) fn from(steady: Timestamp, since_boot: i64) -> Running {
-        Running { steady, since_boot }
+        let ahead = Arc::new(AtomicI64::new(i64::MAX));
+        Running {
+            steady,
+            since_boot,
+            ahead,
+        }
     }
 
     /// Both clocks now.
     pub(crate) fn now(&self) -> Clock {
         let passed = since_boot().saturating_sub(self.since_boot);
-        Clock {
-            steady: self.steady + Seconds::from_micros(passed),
-            wall: wall_now(),
-        }
+        let steady = self.steady + Seconds::from_micros(passed);
+        let measured = (wall_now() - steady).micros();
+        let known = self.ahead.load(Ordering::Relaxed);
+        let ahead = if measured.saturating_sub(known).abs() < JITTER {
+            known
+        } else {
+            measured
+        };
+        self.ahead.store(ahead, Ordering::Relaxed);
+        let wall = steady + Seconds::from_micros(ahead);
+        Clock { steady, wall }
     }
 }
 
@@ -136,6 +157,14 @@ mod tests {
         assert_eq!(clock.steady, Timestamp::from_seconds(steady), "{now:?}");
         assert_eq!(clock.wall, Timestamp::from_seconds(wall));
         assert_eq!(kept.shift(now), Seconds::new(shift));
+    }
+
+    #[test]
+    fn the_difference_does_not_jitter() {
+        let running = Running::fresh();
+        let ahead = |clock: Clock| clock.wall - clock.steady;
+        let first = ahead(running.now());
+        assert!((0..10_000).filter(|_| ahead(running.now()) != first).count() < 10);
     }
 
     #[test]

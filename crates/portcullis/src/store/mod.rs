@@ -16,6 +16,7 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 pub(crate) use adopt::Adopted;
 pub(crate) use clock::{Boot, Kept, Running, resume_clock};
 pub(crate) use error::Error;
-pub(crate) use saved::{History, Merged, Past, Saved};
+pub(crate) use saved::{Merged, Saved};
 
 /// Where the database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,25 @@ pub(crate) struct Settings {
     pub(crate) purge_age: Seconds,
     /// How long to wait for another process that writes.
     pub(crate) patience: Duration,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::File(path) => path.display().fmt(f),
+            Place::Memory => f.write_str(":memory:"),
+        }
+    }
+}
+
+impl Place {
+    /// The file, if it is one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Place::File(path) => Some(path),
+            Place::Memory => None,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -177,22 +197,6 @@ impl Store {
         self.read(|db| saved::merged(db, ip, jail, self.settings.max_matches))
     }
 
-    /// The record of an offender in one jail, or over all jails for `None` (contract §4.5).
-    ///
-    /// # Errors
-    /// As SQLite has them.
-    pub(crate) fn history(&self, ip: &str, jail: Option<&str>) -> Result<Option<History>, Error> {
-        self.read(|db| saved::history(db, ip, jail))
-    }
-
-    /// The newest `limit` bans of `ip` in all jails.
-    ///
-    /// # Errors
-    /// As SQLite has them.
-    pub(crate) fn past(&self, ip: &str, limit: u32) -> Result<Vec<Past>, Error> {
-        self.read(|db| saved::past(db, ip, limit))
-    }
-
     /// Ends cleanly: the one file is whole afterwards. Dropping the store does the same without an answer.
     ///
     /// # Errors
@@ -234,15 +238,6 @@ impl Drop for Store {
         if let Some(db) = self.db.take() {
             // Whoever wants to know calls `close`; the data are safe either way.
             let _ = sqlite::close(db, self.place.path());
-        }
-    }
-}
-
-impl Place {
-    fn path(&self) -> Option<&Path> {
-        match self {
-            Place::File(path) => Some(path),
-            Place::Memory => None,
         }
     }
 }

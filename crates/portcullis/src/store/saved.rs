@@ -47,34 +47,6 @@ pub(crate) struct Merged {
     pub(crate) data: BTreeMap<String, Field>,
 }
 
-/// An offender's record, for longer bans (contract §4.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct History {
-    /// How many bans there were.
-    pub(crate) count: u32,
-    /// The last failure that led to one, on the wall clock, in whole seconds.
-    pub(crate) last: Timestamp,
-    /// How long the last one was; over all jails, the sum.
-    pub(crate) bantime: Seconds,
-}
-
-/// One row of Fail2Ban's history of bans.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Past {
-    /// The jail
-    pub(crate) jail: String,
-    /// The last failure, on the wall clock, in whole seconds.
-    pub(crate) time: Timestamp,
-    /// How long; negative for ever.
-    pub(crate) bantime: Seconds,
-    /// Which ban of this offender it was.
-    pub(crate) bancount: u32,
-    /// Attempts
-    pub(crate) failures: u32,
-    /// Lines, oldest first
-    pub(crate) matches: Vec<String>,
-}
-
 /// What the last commit kept of the clocks.
 pub(super) fn clock(db: &Connection) -> rusqlite::Result<Option<Kept>> {
     db.query_row(
@@ -207,44 +179,6 @@ pub(super) fn merged(db: &Connection, ip: &str, jail: Option<&str>, max: u32) ->
         all.time = Timestamp::from_seconds(whole(row, 0)?);
     }
     Ok(merged)
-}
-
-/// What `bips` knows of `ip` in one jail, or summed over all jails.
-pub(super) fn history(db: &Connection, ip: &str, jail: Option<&str>) -> rusqlite::Result<Option<History>> {
-    let sql = if jail.is_some() {
-        "SELECT bancount, timeofban, bantime FROM bips WHERE ip = ?1 AND jail = ?2"
-    } else {
-        "SELECT sum(bancount), max(timeofban), sum(bantime) FROM bips WHERE ip = ?1 AND ?2 IS NULL GROUP BY ip"
-    };
-    db.prepare_cached(sql)?
-        .query_row(params![ip, jail], |row| {
-            Ok(History {
-                count: tally(whole(row, 0)?),
-                last: Timestamp::from_seconds(whole(row, 1)?),
-                bantime: Seconds::new(whole(row, 2)?),
-            })
-        })
-        .optional()
-}
-
-/// The newest `limit` rows of `bans` for `ip`.
-pub(super) fn past(db: &Connection, ip: &str, limit: u32) -> rusqlite::Result<Vec<Past>> {
-    let mut bans = db.prepare_cached(
-        "SELECT jail, timeofban, bantime, bancount, data FROM bans WHERE ip = ?1
-         ORDER BY timeofban DESC, rowid DESC LIMIT ?2",
-    )?;
-    let rows = bans.query_map(params![ip, limit], |row| {
-        let case = data(row, 4)?;
-        Ok(Past {
-            jail: row.get(0)?,
-            time: Timestamp::from_seconds(whole(row, 1)?),
-            bantime: Seconds::new(whole(row, 2)?),
-            bancount: tally(whole(row, 3)?),
-            failures: case.failures.unwrap_or(1),
-            matches: case.matches,
-        })
-    })?;
-    rows.collect()
 }
 
 /// One allocation for each jail and path, however many rows name it.

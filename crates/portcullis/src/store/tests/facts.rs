@@ -285,15 +285,6 @@ fn bans_merged() {
     let one = store.matches_of("192.0.2.1", Some("b")).unwrap().unwrap();
     assert_eq!((one.matches.len(), one.failures, one.time), (5, 3, wall_at(10)));
     assert_eq!(store.matches_of("192.0.2.2", None).unwrap(), None);
-
-    let record = |jail| store.history("192.0.2.1", jail).unwrap();
-    let (time, length) = (wall_at(20), Seconds::new(600));
-    let expect = |count, last, bantime| Some(History { count, last, bantime });
-    assert_eq!(record(Some("a")), expect(1, time, length));
-    assert_eq!(record(None), expect(2, time, Seconds::new(1200)));
-    assert_eq!(record(Some("x")), None);
-    let past = store.past("192.0.2.1", 2).unwrap();
-    assert_eq!(past.iter().map(|p| p.jail.as_str()).collect::<Vec<_>>(), ["a", "b"]);
 }
 
 #[test]
