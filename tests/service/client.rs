@@ -17,6 +17,9 @@ const DROPPED: Duration = Duration::from_millis(1500);
 /// So long an answer to a command may take.
 const SLOW: Duration = Duration::from_secs(20);
 
+/// So long the answer to a good-bye is waited for.
+const POLITE: Duration = Duration::from_millis(200);
+
 /// What became of an attempt to connect.
 #[derive(Debug)]
 pub(crate) enum Knock {
@@ -97,8 +100,8 @@ impl<'s> Client<'s> {
 
     /// Tries a wrong password over SMTP and leaves in good manners.
     pub(crate) fn guess_smtp(&self) {
-        let mut smtp = self.wrong_password();
-        smtp.ask("QUIT", "221");
+        let smtp = self.wrong_password();
+        smtp.leave("QUIT");
     }
 
     /// Tries a wrong password over SMTP and hangs up.
@@ -127,14 +130,14 @@ impl<'s> Client<'s> {
         smtp.ask("EHLO client.example.net", "250 ");
         smtp.ask("MAIL FROM:<mallory@example.net>", "250 ");
         smtp.ask("RCPT TO:<victim@example.org>", "554 ");
-        smtp.ask("QUIT", "221");
+        smtp.leave("QUIT");
     }
 
     /// Tries a wrong password over IMAP.
     pub(crate) fn guess_imap(&self) {
         let mut imap = self.greeted(self.imap());
         imap.ask(&format!("a LOGIN {} wrong", crate::dovecot::USER), "a NO");
-        imap.ask("b LOGOUT", "b OK");
+        imap.leave("b LOGOUT");
     }
 
     /// Logs in as who may.
@@ -180,6 +183,14 @@ impl Dialogue {
             heard += &reply;
         }
         panic!("'{line}' was to be answered by '{answer}', but: {heard}");
+    }
+
+    /// Says good-bye. The answer may not come: the ban may be faster.
+    fn leave(mut self, line: &str) {
+        let stream = self.lines.get_mut();
+        stream.set_read_timeout(Some(POLITE)).unwrap();
+        let _ = stream.write_all(format!("{line}\r\n").as_bytes());
+        while self.line().is_some() {}
     }
 
     /// The next line, unless the other side has closed or is silent.

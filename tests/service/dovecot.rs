@@ -16,8 +16,13 @@ pub(crate) fn start(site: &Site) {
         Logs::Rsyslog(_) => "log_path = syslog",
     };
     fs::create_dir(site.path("dovecot")).unwrap();
-    fs::write(site.path("dovecot/users"), format!("{USER}:{{PLAIN}}{PASSWORD}:::::\n")).unwrap();
-    // Without its delays after a failure ("auth_failure_delay", the penalty kept by anvil) the tests need no patience.
+    fs::write(
+        site.path("dovecot/users"),
+        format!("{USER}:{{PLAIN}}{PASSWORD}::::::nodelay=y\n"),
+    )
+    .unwrap();
+    // Without its delays after a failure ("nodelay" above, "auth_failure_delay", the penalty kept by anvil) the tests
+    // need no patience.
     let configuration = format!(
         r"base_dir = {folder}/run
 state_dir = {folder}/state

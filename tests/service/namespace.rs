@@ -116,17 +116,16 @@ impl Drop for Namespace {
 
 /// Ends every process in a namespace by its number, and then the namespace. Never panics: it runs during panics.
 fn remove(name: &str) {
-    for signal in [Signal::TERM, Signal::KILL] {
-        for _ in 0..20 {
-            let inside = processes(name);
-            if inside.is_empty() {
-                break;
-            }
-            for pid in inside {
-                let _ = kill_process(pid, signal);
-            }
-            std::thread::sleep(Duration::from_millis(25));
+    // They may start others while they are counted.
+    for _ in 0..100 {
+        let inside = processes(name);
+        if inside.is_empty() {
+            break;
         }
+        for pid in inside {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
     let _ = Command::new("ip").args(["netns", "del", name]).output();
 }

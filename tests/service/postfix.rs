@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use crate::site::{Logs, SERVER, Site};
 use crate::wait;
@@ -63,8 +64,8 @@ smtpd_client_connection_rate_limit = 0
         folder = folder.display(),
         sasl = site.path("dovecot/sasl").display(),
     );
-    fs::write(folder.join("etc/main.cf"), settings).unwrap();
-    fs::write(folder.join("etc/master.cf"), SERVICES).unwrap();
+    write_old(&folder.join("etc/main.cf"), &settings);
+    write_old(&folder.join("etc/master.cf"), SERVICES);
     let mut command = site.command("/usr/lib/postfix/sbin/master");
     site.start("postfix", command.arg("-d").arg("-c").arg(folder.join("etc")));
     wait::until(
@@ -77,6 +78,13 @@ smtpd_client_connection_rate_limit = 0
         },
         || site.read_log("postfix.out") + &site.all_logs(),
     );
+}
+
+/// Of a file that was changed a moment ago Postfix thinks that it may still be changing, and waits.
+fn write_old(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
 }
 
 fn make_queue(folder: &Path) {
