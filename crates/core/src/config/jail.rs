@@ -25,7 +25,7 @@ const FIRST_OPTIONS: &[Known] = &[
 ];
 
 /// In the order of Fail2Ban's table, which is the order of the stream.
-const JAIL_OPTIONS: &[Known] = &[
+pub(crate) const JAIL_OPTIONS: &[Known] = &[
     ("enabled", Kind::Bool, Fallback::Bool(false)),
     ("backend", Kind::Text, Fallback::Text("auto")),
     ("maxretry", Kind::Int, Fallback::None),

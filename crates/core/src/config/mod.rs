@@ -14,6 +14,7 @@ mod filter;
 mod include;
 mod ini;
 mod jail;
+pub mod lint;
 mod logpath;
 mod options;
 pub mod plan;

@@ -108,6 +108,8 @@ pub(crate) enum Verb {
     Stop(Ask),
     /// Free everybody, also when the daemon is down
     Flush(Ask),
+    /// Check a configuration folder: what is wrong, where, and what to do about it
+    Check(crate::check::Options),
     /// List the built-in configuration files, or print one
     Stock {
         /// The file, such as filter.d/postfix.conf
@@ -129,6 +131,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Reload(ask) => service::reload(&ask),
         Verb::Stop(ask) => service::stop(&ask),
         Verb::Flush(ask) => service::flush(&ask),
+        Verb::Check(options) => crate::check::main(&options),
         Verb::Stock { file } => stock::main(file.as_deref()),
     }
 }

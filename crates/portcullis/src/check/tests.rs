@@ -1,0 +1,283 @@
+use annotate_snippets::Renderer;
+use portcullis_core::config::{Layered, MemoryTree, Scope};
+use portcullis_core::diagnostic::{Diagnostic, Position, Severity};
+
+use super::{Report, look, render};
+use crate::folder;
+
+const ACTION: &str = "[Definition]\nactionban = ban <ip>\n";
+const FILTER: &str = "[Definition]\nfailregex = ^bad <HOST>$\n";
+
+/// Checks one jail with these further options, over a filter and an action of its own.
+fn jail(options: &str, filter: &str, action: &str) -> Report {
+    let jails = format!("[j]\nenabled = true\nfilter = f\naction = a\nlogpath = /l\n{options}\n");
+    let tree = MemoryTree::new(&[
+        ("/e/fail2ban.conf", "[Definition]\ndbfile = :memory:\n"),
+        ("/e/jail.conf", &jails),
+        ("/e/filter.d/f.conf", filter),
+        ("/e/action.d/a.conf", action),
+        ("/l", ""),
+    ]);
+    look(&tree, "/e", &folder::stock_tree())
+}
+
+fn codes(report: &Report) -> Vec<&'static str> {
+    report.findings.iter().map(|finding| finding.code).collect()
+}
+
+#[test]
+fn a_clean_jail_is_clean() {
+    let report = jail("port = smtp,8000:8010\nprotocol = tcp", FILTER, ACTION);
+    assert_eq!((codes(&report), report.jails, report.exit()), (vec![], 1, 0));
+}
+
+#[test]
+fn the_real_parts_are_tried() {
+    let native = "[Definition]\n[Init]\nlayer = nft\nport = %(port)s\n";
+    for (options, filter, action, expect) in [
+        ("", "[Definition]\nfailregex = ^a(b <HOST>\n", ACTION, ("bad-regex", 2)),
+        (
+            "",
+            "[Definition]\nfailregex = ^<HOST>\nignoreregex = [z-a]\n",
+            ACTION,
+            ("bad-regex", 2),
+        ),
+        ("maxlines = 5", FILTER, ACTION, ("not-supported", 2)),
+        ("datepattern = ^(%%Y", FILTER, ACTION, ("bad-datepattern", 2)),
+        ("logencoding = cp949", FILTER, ACTION, ("not-supported", 2)),
+        ("backend = systemd", FILTER, ACTION, ("no-journal", 2)),
+        ("ignoreip = 10.0.0.0/255.0.255.0", FILTER, ACTION, ("bad-ignoreip", 2)),
+        ("ignoreip = 192.0.2.300", FILTER, ACTION, ("odd-ignoreip", 1)),
+        ("ignorecommand = /bin/true", FILTER, ACTION, ("not-supported", 2)),
+        ("bantime.increment = true", FILTER, ACTION, ("not-supported", 1)),
+        ("bantime = 1 fortnight", FILTER, ACTION, ("bad-command", 2)),
+        ("", FILTER, "[Definition]\nactionstart = x\n", ("no-actionban", 1)),
+        ("", FILTER, "[Definition]\n[Init]\nlayer = ipfw\n", ("no-layer", 2)),
+        (
+            "",
+            FILTER,
+            "[Definition]\nactionban = x <ip>\n[Init]\ntimeout = soon\n",
+            ("bad-command", 2),
+        ),
+        ("", FILTER, &native.replace("%(port)s", "70000"), ("bad-port", 2)),
+        (
+            "",
+            FILTER,
+            "[Definition]\nactionban = x <ip>\n[Init]\nfamilies = inet5\n",
+            ("bad-action", 2),
+        ),
+    ] {
+        let report = jail(options, filter, action);
+        assert_eq!(
+            (codes(&report), report.exit()),
+            (vec![expect.0], expect.1),
+            "{options} {filter} {action}"
+        );
+        assert!(
+            report
+                .findings
+                .iter()
+                .all(|finding| finding.jail.as_deref() == Some("j")),
+            "{expect:?}"
+        );
+    }
+}
+
+#[test]
+fn a_bad_regex_is_shown_where_it_is_bad() {
+    let report = jail(
+        "",
+        "[Definition]\npre = ^long\nfailregex = %(pre)s a(b <HOST>\n",
+        ACTION,
+    );
+    let place = report
+        .findings
+        .first()
+        .and_then(|finding| finding.position.clone())
+        .unwrap();
+    assert_eq!((place.line, place.column), (3, 22));
+}
+
+/// What an action of the shell means by `port` is its own affair, unless it is the jail's.
+#[test]
+fn ports_of_the_shell_are_those_of_the_jail() {
+    let action = |port: &str| format!("[Definition]\nactionban = x <ip>\n[Init]\nport = {port}\n");
+    let told = |options: &str, port: &str| codes(&jail(options, FILTER, &action(port)));
+    assert_eq!(told("port = smtpp", "smtpp"), ["bad-port"]);
+    assert_eq!(told("port = smtp", "smtp"), Vec::<&str>::new());
+    assert_eq!(told("port = smtp", "???"), Vec::<&str>::new());
+    assert_eq!(told("", ""), Vec::<&str>::new());
+}
+
+/// A jail of two files that one line is wrong for is told of once.
+#[test]
+fn what_two_jails_share_is_told_once() {
+    let jails = "[DEFAULT]\nenabled = true\nfilter = f\naction = a\n[j]\nlogpath = /l\n[k]\nlogpath = /m\n";
+    let tree = MemoryTree::new(&[
+        ("/e/fail2ban.conf", "[Definition]\ndbfile = :memory:\n"),
+        ("/e/jail.conf", jails),
+        ("/e/filter.d/f.conf", "[Definition]\nfailregex = ^a(b <HOST>\n"),
+        ("/e/action.d/a.conf", ACTION),
+        ("/l", ""),
+        ("/m", ""),
+    ]);
+    let report = look(&tree, "/e", &folder::stock_tree());
+    let told: Vec<_> = report
+        .findings
+        .iter()
+        .map(|finding| (finding.code, finding.jail.as_deref()))
+        .collect();
+    assert_eq!(told, [("bad-regex", Some("j, k"))]);
+}
+
+/// Two mail jails with an action for gcloud, over the stock: every finding is one that the user must know.
+#[test]
+fn mail_jails_over_the_stock() {
+    let jails = "[postfix]\nenabled = true\nfilter = postfix\nlogpath = /l\naction = cloud\n\
+                 [dovecot]\nenabled = true\nfilter = dovecot\nlogpath = /l\naction = cloud\n";
+    let action = "[Definition]\nactionban = gcloud compute firewall-rules update r --add-source-ranges %(banip)s\n";
+    let over = MemoryTree::new(&[
+        ("/e/fail2ban.conf", "[Definition]\ndbfile = :memory:\n"),
+        ("/e/jail.local", jails),
+        ("/e/action.d/cloud.conf", action),
+        ("/l", ""),
+    ]);
+    let stock = folder::stock_tree();
+    let tree = Layered {
+        over: &over,
+        under: &stock,
+        base: "/e",
+        scope: Scope::Everything,
+    };
+    let report = look(&tree, "/e", &stock);
+    assert_eq!(
+        (codes(&report), report.jails, report.exit()),
+        (vec!["gcloud-flag", "address-slip"], 2, 1)
+    );
+}
+
+#[test]
+fn a_missing_filter_of_the_stock_is_named() {
+    let report = jail(
+        "[k]\nenabled = true\nfilter = sshd\naction = a\nlogpath = /l",
+        FILTER,
+        ACTION,
+    );
+    assert_eq!((codes(&report), report.jails), (vec!["missing-file"], 2));
+    let mend = report.findings.first().and_then(|finding| finding.mend.as_deref());
+    assert!(
+        mend.is_some_and(|mend| mend.contains("portcullis stock filter.d/sshd.conf")),
+        "{mend:?}"
+    );
+}
+
+fn finding(code: &'static str, line: &str, column: usize) -> Diagnostic {
+    let position = Position {
+        file: "/e/jail.local".into(),
+        line: 7,
+        column,
+    };
+    Diagnostic::new(Severity::Warning, code, "it is odd")
+        .at(position, line)
+        .mend("mend it")
+        .jail("j")
+}
+
+#[test]
+fn findings_as_text() {
+    let renderer = Renderer::plain().term_width(1000);
+    let check = |finding: &Diagnostic, expect: &str| assert_eq!(render::one(&renderer, finding), expect);
+    check(
+        &finding("odd-truth", "enabled = ture now", 11),
+        "warning[odd-truth]: [j] it is odd\n --> /e/jail.local:7:11\n  |\n7 | enabled = ture now\n  |           ^^^^\n  |\n  = help: mend it",
+    );
+    check(
+        &finding("bad-regex", "failregex = ^a(b <HOST>", 15),
+        "warning[bad-regex]: [j] it is odd\n --> /e/jail.local:7:15\n  |\n7 | failregex = ^a(b <HOST>\n  |               ^\n  |\n  = help: mend it",
+    );
+    check(
+        &Diagnostic::new(Severity::Error, "no-jails", "no jails"),
+        "error[no-jails]: no jails",
+    );
+}
+
+/// Nothing of the user's files acts on a terminal, and long lines are cut around the fault.
+#[test]
+fn text_of_files_is_harmless() {
+    let nasty = "port = \u{1b}]0;title\u{7}\u{9b}31m\u{202e}\tx\r";
+    let mut told = finding("bad-port", nasty, 1);
+    told.message = format!("odd {nasty}\u{1b}[2J");
+    told.jail = Some("\u{1b}c".into());
+    told.mend = Some("\u{8}\u{8}".into());
+    let report = Report {
+        findings: vec![
+            told,
+            finding(
+                "bad-regex",
+                &format!("{}!{}", "a".repeat(500_000), "b".repeat(500_000)),
+                500_001,
+            ),
+        ],
+        jails: 1,
+    };
+    for colours in [false, true] {
+        let text = render::text(&report, colours);
+        let bare = if colours {
+            text.replace("\u{1b}[", "")
+        } else {
+            text.clone()
+        };
+        assert!(
+            !bare.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'),
+            "{bare:?}"
+        );
+        assert!(text.len() < 2_000, "{}", text.len());
+    }
+    let text = render::text(&report, false);
+    let shown = format!("7 | …{}!{}…\n  | {}^\n", "a".repeat(40), "b".repeat(79), " ".repeat(41));
+    assert!(text.contains(&shown), "{text}");
+}
+
+#[test]
+fn many_of_a_kind_are_counted() {
+    let findings: Vec<Diagnostic> = (0..25).map(|_| finding("not-utf8", "x", 1)).collect();
+    let text = render::text(&Report { findings, jails: 2 }, false);
+    assert!(
+        text.ends_with("15 more of not-utf8 in /e/jail.local (--json tells all)\n\n2 jails checked: 25 warnings\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_last_line_counts() {
+    let check = |severities: &[Severity], jails, expect: &str| {
+        let findings = severities
+            .iter()
+            .map(|severity| Diagnostic::new(*severity, "x", "x"))
+            .collect();
+        assert_eq!(render::summary(&Report { findings, jails }), expect);
+    };
+    use Severity::{Error, Note, Warning};
+    check(&[Warning, Error, Warning], 3, "3 jails checked: 1 error, 2 warnings");
+    check(&[Note], 1, "1 jail checked: 1 note");
+    check(&[], 0, "0 jails checked: nothing to mend");
+}
+
+#[test]
+fn findings_as_json() {
+    let report = Report {
+        findings: vec![finding("bad-port", "port = x", 8)],
+        jails: 1,
+    };
+    let value: serde_json::Value = serde_json::from_str(&render::json(&report)).unwrap();
+    assert_eq!(
+        value,
+        serde_json::json!({
+            "findings": [{
+                "severity": "warning", "code": "bad-port", "message": "it is odd", "file": "/e/jail.local",
+                "line": 7, "column": 8, "mend": "mend it", "jail": "j",
+            }],
+            "summary": {"jails": 1, "errors": 0, "warnings": 1, "notes": 0},
+        })
+    );
+}

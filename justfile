@@ -1,0 +1,32 @@
+# The recipes of the project; `just` lists them.
+
+_list:
+    @just --list --unsorted
+
+# The main job in under a minute: a made-up attack, real bans, everything cleaned up
+try:
+    cargo run --release -- try
+
+# All tests (as root), or those whose names contain a filter
+test *FILTER:
+    tests/run {{FILTER}}
+
+# What is checked before a commit
+check: fmt lint
+    cargo test -p portcullis-core --test flow --test house --quiet
+
+# Rewrites the sources in the house's format
+fmt:
+    cargo fmt --all
+
+# Lints of all targets, warnings are errors
+lint:
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Licences, sources and bans of the dependencies
+deny:
+    cargo deny --locked check bans licenses sources
+
+# All that a change must pass
+ci:
+    .ci/run
