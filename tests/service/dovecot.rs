@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::site::{Logs, SERVER, Site};
+use crate::site::{Logs, NEAR_TOO, SERVER, Site};
 use crate::wait;
 
 /// The one who may log in.
@@ -11,19 +11,31 @@ pub(crate) const PASSWORD: &str = "open sesame";
 
 /// Starts it and waits until it answers.
 pub(crate) fn start(site: &Site) {
-    let log = match site.logs() {
-        Logs::Own => "log_path = /var/log/dovecot.log",
-        Logs::Rsyslog(_) => "log_path = syslog",
-    };
     fs::create_dir(site.path("dovecot")).unwrap();
     fs::write(
         site.path("dovecot/users"),
         format!("{USER}:{{PLAIN}}{PASSWORD}::::::nodelay=y\n"),
     )
     .unwrap();
-    // Without its delays after a failure ("nodelay" above, "auth_failure_delay", the penalty kept by anvil) the tests
-    // need no patience.
-    let configuration = format!(
+    let path = site.path("dovecot/dovecot.conf");
+    fs::write(&path, configuration(site)).unwrap();
+    let mut command = site.command("dovecot");
+    site.start("dovecot", command.arg("-F").arg("-c").arg(path));
+    wait::until(
+        "Dovecot's greeting",
+        || site.client(NEAR_TOO).knock(SERVER, 143).is_open().then_some(()),
+        || site.read_log("dovecot.out") + &site.all_logs(),
+    );
+}
+
+/// Without its delays after a failure ("nodelay" above, "auth_failure_delay", the penalty kept by anvil) the tests
+/// need no patience.
+fn configuration(site: &Site) -> String {
+    let log = match site.logs() {
+        Logs::Own => "log_path = /var/log/dovecot.log",
+        Logs::Rsyslog(_) => "log_path = syslog",
+    };
+    format!(
         r"base_dir = {folder}/run
 state_dir = {folder}/state
 {log}
@@ -61,19 +73,5 @@ service imap-login {{
 }}
 ",
         folder = site.path("dovecot").display(),
-    );
-    let path = site.path("dovecot/dovecot.conf");
-    fs::write(&path, configuration).unwrap();
-    let mut command = site.command("dovecot");
-    site.start("dovecot", command.arg("-F").arg("-c").arg(path));
-    wait::until(
-        "Dovecot's greeting",
-        || {
-            site.client(crate::site::NEAR_TOO)
-                .knock(SERVER, 143)
-                .is_open()
-                .then_some(())
-        },
-        || site.read_log("dovecot.out") + &site.all_logs(),
-    );
+    )
 }

@@ -20,6 +20,7 @@ mod drops;
 mod events;
 mod first_user;
 mod latency;
+mod mistakes;
 mod namespace;
 mod postfix;
 mod site;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use crate::site::{Logs, SERVER, Site};
+use crate::site::{Logs, NEAR_TOO, SERVER, Site};
 use crate::wait;
 
 /// The queue's folders: those of the daemons, and those that programs of other users reach.
@@ -70,12 +70,7 @@ smtpd_client_connection_rate_limit = 0
     site.start("postfix", command.arg("-d").arg("-c").arg(folder.join("etc")));
     wait::until(
         "Postfix's greeting",
-        || {
-            site.client(crate::site::NEAR_TOO)
-                .knock(SERVER, 25)
-                .is_open()
-                .then_some(())
-        },
+        || site.client(NEAR_TOO).knock(SERVER, 25).is_open().then_some(()),
         || site.read_log("postfix.out") + &site.all_logs(),
     );
 }

@@ -75,6 +75,7 @@ pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
         }
         builder.manual();
         let mut setup = builder.setup;
+        setup.dropped.extend(outcome.skipped.clone());
         setup.diagnostics.splice(0..0, outcome.diagnostics.iter().cloned());
         once_each(&mut setup.diagnostics);
         setup
