@@ -12,7 +12,7 @@ static FETCHING: Mutex<()> = Mutex::new(());
 /// # Panics
 /// When apt cannot fetch the package.
 pub(crate) fn fail2ban() -> PathBuf {
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("debian-fail2ban");
+    let cache = root();
     let folder = cache.join("etc/fail2ban");
     let _alone = FETCHING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if !folder.join("jail.conf").is_file() {
@@ -27,6 +27,11 @@ pub(crate) fn fail2ban() -> PathBuf {
         cache.display()
     );
     folder
+}
+
+/// Where the package is unpacked.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("debian-fail2ban")
 }
 
 fn fetch(folder: &Path) {
@@ -58,6 +63,27 @@ fn fetch(folder: &Path) {
         "dpkg: {}",
         String::from_utf8_lossy(&unpack.stderr)
     );
+}
+
+/// Whom Fail2Ban's own `fail2ban-regex` finds in a log with a filter of a configuration folder: one address a failure.
+pub(crate) fn found(configuration: &Path, log: &Path, filter: &str) -> Vec<String> {
+    let root = root();
+    let output = Command::new("/usr/bin/python3")
+        .env("PYTHONPATH", root.join("usr/lib/python3/dist-packages"))
+        .arg(root.join("usr/bin/fail2ban-regex"))
+        .arg("-c")
+        .arg(configuration)
+        .args(["-o", "ip"])
+        .args([log, Path::new(filter)])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && error.is_empty(),
+        "fail2ban-regex: {text}{error}"
+    );
+    text.lines().map(str::to_owned).collect()
 }
 
 /// Copies a folder with what is in it; links are followed.

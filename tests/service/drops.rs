@@ -93,7 +93,7 @@ fn imap_failures_in_dovecots_own_log() {
 #[test]
 fn the_ban_ends_by_itself() {
     let site = Site::with_mail(Logs::Own);
-    let daemon = site.guard(&OWN_LOGS.replace("[DEFAULT]", "[DEFAULT]\nbantime = 4"));
+    let daemon = site.guard(&OWN_LOGS.replace("[DEFAULT]", "[DEFAULT]\nbantime = 6"));
     attack(&site, &daemon, &SASL, FAR, FAR_TOO);
     crate::wait::until(
         "the ban's end",

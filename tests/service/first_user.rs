@@ -98,6 +98,8 @@ fn over_debian_as_written() {
     wait::until("the remark", remarks, || daemon.evidence());
     assert_eq!(daemon.standing("postfix", FAR), None);
     assert_eq!(daemon.jail("postfix")["total_failed"], 0);
+    let fail2ban = || debian::found(&site.path("etc"), &site.log("mail.log"), "postfix");
+    assert_eq!(fail2ban(), Vec::<String>::new());
     let log = site.read_log("fail2ban.log");
     assert!(log.contains("SASL failures seen, not counted"), "{log}");
     // What it counts, it bans for.
@@ -106,4 +108,5 @@ fn over_debian_as_written() {
     }
     daemon.wait_for_ban("postfix", FAR6);
     calls(&site, &[call("add", FAR_TOO), call("add", FAR6)]);
+    assert_eq!(fail2ban(), [FAR6; 3]);
 }
