@@ -177,11 +177,7 @@ fn uses(tokens: &[String], module: &[String]) -> BTreeSet<String> {
                 }
                 blocks.push(named);
             }
-            "}" => {
-                if blocks.pop() == Some(true) {
-                    inside.pop();
-                }
-            }
+            "}" if blocks.pop() == Some(true) => drop(inside.pop()),
             "crate" | "super" if tokens.get(at + 1).is_some_and(|next| next != ")") => {
                 at = path(tokens, at, &inside, &mut found);
                 continue;

@@ -16,6 +16,7 @@ mod runner;
 mod source;
 mod stock;
 mod store;
+mod trial;
 
 fn main() -> std::process::ExitCode {
     client::main()

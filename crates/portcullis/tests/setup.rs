@@ -4,6 +4,7 @@
 //! The script's own functions run here, on a policy file of the test's; apt and its kin are replaced.
 
 #![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -110,6 +110,8 @@ pub(crate) enum Verb {
     Flush(Ask),
     /// Check a configuration folder: what is wrong, where, and what to do about it
     Check(crate::check::Options),
+    /// Show in under a minute, without any set-up, that attackers are dropped
+    Try(crate::trial::Options),
     /// List the built-in configuration files, or print one
     Stock {
         /// The file, such as filter.d/postfix.conf
@@ -132,6 +134,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Stop(ask) => service::stop(&ask),
         Verb::Flush(ask) => service::flush(&ask),
         Verb::Check(options) => crate::check::main(&options),
+        Verb::Try(options) => crate::trial::main(&options),
         Verb::Stock { file } => stock::main(file.as_deref()),
     }
 }

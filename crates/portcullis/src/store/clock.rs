@@ -84,6 +84,8 @@ pub(crate) fn resume_clock(boot: &Boot, wall: Timestamp, kept: Option<&Kept>) ->
 /// slewed moves by less between two lines. A difference that jittered would put a line's second a microsecond before
 /// itself.
 const JITTER: i64 = 2000;
+/// A machine too busy to read two clocks at once within so many tries gets an estimate.
+const TRIES: u32 = 8;
 
 /// Both clocks, running: made once at the start, read at each step. Copies share what they know.
 #[derive(Clone, Debug)]
@@ -112,9 +114,9 @@ impl Running {
 
     /// Both clocks now.
     pub(crate) fn now(&self) -> Clock {
-        let passed = since_boot().saturating_sub(self.since_boot);
-        let steady = self.steady + Seconds::from_micros(passed);
-        let measured = (wall_now() - steady).micros();
+        let (boot, wall) = both_clocks();
+        let steady = self.steady + Seconds::from_micros(boot.saturating_sub(self.since_boot));
+        let measured = (wall - steady).micros();
         let known = self.ahead.load(Ordering::Relaxed);
         let ahead = if measured.saturating_sub(known).abs() < JITTER {
             known
@@ -125,6 +127,20 @@ impl Running {
         let wall = steady + Seconds::from_micros(ahead);
         Clock { steady, wall }
     }
+}
+
+/// Microseconds since boot and the wall clock, at one moment: read again where this thread was put aside in between.
+fn both_clocks() -> (i64, Timestamp) {
+    let mut before = since_boot();
+    for _ in 0..TRIES {
+        let wall = wall_now();
+        let after = since_boot();
+        if after - before < JITTER / 4 {
+            return (before, wall);
+        }
+        before = after;
+    }
+    (before, wall_now())
 }
 
 /// The wall clock; before 1970 counts as 1970.
