@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::daemon::Daemon;
+use crate::debian;
 use crate::site::{Logs, Site};
 use crate::wait;
 
@@ -36,6 +37,21 @@ fn the_log_is_missing_until_it_appears() {
     fs::write(site.log("mail.log"), "").unwrap();
     let protected = || (daemon.ask(&["status"])["protected"] == true).then_some(());
     wait::until("the log to be read", protected, || daemon.evidence());
+}
+
+/// The first user's own pattern, where they put it: at the end of Debian's filter, behind `[Init]`. There it takes the
+/// place of the whole list, and it names no address.
+#[test]
+fn a_pattern_that_takes_the_place_of_all_others() {
+    let site = Site::new(Logs::Own);
+    fs::write(site.log("mail.log"), "").unwrap();
+    let filter = fs::read_to_string(debian::fail2ban().join("filter.d/postfix.conf")).unwrap();
+    let filter = filter + include_str!("first-user/failregex.txt");
+    site.configuration(&[("filter.d/postfix.conf", &filter)]);
+    let daemon = site.guard("[postfix]\nenabled = true\n");
+    unprotected(&daemon, "jail 'postfix' sees nothing: it has no failregex");
+    let status = daemon.ask(&["status"])["diagnostics"].to_string();
+    assert!(status.contains("names no address"), "{status}");
 }
 
 #[test]

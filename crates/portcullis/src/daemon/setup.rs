@@ -249,6 +249,8 @@ impl Builder<'_> {
             self.setup.blind.insert(name, text.into());
         } else if plan.logpath.is_empty() {
             self.setup.blind.insert(name, "has no log file to read".into());
+        } else if plan.failregex.is_empty() {
+            self.setup.blind.insert(name, "has no failregex".into());
         }
         let files = if is_journal(&plan) {
             Vec::new()
