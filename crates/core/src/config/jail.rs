@@ -480,6 +480,9 @@ impl JailReader<'_, '_> {
         );
         self.report(problem, Severity::Error);
         self.outcome.held.remove(self.name);
+        self.outcome
+            .skipped
+            .insert(self.name.to_owned(), problem.message.clone());
         self.outcome.stream.push(vec!["config-error".into(), text.into()]);
     }
 

@@ -126,6 +126,8 @@ pub struct Outcome {
     /// Jails that must begin no new ban, and why: a file that says whom to spare, for how long or how to ban was
     /// not read whole (our face only)
     pub held: BTreeMap<String, String>,
+    /// Enabled jails that cannot be, and why
+    pub skipped: BTreeMap<String, String>,
 }
 
 /// Reads a folder.

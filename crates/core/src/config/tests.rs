@@ -419,6 +419,7 @@ fn a_bad_jail_is_left_out() {
                 "{}",
                 dump(&outcome.stream)
             );
+            assert_eq!(outcome.skipped.get("k").map(String::as_str), Some(*reason));
         }
     }
     assert!(!outcome(&[("jail.conf", "[k]\nenabled=true\nfilter=nope\n")], Face::Fail2Ban).usable);

@@ -10,6 +10,9 @@ use portcullis_core::time::{Clock, Timestamp};
 use super::Daemon;
 use crate::control::answer::{Action, Banned, File, Jail, Status};
 
+/// The state of a log file with which all is well.
+const READING: &str = "reading";
+
 impl Daemon {
     /// `status`
     pub(super) fn status(&self, view: &View, clock: Clock) -> Status {
@@ -56,13 +59,23 @@ impl Daemon {
         reasons.extend(dropped.map(|(name, reason)| format!("'{name}' is not in force: {reason}")));
         let blind = self.setup.blind.iter();
         reasons.extend(blind.map(|(name, reason)| format!("jail '{name}' sees nothing: it {reason}")));
+        reasons.extend(view.jails.iter().filter_map(|jail| self.waits_for_files(&jail.name)));
         if let Some(failure) = self.keeper.failure() {
             reasons.push(format!("bans are not saved: {failure}"));
         }
-        if self.setup.readings_count == 0 {
+        if self.setup.readings_count == 0 && self.setup.dropped.is_empty() {
             reasons.push("no jail is in force; enable one in jail.local".to_owned());
         }
         reasons
+    }
+
+    /// A jail that reads none of its log files, and why.
+    fn waits_for_files(&self, jail: &str) -> Option<String> {
+        let files = self.setup.files.get(jail)?;
+        let states: Vec<File> = files.iter().map(|path| self.file(path)).collect();
+        let first = states.first()?;
+        let reads = states.iter().any(|file| file.state == READING);
+        (!reads).then(|| format!("jail '{jail}' sees nothing: {}: {}", first.path, first.state))
     }
 
     fn jail(&self, jail: &JailView) -> Jail {
@@ -97,7 +110,7 @@ impl Daemon {
     }
 
     fn file(&self, path: &str) -> File {
-        let state = self.files.get(path).cloned().unwrap_or_else(|| "reading".to_owned());
+        let state = self.files.get(path).cloned().unwrap_or_else(|| READING.to_owned());
         File {
             path: path.to_owned(),
             state,

@@ -436,8 +436,11 @@ impl Daemon {
                 json(&self.status(&view, clock))
             }
             Verb::Banned { jail } => {
-                let view = self.engine.query(&jail.map_or(Query::Banned, Query::Jail));
-                json(&answers::banned(&view, clock))
+                let view = self.engine.query(&jail.clone().map_or(Query::Banned, Query::Jail));
+                match jail.filter(|_| view.jails.is_empty()) {
+                    Some(name) => Reply::Refused(format!("Sorry but the jail '{name}' does not exist")),
+                    None => json(&answers::banned(&view, clock)),
+                }
             }
             Verb::Ban {
                 ids,
@@ -566,6 +569,9 @@ impl Daemon {
                     say(Level::Notice, "fail2ban.filter", &format!("{path}: {state}"));
                 }
                 self.files.insert(path, state);
+                if loud {
+                    self.tell_systemd();
+                }
             }
             News::Said {
                 logger, warning, text, ..

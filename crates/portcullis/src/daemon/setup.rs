@@ -75,6 +75,7 @@ pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
         }
         builder.manual();
         let mut setup = builder.setup;
+        setup.dropped.extend(outcome.skipped.clone());
         setup.diagnostics.splice(0..0, outcome.diagnostics.iter().cloned());
         once_each(&mut setup.diagnostics);
         setup
@@ -248,6 +249,8 @@ impl Builder<'_> {
             self.setup.blind.insert(name, text.into());
         } else if plan.logpath.is_empty() {
             self.setup.blind.insert(name, "has no log file to read".into());
+        } else if plan.failregex.is_empty() {
+            self.setup.blind.insert(name, "has no failregex".into());
         }
         let files = if is_journal(&plan) {
             Vec::new()
