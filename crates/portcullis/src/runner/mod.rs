@@ -19,6 +19,6 @@ mod wire;
 
 pub(crate) use link::{Catalogue, Event, Link};
 pub(crate) use supervise::supervise;
-pub(crate) use wire::{Lane, Notice, Outcome, Ran, TemplateId};
 #[cfg(test)]
 pub(crate) use wire::Template;
+pub(crate) use wire::{Lane, Notice, Outcome, Ran, TemplateId};
