@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -346,11 +347,17 @@ impl Drop for House {
         let _ = self.holder.kill();
         let _ = self.holder.wait();
         if std::thread::panicking() {
-            eprintln!(
-                "--- log\n{}--- stderr\n{}",
-                self.read("fail2ban.log"),
-                self.read("stderr")
-            );
+            let log = self.read("fail2ban.log");
+            let lines: Vec<&str> = log.lines().filter(|line| !line.contains("] Found ")).collect();
+            let last = lines
+                .iter()
+                .rev()
+                .take(25)
+                .rev()
+                .copied()
+                .collect::<Vec<_>>()
+                .join("\n");
+            eprintln!("--- log\n{last}\n--- stderr\n{}", self.read("stderr"));
         }
     }
 }
@@ -386,9 +393,14 @@ pub fn is_gone(pid: Pid) -> bool {
     stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
 }
 
-/// A log line of a failure now.
+/// A log line of a failure now. No two are the same, as with the process and session numbers of real services.
 pub fn failure(who: &str) -> String {
-    format!("{} fail from {who}\n", stamp(0))
+    static NUMBER: AtomicU32 = AtomicU32::new(1000);
+    format!(
+        "{} fail from {who} session {}\n",
+        stamp(0),
+        NUMBER.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 /// The wall clock as log lines have it, `off` seconds away.
