@@ -70,11 +70,12 @@ fn check(way: Way, rotations: u64, trouble: Trouble, seed: u64) {
             house.kill();
         }
         let rounds = 1 + dice(4);
-        for _ in 0..rounds {
+        for round in 0..rounds {
+            // The address says between which rotations a line was written.
+            let who = format!("10.0.{rotation}.{round}");
             for _ in 0..dice(8) {
-                let who = format!("203.0.113.{}", dice(40));
                 append(&log, failure(&who).as_bytes());
-                *written.entry(who).or_default() += 1;
+                *written.entry(who.clone()).or_default() += 1;
             }
             sleep(TICK);
             rotate(&log, way);

@@ -84,15 +84,26 @@ impl Daemon {
         path
     }
 
-    fn read_group(&mut self, jails: Vec<Reading>) {
-        let mut begins: BTreeMap<Arc<str>, Vec<Option<Mark>>> = BTreeMap::new();
+    fn read_group(&mut self, mut jails: Vec<Reading>) {
+        let mut marks: BTreeMap<Arc<str>, Vec<Option<Mark>>> = BTreeMap::new();
         for jail in &jails {
             for path in jail.paths() {
-                begins
+                marks
                     .entry(Arc::clone(path))
                     .or_default()
                     .push(jail.done(path).cloned());
             }
+        }
+        let begins: BTreeMap<_, _> = marks
+            .into_iter()
+            .map(|(path, marks)| (Arc::clone(&path), begin(&path, marks)))
+            .collect();
+        for (path, from) in &begins {
+            let mark = match from {
+                From::Mark(mark) => Some(mark),
+                From::Start | From::End => None,
+            };
+            jails.iter_mut().for_each(|jail| jail.begins(path, mark));
         }
         let outbox = self.outbox.clone();
         let group = Group::spawn(jails, self.clock.clone(), move |news| {
@@ -100,8 +111,7 @@ impl Daemon {
         });
         match group {
             Ok(group) => {
-                for (path, marks) in begins {
-                    let from = begin(&path, marks);
+                for (path, from) in begins {
                     self.reader.add(Follow {
                         path,
                         from,

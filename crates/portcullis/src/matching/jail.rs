@@ -41,8 +41,10 @@ pub(crate) struct Reading {
 
 /// How far the jail has come in one file.
 struct Progress {
-    /// Lines up to here were read by an earlier run, though the group reads them again for another jail
+    /// How far it was read, by an earlier run or by this one
     done: Option<Mark>,
+    /// Where an earlier run came, while the group reads again what lies before, for another jail
+    behind: Option<Behind>,
     /// Whether the end of the file was reached once
     operating: bool,
     /// The newest file read under this path
@@ -80,10 +82,28 @@ impl Reading {
             path,
             Progress {
                 done,
+                behind: None,
                 operating,
                 generation: 0,
             },
         );
+    }
+
+    /// The group begins a file at `begin`, or at its start: where that is not how far this jail has come, what lies
+    /// between is not for it.
+    pub(crate) fn begins(&mut self, path: &str, begin: Option<&Mark>) {
+        let Some(progress) = self.files.get_mut(path) else {
+            return;
+        };
+        let Some(mark) = progress.done.clone().filter(|mark| Some(mark) != begin) else {
+            return;
+        };
+        let elsewhere = begin.is_some_and(|begin| !is_same_file(begin, &mark));
+        progress.behind = Some(Behind {
+            mark,
+            elsewhere,
+            reached: false,
+        });
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -125,14 +145,7 @@ impl Reading {
         let Some(progress) = self.files.get(&chunk.path) else {
             return;
         };
-        // Late lines stand in another file than the one that the mark names.
-        let late = chunk.generation < progress.generation;
-        if !late
-            && progress
-                .done
-                .as_ref()
-                .is_some_and(|done| was_read(done, &chunk.mark, line.end))
-        {
+        if progress.has_read(chunk, line.end) {
             return;
         }
         let operating = progress.operating;
@@ -187,10 +200,11 @@ impl Reading {
     pub(super) fn reached(&mut self, chunk: &Chunk) -> Option<(Arc<str>, Arc<str>, Mark)> {
         let progress = self.files.get_mut(&chunk.path)?;
         progress.operating |= chunk.caught_up;
-        let behind = |done: &Mark| was_read(done, &chunk.mark, chunk.mark.offset);
+        let had_read = progress.has_read(chunk, chunk.mark.offset);
+        progress.catch_up(chunk);
         // Late lines of a file that was rotated away must not take the position back to it.
         let late = chunk.generation < progress.generation;
-        if chunk.lines.is_empty() || late || progress.done.as_ref().is_some_and(behind) {
+        if chunk.lines.is_empty() || late || had_read {
             return None;
         }
         progress.generation = chunk.generation;
@@ -298,9 +312,56 @@ impl Reading {
     }
 }
 
-/// Whether a line that ends at `end` of the file that `now` names lies before `done`.
-fn was_read(done: &Mark, now: &Mark, end: u64) -> bool {
-    (done.device, done.inode) == (now.device, now.inode) && end <= done.offset
+/// Where an earlier run of the jail came, in a file that is read again from further up.
+struct Behind {
+    mark: Mark,
+    /// Whether the group begins in an older file, so that the file of the mark is still to come
+    elsewhere: bool,
+    /// Whether the file of the mark is being read
+    reached: bool,
+}
+
+impl Progress {
+    /// Whether the jail has read a line that ends at `end`, in an earlier run.
+    fn has_read(&self, chunk: &Chunk, end: u64) -> bool {
+        let Some(behind) = &self.behind else { return false };
+        // Late lines stand in another file than the one that the chunk's mark names.
+        if chunk.generation < self.generation {
+            return false;
+        }
+        if is_same_file(&behind.mark, &chunk.mark) {
+            end <= behind.mark.offset
+        } else {
+            behind.elsewhere && !behind.reached
+        }
+    }
+
+    /// Forgets where the earlier run came once that place is behind. A file that begins anew under the same number
+    /// has new lines from its first byte.
+    fn catch_up(&mut self, chunk: &Chunk) {
+        let Some(behind) = &mut self.behind else { return };
+        if is_same_file(&behind.mark, &chunk.mark) {
+            behind.reached = true;
+            if chunk.mark.offset > behind.mark.offset {
+                self.behind = None;
+            }
+        } else if behind.reached || !behind.elsewhere {
+            self.behind = None;
+        }
+        if chunk.caught_up {
+            self.behind = None;
+        }
+    }
+}
+
+/// Whether two marks lie in the same file: its first line tells, also in a copy; the number alone is given to a new
+/// file as soon as the old one is deleted, and stays when a file is truncated.
+fn is_same_file(one: &Mark, other: &Mark) -> bool {
+    if one.head.is_empty() || other.head.is_empty() {
+        (one.device, one.inode) == (other.device, other.inode)
+    } else {
+        one.head == other.head
+    }
 }
 
 /// A number as people read it: 1,204.
