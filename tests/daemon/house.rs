@@ -263,13 +263,30 @@ impl House {
         });
     }
 
+    /// Waits until the position in a log without failures is kept.
+    pub fn until_placed(&self) {
+        eventually("the position is kept", || {
+            let db = self.database();
+            let sql = "SELECT count(*) FROM portcullis_marks";
+            db.is_some_and(|db| {
+                db.query_row(sql, [], |row| row.get::<_, i64>(0))
+                    .is_ok_and(|count| count > 0)
+            })
+        });
+    }
+
+    fn database(&self) -> Option<rusqlite::Connection> {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let db = rusqlite::Connection::open_with_flags(self.path("state/fail2ban.sqlite3"), flags).ok()?;
+        db.busy_timeout(Duration::from_secs(5)).unwrap();
+        Some(db)
+    }
+
     /// The failures in the kept counters of a jail, by address.
     pub fn counted(&self, jail: &str) -> BTreeMap<String, u64> {
-        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let Ok(db) = rusqlite::Connection::open_with_flags(self.path("state/fail2ban.sqlite3"), flags) else {
+        let Some(db) = self.database() else {
             return BTreeMap::new();
         };
-        db.busy_timeout(Duration::from_secs(5)).unwrap();
         let Ok(mut rows) = db.prepare("SELECT id, data FROM portcullis_counts WHERE jail = ?1") else {
             return BTreeMap::new();
         };

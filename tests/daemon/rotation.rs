@@ -58,6 +58,7 @@ fn check(way: Way, rotations: u64, trouble: Trouble, seed: u64) {
     let mut house = House::new(1_000_000);
     let log = house.log_of("plain");
     house.start();
+    house.until_placed();
     let mut dice = dice(seed);
     let mut written: BTreeMap<String, u64> = BTreeMap::new();
     for rotation in 0..rotations {

@@ -204,7 +204,10 @@ impl Reading {
         progress.catch_up(chunk);
         // Late lines of a file that was rotated away must not take the position back to it.
         let late = chunk.generation < progress.generation;
-        if chunk.lines.is_empty() || late || had_read {
+        // The beginning of a file without lines is a place, too: what is written next may be rotated away before it
+        // is seen.
+        let first = progress.done.is_none() && chunk.caught_up;
+        if (chunk.lines.is_empty() && !first) || late || had_read {
             return None;
         }
         progress.generation = chunk.generation;
