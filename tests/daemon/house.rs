@@ -148,6 +148,17 @@ impl House {
         command
     }
 
+    /// From now on everything runs as nobody, without any rights.
+    pub fn as_nobody(&mut self) {
+        let own = |path: &Path| std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
+        for part in ["", "state"] {
+            own(&self.path(part));
+        }
+        self.through = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+            .map(str::to_owned)
+            .into();
+    }
+
     /// Starts the daemon and waits until it is ready.
     pub fn start(&mut self) {
         let before = self.read("fail2ban.log").matches("Server ready").count();

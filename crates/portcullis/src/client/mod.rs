@@ -2,6 +2,7 @@
 
 pub(crate) mod banning;
 pub(crate) mod call;
+pub(crate) mod flush;
 pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod stock;
@@ -105,7 +106,13 @@ pub(crate) enum Verb {
     /// Free everybody and end the daemon
     Stop(Ask),
     /// Free everybody, also when the daemon is down
-    Flush(Ask),
+    Flush {
+        /// The daemon's state folder, where it is down [default: /var/lib/portcullis]
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+        #[command(flatten)]
+        ask: Ask,
+    },
     /// List the built-in configuration files, or print one
     Stock {
         /// The file, such as filter.d/postfix.conf
@@ -125,7 +132,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Unban(unban) => banning::unban(unban),
         Verb::Reload(ask) => service::reload(&ask),
         Verb::Stop(ask) => service::stop(&ask),
-        Verb::Flush(ask) => service::flush(&ask),
+        Verb::Flush { state, ask } => flush::flush(state, &ask),
         Verb::Stock { file } => stock::main(file.as_deref()),
     }
 }

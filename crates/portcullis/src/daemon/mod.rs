@@ -5,6 +5,7 @@
 //! writes the log.
 
 mod answers;
+mod caution;
 mod keeper;
 mod layers;
 mod logging;
@@ -14,6 +15,8 @@ mod resolver;
 mod seat;
 mod setup;
 mod surroundings;
+
+pub(crate) use seat::holder;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -121,6 +124,7 @@ struct Daemon {
     /// Messages that came while groups were taken down
     later: VecDeque<Message>,
     board: surroundings::Board,
+    caution: caution::Caution,
 }
 
 /// Runs the daemon until it is told to end; the exit code.
@@ -170,6 +174,7 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
         let _ = answers.send(Message::Answer(name, addresses));
     });
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
+    let caution = caution::Caution::begin(run.deaths, &places, &reader);
     let now = Instant::now();
     let mut daemon = Daemon {
         dry_run: run.dry_run,
@@ -195,6 +200,7 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
         outbox,
         later: VecDeque::new(),
         board,
+        caution,
         places,
     };
     daemon.begin(setup, saved);
@@ -315,6 +321,7 @@ impl Daemon {
             }
         }
         self.carry_out(clock, out);
+        self.caution.turn(&self.reader);
         self.chores(clock);
         None
     }
@@ -545,6 +552,7 @@ impl Daemon {
     fn hear(&mut self, news: News) {
         match news {
             News::Batch(_) => {}
+            News::Through(sender) => self.caution.through.push(sender),
             News::File { path, state, loud } => {
                 if loud {
                     say(Level::Notice, "fail2ban.filter", &format!("{path}: {state}"));

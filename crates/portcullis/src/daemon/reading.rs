@@ -106,7 +106,7 @@ impl Daemon {
             jails.iter_mut().for_each(|jail| jail.begins(path, mark));
         }
         let outbox = self.outbox.clone();
-        let group = Group::spawn(jails, self.clock.clone(), move |news| {
+        let group = Group::spawn(jails, self.clock.clone(), self.caution.careful(), move |news| {
             outbox.try_send(Message::News(news)).map_err(|error| error_of(error))
         });
         match group {
@@ -130,6 +130,8 @@ impl Daemon {
 
     /// Takes the groups down. What they were given is still worked off, and their last words are taken.
     pub(super) fn stop_reading(&mut self, inbox: &Receiver<Message>) {
+        // Groups that wait for the end of this turn would wait for ever.
+        self.caution.through.clear();
         for path in self.setup.files.values().flatten() {
             self.reader.remove(Arc::clone(path));
         }
@@ -138,6 +140,7 @@ impl Daemon {
         while !groups.iter().all(matching::Closing::is_done) {
             late.extend(inbox.recv_timeout(Duration::from_millis(2)).ok());
             late.extend(inbox.try_iter());
+            late.retain(|message| !matches!(message, Message::News(News::Through(_))));
         }
         late.extend(inbox.try_iter());
         for group in groups {

@@ -57,6 +57,7 @@ struct Counts {
     cut: u64,
     unknown: u64,
     broken: u64,
+    deadly: u64,
     unseen: u64,
     odd_bytes: u64,
 }
@@ -188,6 +189,22 @@ impl Reading {
         }
     }
 
+    /// Passes over a line that was in hand when the daemon died, twice.
+    pub(super) fn skip(&mut self, chunk: &Chunk, end: u64, news: &mut Vec<News>) {
+        self.counts.deadly += 1;
+        let text = format!(
+            "[{}] the daemon died twice over the line of {} before byte {end}; it is skipped",
+            self.name, chunk.path
+        );
+        news.push(News::Said {
+            jail: Arc::clone(&self.name),
+            logger: "fail2ban.filter",
+            warning: true,
+            text,
+        });
+        self.remarks(news);
+    }
+
     fn look_beside(&mut self, clock: Clock, operating: bool, text: &str) {
         let Some(unseen) = &mut self.unseen else { return };
         let seen = catch_unwind(AssertUnwindSafe(|| {
@@ -299,6 +316,11 @@ impl Reading {
             format!("{} lines broke the matcher and were skipped", group(counts.broken)),
         );
         remark(
+            "deadly",
+            counts.deadly,
+            format!("{} lines ended the daemon twice and were skipped", group(counts.deadly)),
+        );
+        remark(
             "bytes",
             counts.odd_bytes,
             format!("{} lines held invalid bytes", group(counts.odd_bytes)),
@@ -386,12 +408,14 @@ fn quote(line: &str) -> String {
     format!("{cut:?}")
 }
 
-/// The tests' way to break the matcher (invariant 8); release builds have no such hook.
+/// The tests' way to break the matcher (invariant 8), or the whole daemon; release builds have no such hook.
 #[cfg(debug_assertions)]
 fn break_on_purpose(text: &str) {
-    if let Ok(word) = std::env::var("PORTCULLIS_BREAK_ON")
-        && text.contains(&word)
-    {
+    let is_named = |name| std::env::var(name).is_ok_and(|word| text.contains(&word));
+    if is_named("PORTCULLIS_ABORT_ON") {
+        std::process::abort();
+    }
+    if is_named("PORTCULLIS_BREAK_ON") {
         #[expect(clippy::panic, reason = "this is what the hook is for")]
         {
             panic!("the test asked for this");

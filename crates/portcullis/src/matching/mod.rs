@@ -4,14 +4,16 @@
 //! engine together with how far it came, so that both are kept in one transaction. A line that breaks the matcher is
 //! recorded and skipped; the jails go on (invariant 8).
 
+mod careful;
 mod encoding;
 mod jail;
 
+pub(crate) use careful::Careful;
 pub(crate) use encoding::Encoding;
 pub(crate) use jail::{Reading, Unseen};
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -24,6 +26,9 @@ use crate::store::Running;
 const WAITING: usize = 8;
 /// How long a group waits before it offers a batch to a busy engine again.
 const BUSY: Duration = Duration::from_millis(1);
+
+/// A skipped line is behind us for good once the engine has kept the position, which it may put off for a second.
+const KEPT: Duration = Duration::from_millis(1300);
 
 /// What a group tells the daemon.
 #[derive(Debug)]
@@ -44,6 +49,8 @@ pub(crate) enum News {
         warning: bool,
         text: String,
     },
+    /// Everything sent before is to be done and kept; then this is dropped.
+    Through(Sender<()>),
     /// A count to be shown in a jail's status.
     Remark {
         jail: Arc<str>,
@@ -75,10 +82,16 @@ impl Group {
     pub(crate) fn spawn(
         jails: Vec<Reading>,
         clock: Running,
+        careful: Option<Arc<Careful>>,
         out: impl Fn(News) -> Result<(), TrySendError<News>> + Send + 'static,
     ) -> std::io::Result<Group> {
         let (to, reports) = sync_channel(WAITING);
-        let worker = Worker { jails, clock, out };
+        let worker = Worker {
+            jails,
+            clock,
+            careful,
+            out,
+        };
         let thread = thread::Builder::new()
             .name("matching".into())
             .spawn(move || worker.run(&reports))?;
@@ -111,6 +124,7 @@ impl Closing {
 struct Worker<F> {
     jails: Vec<Reading>,
     clock: Running,
+    careful: Option<Arc<Careful>>,
     out: F,
 }
 
@@ -139,6 +153,37 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
     }
 
     fn read(&mut self, chunk: &Chunk) {
+        let careful = self.careful.clone().filter(|careful| !careful.is_over());
+        let Some(careful) = careful.filter(|_| !chunk.lines.is_empty()) else {
+            let (batch, news) = self.match_lines(chunk, |_, _| false);
+            return self.tell(batch, news);
+        };
+        let hand = careful.hand();
+        let deadly = |end, jail: &str| careful.take(&hand, &chunk.path, &chunk.mark, end, jail);
+        let (mut batch, mut news) = self.match_lines(chunk, deadly);
+        let end = chunk.lines.last().map_or(0, |line| line.end);
+        if !batch.failures.is_empty() && deadly(end, "") {
+            batch.failures.clear();
+            for jail in self.jails.iter_mut().filter(|jail| jail.follows(&chunk.path)) {
+                jail.skip(chunk, end, &mut news);
+            }
+        }
+        let skipped = news
+            .iter()
+            .any(|item| matches!(item, News::Remark { kind: "deadly", .. }));
+        self.tell(batch, news);
+        let (through, is_through) = channel();
+        self.send(News::Through(through));
+        // The other end is dropped, never used.
+        let _ = is_through.recv();
+        if skipped {
+            thread::sleep(KEPT);
+        }
+        careful.put_down(&hand);
+    }
+
+    /// Hands the lines to the jails, but for those that `deadly` names.
+    fn match_lines(&mut self, chunk: &Chunk, deadly: impl Fn(u64, &str) -> bool) -> (Batch, Vec<News>) {
         let clock = self.clock.now();
         let mut batch = Batch {
             clock,
@@ -149,7 +194,11 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
         let mut news = Vec::new();
         for line in &chunk.lines {
             for jail in self.jails.iter_mut().filter(|jail| jail.follows(&chunk.path)) {
-                jail.line(clock, chunk, line, &mut batch.failures, &mut news);
+                if deadly(line.end, jail.name()) {
+                    jail.skip(chunk, line.end, &mut news);
+                } else {
+                    jail.line(clock, chunk, line, &mut batch.failures, &mut news);
+                }
             }
         }
         for jail in self.jails.iter_mut().filter(|jail| jail.follows(&chunk.path)) {
@@ -157,6 +206,10 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
             batch.sessions.extend(jail.sessions());
             jail.remarks(&mut news);
         }
+        (batch, news)
+    }
+
+    fn tell(&self, batch: Batch, news: Vec<News>) {
         if !batch.reads.is_empty() || !batch.failures.is_empty() {
             self.send(News::Batch(batch));
         }
