@@ -97,7 +97,7 @@ fn an_unknown_action() {
 
 #[test]
 fn a_broken_number() {
-    check("odd", "findtime = soon", |_| {}, &["jail.local", "findtime", "soon"]);
+    check("odd", "findtime = soon", |_| {}, &["odd", "findtime", "soon"]);
 }
 
 #[test]

@@ -88,7 +88,10 @@ impl House {
         } in jails
         {
             let log = self.log_of(name);
-            text += &format!("[{name}]\nenabled = true\nfilter = plain\nmaxretry = {maxretry}\n");
+            text += &format!("[{name}]\nenabled = true\nmaxretry = {maxretry}\n");
+            if !options.contains("filter =") {
+                text += "filter = plain\n";
+            }
             if !options.contains("logpath") {
                 text += &format!("logpath = {}\n", log.display());
             }
@@ -113,6 +116,11 @@ impl House {
         fs::write(self.path(part), text).unwrap();
     }
 
+    /// A path as it is inside the house, where something may be mounted over it.
+    pub fn within(&self, part: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{}", self.holder.id(), self.path(part).display()))
+    }
+
     /// The file's text; nothing if there is none yet.
     pub fn read(&self, part: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.path(part)).unwrap_or_default()).into_owned()
@@ -126,7 +134,7 @@ impl House {
     /// A command inside the house's namespace.
     pub fn inside(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["-t", &self.holder.id().to_string(), "-n"]);
+        command.args(["-t", &self.holder.id().to_string(), "-n", "-m"]);
         if !is_root() {
             command.args(["-U", "--preserve-credentials"]);
         }
@@ -288,7 +296,7 @@ impl House {
 
     fn database(&self) -> Option<rusqlite::Connection> {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let db = rusqlite::Connection::open_with_flags(self.path("state/fail2ban.sqlite3"), flags).ok()?;
+        let db = rusqlite::Connection::open_with_flags(self.within("state/fail2ban.sqlite3"), flags).ok()?;
         db.busy_timeout(Duration::from_secs(5)).unwrap();
         Some(db)
     }
@@ -402,7 +410,7 @@ fn namespace() -> Child {
         command.arg("--map-root-user");
     }
     let mut holder = command
-        .args(["-n", "--", "sh", "-c", "echo; exec sleep 1000"])
+        .args(["-n", "-m", "--", "sh", "-c", "echo; exec sleep 1000"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

@@ -5,4 +5,6 @@ mod careful;
 mod clock;
 mod death;
 mod house;
+mod kernel;
 mod rotation;
+mod seat;

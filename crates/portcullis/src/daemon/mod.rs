@@ -4,6 +4,7 @@
 //! what is there, asks the engine, keeps the records in one transaction, and only then tells the layers, answers and
 //! writes the log.
 
+mod alarm;
 mod answers;
 mod caution;
 mod keeper;
@@ -77,6 +78,13 @@ enum Message {
     Runner(runner::Event),
 }
 
+impl Message {
+    /// Whether it may change what is enforced.
+    fn is_fact(&self) -> bool {
+        matches!(self, Message::Facts(_) | Message::Loaded(..))
+    }
+}
+
 /// How it ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -125,6 +133,7 @@ struct Daemon {
     later: VecDeque<Message>,
     board: surroundings::Board,
     caution: caution::Caution,
+    alarm: BTreeSet<String>,
 }
 
 /// Runs the daemon until it is told to end; the exit code.
@@ -201,6 +210,7 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
         later: VecDeque::new(),
         board,
         caution,
+        alarm: BTreeSet::new(),
         places,
     };
     daemon.begin(setup, saved);
@@ -273,7 +283,10 @@ impl Daemon {
     fn turn_until_the_end(mut self, inbox: &Receiver<Message>) -> i32 {
         notify::ready();
         say(Level::Info, SERVER, "Server ready");
-        self.complain_if_unprotected();
+        if self.dry_run {
+            self.complain_if_unprotected();
+        }
+        self.watch_protection();
         let end = loop {
             let pause = if self.later.is_empty() {
                 self.pause()
@@ -313,6 +326,7 @@ impl Daemon {
     fn turn(&mut self, messages: VecDeque<Message>, inbox: &Receiver<Message>) -> Option<End> {
         let mut out = Vec::new();
         let clock = self.clock.now();
+        let (saved, facts) = (self.keeper.failure().is_none(), messages.iter().any(Message::is_fact));
         self.engine.handle(clock.steady, Input::Tick, &mut out);
         for message in messages {
             if let Some(end) = self.take(message, inbox, &mut out) {
@@ -322,6 +336,9 @@ impl Daemon {
         }
         self.carry_out(clock, out);
         self.caution.turn(&self.reader);
+        if facts || saved != self.keeper.failure().is_none() {
+            self.watch_protection();
+        }
         self.chores(clock);
         None
     }

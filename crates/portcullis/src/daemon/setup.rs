@@ -75,6 +75,7 @@ pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
         }
         builder.manual();
         let mut setup = builder.setup;
+        setup.dropped.extend(outcome.stream.iter().filter_map(skipped));
         setup.diagnostics.splice(0..0, outcome.diagnostics.iter().cloned());
         setup
     })
@@ -329,6 +330,15 @@ impl Builder<'_> {
             native,
         });
     }
+}
+
+/// A jail that the configuration asks for and does not make possible, and why.
+fn skipped(command: &Command) -> Option<(String, String)> {
+    let [what, Value::Str(text)] = command.as_slice() else {
+        return None;
+    };
+    let (name, reason) = text.strip_prefix("Jail '")?.split_once("' skipped, because of ")?;
+    (*what == Value::from("config-error")).then(|| (name.to_owned(), reason.to_owned()))
 }
 
 fn make_filter(plan: &JailPlan) -> Result<Filter, String> {
