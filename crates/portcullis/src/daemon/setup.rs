@@ -251,6 +251,8 @@ impl Builder<'_> {
                 Some("give it a logpath and backend = auto"),
             );
             self.setup.blind.insert(name, text.into());
+        } else if plan.failregex.is_empty() {
+            self.setup.blind.insert(name, "has no failregex in force".into());
         } else if plan.logpath.is_empty() {
             self.setup.blind.insert(name, "has no log file to read".into());
         }
