@@ -62,7 +62,7 @@ fn a_filter_without_host() {
         house.write(
             "etc/filter.d/odd.conf",
             "[Definition]\n\nfailregex = ^\\s*fail from \\S+\n",
-        )
+        );
     };
     check(
         "odd",
@@ -78,7 +78,7 @@ fn a_filter_that_does_not_compile() {
         house.write(
             "etc/filter.d/odd.conf",
             "[Definition]\n\nfailregex = ^(fail from <HOST>\n",
-        )
+        );
     };
     check("odd", "filter = odd", write, &["filter.d/odd.conf:3", "failregex"]);
 }
@@ -247,7 +247,7 @@ fn a_log_that_must_not_be_read() {
     }
     let mut house = House::empty();
     house.jails(&[jail("good", ""), jail("secret", "")]);
-    fs::set_permissions(house.path("secret"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(house.path("secret"), fs::Permissions::from_mode(0o0)).unwrap();
     house.as_nobody();
     house.start();
     good_goes_on(&house);

@@ -75,7 +75,7 @@ fn the_runner_starts_a_killed_daemon_again() {
 }
 
 /// Numbers that look random and are the same in every run.
-pub fn dice(seed: u64) -> impl FnMut(u64) -> u64 {
+pub(crate) fn dice(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut state = seed;
     move |below| {
         state = state

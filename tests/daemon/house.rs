@@ -12,29 +12,29 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_portcullis");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_portcullis");
 /// Generous, because the machine may be busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-pub struct House {
+pub(crate) struct House {
     folder: tempfile::TempDir,
     holder: Child,
     run: Option<Child>,
-    pub environment: Vec<(String, String)>,
+    pub(crate) environment: Vec<(String, String)>,
     /// What the program is started through, inside the namespace
-    pub through: Vec<String>,
+    pub(crate) through: Vec<String>,
 }
 
 /// What a jail of the tests looks like; the filter sees `fail from ADDRESS`.
-pub struct Jail<'a> {
-    pub name: &'a str,
-    pub maxretry: u32,
-    pub options: &'a str,
+pub(crate) struct Jail<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) maxretry: u32,
+    pub(crate) options: &'a str,
 }
 
 impl House {
     /// A house with one jail `plain` that reads the log `log`.
-    pub fn new(maxretry: u32) -> House {
+    pub(crate) fn new(maxretry: u32) -> House {
         let house = House::empty();
         house.jails(&[Jail {
             name: "plain",
@@ -45,7 +45,7 @@ impl House {
     }
 
     /// A house without jails.
-    pub fn empty() -> House {
+    pub(crate) fn empty() -> House {
         let folder = tempfile::tempdir().unwrap();
         for part in ["etc/filter.d", "etc/action.d", "state"] {
             fs::create_dir_all(folder.path().join(part)).unwrap();
@@ -60,7 +60,7 @@ impl House {
         let log = house.path("fail2ban.log");
         house.write(
             "etc/fail2ban.local",
-            &format!("[Definition]\nlogtarget = {}\n", log.display()),
+            format!("[Definition]\nlogtarget = {}\n", log.display()),
         );
         house.write(
             "etc/filter.d/plain.conf",
@@ -79,7 +79,7 @@ impl House {
     }
 
     /// Writes `jail.local` with these jails; each reads the log of its name, `plain` the log `log`.
-    pub fn jails(&self, jails: &[Jail<'_>]) {
+    pub(crate) fn jails(&self, jails: &[Jail<'_>]) {
         let mut text = "[DEFAULT]\nbantime = 10m\nfindtime = 2h\nignoreself = false\nignoreip =\n".to_owned();
         for Jail {
             name,
@@ -104,35 +104,35 @@ impl House {
         self.write("etc/jail.local", &text);
     }
 
-    pub fn log_of(&self, jail: &str) -> PathBuf {
+    pub(crate) fn log_of(&self, jail: &str) -> PathBuf {
         self.path(if jail == "plain" { "log" } else { jail })
     }
 
-    pub fn path(&self, part: &str) -> PathBuf {
+    pub(crate) fn path(&self, part: &str) -> PathBuf {
         self.folder.path().join(part)
     }
 
-    pub fn write(&self, part: &str, text: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, part: &str, text: impl AsRef<[u8]>) {
         fs::write(self.path(part), text).unwrap();
     }
 
     /// A path as it is inside the house, where something may be mounted over it.
-    pub fn within(&self, part: &str) -> PathBuf {
+    pub(crate) fn within(&self, part: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{}", self.holder.id(), self.path(part).display()))
     }
 
     /// The file's text; nothing if there is none yet.
-    pub fn read(&self, part: &str) -> String {
+    pub(crate) fn read(&self, part: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.path(part)).unwrap_or_default()).into_owned()
     }
 
     /// Appends one failure now.
-    pub fn fail(&self, jail: &str, who: &str) {
+    pub(crate) fn fail(&self, jail: &str, who: &str) {
         append(&self.log_of(jail), failure(who).as_bytes());
     }
 
     /// A command inside the house's namespace.
-    pub fn inside(&self, program: &str) -> Command {
+    pub(crate) fn inside(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["-t", &self.holder.id().to_string(), "-n", "-m"]);
         if !is_root() {
@@ -143,7 +143,7 @@ impl House {
     }
 
     /// The daemon's command line.
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = self.inside(PROGRAM);
         command
             .arg("run")
@@ -157,7 +157,7 @@ impl House {
     }
 
     /// From now on everything runs as nobody, without any rights.
-    pub fn as_nobody(&mut self) {
+    pub(crate) fn as_nobody(&mut self) {
         let own = |path: &Path| std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
         for part in ["", "state"] {
             own(&self.path(part));
@@ -168,7 +168,7 @@ impl House {
     }
 
     /// Starts the daemon and waits until it is ready.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let before = self.read("fail2ban.log").matches("Server ready").count();
         self.start_without_waiting();
         eventually("the server is ready", || {
@@ -182,7 +182,7 @@ impl House {
         });
     }
 
-    pub fn start_without_waiting(&mut self) {
+    pub(crate) fn start_without_waiting(&mut self) {
         assert!(self.run.is_none());
         let stderr = OpenOptions::new()
             .create(true)
@@ -201,12 +201,12 @@ impl House {
     }
 
     /// The main process.
-    pub fn runner(&self) -> Pid {
+    pub(crate) fn runner(&self) -> Pid {
         Pid::from_child(self.run.as_ref().unwrap())
     }
 
     /// The daemon proper: the runner's child.
-    pub fn daemon(&self) -> Pid {
+    pub(crate) fn daemon(&self) -> Pid {
         let mut found = None;
         eventually("there is a daemon", || {
             let runner = self.runner().as_raw_nonzero();
@@ -225,7 +225,7 @@ impl House {
     }
 
     /// `kill -9` of the main process, which takes the daemon with it.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let daemon = self.daemon();
         let mut run = self.run.take().unwrap();
         run.kill().unwrap();
@@ -234,13 +234,13 @@ impl House {
     }
 
     /// SIGTERM, and the exit code.
-    pub fn terminate(&mut self) -> Option<i32> {
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
         kill_process(self.runner(), Signal::TERM).unwrap();
         self.wait()
     }
 
     /// Waits for the end of the main process.
-    pub fn wait(&mut self) -> Option<i32> {
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         let mut run = self.run.take().unwrap();
         let mut status = None;
         eventually("the daemon ends", || {
@@ -251,7 +251,7 @@ impl House {
     }
 
     /// One of our verbs: its output as it is.
-    pub fn ask(&self, words: &[&str]) -> Output {
+    pub(crate) fn ask(&self, words: &[&str]) -> Output {
         let mut command = self.inside(PROGRAM);
         command
             .args(words)
@@ -263,27 +263,27 @@ impl House {
     }
 
     /// One of our verbs: its JSON.
-    pub fn json(&self, words: &[&str]) -> Value {
+    pub(crate) fn json(&self, words: &[&str]) -> Value {
         let output = self.ask(&[words, &["--json"]].concat());
         serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{words:?}: {error}: {}", String::from_utf8_lossy(&output.stderr)))
     }
 
     /// Who is banned, as `jail ip`.
-    pub fn banned(&self) -> Vec<String> {
+    pub(crate) fn banned(&self) -> Vec<String> {
         let banned = self.json(&["banned"]);
         let entry = |ban: &Value| format!("{} {}", ban["jail"].as_str().unwrap(), ban["ip"].as_str().unwrap());
         banned.as_array().unwrap().iter().map(entry).collect()
     }
 
-    pub fn until_banned(&self, who: &str) {
+    pub(crate) fn until_banned(&self, who: &str) {
         eventually(&format!("{who} is banned"), || {
             self.banned().iter().any(|ban| ban == who)
         });
     }
 
     /// Waits until the position in a log without failures is kept.
-    pub fn until_placed(&self) {
+    pub(crate) fn until_placed(&self) {
         eventually("the position is kept", || {
             let db = self.database();
             let sql = "SELECT count(*) FROM portcullis_marks";
@@ -302,7 +302,7 @@ impl House {
     }
 
     /// The failures in the kept counters of a jail, by address.
-    pub fn counted(&self, jail: &str) -> BTreeMap<String, u64> {
+    pub(crate) fn counted(&self, jail: &str) -> BTreeMap<String, u64> {
         let Some(db) = self.database() else {
             return BTreeMap::new();
         };
@@ -319,7 +319,7 @@ impl House {
     }
 
     /// Waits until the counters are as `expect` says, and looks again a little later whether they stay so.
-    pub fn counts_become(&self, jail: &str, expect: &BTreeMap<String, u64>) {
+    pub(crate) fn counts_become(&self, jail: &str, expect: &BTreeMap<String, u64>) {
         let deadline = Instant::now() + PATIENCE;
         let total = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
         while total(&self.counted(jail)) < total(expect) && Instant::now() < deadline {
@@ -336,7 +336,7 @@ impl House {
     }
 
     /// The daemon's log lines that hold a text.
-    pub fn said(&self, text: &str) -> Vec<String> {
+    pub(crate) fn said(&self, text: &str) -> Vec<String> {
         self.read("fail2ban.log")
             .lines()
             .filter(|line| line.contains(text))
@@ -344,23 +344,23 @@ impl House {
             .collect()
     }
 
-    pub fn until_said(&self, text: &str) {
+    pub(crate) fn until_said(&self, text: &str) {
         eventually(&format!("the log says {text:?}"), || !self.said(text).is_empty());
     }
 
     /// What shell actions did, in order.
-    pub fn acts(&self) -> Vec<String> {
+    pub(crate) fn acts(&self) -> Vec<String> {
         self.read("acts").lines().map(str::to_owned).collect()
     }
 
-    pub fn until_acted(&self, text: &str) {
+    pub(crate) fn until_acted(&self, text: &str) {
         eventually(&format!("an action does {text:?}"), || {
             self.acts().iter().any(|act| act == text)
         });
     }
 
     /// What the kernel holds: the text of our table, empty without one.
-    pub fn kernel(&self) -> String {
+    pub(crate) fn kernel(&self) -> String {
         let output = self
             .inside("nft")
             .args(["list", "table", "inet", "portcullis"])
@@ -420,17 +420,17 @@ fn namespace() -> Child {
     holder
 }
 
-pub fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-pub fn is_gone(pid: Pid) -> bool {
+pub(crate) fn is_gone(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
 }
 
 /// A log line of a failure now. No two are the same, as with the process and session numbers of real services.
-pub fn failure(who: &str) -> String {
+pub(crate) fn failure(who: &str) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(1000);
     format!(
         "{} fail from {who} session {}\n",
@@ -440,17 +440,17 @@ pub fn failure(who: &str) -> String {
 }
 
 /// The wall clock as log lines have it, `off` seconds away.
-pub fn stamp(off: i64) -> String {
+pub(crate) fn stamp(off: i64) -> String {
     let now = jiff::Zoned::now().saturating_add(jiff::SignedDuration::from_secs(off));
     now.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-pub fn append(path: &Path, bytes: &[u8]) {
+pub(crate) fn append(path: &Path, bytes: &[u8]) {
     let mut file: File = OpenOptions::new().create(true).append(true).open(path).unwrap();
     file.write_all(bytes).unwrap();
 }
 
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < PATIENCE, "never: {what}");

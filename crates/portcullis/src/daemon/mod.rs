@@ -183,7 +183,6 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
         let _ = answers.send(Message::Answer(name, addresses));
     });
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
-    let caution = caution::Caution::begin(run.deaths, &places, &reader);
     let now = Instant::now();
     let mut daemon = Daemon {
         dry_run: run.dry_run,
@@ -195,6 +194,7 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
         zone: setup::zone(),
         lanes,
         resolver: resolver.map_err(broken)?,
+        caution: caution::Caution::begin(run.deaths, &places, &reader),
         reader,
         groups: Vec::new(),
         setup: Installed::default(),
@@ -209,7 +209,6 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
         outbox,
         later: VecDeque::new(),
         board,
-        caution,
         alarm: BTreeSet::new(),
         places,
     };

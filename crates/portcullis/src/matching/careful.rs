@@ -10,8 +10,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use portcullis_core::ledger::Mark;
 use serde::{Deserialize, Serialize};
+
+use crate::source::Chunk;
 
 /// In hand at so many deaths, a line is skipped.
 const DEADLY: u32 = 2;
@@ -86,11 +87,11 @@ impl Careful {
     }
 
     /// Takes a line in hand for a jail, or for the engine. Returns whether it is to be skipped.
-    pub(super) fn take(&self, hand: &Hand, path: &str, mark: &Mark, end: u64, jail: &str) -> bool {
+    pub(super) fn take(&self, hand: &Hand, chunk: &Chunk, end: u64, jail: &str) -> bool {
         let place = Place {
-            path: path.to_owned(),
-            device: mark.device,
-            inode: mark.inode,
+            path: chunk.path.to_string(),
+            device: chunk.mark.device,
+            inode: chunk.mark.inode,
             end,
             jail: jail.to_owned(),
         };
@@ -124,16 +125,26 @@ impl Hand {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_core::ledger::Mark;
+    use portcullis_core::time::Timestamp;
+
     use super::*;
 
-    fn mark() -> Mark {
-        Mark {
-            device: 1,
-            inode: 2,
-            offset: 0,
-            head: String::new(),
-            tail: String::new(),
-            read_at: portcullis_core::time::Timestamp::default(),
+    fn chunk() -> Chunk {
+        Chunk {
+            path: "/log".into(),
+            generation: 1,
+            lines: Vec::new(),
+            mark: Mark {
+                device: 1,
+                inode: 2,
+                offset: 0,
+                head: String::new(),
+                tail: String::new(),
+                read_at: Timestamp::default(),
+            },
+            caught_up: false,
+            started: false,
         }
     }
 
@@ -141,7 +152,7 @@ mod tests {
     fn life(path: &Path, end: u64) -> bool {
         let careful = Careful::open(path).unwrap();
         let hand = careful.hand();
-        careful.take(&hand, "/log", &mark(), end, "jail")
+        careful.take(&hand, &chunk(), end, "jail")
     }
 
     #[test]
@@ -166,7 +177,7 @@ mod tests {
         for _ in 0..4 {
             let careful = Careful::open(file.path()).unwrap();
             let hand = careful.hand();
-            assert!(!careful.take(&hand, "/log", &mark(), 10, "jail"));
+            assert!(!careful.take(&hand, &chunk(), 10, "jail"));
             careful.put_down(&hand);
         }
     }

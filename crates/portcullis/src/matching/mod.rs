@@ -159,7 +159,7 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
             return self.tell(batch, news);
         };
         let hand = careful.hand();
-        let deadly = |end, jail: &str| careful.take(&hand, &chunk.path, &chunk.mark, end, jail);
+        let deadly = |end, jail: &str| careful.take(&hand, chunk, end, jail);
         let (mut batch, mut news) = self.match_lines(chunk, deadly);
         let end = chunk.lines.last().map_or(0, |line| line.end);
         if !batch.failures.is_empty() && deadly(end, "") {
