@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 
-use crate::house::{House, append, eventually, failure, is_gone};
+use crate::house::{House, Jail, append, eventually, failure, is_gone};
 
 fn bans(house: &House) -> usize {
     house.said("[plain] Ban 192.0.2.1").len()
@@ -141,4 +141,51 @@ fn kills_at_any_moment_lose_nothing_and_count_nothing_twice() {
 #[test]
 fn kills_of_the_daemon_alone_lose_nothing_either() {
     kills(11, 6, false);
+}
+
+/// A jail that begins with a log which another has read already: it reads from the start, the other counts nothing
+/// twice, neither at a reload nor at a start.
+#[test]
+fn a_jail_that_joins_a_log_later() {
+    let mut house = House::empty();
+    let many = 1_000_000;
+    let path = format!("logpath = {}", house.log_of("plain").display());
+    let jail = |name, options| Jail {
+        name,
+        maxretry: many,
+        options,
+    };
+    house.jails(&[jail("plain", "")]);
+    house.start();
+    let fail = |house: &House, times: u64| (0..times).for_each(|_| house.fail("plain", "192.0.2.1"));
+    let become_all = |house: &House, jails: &[&str], count: u64| {
+        jails
+            .iter()
+            .for_each(|jail| house.counts_become(jail, &[("192.0.2.1".to_owned(), count)].into()));
+    };
+    fail(&house, 3);
+    become_all(&house, &["plain"], 3);
+    house.jails(&[jail("plain", ""), jail("second", &path)]);
+    house.json(&["reload"]);
+    fail(&house, 2);
+    become_all(&house, &["plain", "second"], 5);
+    house.kill();
+    fail(&house, 2);
+    house.jails(&[jail("plain", ""), jail("second", &path), jail("third", &path)]);
+    house.start();
+    become_all(&house, &["plain", "second", "third"], 7);
+    // The first is off for a while, and the log is rotated meanwhile.
+    house.jails(&[jail("second", &path)]);
+    house.json(&["reload"]);
+    fail(&house, 1);
+    become_all(&house, &["second"], 8);
+    sleep(Duration::from_millis(50));
+    std::fs::rename(house.log_of("plain"), house.path("log.1")).unwrap();
+    fail(&house, 4);
+    become_all(&house, &["second"], 12);
+    assert_eq!(house.terminate(), Some(0));
+    house.jails(&[jail("plain", ""), jail("second", &path)]);
+    house.start();
+    fail(&house, 1);
+    become_all(&house, &["plain", "second"], 13);
 }

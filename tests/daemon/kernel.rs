@@ -103,6 +103,7 @@ fn flush_frees_and_goes_on() {
     eventually("the kernel is empty", || !house.kernel().contains("203.0.113."));
     house.until_acted("unban shell 203.0.113.2");
     assert!(house.banned().is_empty());
+    assert_eq!(house.acts().len(), 3, "each is told once: {:?}", house.acts());
     house.fail("plain", "203.0.113.1");
     eventually("it bans again", || house.kernel().contains("203.0.113.1"));
     house.json(&["flush"]);

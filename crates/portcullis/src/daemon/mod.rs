@@ -155,12 +155,7 @@ type Started = (Daemon, Receiver<Message>, seat::Seat, listen::Listener);
 fn start(run: &Run, places: Places) -> Result<Started, String> {
     let setup = setup::read(&places, run.dry_run);
     logging::open(&setup.server, &places.fallback_log());
-    let version = env!("CARGO_PKG_VERSION");
-    say(
-        Level::Info,
-        SERVER,
-        &format!("Starting portcullis {version} (Fail2Ban {})", setup::FAIL2BAN_VERSION),
-    );
+    say_version();
     let (outbox, inbox) = sync_channel(INBOX);
     let events = std::sync::mpsc::channel();
     let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
@@ -215,6 +210,15 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
     daemon.begin(setup, saved);
     daemon.listen(&listener).map_err(broken)?;
     Ok((daemon, inbox, seat, listener))
+}
+
+fn say_version() {
+    let (ours, theirs) = (env!("CARGO_PKG_VERSION"), setup::FAIL2BAN_VERSION);
+    say(
+        Level::Info,
+        SERVER,
+        &format!("Starting portcullis {ours} (Fail2Ban {theirs})"),
+    );
 }
 
 /// Turns what arrives on a part's own channel into messages.
