@@ -69,6 +69,17 @@ impl Places {
         }
     }
 
+    /// The database, asked from the configuration alone.
+    pub(crate) fn kept_database(&self) -> Place {
+        let base = self.base();
+        let named = folder::with(&base, |tree| config::server_option(tree, &base, "dbfile"));
+        let mut server = Server::default();
+        if let Some(named) = named {
+            server.dbfile = Some(named).filter(|name| name != "None");
+        }
+        self.database(&server)
+    }
+
     /// The log: as `logtarget` says; where that cannot be written, a file in the state folder.
     pub(crate) fn fallback_log(&self) -> PathBuf {
         self.state.join("fail2ban.log")
@@ -77,6 +88,11 @@ impl Places {
     /// The last configuration that was read without a fault.
     pub(crate) fn last_good(&self) -> PathBuf {
         self.state.join("last-good-stream.json")
+    }
+
+    /// The line that was in hand when the daemon died.
+    pub(crate) fn line_in_hand(&self) -> PathBuf {
+        self.state.join("line-in-hand.json")
     }
 
     /// The file that says which process is the daemon.

@@ -208,6 +208,38 @@ fn three_failures_ban_until_the_time_is_up() {
     assert!(stage.banned().is_empty() && stage.layer.is_empty() && stage.bans.is_empty());
 }
 
+/// The wall clock, and with it the stamps of the log, stands an hour away from one failure to the next; the bans and
+/// counters go by the steady clock.
+#[test]
+fn steps_of_the_wall_clock_change_nothing() {
+    for steps in [[0, 3600, 0], [0, -3600, 3600], [3600, 0, -3600]] {
+        let mut stage = Stage::new(vec![plan("j")]);
+        for step in steps {
+            let wall = stage.now + Seconds::new(step);
+            let failure = failure("j", Identity::Known(Id::parse("192.0.2.1").unwrap()), wall);
+            let clock = Clock {
+                steady: stage.now,
+                wall,
+            };
+            stage.input(Input::Batch(Batch {
+                clock,
+                failures: vec![failure],
+                reads: vec![],
+                sessions: vec![],
+            }));
+            stage.wait(1);
+        }
+        assert_eq!(stage.banned(), ["192.0.2.1"], "{steps:?}");
+        stage.wait(598);
+        assert_eq!(stage.banned(), ["192.0.2.1"], "{steps:?}: not lifted early");
+        stage.wait(2);
+        assert!(
+            stage.banned().is_empty() && stage.layer.is_empty(),
+            "{steps:?}: not stretched"
+        );
+    }
+}
+
 #[test]
 fn the_ignored_are_not_counted() {
     let mut stage = Stage::new(vec![plan("j")]);

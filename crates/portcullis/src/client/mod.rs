@@ -2,6 +2,7 @@
 
 pub(crate) mod banning;
 pub(crate) mod call;
+pub(crate) mod flush;
 pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod stock;
@@ -107,7 +108,13 @@ pub(crate) enum Verb {
     /// Free everybody and end the daemon
     Stop(Ask),
     /// Free everybody, also when the daemon is down
-    Flush(Ask),
+    Flush {
+        /// The daemon's state folder, where it is down [default: /var/lib/portcullis]
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+        #[command(flatten)]
+        ask: Ask,
+    },
     /// Check a configuration folder: what is wrong, where, and what to do about it
     Check(crate::check::Options),
     /// Try a filter on a log, as fail2ban-regex does
@@ -145,7 +152,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Verify(ask) => status::verify(&ask),
         Verb::Reload(ask) => service::reload(&ask),
         Verb::Stop(ask) => service::stop(&ask),
-        Verb::Flush(ask) => service::flush(&ask),
+        Verb::Flush { state, ask } => flush::flush(state, &ask),
         Verb::Check(options) => crate::check::main(&options),
         Verb::Regex(options) => crate::regex::main(&options),
         Verb::Try(options) => crate::trial::main(&options),

@@ -6,7 +6,6 @@ use portcullis_core::wire::Verb;
 
 use super::banning::report;
 use super::{Ask, Run, call, exit, status::print};
-use crate::enforce::nft;
 use crate::{daemon, runner};
 
 /// The main process: it starts the daemon and runs commands for it.
@@ -67,30 +66,6 @@ pub(crate) fn stop(ask: &Ask) -> ExitCode {
         Ok(text) if ask.json => print(&(text + "\n")),
         Ok(_) => print("everybody is freed, and the daemon has ended\n"),
         Err(error) => return error.exit(),
-    }
-    ExitCode::from(exit::DONE)
-}
-
-/// Frees everybody; without a daemon, whatever the kernel still holds of us.
-pub(crate) fn flush(ask: &Ask) -> ExitCode {
-    match call::text(&ask.place, &Verb::Ping) {
-        Err(call::Error::NoDaemon { .. }) => flush_kernel(ask.json),
-        _ => report(ask, &Verb::Flush, "freed"),
-    }
-}
-
-fn flush_kernel(json: bool) -> ExitCode {
-    match nft::flush_everything(nft::TABLE) {
-        Ok(found) if json => print(&format!(
-            "{{\"count\":{},\"notes\":[\"no daemon\"]}}\n",
-            usize::from(found)
-        )),
-        Ok(true) => print("no daemon runs; the table with all its bans is gone from the kernel\n"),
-        Ok(false) => print("no daemon runs, and the kernel holds nothing of us\n"),
-        Err(error) => {
-            eprintln!("portcullis: {error}");
-            return ExitCode::from(exit::REFUSED);
-        }
     }
     ExitCode::from(exit::DONE)
 }

@@ -4,7 +4,9 @@
 //! what is there, asks the engine, keeps the records in one transaction, and only then tells the layers, answers and
 //! writes the log.
 
+mod alarm;
 mod answers;
+mod caution;
 mod keeper;
 mod layers;
 mod logging;
@@ -15,6 +17,8 @@ mod seat;
 mod setup;
 mod surroundings;
 mod verify;
+
+pub(crate) use seat::holder;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -78,6 +82,13 @@ enum Message {
     Merged(surroundings::Question),
 }
 
+impl Message {
+    /// Whether it may change what is enforced.
+    fn is_fact(&self) -> bool {
+        matches!(self, Message::Facts(_) | Message::Loaded(..))
+    }
+}
+
 /// How it ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -126,6 +137,8 @@ struct Daemon {
     /// Who asked for the end, to be told when it is reached
     farewell: Option<Sender<Reply>>,
     board: surroundings::Board,
+    caution: caution::Caution,
+    alarm: BTreeSet<String>,
 }
 
 /// Runs the daemon until it is told to end; the exit code.
@@ -147,12 +160,7 @@ type Started = (Daemon, Receiver<Message>, seat::Seat, listen::Listener);
 fn start(run: &Run, places: Places) -> Result<Started, String> {
     let setup = setup::read(&places, run.dry_run);
     logging::open(&setup.server, &places.fallback_log());
-    let version = env!("CARGO_PKG_VERSION");
-    say(
-        Level::Info,
-        SERVER,
-        &format!("Starting portcullis {version} (Fail2Ban {})", setup::FAIL2BAN_VERSION),
-    );
+    say_version();
     let (outbox, inbox) = sync_channel(INBOX);
     let events = std::sync::mpsc::channel();
     let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
@@ -180,6 +188,7 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
         zone: setup::zone(),
         lanes,
         resolver: resolver.map_err(broken)?,
+        caution: caution::Caution::begin(run.deaths, &places, &reader),
         reader,
         groups: Vec::new(),
         setup: Installed::default(),
@@ -195,6 +204,7 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
         later: VecDeque::new(),
         farewell: None,
         board,
+        alarm: BTreeSet::new(),
         places,
     };
     daemon.begin(setup, saved);
@@ -215,6 +225,15 @@ fn start_lanes(
     };
     let shell = ShellLayer::new(Box::new(link.clone()), Box::new(around));
     Ok((Lanes::start(shell, link, sender(outbox, Message::Facts))?, board))
+}
+
+fn say_version() {
+    let (ours, theirs) = (env!("CARGO_PKG_VERSION"), setup::FAIL2BAN_VERSION);
+    say(
+        Level::Info,
+        SERVER,
+        &format!("Starting portcullis {ours} (Fail2Ban {theirs})"),
+    );
 }
 
 /// Turns what arrives on a part's own channel into messages.
@@ -281,7 +300,10 @@ impl Daemon {
     fn turn_until_the_end(mut self, inbox: &Receiver<Message>) -> i32 {
         notify::ready();
         say(Level::Info, SERVER, "Server ready");
-        self.complain_if_unprotected();
+        if self.dry_run {
+            self.complain_if_unprotected();
+        }
+        self.watch_protection();
         let end = loop {
             let pause = if self.later.is_empty() {
                 self.pause()
@@ -321,6 +343,7 @@ impl Daemon {
     fn turn(&mut self, messages: VecDeque<Message>, inbox: &Receiver<Message>) -> Option<End> {
         let mut out = Vec::new();
         let clock = self.clock.now();
+        let (saved, facts) = (self.keeper.failure().is_none(), messages.iter().any(Message::is_fact));
         self.engine.handle(clock.steady, Input::Tick, &mut out);
         for message in messages {
             if let Some(end) = self.take(message, inbox, &mut out) {
@@ -329,6 +352,10 @@ impl Daemon {
             }
         }
         self.carry_out(clock, out);
+        self.caution.turn(&self.reader);
+        if facts || saved != self.keeper.failure().is_none() {
+            self.watch_protection();
+        }
         self.chores(clock);
         None
     }
@@ -564,6 +591,7 @@ impl Daemon {
     fn hear(&mut self, news: News) {
         match news {
             News::Batch(_) => {}
+            News::Through(sender) => self.caution.through.push(sender),
             News::File { path, state, loud } => {
                 if loud {
                     say(Level::Notice, "fail2ban.filter", &format!("{path}: {state}"));

@@ -84,24 +84,34 @@ impl Daemon {
         path
     }
 
-    fn read_group(&mut self, jails: Vec<Reading>) {
-        let mut begins: BTreeMap<Arc<str>, Vec<Option<Mark>>> = BTreeMap::new();
+    fn read_group(&mut self, mut jails: Vec<Reading>) {
+        let mut marks: BTreeMap<Arc<str>, Vec<Option<Mark>>> = BTreeMap::new();
         for jail in &jails {
             for path in jail.paths() {
-                begins
+                marks
                     .entry(Arc::clone(path))
                     .or_default()
                     .push(jail.done(path).cloned());
             }
         }
+        let begins: BTreeMap<_, _> = marks
+            .into_iter()
+            .map(|(path, marks)| (Arc::clone(&path), begin(&path, marks)))
+            .collect();
+        for (path, from) in &begins {
+            let mark = match from {
+                From::Mark(mark) => Some(mark),
+                From::Start | From::End => None,
+            };
+            jails.iter_mut().for_each(|jail| jail.begins(path, mark));
+        }
         let outbox = self.outbox.clone();
-        let group = Group::spawn(jails, self.clock.clone(), move |news| {
+        let group = Group::spawn(jails, self.clock.clone(), self.caution.careful(), move |news| {
             outbox.try_send(Message::News(news)).map_err(error_of)
         });
         match group {
             Ok(group) => {
-                for (path, marks) in begins {
-                    let from = begin(&path, marks);
+                for (path, from) in begins {
                     self.reader.add(Follow {
                         path,
                         from,
@@ -120,6 +130,8 @@ impl Daemon {
 
     /// Takes the groups down. What they were given is still worked off, and their last words are taken.
     pub(super) fn stop_reading(&mut self, inbox: &Receiver<Message>) {
+        // Groups that wait for the end of this turn would wait for ever.
+        self.caution.through.clear();
         for path in self.setup.files.values().flatten() {
             self.reader.remove(Arc::clone(path));
         }
@@ -128,6 +140,7 @@ impl Daemon {
         while !groups.iter().all(matching::Closing::is_done) {
             late.extend(inbox.recv_timeout(Duration::from_millis(2)).ok());
             late.extend(inbox.try_iter());
+            late.retain(|message| !matches!(message, Message::News(News::Through(_))));
         }
         late.extend(inbox.try_iter());
         for group in groups {

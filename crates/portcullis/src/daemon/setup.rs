@@ -247,10 +247,10 @@ impl Builder<'_> {
             let diagnostic = Diagnostic::new(Severity::Error, "journal", text);
             self.complain(&name, diagnostic.mend("give it a logpath and backend = auto"));
             self.setup.blind.insert(name, text.into());
+        } else if plan.failregex.is_empty() {
+            self.setup.blind.insert(name, "has no failregex in force".into());
         } else if plan.logpath.is_empty() {
             self.setup.blind.insert(name, "has no log file to read".into());
-        } else if plan.failregex.is_empty() {
-            self.setup.blind.insert(name, "has no failregex".into());
         }
         let files = if is_journal(&plan) {
             Vec::new()

@@ -48,8 +48,10 @@ pub(crate) struct Reading {
 
 /// How far the jail has come in one file.
 struct Progress {
-    /// Lines up to here were read by an earlier run, though the group reads them again for another jail
+    /// How far it was read, by an earlier run or by this one
     done: Option<Mark>,
+    /// Where an earlier run came, while the group reads again what lies before, for another jail
+    behind: Option<Behind>,
     /// Whether the end of the file was reached once
     operating: bool,
     /// The newest file read under this path
@@ -62,6 +64,7 @@ struct Counts {
     cut: u64,
     unknown: u64,
     broken: u64,
+    deadly: u64,
     unseen: u64,
     odd_bytes: u64,
 }
@@ -87,10 +90,28 @@ impl Reading {
             path,
             Progress {
                 done,
+                behind: None,
                 operating,
                 generation: 0,
             },
         );
+    }
+
+    /// The group begins a file at `begin`, or at its start: where that is not how far this jail has come, what lies
+    /// between is not for it.
+    pub(crate) fn begins(&mut self, path: &str, begin: Option<&Mark>) {
+        let Some(progress) = self.files.get_mut(path) else {
+            return;
+        };
+        let Some(mark) = progress.done.clone().filter(|mark| Some(mark) != begin) else {
+            return;
+        };
+        let elsewhere = begin.is_some_and(|begin| !is_same_file(begin, &mark));
+        progress.behind = Some(Behind {
+            mark,
+            elsewhere,
+            reached: false,
+        });
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -125,14 +146,7 @@ impl Reading {
         let Some(progress) = self.files.get(&chunk.path) else {
             return;
         };
-        // Late lines stand in another file than the one that the mark names.
-        let late = chunk.generation < progress.generation;
-        if !late
-            && progress
-                .done
-                .as_ref()
-                .is_some_and(|done| was_read(done, &chunk.mark, line.end))
-        {
+        if progress.has_read(chunk, line.end) {
             return;
         }
         let operating = progress.operating;
@@ -174,6 +188,21 @@ impl Reading {
         }
     }
 
+    /// Passes over a line that was in hand when the daemon died, twice.
+    pub(super) fn skip(&mut self, chunk: &Chunk, end: u64, news: &mut Vec<News>) {
+        self.counts.deadly += 1;
+        let text = format!(
+            "[{}] the daemon died twice over the line of {} before byte {end}; it is skipped",
+            self.name, chunk.path
+        );
+        news.push(News::Said {
+            logger: "fail2ban.filter",
+            warning: true,
+            text,
+        });
+        self.remarks(news);
+    }
+
     fn look_beside(&mut self, clock: Clock, operating: bool, text: &str) {
         let Some(unseen) = &mut self.unseen else { return };
         let seen = catch_unwind(AssertUnwindSafe(|| {
@@ -186,10 +215,14 @@ impl Reading {
     pub(super) fn reached(&mut self, chunk: &Chunk) -> Option<(Arc<str>, Arc<str>, Mark)> {
         let progress = self.files.get_mut(&chunk.path)?;
         progress.operating |= chunk.caught_up;
-        let behind = |done: &Mark| was_read(done, &chunk.mark, chunk.mark.offset);
+        let had_read = progress.has_read(chunk, chunk.mark.offset);
+        progress.catch_up(chunk);
         // Late lines of a file that was rotated away must not take the position back to it.
         let late = chunk.generation < progress.generation;
-        if chunk.lines.is_empty() || late || progress.done.as_ref().is_some_and(behind) {
+        // The beginning of a file without lines is a place, too: what is written next may be rotated away before it
+        // is seen.
+        let first = progress.done.is_none() && chunk.caught_up;
+        if (chunk.lines.is_empty() && !first) || late || had_read {
             return None;
         }
         progress.generation = chunk.generation;
@@ -280,6 +313,11 @@ impl Reading {
             format!("{} lines broke the matcher and were skipped", group(counts.broken)),
         );
         remark(
+            "deadly",
+            counts.deadly,
+            format!("{} lines ended the daemon twice and were skipped", group(counts.deadly)),
+        );
+        remark(
             "bytes",
             counts.odd_bytes,
             format!("{} lines held invalid bytes", group(counts.odd_bytes)),
@@ -296,9 +334,56 @@ impl Reading {
     }
 }
 
-/// Whether a line that ends at `end` of the file that `now` names lies before `done`.
-fn was_read(done: &Mark, now: &Mark, end: u64) -> bool {
-    (done.device, done.inode) == (now.device, now.inode) && end <= done.offset
+/// Where an earlier run of the jail came, in a file that is read again from further up.
+struct Behind {
+    mark: Mark,
+    /// Whether the group begins in an older file, so that the file of the mark is still to come
+    elsewhere: bool,
+    /// Whether the file of the mark is being read
+    reached: bool,
+}
+
+impl Progress {
+    /// Whether the jail has read a line that ends at `end`, in an earlier run.
+    fn has_read(&self, chunk: &Chunk, end: u64) -> bool {
+        let Some(behind) = &self.behind else { return false };
+        // Late lines stand in another file than the one that the chunk's mark names.
+        if chunk.generation < self.generation {
+            return false;
+        }
+        if is_same_file(&behind.mark, &chunk.mark) {
+            end <= behind.mark.offset
+        } else {
+            behind.elsewhere && !behind.reached
+        }
+    }
+
+    /// Forgets where the earlier run came once that place is behind. A file that begins anew under the same number
+    /// has new lines from its first byte.
+    fn catch_up(&mut self, chunk: &Chunk) {
+        let Some(behind) = &mut self.behind else { return };
+        if is_same_file(&behind.mark, &chunk.mark) {
+            behind.reached = true;
+            if chunk.mark.offset > behind.mark.offset {
+                self.behind = None;
+            }
+        } else if behind.reached || !behind.elsewhere {
+            self.behind = None;
+        }
+        if chunk.caught_up {
+            self.behind = None;
+        }
+    }
+}
+
+/// Whether two marks lie in the same file: its first line tells, also in a copy; the number alone is given to a new
+/// file as soon as the old one is deleted, and stays when a file is truncated.
+fn is_same_file(one: &Mark, other: &Mark) -> bool {
+    if one.head.is_empty() || other.head.is_empty() {
+        (one.device, one.inode) == (other.device, other.inode)
+    } else {
+        one.head == other.head
+    }
 }
 
 /// A number as people read it: 1,204.
@@ -320,12 +405,14 @@ fn quote(line: &str) -> String {
     format!("{cut:?}")
 }
 
-/// The tests' way to break the matcher (invariant 8); release builds have no such hook.
+/// The tests' way to break the matcher (invariant 8), or the whole daemon; release builds have no such hook.
 #[cfg(debug_assertions)]
 fn break_on_purpose(text: &str) {
-    if let Ok(word) = std::env::var("PORTCULLIS_BREAK_ON")
-        && text.contains(&word)
-    {
+    let is_named = |name| std::env::var(name).is_ok_and(|word| text.contains(&word));
+    if is_named("PORTCULLIS_ABORT_ON") {
+        std::process::abort();
+    }
+    if is_named("PORTCULLIS_BREAK_ON") {
         #[expect(clippy::panic, reason = "this is what the hook is for")]
         {
             panic!("the test asked for this");

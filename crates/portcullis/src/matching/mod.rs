@@ -4,16 +4,18 @@
 //! engine together with how far it came, so that both are kept in one transaction. A line that breaks the matcher is
 //! recorded and skipped; the jails go on (invariant 8).
 
+mod careful;
 mod encoding;
 mod jail;
 
+pub(crate) use careful::Careful;
 pub(crate) use encoding::Encoding;
 pub(crate) use jail::{Reading, Unseen};
 
 use jail::Found;
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -26,6 +28,9 @@ use crate::store::Running;
 const WAITING: usize = 8;
 /// How long a group waits before it offers a batch to a busy engine again.
 const BUSY: Duration = Duration::from_millis(1);
+
+/// A skipped line is behind us for good once the engine has kept the position, which it may put off for a second.
+const KEPT: Duration = Duration::from_millis(1300);
 
 /// What a group tells the daemon.
 #[derive(Debug)]
@@ -45,6 +50,8 @@ pub(crate) enum News {
         warning: bool,
         text: String,
     },
+    /// Everything sent before is to be done and kept; then this is dropped.
+    Through(Sender<()>),
     /// A count to be shown in a jail's status.
     Remark {
         jail: Arc<str>,
@@ -76,10 +83,16 @@ impl Group {
     pub(crate) fn spawn(
         jails: Vec<Reading>,
         clock: Running,
+        careful: Option<Arc<Careful>>,
         out: impl Fn(News) -> Result<(), TrySendError<News>> + Send + 'static,
     ) -> std::io::Result<Group> {
         let (to, reports) = sync_channel(WAITING);
-        let worker = Worker { jails, clock, out };
+        let worker = Worker {
+            jails,
+            clock,
+            careful,
+            out,
+        };
         let thread = thread::Builder::new()
             .name("matching".into())
             .spawn(move || worker.run(&reports))?;
@@ -112,6 +125,7 @@ impl Closing {
 struct Worker<F> {
     jails: Vec<Reading>,
     clock: Running,
+    careful: Option<Arc<Careful>>,
     out: F,
 }
 
@@ -140,11 +154,46 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
     }
 
     fn read(&mut self, chunk: &Chunk) {
+        let careful = self.careful.clone().filter(|careful| !careful.is_over());
+        let Some(careful) = careful.filter(|_| !chunk.lines.is_empty()) else {
+            let (batch, news) = self.match_lines(chunk, |_, _| false);
+            return self.tell(batch, news);
+        };
+        let hand = careful.hand();
+        let deadly = |end, jail: &str| careful.take(&hand, chunk, end, jail);
+        let (mut batch, mut news) = self.match_lines(chunk, deadly);
+        let end = chunk.lines.last().map_or(0, |line| line.end);
+        if !batch.failures.is_empty() && deadly(end, "") {
+            batch.failures.clear();
+            for jail in self.jails.iter_mut().filter(|jail| jail.follows(&chunk.path)) {
+                jail.skip(chunk, end, &mut news);
+            }
+        }
+        let skipped = news
+            .iter()
+            .any(|item| matches!(item, News::Remark { kind: "deadly", .. }));
+        self.tell(batch, news);
+        let (through, is_through) = channel();
+        self.send(News::Through(through));
+        // The other end is dropped, never used.
+        let _ = is_through.recv();
+        if skipped {
+            thread::sleep(KEPT);
+        }
+        careful.put_down(&hand);
+    }
+
+    /// Hands the lines to the jails, but for those that `deadly` names.
+    fn match_lines(&mut self, chunk: &Chunk, deadly: impl Fn(u64, &str) -> bool) -> (Batch, Vec<News>) {
         let clock = self.clock.now();
         let mut found = Found::default();
         for line in &chunk.lines {
             for jail in self.jails.iter_mut().filter(|jail| jail.follows(&chunk.path)) {
-                jail.line(clock, chunk, line, &mut found);
+                if deadly(line.end, jail.name()) {
+                    jail.skip(chunk, line.end, &mut found.news);
+                } else {
+                    jail.line(clock, chunk, line, &mut found);
+                }
             }
         }
         let (mut reads, mut sessions) = (Vec::new(), Vec::new());
@@ -153,16 +202,21 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
             sessions.extend(jail.sessions());
             jail.remarks(&mut found.news);
         }
-        if !reads.is_empty() || !found.failures.is_empty() {
-            let failures = found.failures;
-            self.send(News::Batch(Batch {
-                clock,
-                failures,
-                reads,
-                sessions,
-            }));
+        let failures = found.failures;
+        let batch = Batch {
+            clock,
+            failures,
+            reads,
+            sessions,
+        };
+        (batch, found.news)
+    }
+
+    fn tell(&self, batch: Batch, news: Vec<News>) {
+        if !batch.reads.is_empty() || !batch.failures.is_empty() {
+            self.send(News::Batch(batch));
         }
-        for item in found.news {
+        for item in news {
             self.send(item);
         }
     }

@@ -27,6 +27,7 @@ const BLOCKED: Duration = Duration::from_millis(1);
 enum Command {
     Add(Follow),
     Remove(Arc<str>),
+    Limits(Limits),
 }
 
 /// The thread, to whoever started it. Dropping it stops the thread and waits for it, at most for one chunk.
@@ -70,6 +71,11 @@ impl Reader {
     /// Follows a path no longer. What was sent before stays in its channel.
     pub(crate) fn remove(&self, path: Arc<str>) {
         self.tell(Command::Remove(path));
+    }
+
+    /// Changes the caps for what is read from now on.
+    pub(crate) fn limit(&self, limits: Limits) {
+        self.tell(Command::Limits(limits));
     }
 
     fn tell(&self, command: Command) {
@@ -130,6 +136,7 @@ impl Rounds {
                     self.followers.insert(path, Follower::new(follow));
                 }
                 Ok(Command::Remove(path)) => self.remove(&path),
+                Ok(Command::Limits(limits)) => self.limits = limits,
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }

@@ -851,6 +851,10 @@ fn orders_while_it_runs() {
     while reports.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Disconnected) {}
     log.write(1);
     seen.check(1);
+    seen.reader.limit(Limits { line: 4, ..quick() });
+    log.write(1);
+    seen.until(2);
+    assert_eq!(seen.lines[1], "line");
 }
 
 #[test]

@@ -371,6 +371,10 @@ impl Shell {
         }
         if result.is_ok() {
             self.held.clear();
+            // The orders to unban each of them follow, and have nothing left to do.
+            for scope in self.scopes(|family| family.has_entries) {
+                self.family_mut(scope).has_entries = false;
+            }
         }
         result
     }

@@ -1,0 +1,92 @@
+//! `flush`: everybody is freed, whether a daemon runs or not (invariant 11).
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use portcullis_core::ledger::Entry;
+use portcullis_core::wire::Verb;
+
+use super::banning::report;
+use super::status::print;
+use super::{Ask, Run, call, exit};
+use crate::control::answer::Done;
+use crate::daemon;
+use crate::enforce::nft;
+use crate::place::Places;
+use crate::store::{Place, Running, Settings, Store};
+
+/// Has the daemon free everybody; without one, empties the kernel and forgets the bans that are kept.
+pub(crate) fn flush(state: Option<PathBuf>, ask: &Ask) -> ExitCode {
+    if !matches!(call::text(&ask.place, &Verb::Ping), Err(call::Error::NoDaemon { .. })) {
+        return report(ask, &Verb::Flush, "freed");
+    }
+    let places = Places::of(&Run {
+        place: ask.place.clone(),
+        state,
+        dry_run: false,
+        deaths: 0,
+    });
+    let (mut notes, mut errors) = (vec!["no daemon runs".to_owned()], Vec::new());
+    match nft::flush_everything(nft::TABLE) {
+        Ok(true) => notes.push("the table with all its bans is gone from the kernel".into()),
+        Ok(false) => notes.push("the kernel holds nothing of us".into()),
+        Err(error) => errors.push(format!("the kernel was not emptied: {error}")),
+    }
+    let count = forget(places.kept_database()).unwrap_or_else(|error| {
+        errors.push(error);
+        0
+    });
+    if count > 0 {
+        notes.push("what shell actions did for them stands until it is undone by hand".into());
+    }
+    tell(ask.json, count, notes, &errors)
+}
+
+fn tell(json: bool, count: usize, mut notes: Vec<String>, errors: &[String]) -> ExitCode {
+    for error in errors {
+        eprintln!("portcullis: {error}");
+    }
+    if json {
+        notes.extend(errors.iter().cloned());
+        // A list of texts always has a JSON form.
+        let text = serde_json::to_string(&Done { count, notes }).unwrap_or_default();
+        print(&(text + "\n"));
+    } else {
+        print(&format!("{}; {count} kept bans are forgotten\n", notes.join("; ")));
+    }
+    ExitCode::from(if errors.is_empty() { exit::DONE } else { exit::REFUSED })
+}
+
+/// Lifts all kept bans, so that the next start restores none. The database of a daemon that runs elsewhere is left
+/// alone.
+fn forget(place: Place) -> Result<usize, String> {
+    let Some(database) = place.path().filter(|path| path.exists()) else {
+        return Ok(0);
+    };
+    let wrap =
+        |error: crate::store::Error| format!("kept bans are not forgotten, the next start restores them: {error}");
+    if let Some(who) = daemon::holder(database) {
+        let shown = database.display();
+        return Err(format!(
+            "kept bans are not forgotten: {shown} is in use by {who}; give the --socket it listens on"
+        ));
+    }
+    let wall = Running::fresh().now().wall;
+    let (mut store, _) = Store::open(place, Settings::default(), wall).map_err(wrap)?;
+    let saved = store.load().map_err(wrap)?;
+    let bans: Vec<_> = saved.bans.into_iter().chain(saved.adopted).collect();
+    let mut entries = Vec::new();
+    for (jail, ticket) in &bans {
+        let (jail, id) = (jail.clone(), ticket.id.clone());
+        entries.push(Entry::Count {
+            jail: jail.clone(),
+            id: id.clone(),
+            count: None,
+        });
+        entries.push(Entry::Lift { jail, id });
+    }
+    let clock = store.running().now();
+    store.commit(clock, &entries).map_err(wrap)?;
+    store.close().map_err(wrap)?;
+    Ok(bans.len())
+}

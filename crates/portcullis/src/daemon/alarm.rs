@@ -1,0 +1,39 @@
+//! Not enforcing is never quiet (invariant 13): said when it begins, repeated every hour, and said when it is over.
+
+use std::collections::BTreeSet;
+
+use portcullis_core::engine::Query;
+
+use super::{Daemon, SERVER};
+use crate::observe::log::{Level, note as say};
+
+impl Daemon {
+    /// Says what has begun to be wrong since the last look, and when nothing is any more.
+    pub(super) fn watch_protection(&mut self) {
+        if self.dry_run {
+            return;
+        }
+        let reasons = self.not_protected(&self.engine.query(&Query::Status));
+        // One that goes on failing in other words, or for other addresses, is no news.
+        let present: BTreeSet<String> = reasons.iter().map(|reason| subject(reason).to_owned()).collect();
+        if present == self.alarm {
+            return;
+        }
+        for reason in reasons.iter().filter(|reason| !self.alarm.contains(subject(reason))) {
+            say(Level::Error, SERVER, &format!("NOT PROTECTED: {reason}"));
+        }
+        if present.is_empty() {
+            say(
+                Level::Notice,
+                SERVER,
+                "protected again: every layer does what was decided",
+            );
+        }
+        self.alarm = present;
+        self.tell_systemd();
+    }
+}
+
+fn subject(reason: &str) -> &str {
+    reason.split(": ").next().unwrap_or(reason)
+}

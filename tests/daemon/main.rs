@@ -1,0 +1,18 @@
+//! The whole daemon, as processes: killed, stopped, starved and fed with rubbish.
+
+#[cfg(test)]
+mod bad;
+#[cfg(test)]
+mod careful;
+#[cfg(test)]
+mod clock;
+#[cfg(test)]
+mod death;
+#[cfg(test)]
+mod house;
+#[cfg(test)]
+mod kernel;
+#[cfg(test)]
+mod rotation;
+#[cfg(test)]
+mod seat;
