@@ -42,7 +42,7 @@ fn the_real_parts_are_tried() {
             ACTION,
             ("bad-regex", 2),
         ),
-        ("maxlines = 5", FILTER, ACTION, ("not-supported", 2)),
+        ("maxlines = 5000", FILTER, ACTION, ("not-supported", 2)),
         ("datepattern = ^(%%Y", FILTER, ACTION, ("bad-datepattern", 2)),
         ("logencoding = cp949", FILTER, ACTION, ("not-supported", 2)),
         ("backend = systemd", FILTER, ACTION, ("no-journal", 2)),

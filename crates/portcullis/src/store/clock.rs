@@ -118,7 +118,7 @@ impl Running {
         let steady = self.steady + Seconds::from_micros(boot.saturating_sub(self.since_boot));
         let measured = (wall - steady).micros();
         let known = self.ahead.load(Ordering::Relaxed);
-        let ahead = if measured.saturating_sub(known).abs() < JITTER {
+        let ahead = if measured.abs_diff(known) < JITTER.unsigned_abs() {
             known
         } else {
             measured
@@ -181,6 +181,14 @@ mod tests {
         let ahead = |clock: Clock| clock.wall - clock.steady;
         let first = ahead(running.now());
         assert!((0..10_000).filter(|_| ahead(running.now()) != first).count() < 10);
+    }
+
+    #[test]
+    fn a_wall_clock_far_behind_is_taken_as_it_is() {
+        let ahead = Timestamp::from_micros(wall_now().micros() + 7_200_000_000);
+        let clock = Running::from(ahead, since_boot()).now();
+        let hours = (clock.wall - clock.steady).as_f64() / 3600.0;
+        assert!((-2.01..-1.99).contains(&hours), "{hours}");
     }
 
     #[test]
