@@ -52,8 +52,7 @@ fn check(name: &str, options: &str, prepare: impl Fn(&House), parts: &[&str]) {
         "{parts:?} in {wrong:#?}"
     );
     let protected = house.json(&["status"])["protected"].as_bool();
-    let whole = parts.contains(&"findtime");
-    assert_eq!(protected, Some(whole), "a jail that is not in force is not protected");
+    assert_eq!(protected, Some(false), "a jail that must not ban is not protected");
 }
 
 #[test]
@@ -95,7 +94,12 @@ fn an_unknown_action() {
 
 #[test]
 fn a_broken_number() {
-    check("odd", "findtime = soon", |_| {}, &["odd", "findtime", "soon"]);
+    check(
+        "odd",
+        "findtime = soon",
+        |_| {},
+        &["jail.local:", "odd", "findtime", "soon"],
+    );
 }
 
 #[test]
@@ -198,6 +202,45 @@ fn a_broken_line_after_a_good_start() {
     house.fail("good", "192.0.2.2");
     house.fail("good", "192.0.2.2");
     house.until_banned("good 192.0.2.2");
+}
+
+/// A header without its bracket takes the jail's name away; the jail stays, until the file says so in one piece.
+#[test]
+fn a_jail_whose_header_is_broken_stays() {
+    let mut house = House::empty();
+    house.jails(&[jail("good", ""), jail("other", "")]);
+    house.start();
+    let text = house.read("etc/jail.local");
+    house.write("etc/jail.local", text.replace("[good]", "[good"));
+    house.json(&["reload"]);
+    good_goes_on(&house);
+    assert_eq!(house.terminate(), Some(0));
+    house.start();
+    house.fail("good", "192.0.2.2");
+    house.fail("good", "192.0.2.2");
+    house.until_banned("good 192.0.2.2");
+    house.jails(&[jail("other", "")]);
+    house.json(&["reload"]);
+    let names: Vec<_> = house.json(&["status"])["jails"].as_array().unwrap().clone();
+    assert!(names.iter().all(|jail| jail["name"] != "good"), "{names:?}");
+}
+
+/// A ban time that is none must not become another one.
+#[test]
+fn a_bantime_that_is_none() {
+    let mut house = House::empty();
+    house.jails(&[jail("good", "bantime = forever"), jail("other", "")]);
+    house.start();
+    house.until_said("bantime cannot be 'forever'");
+    assert!(house.said("bantime cannot be 'forever'")[0].contains("jail.local:"));
+    for who in ["192.0.2.7", "192.0.2.7", "192.0.2.7"] {
+        house.fail("good", who);
+        house.fail("other", who);
+    }
+    house.until_banned("other 192.0.2.7");
+    house.until_said("[good] 192.0.2.7 is not banned");
+    assert_eq!(house.banned(), ["other 192.0.2.7"]);
+    assert_eq!(house.ask(&["status"]).status.code(), Some(2));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use portcullis_core::config::{Layered, MemoryTree, ReadError, Scope, Tree};
+use portcullis_core::diagnostic::Diagnostic;
 
 use crate::stock;
 
@@ -78,4 +79,20 @@ pub(crate) fn with<T>(base: &str, look: impl FnOnce(&dyn Tree) -> T) -> T {
 /// The built-in files.
 pub(crate) fn stock_tree() -> MemoryTree {
     MemoryTree::new(stock::files())
+}
+
+/// Files that are not on the disk are the stock's, and are named so that nobody looks for them.
+pub(crate) fn name_stock(diagnostics: &mut [Diagnostic], base: &str) {
+    for position in diagnostics
+        .iter_mut()
+        .filter_map(|diagnostic| diagnostic.position.as_mut())
+    {
+        let inside = position
+            .file
+            .strip_prefix(base)
+            .map(|name| name.trim_start_matches('/'));
+        if let Some(name) = inside.filter(|_| !Path::new(&*position.file).exists()) {
+            position.file = format!("(stock) {name}").into();
+        }
+    }
 }

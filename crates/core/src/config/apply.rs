@@ -66,6 +66,35 @@ pub enum CommandError {
     },
 }
 
+impl CommandError {
+    /// The option whose value is refused, if it is about one.
+    #[must_use]
+    pub fn option(&self) -> Option<&str> {
+        match self {
+            CommandError::Value { option, .. } => Some(option),
+            _ => None,
+        }
+    }
+}
+
+/// A part of the stream that is not in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The option, where the complaint is about the value of one; the jail is the diagnostic's
+    pub option: Option<String>,
+    /// The complaint
+    pub diagnostic: Diagnostic,
+}
+
+impl From<Diagnostic> for Refusal {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Refusal {
+            option: None,
+            diagnostic,
+        }
+    }
+}
+
 impl Plan {
     /// Applies one command.
     ///
@@ -91,30 +120,41 @@ impl Plan {
     /// and what belongs to a jail or an action that could not be made.
     #[must_use]
     pub fn from_stream(stream: &[Command], face: Face) -> (Plan, Vec<Diagnostic>) {
+        let (plan, refusals) = Plan::from_stream_by_option(stream, face);
+        (plan, refusals.into_iter().map(|refusal| refusal.diagnostic).collect())
+    }
+
+    /// As [`Plan::from_stream`], with the jail and the option that each complaint concerns, so that the caller can say
+    /// where they are written.
+    #[must_use]
+    pub fn from_stream_by_option(stream: &[Command], face: Face) -> (Plan, Vec<Refusal>) {
         let mut plan = Plan::default();
-        let mut diagnostics = Vec::new();
+        let mut refusals = Vec::new();
         let mut lost = BTreeSet::new();
         for command in stream {
             let result = plan.apply(command);
             let jail = command.get(1).and_then(Value::as_str);
             if command.first().and_then(Value::as_str) == Some("config-error") {
                 let text = jail.unwrap_or_default();
-                diagnostics.push(Diagnostic::new(Severity::Error, "config-error", text));
+                refusals.push(Diagnostic::new(Severity::Error, "config-error", text).into());
                 continue;
             }
-            diagnostics.extend(doubt(command));
+            refusals.extend(doubt(command).map(Refusal::from));
             let Err(error) = result else { continue };
             if face == Face::Portcullis && !lost.insert(subject(&error)) {
                 continue;
             }
             let mut diagnostic = Diagnostic::new(Severity::Error, "bad-command", error.to_string());
             diagnostic.jail = jail.map(str::to_owned);
-            diagnostics.push(diagnostic);
+            refusals.push(Refusal {
+                option: error.option().map(str::to_owned),
+                diagnostic,
+            });
             if face == Face::Fail2Ban {
                 break;
             }
         }
-        (plan, diagnostics)
+        (plan, refusals)
     }
 
     fn add(&mut self, name: &str, backend: &str) -> Result<(), CommandError> {

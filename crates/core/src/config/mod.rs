@@ -25,7 +25,7 @@ mod words;
 
 use std::collections::BTreeMap;
 
-pub use apply::split_line;
+pub use apply::{Refusal, split_line};
 pub use options::{Named, extract};
 pub use plan::CommandError;
 pub use tree::{Layered, MemoryTree, ReadError, Scope, Tree};

@@ -62,7 +62,7 @@ pub(crate) fn main(options: &Options) -> ExitCode {
     let base = base.trim_end_matches('/');
     let report = if options.config.is_dir() {
         let mut report = folder::with(base, |tree| look(tree, base, &folder::stock_tree()));
-        name_stock(&mut report, base);
+        folder::name_stock(&mut report.findings, base);
         report
     } else {
         no_folder(base)
@@ -94,23 +94,6 @@ fn no_folder(base: &str) -> Report {
     Report {
         findings: vec![finding.mend("name the folder with -c")],
         jails: 0,
-    }
-}
-
-/// Files that are not on the disk are the stock's, and are named so that nobody looks for them.
-fn name_stock(report: &mut Report, base: &str) {
-    for position in report
-        .findings
-        .iter_mut()
-        .filter_map(|finding| finding.position.as_mut())
-    {
-        let inside = position
-            .file
-            .strip_prefix(base)
-            .map(|name| name.trim_start_matches('/'));
-        if let Some(name) = inside.filter(|_| !std::path::Path::new(&*position.file).exists()) {
-            position.file = format!("(stock) {name}").into();
-        }
     }
 }
 

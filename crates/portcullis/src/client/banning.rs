@@ -87,7 +87,7 @@ pub(super) fn report(ask: &Ask, verb: &Verb, done: &str) -> ExitCode {
     match call::json::<Done>(ask, verb) {
         Ok((_, text)) if ask.json => print(&(text + "\n")),
         Ok((answer, _)) => {
-            print(&format!("{} {done}\n", answer.count));
+            print(&format!("{done}: {}\n", answer.count));
             for note in &answer.notes {
                 eprintln!("portcullis: {note}");
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use portcullis_core::engine::Query;
 
-use super::{Daemon, SERVER};
+use super::{Daemon, SERVER, logging};
 use crate::observe::log::{Level, note as say};
 
 impl Daemon {
@@ -21,6 +21,7 @@ impl Daemon {
         }
         for reason in reasons.iter().filter(|reason| !self.alarm.contains(subject(reason))) {
             say(Level::Error, SERVER, &format!("NOT PROTECTED: {reason}"));
+            eprintln!("portcullis: NOT PROTECTED: {reason}");
         }
         if present.is_empty() {
             say(
@@ -31,6 +32,33 @@ impl Daemon {
         }
         self.alarm = present;
         self.tell_systemd();
+    }
+}
+
+impl Daemon {
+    /// A few words for whoever started the service by hand: where the log is, and whether all is well.
+    pub(super) fn greet(&self) {
+        let jails = self.setup.readings_count;
+        eprintln!(
+            "portcullis: {jails} jails in force, configuration {}",
+            self.places.config.display()
+        );
+        eprintln!("portcullis: the log goes to {}", logging::target());
+        if !self.places.config.is_dir() {
+            eprintln!(
+                "portcullis: that folder does not exist; the built-in configuration stands alone, with no jail on"
+            );
+        }
+        if self.dry_run {
+            eprintln!("portcullis: dry run, nothing is enforced");
+        }
+    }
+
+    /// What was seen and not counted is worth a word every hour.
+    pub(super) fn repeat_remarks(&self) {
+        for ((jail, _), text) in self.remarks.iter().filter(|((_, kind), _)| *kind == "unseen") {
+            say(Level::Warning, "fail2ban.filter", &format!("[{jail}] {text}"));
+        }
     }
 }
 

@@ -53,6 +53,11 @@ fn direct(place: &str, syslogsocket: &str, level: u8) -> Result<(), String> {
     }
 }
 
+/// Where the log goes.
+pub(super) fn target() -> String {
+    LOG.get().map_or("nowhere".to_owned(), |log| log.place())
+}
+
 /// Closes the log and opens it again, after its file was rotated.
 pub(super) fn reopen() {
     let Some(log) = LOG.get() else { return };

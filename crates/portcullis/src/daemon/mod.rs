@@ -300,6 +300,7 @@ impl Daemon {
     fn turn_until_the_end(mut self, inbox: &Receiver<Message>) -> i32 {
         notify::ready();
         say(Level::Info, SERVER, "Server ready");
+        self.greet();
         if self.dry_run {
             self.complain_if_unprotected();
         }
@@ -624,6 +625,7 @@ impl Daemon {
         if now >= self.hourly_due {
             self.hourly_due = now + HOURLY;
             self.keeper.purge(clock);
+            self.repeat_remarks();
             self.complain_if_unprotected();
         }
     }

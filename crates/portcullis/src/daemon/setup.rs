@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use portcullis_core::config::plan::{ActionPlan, JailPlan, LogPath, Plan, Server};
-use portcullis_core::config::{self, Command, Face, FilterName, FilterUse, Outcome, Tree};
+use portcullis_core::config::{self, Command, Face, FilterName, FilterUse, Outcome, Refusal, Tree};
 use portcullis_core::diagnostic::{Diagnostic, Severity};
 use portcullis_core::engine::Arrangement;
 use portcullis_core::filter::{self, Filter};
@@ -29,6 +29,27 @@ pub(crate) const FAIL2BAN_VERSION: &str = "1.1.1";
 /// Modes of a filter that would see what its default mode lets pass: filter, mode, what it sees, what to write.
 const OTHER_MODES: &[(&str, &str, &str, &str)] =
     &[("postfix", "auth", "SASL failures", "filter = postfix[mode=extra]")];
+
+/// Complaints about something that was not read at all.
+const LOST: &[&str] = &[
+    "no-option",
+    "no-section",
+    "not-utf8",
+    "line-too-long",
+    "too-large",
+    "unreadable",
+];
+/// Options whose value must not be guessed.
+const GUESSED: &[&str] = &[
+    "bantime",
+    "findtime",
+    "maxretry",
+    "ignoreip",
+    "ignorecommand",
+    "ignoreself",
+];
+/// The reader's word for a jail that it left out.
+const SKIPPED: &str = "config-error";
 
 /// Everything that a configuration comes to.
 pub(crate) struct Setup {
@@ -60,8 +81,10 @@ pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
         let mut request = config::Request::new(&base, Face::Portcullis, FAIL2BAN_VERSION);
         request.check_regex = check_regex;
         let mut outcome = config::read(tree, &request);
-        let (plan, more) = Plan::from_stream(&outcome.stream, Face::Portcullis);
-        outcome.diagnostics.extend(more);
+        let (plan, refusals) = Plan::from_stream_by_option(&outcome.stream, Face::Portcullis);
+        for refusal in refusals {
+            place_refusal(refusal, &mut outcome);
+        }
         let plan = fall_back(places, plan, &mut outcome);
         let mut builder = Builder {
             tree,
@@ -78,6 +101,7 @@ pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
         setup.dropped.extend(outcome.skipped.clone());
         setup.diagnostics.splice(0..0, outcome.diagnostics.iter().cloned());
         once_each(&mut setup.diagnostics);
+        folder::name_stock(&mut setup.diagnostics, &base);
         setup
     })
 }
@@ -92,6 +116,22 @@ fn empty(server: Server) -> Setup {
         dropped: BTreeMap::new(),
         diagnostics: Vec::new(),
     }
+}
+
+/// Says where a refused value is written. A jail must not ban on a guess of how long, how often or whom to spare.
+fn place_refusal(refusal: Refusal, outcome: &mut Outcome) {
+    let Refusal { option, mut diagnostic } = refusal;
+    // A jail that was skipped was told of by the reading already, with its line.
+    if diagnostic.code == SKIPPED {
+        return;
+    }
+    if let (Some(jail), Some(option)) = (diagnostic.jail.clone(), option) {
+        diagnostic.position = outcome.origins.get(&(jail.clone(), option.clone())).cloned();
+        if GUESSED.contains(&option.as_str()) {
+            outcome.held.entry(jail).or_insert_with(|| diagnostic.message.clone());
+        }
+    }
+    outcome.diagnostics.push(diagnostic);
 }
 
 /// A fault in a file that several jails use is one fault.
@@ -114,11 +154,14 @@ fn check_regex(regex: &str, prefregex: Option<&str>) -> Result<(), String> {
 
 /// Keeps a faultless configuration; takes the kept one for the jails that a damaged one must not run (invariant 12).
 fn fall_back(places: &Places, mut plan: Plan, outcome: &mut Outcome) -> Plan {
-    if outcome.held.is_empty() && outcome.usable {
+    if outcome.held.is_empty() && outcome.usable && !is_damaged(outcome) {
         keep(places, &outcome.stream);
         return plan;
     }
     let Some(good) = kept(places) else { return plan };
+    if is_damaged(outcome) {
+        bring_back(&good, &mut plan, outcome);
+    }
     if outcome.stream.is_empty() {
         let text = "the configuration could not be read; the last good one stays in force";
         outcome
@@ -140,6 +183,26 @@ fn fall_back(places: &Places, mut plan: Plan, outcome: &mut Outcome) -> Plan {
         }
     }
     plan
+}
+
+/// Whether a line or a file was lost: what is not there may only not have been read.
+fn is_damaged(outcome: &Outcome) -> bool {
+    let lost = |diagnostic: &&Diagnostic| diagnostic.severity == Severity::Error && LOST.contains(&diagnostic.code);
+    outcome.diagnostics.iter().find(lost).is_some()
+}
+
+/// A jail that a damaged configuration does not mention stays as it was.
+fn bring_back(good: &Plan, plan: &mut Plan, outcome: &mut Outcome) {
+    for jail in &good.jails {
+        let is_told = plan.jails.iter().any(|other| other.name == jail.name);
+        if is_told || outcome.skipped.contains_key(&*jail.name) {
+            continue;
+        }
+        let text = "is not found in the damaged configuration; it stays in force as in the last good one";
+        let diagnostic = Diagnostic::new(Severity::Warning, "last-good", text).jail(&*jail.name);
+        outcome.diagnostics.push(diagnostic);
+        plan.jails.push(jail.clone());
+    }
 }
 
 fn keep(places: &Places, stream: &[Command]) {

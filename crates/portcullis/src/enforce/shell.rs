@@ -81,6 +81,8 @@ struct World {
     surroundings: Box<dyn Surroundings>,
     now: Timestamp,
     commands: u64,
+    /// How the last command failed, if it did
+    cause: Option<String>,
 }
 
 impl ShellLayer {
@@ -93,6 +95,7 @@ impl ShellLayer {
                 surroundings,
                 now: Timestamp::default(),
                 commands: 0,
+                cause: None,
             },
         }
     }
@@ -143,6 +146,12 @@ impl Layer for ShellLayer {
                 Some(shell) => shell.obey(&mut self.world, &change.order),
                 None => Err(format!("Invalid Action name: {}", change.layer.action)),
             };
+            // Fail2Ban's words do not say why; status is to.
+            let cause = self.world.cause.take();
+            let result = result.map_err(|error| match cause {
+                Some(cause) => format!("{error} ({cause})"),
+                None => error,
+            });
             facts.push(answer(change, result.map(|()| Standing::Applied)));
         }
         facts

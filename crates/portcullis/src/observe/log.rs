@@ -147,6 +147,17 @@ enum Place {
     Syslog(PathBuf, u8),
 }
 
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Place::File(path) => path.display().fmt(f),
+            Place::Stdout => f.write_str("standard output"),
+            Place::Stderr => f.write_str("standard error"),
+            Place::Syslog(..) => f.write_str("the system log"),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shape {
     time: bool,
@@ -293,6 +304,11 @@ impl Log {
     pub(crate) fn reopen(&self) -> Result<(), Error> {
         let target = self.output().target.clone();
         self.retarget(target)
+    }
+
+    /// Where it goes, for people.
+    pub(crate) fn place(&self) -> String {
+        self.output().target.place.to_string()
     }
 
     /// Writes one line.

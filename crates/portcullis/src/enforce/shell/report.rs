@@ -8,6 +8,9 @@ use portcullis_core::value::{Value, repr_float, repr_str};
 use super::Level;
 use crate::runner::{Outcome, Ran};
 
+/// So much of an error output is quoted where there is little room.
+const SAID: usize = 120;
+
 /// The lines for one command, each with its level. `number` tells the lines of one command from those of others.
 pub(super) fn lines(number: u64, command: &Command, timeout: Number, ran: &Ran) -> Vec<(Level, String)> {
     let level = if ran.succeeded() { Level::Debug } else { Level::Error };
@@ -33,6 +36,21 @@ pub(super) fn lines(number: u64, command: &Command, timeout: Number, ran: &Ran) 
     }
     lines.extend(ending(number, &shown, &ran.outcome));
     lines
+}
+
+/// Why a command failed, in a few words: how it ended, and the first line of what it said of that.
+pub(super) fn cause(ran: &Ran) -> String {
+    let ended = match &ran.outcome {
+        Outcome::Exit(code) => format!("its command returned {code}"),
+        Outcome::Signal(signal) => format!("its command was killed with {}", signal_name(*signal)),
+        Outcome::TimedOut(_) => "its command timed out".to_owned(),
+        Outcome::CouldNotStart(error) | Outcome::Refused(error) => format!("its command failed with {error}"),
+    };
+    let first = ran.stderr.lines().find(|line| !line.trim().is_empty());
+    first.map_or(ended.clone(), |line| {
+        let line: String = line.trim().chars().take(SAID).collect();
+        format!("{ended}: {}", repr_str(&line))
+    })
 }
 
 fn ending(number: u64, shown: &str, outcome: &Outcome) -> Vec<(Level, String)> {

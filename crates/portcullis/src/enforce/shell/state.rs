@@ -141,6 +141,7 @@ impl Shell {
         for (level, text) in report::lines(world.commands, &command, self.action.timeout(), &ran) {
             world.log("fail2ban.utils", level, text);
         }
+        world.cause = (!ran.succeeded()).then(|| report::cause(&ran));
         ran.succeeded()
     }
 
