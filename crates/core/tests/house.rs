@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// A file above this is printed: it should be taken apart when it is next worked on.
 const AIM: usize = 500;
 /// A file above this fails.
-const LIMIT: usize = 800;
+const LIMIT: usize = 520;
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: [&str; 8] = [
     "utils", "util", "common", "helpers", "helper", "types", "manager", "misc",

@@ -39,6 +39,41 @@ impl Fallback {
 /// An option that is known by name.
 pub(crate) type Known = (&'static str, Kind, Fallback);
 
+/// The options of a jail, in the order of Fail2Ban's table, which is the order of the stream.
+pub(crate) const JAIL_OPTIONS: &[Known] = &[
+    ("enabled", Kind::Bool, Fallback::Bool(false)),
+    ("backend", Kind::Text, Fallback::Text("auto")),
+    ("maxretry", Kind::Int, Fallback::None),
+    ("maxmatches", Kind::Int, Fallback::None),
+    ("findtime", Kind::Text, Fallback::None),
+    ("bantime", Kind::Text, Fallback::None),
+    ("bantime.increment", Kind::Bool, Fallback::None),
+    ("bantime.factor", Kind::Text, Fallback::None),
+    ("bantime.formula", Kind::Text, Fallback::None),
+    ("bantime.multipliers", Kind::Text, Fallback::None),
+    ("bantime.maxtime", Kind::Text, Fallback::None),
+    ("bantime.rndtime", Kind::Text, Fallback::None),
+    ("bantime.overalljails", Kind::Bool, Fallback::None),
+    ("ignorecommand", Kind::Text, Fallback::None),
+    ("ignoreself", Kind::Bool, Fallback::None),
+    ("ignoreip", Kind::Text, Fallback::None),
+    ("ignorecache", Kind::Text, Fallback::None),
+    ("filter", Kind::Text, Fallback::Text("")),
+    ("logtimezone", Kind::Text, Fallback::None),
+    ("logencoding", Kind::Text, Fallback::None),
+    ("logpath", Kind::Text, Fallback::None),
+    ("skip_if_nologs", Kind::Bool, Fallback::Bool(false)),
+    ("systemd_if_nologs", Kind::Bool, Fallback::Bool(true)),
+    ("action", Kind::Text, Fallback::Text("")),
+    ("usedns", Kind::Text, Fallback::None),
+    ("prefregex", Kind::Text, Fallback::None),
+    ("ignoreregex", Kind::Text, Fallback::None),
+    ("failregex", Kind::Text, Fallback::None),
+    ("maxlines", Kind::Int, Fallback::None),
+    ("datepattern", Kind::Text, Fallback::None),
+    ("journalmatch", Kind::Text, Fallback::None),
+];
+
 /// Converts a value; `Err` if a number is none.
 pub(crate) fn convert(kind: Kind, value: &Datum) -> Result<Datum, ()> {
     match (kind, value) {

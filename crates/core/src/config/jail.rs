@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::action::Action;
-use super::definition::{Care, Definition, Fallback, Kind, Known, convert};
+use super::definition::{Care, Definition, Fallback, JAIL_OPTIONS, Kind, Known, convert};
 use super::document::{Datum, Document, KNOWN, Options};
 use super::expand::{Ask, Miss, Problem};
 use super::filter::{self, Commands, FILTER_OPTIONS};
@@ -22,41 +22,6 @@ const FIRST_OPTIONS: &[Known] = &[
     ("enabled", Kind::Bool, Fallback::Bool(false)),
     ("backend", Kind::Text, Fallback::Text("auto")),
     ("filter", Kind::Text, Fallback::Text("")),
-];
-
-/// In the order of Fail2Ban's table, which is the order of the stream.
-pub(crate) const JAIL_OPTIONS: &[Known] = &[
-    ("enabled", Kind::Bool, Fallback::Bool(false)),
-    ("backend", Kind::Text, Fallback::Text("auto")),
-    ("maxretry", Kind::Int, Fallback::None),
-    ("maxmatches", Kind::Int, Fallback::None),
-    ("findtime", Kind::Text, Fallback::None),
-    ("bantime", Kind::Text, Fallback::None),
-    ("bantime.increment", Kind::Bool, Fallback::None),
-    ("bantime.factor", Kind::Text, Fallback::None),
-    ("bantime.formula", Kind::Text, Fallback::None),
-    ("bantime.multipliers", Kind::Text, Fallback::None),
-    ("bantime.maxtime", Kind::Text, Fallback::None),
-    ("bantime.rndtime", Kind::Text, Fallback::None),
-    ("bantime.overalljails", Kind::Bool, Fallback::None),
-    ("ignorecommand", Kind::Text, Fallback::None),
-    ("ignoreself", Kind::Bool, Fallback::None),
-    ("ignoreip", Kind::Text, Fallback::None),
-    ("ignorecache", Kind::Text, Fallback::None),
-    ("filter", Kind::Text, Fallback::Text("")),
-    ("logtimezone", Kind::Text, Fallback::None),
-    ("logencoding", Kind::Text, Fallback::None),
-    ("logpath", Kind::Text, Fallback::None),
-    ("skip_if_nologs", Kind::Bool, Fallback::Bool(false)),
-    ("systemd_if_nologs", Kind::Bool, Fallback::Bool(true)),
-    ("action", Kind::Text, Fallback::Text("")),
-    ("usedns", Kind::Text, Fallback::None),
-    ("prefregex", Kind::Text, Fallback::None),
-    ("ignoreregex", Kind::Text, Fallback::None),
-    ("failregex", Kind::Text, Fallback::None),
-    ("maxlines", Kind::Int, Fallback::None),
-    ("datepattern", Kind::Text, Fallback::None),
-    ("journalmatch", Kind::Text, Fallback::None),
 ];
 
 /// Why a jail is not read.

@@ -4,6 +4,7 @@
 //! open sessions and the last date seen. [`Filter::read`] takes one decoded line and says what it means. Names are
 //! not looked up here: a failure that carries only a host name says so, and the engine asks (contract §3.4–3.6).
 
+mod dated;
 mod failure;
 mod fields;
 mod reading;
@@ -18,6 +19,7 @@ use window::{Window, cut, joined};
 
 use std::sync::Arc;
 
+use dated::{LastDate, Split};
 use fields::Fields;
 use jiff::tz::TimeZone;
 
@@ -25,10 +27,6 @@ use crate::config::plan::{JailPlan, UseDns};
 use crate::pattern::{self, Flags, Found, Lane, Pattern, Search};
 use crate::stamp::{self, Detector};
 use crate::time::{Clock, Seconds, Timestamp};
-
-/// A line may carry a date this far from the clock before it counts as odd, and an undated line takes the last
-/// date if that is no older (contract §3.4).
-const NEAR: Seconds = Seconds::new(60);
 
 /// The most lines that a match may span: the window is searched anew for each line.
 const MOST_LINES: usize = 1000;
@@ -81,26 +79,6 @@ pub struct Filter {
     window: Option<Window>,
 }
 
-/// The last date read, with its text: undated lines that follow within a minute take it.
-#[derive(Clone, Debug)]
-struct LastDate {
-    text: String,
-    at: Timestamp,
-    whole: bool,
-}
-
-/// One line, split around its date.
-struct Split<'l> {
-    now: Clock,
-    before: &'l str,
-    date: String,
-    after: &'l str,
-    line: &'l str,
-    at: Option<Timestamp>,
-    whole: bool,
-    undated: bool,
-}
-
 /// What the failregexes are searched in.
 struct Text {
     text: String,
@@ -114,30 +92,6 @@ struct Match {
     /// The lines of the match, as read
     matches: Vec<String>,
     cut: Option<window::Cut>,
-}
-
-impl Split<'_> {
-    /// What the patterns are searched in.
-    fn text(&self) -> String {
-        let mut text = String::with_capacity(self.before.len() + self.after.len() + 1);
-        text.push_str(self.before);
-        text.push_str(self.after);
-        text.push('\n');
-        text
-    }
-
-    /// The line as it is kept among the matches.
-    fn whole(&self) -> String {
-        format!("{}{}{}", self.before, self.date, self.after)
-    }
-
-    fn buffered(&self) -> Buffered {
-        Buffered {
-            before: self.before.to_owned(),
-            date: self.date.clone(),
-            after: self.after.to_owned(),
-        }
-    }
 }
 
 impl Filter {
@@ -275,102 +229,6 @@ impl Filter {
         }
         self.search(&split, &mut reading);
         reading
-    }
-
-    /// Finds and reads the date (contract §3.4 step 1). `None` drops the line.
-    fn split<'l>(&mut self, now: Clock, operating: bool, line: &'l str, reading: &mut Reading) -> Option<Split<'l>> {
-        let mut split = Split {
-            now,
-            before: "",
-            date: String::new(),
-            after: line,
-            line,
-            at: None,
-            whole: false,
-            undated: false,
-        };
-        if let Some(found) = self.detector.find(line, now.wall) {
-            let (before, rest) = line.split_at_checked(found.start).unwrap_or(("", line));
-            let (date, after) = rest
-                .split_at_checked(found.end.saturating_sub(found.start))
-                .unwrap_or(("", rest));
-            (split.before, split.date, split.after) = (before, date.to_owned(), after);
-            let (read, whole) = match self.known(&split.date) {
-                Some(known) => (stamp::Reading::At(known.at), known.whole),
-                None => self.detector.read_typed(line, &found, now.wall),
-            };
-            match read {
-                stamp::Reading::At(at) => {
-                    (split.at, split.whole) = (Some(at), whole);
-                    let read = LastDate {
-                        text: split.date.clone(),
-                        at,
-                        whole,
-                    };
-                    self.memo = Some(read.clone());
-                    self.last = Some(read);
-                }
-                stamp::Reading::Unreadable => reading.warnings.push(Warning::BadDate {
-                    text: split.date.clone(),
-                }),
-                stamp::Reading::NoText => match self.recent(now) {
-                    Some(last) => take(&mut split, last),
-                    None => split.at = Some(now.wall),
-                },
-                stamp::Reading::Refused(_) => return None,
-            }
-        }
-        if split.at.is_none() {
-            split.undated = true;
-            match self.recent(now) {
-                Some(last) => take(&mut split, last),
-                None if self.settings.check_age && operating => split.at = Some(now.wall),
-                None => {}
-            }
-        }
-        Some(split)
-    }
-
-    /// A stamp with the same text as the last one means the same second; most lines of a busy log share theirs.
-    /// Short ones may depend on the day, so only the very last text counts.
-    fn known(&self, text: &str) -> Option<&LastDate> {
-        self.memo.as_ref().filter(|memo| !text.is_empty() && memo.text == text)
-    }
-
-    fn recent(&self, now: Clock) -> Option<&LastDate> {
-        self.last.as_ref().filter(|last| last.at > now.wall - NEAR)
-    }
-
-    /// Whether the line is young enough; in operation odd dates become now (contract §3.4 step 2).
-    fn age(&mut self, now: Clock, operating: bool, split: &mut Split<'_>, reading: &mut Reading) -> bool {
-        let Some(at) = split.at else { return true };
-        let off = at - now.wall;
-        if operating {
-            // Whole seconds, rounded towards zero, as Python's int() does.
-            if (off.micros() / 1_000_000).abs() > NEAR.whole() {
-                reading.warnings.push(Warning::OddDate {
-                    off,
-                    line: split.line.to_owned(),
-                });
-                split.at = Some(now.wall);
-                if let Some(last) = &mut self.last {
-                    *last = LastDate {
-                        text: std::mem::take(&mut last.text),
-                        at: now.wall,
-                        whole: false,
-                    };
-                }
-            }
-            return true;
-        }
-        if at < now.wall - self.findtime {
-            reading.warnings.push(Warning::OldLine {
-                findtime: self.findtime,
-                line: split.line.to_owned(),
-            });
-            return false;
-        }
-        true
     }
 
     /// Ignoreregex, prefregex, failregexes (contract §3.4 steps 4–6).
@@ -564,12 +422,6 @@ fn looked<'t>(regex: &Pattern, text: &'t str, outcome: &mut Outcome) -> Option<F
             None
         }
     }
-}
-
-/// The last known date stands in; nothing is cut from the line then.
-fn take(split: &mut Split<'_>, last: &LastDate) {
-    (split.at, split.whole) = (Some(last.at), last.whole);
-    (split.before, split.date, split.after) = ("", last.text.clone(), split.line);
 }
 
 #[cfg(test)]

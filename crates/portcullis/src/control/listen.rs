@@ -8,11 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::socket_peercred;
 
 use super::{Asked, session};
 
+/// So long a new daemon waits for one that is about to end.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(50);
 /// Connections at a time; more are turned away, so that a runaway script cannot exhaust the daemon.
 const MOST_SESSIONS: usize = 64;
 
@@ -56,11 +60,16 @@ pub(crate) fn bind(path: &Path) -> Result<Listener, Error> {
         path: path.to_owned(),
         error,
     };
-    if let Ok(stream) = UnixStream::connect(path) {
-        return Err(Error::InUse {
-            path: path.to_owned(),
-            who: peer(&stream),
-        });
+    // A predecessor that was just killed needs a moment to be gone.
+    let until = Instant::now() + PATIENCE;
+    while let Ok(stream) = UnixStream::connect(path) {
+        if Instant::now() > until {
+            return Err(Error::InUse {
+                path: path.to_owned(),
+                who: peer(&stream),
+            });
+        }
+        thread::sleep(PAUSE);
     }
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(wrap)?;

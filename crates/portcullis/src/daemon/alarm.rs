@@ -6,6 +6,7 @@ use portcullis_core::engine::Query;
 
 use super::{Daemon, SERVER, logging};
 use crate::observe::log::{Level, note as say};
+use crate::observe::notify;
 
 impl Daemon {
     /// Says what has begun to be wrong since the last look, and when nothing is any more.
@@ -59,6 +60,33 @@ impl Daemon {
         for ((jail, _), text) in self.remarks.iter().filter(|((_, kind), _)| *kind == "unseen") {
             say(Level::Warning, "fail2ban.filter", &format!("[{jail}] {text}"));
         }
+    }
+}
+
+impl Daemon {
+    /// Not enforcing is never quiet (invariant 13).
+    pub(super) fn complain_if_unprotected(&self) {
+        self.tell_systemd();
+        if self.dry_run {
+            say(
+                Level::Warning,
+                SERVER,
+                "dry run: bans are decided and logged, nothing is enforced",
+            );
+            return;
+        }
+        for reason in self.not_protected(&self.engine.query(&Query::Status)) {
+            say(Level::Error, SERVER, &format!("NOT PROTECTED: {reason}"));
+        }
+    }
+
+    pub(super) fn tell_systemd(&self) {
+        let reasons = self.not_protected(&self.engine.query(&Query::Status));
+        notify::status(&match reasons.first() {
+            _ if self.dry_run => "dry run: nothing is enforced".to_owned(),
+            Some(first) => format!("NOT PROTECTED: {first}"),
+            None => "protected".to_owned(),
+        });
     }
 }
 

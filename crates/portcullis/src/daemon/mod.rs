@@ -12,6 +12,7 @@ mod layers;
 mod logging;
 mod notes;
 mod reading;
+mod requests;
 mod resolver;
 mod seat;
 mod setup;
@@ -29,19 +30,17 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use portcullis_core::action::JailFacts;
-use portcullis_core::address::Id;
 use portcullis_core::diagnostic::Diagnostic;
-use portcullis_core::engine::{Effect, Engine, Input, Query, ReplyTo, Request, Saved};
+use portcullis_core::engine::{Effect, Engine, Input, Query, Saved};
 use portcullis_core::ledger::LayerId;
 use portcullis_core::time::{Clock, Timestamp};
-use portcullis_core::wire::{Reply, Verb};
+use portcullis_core::wire::Reply;
 
 use crate::client::Run;
-use crate::control::answer::Done;
 use crate::control::{Asked, listen};
 use crate::enforce::Held;
 use crate::enforce::nft::TABLE;
-use crate::enforce::protect::{Protected, Reach, Verdict};
+use crate::enforce::protect::Protected;
 use crate::enforce::shell::ShellLayer;
 use crate::matching::{Group, News};
 use crate::observe::log::{Level, note as say};
@@ -52,16 +51,15 @@ use crate::store::{Place, Running};
 use crate::{runner, store};
 use keeper::Keeper;
 use layers::{Facts, Lanes, Way};
+use requests::done;
 use resolver::Resolver;
-use setup::{MANUAL, Setup};
+use setup::Setup;
 
 const SERVER: &str = "fail2ban.server";
 /// Messages that wait for the engine; a full inbox stops the matching groups, and they the reader.
 const INBOX: usize = 1024;
 /// Messages taken in one turn, and so kept in one transaction.
 const TURN: usize = 256;
-/// Own addresses are gathered again this often (contract §4.1).
-const OWN_EVERY: Duration = Duration::from_secs(300);
 /// The database is purged this often (contract §7.3), and being unprotected is repeated in the log.
 const HOURLY: Duration = Duration::from_secs(3600);
 /// So long the last reply has to get out.
@@ -441,142 +439,6 @@ impl Daemon {
         *self.board.lock().unwrap_or_else(PoisonError::into_inner) = facts.collect();
     }
 
-    fn reply(&mut self, to: ReplyTo, result: Result<usize, String>) {
-        let Some((sender, notes)) = self.replies.remove(&to.0) else {
-            return;
-        };
-        let reply = match result {
-            Ok(count) => done(count, notes),
-            Err(text) => Reply::Refused(text),
-        };
-        // A client that has gone away wants no answer.
-        let _ = sender.send(reply);
-    }
-
-    /// A request from the socket.
-    fn answer(&mut self, asked: Asked, out: &mut Vec<Effect>) -> Option<End> {
-        let Asked { verb, reply } = asked;
-        let clock = self.clock.now();
-        let answer = match verb {
-            Verb::Ping => Reply::Done("pong".into()),
-            Verb::Status { jail } => {
-                let view = self.engine.query(&jail.map_or(Query::Status, Query::Jail));
-                json(&self.status(&view, clock))
-            }
-            Verb::Banned { jail } => {
-                let view = self.engine.query(&jail.clone().map_or(Query::Banned, Query::Jail));
-                match jail.filter(|_| view.jails.is_empty()) {
-                    Some(name) => Reply::Refused(format!("Sorry but the jail '{name}' does not exist")),
-                    None => json(&answers::banned(&view, clock)),
-                }
-            }
-            Verb::Ban {
-                ids,
-                jail,
-                bantime,
-                reason,
-            } => {
-                let jail: Arc<str> = jail.unwrap_or_else(|| MANUAL.to_owned()).into();
-                let (ids, notes) = self.spare(&jail, ids);
-                if ids.is_empty() {
-                    Reply::Refused(notes.join("; "))
-                } else {
-                    say_why(&jail, &ids, reason.as_deref());
-                    return self.request(Request::Ban { ids, jail, bantime }, reply, notes, out);
-                }
-            }
-            Verb::Unban { ids, jail } => {
-                return self.request(
-                    Request::Unban {
-                        ids,
-                        jail: jail.map(Into::into),
-                    },
-                    reply,
-                    Vec::new(),
-                    out,
-                );
-            }
-            Verb::Flush => return self.request(Request::Unban { ids: None, jail: None }, reply, Vec::new(), out),
-            Verb::Reload => return self.load(Some(reply)),
-            Verb::FlushLogs => {
-                logging::reopen();
-                done(1, Vec::new())
-            }
-            Verb::Verify => return self.read_back(reply),
-            Verb::Stop => {
-                self.farewell = Some(reply);
-                return Some(End::Free);
-            }
-        };
-        let _ = reply.send(answer);
-        None
-    }
-
-    fn request(
-        &mut self,
-        request: Request,
-        reply: Sender<Reply>,
-        notes: Vec<String>,
-        out: &mut Vec<Effect>,
-    ) -> Option<End> {
-        self.next_reply += 1;
-        self.replies.insert(self.next_reply, (reply, notes));
-        let now = self.clock.now().steady;
-        self.engine
-            .handle(now, Input::Request(request, ReplyTo(self.next_reply)), out);
-        None
-    }
-
-    /// Bans by hand that the kernel layer would refuse are refused at once, where a person can read it.
-    fn spare(&self, jail: &str, ids: Vec<Id>) -> (Vec<Id>, Vec<String>) {
-        let native = |(id, way): (&LayerId, &Way)| *id.jail == *jail && matches!(way, Way::Nft(_, true));
-        let all_native = self.setup.ways.iter().filter(|(id, _)| *id.jail == *jail).all(native);
-        if !all_native {
-            return (ids, Vec::new());
-        }
-        let mut notes = Vec::new();
-        let allowed = ids
-            .into_iter()
-            .filter(|id| match self.protected.judge(id, None, Reach::ByHand) {
-                Verdict::Refused(reason) => {
-                    notes.push(format!("{id}: {reason}"));
-                    false
-                }
-                _ => true,
-            });
-        let allowed = allowed.collect();
-        (allowed, notes)
-    }
-
-    /// Reads the configuration on a thread of its own; the wheel goes on turning.
-    fn load(&self, reply: Option<Sender<Reply>>) -> Option<End> {
-        let (places, dry_run, outbox) = (self.places.clone(), self.dry_run, self.outbox.clone());
-        notify::reloading();
-        let spawned = thread::Builder::new().name("reload".into()).spawn(move || {
-            let setup = Box::new(setup::read(&places, dry_run));
-            let _ = outbox.send(Message::Loaded(setup, reply));
-        });
-        if let Err(error) = spawned {
-            say(Level::Error, SERVER, &format!("cannot reload: {error}"));
-        }
-        None
-    }
-
-    fn reload(&mut self, setup: Setup, reply: Option<Sender<Reply>>, inbox: &Receiver<Message>) {
-        say(Level::Info, SERVER, "Reload all jails");
-        self.stop_reading(inbox);
-        logging::open(&setup.server, &self.places.fallback_log());
-        self.remarks.clear();
-        self.files.clear();
-        self.arrange(setup, None);
-        say(Level::Info, SERVER, "Reload finished.");
-        let notes = self.complaints();
-        if let Some(reply) = reply {
-            let _ = reply.send(done(self.setup.readings_count, notes));
-        }
-        notify::ready();
-    }
-
     fn obey(&mut self, event: runner::Event) -> Option<End> {
         match event {
             runner::Event::Notice(runner::Notice::Quit) | runner::Event::Gone => Some(End::Keep),
@@ -584,35 +446,6 @@ impl Daemon {
             runner::Event::Notice(runner::Notice::ReopenLogs) => {
                 logging::reopen();
                 None
-            }
-        }
-    }
-
-    /// What a group says beside failures.
-    fn hear(&mut self, news: News) {
-        match news {
-            News::Batch(_) => {}
-            News::Through(sender) => self.caution.through.push(sender),
-            News::File { path, state, loud } => {
-                if loud {
-                    say(Level::Notice, "fail2ban.filter", &format!("{path}: {state}"));
-                }
-                self.files.insert(path, state);
-                if loud {
-                    self.tell_systemd();
-                }
-            }
-            News::Said {
-                logger, warning, text, ..
-            } => {
-                say(if warning { Level::Warning } else { Level::Info }, logger, &text);
-            }
-            News::Remark { jail, kind, text } => {
-                let key = (jail.to_string(), kind);
-                if kind == "unseen" && !self.remarks.contains_key(&key) {
-                    say(Level::Warning, "fail2ban.filter", &format!("[{jail}] {text}"));
-                }
-                self.remarks.insert(key, text);
             }
         }
     }
@@ -628,44 +461,6 @@ impl Daemon {
             self.repeat_remarks();
             self.complain_if_unprotected();
         }
-    }
-
-    /// Own addresses change, and looking up own names may take long: on a thread of its own.
-    fn gather_own(&mut self) {
-        self.own_due = Instant::now() + OWN_EVERY;
-        if let Ok(protected) = Protected::gather() {
-            self.lanes.protect(protected.clone());
-            self.protected = protected;
-        }
-        let outbox = self.outbox.clone();
-        let _ = thread::Builder::new().name("own".into()).spawn(move || {
-            let _ = outbox.send(Message::Own(reading::own_addresses_and_names()));
-        });
-    }
-
-    /// Not enforcing is never quiet (invariant 13).
-    fn complain_if_unprotected(&self) {
-        self.tell_systemd();
-        if self.dry_run {
-            say(
-                Level::Warning,
-                SERVER,
-                "dry run: bans are decided and logged, nothing is enforced",
-            );
-            return;
-        }
-        for reason in self.not_protected(&self.engine.query(&Query::Status)) {
-            say(Level::Error, SERVER, &format!("NOT PROTECTED: {reason}"));
-        }
-    }
-
-    fn tell_systemd(&self) {
-        let reasons = self.not_protected(&self.engine.query(&Query::Status));
-        notify::status(&match reasons.first() {
-            _ if self.dry_run => "dry run: nothing is enforced".to_owned(),
-            Some(first) => format!("NOT PROTECTED: {first}"),
-            None => "protected".to_owned(),
-        });
     }
 
     /// Ends: bans stay, unless everybody is to be freed.
@@ -711,31 +506,4 @@ impl Daemon {
             }
         }
     }
-}
-
-fn done(count: usize, notes: Vec<String>) -> Reply {
-    json(&Done { count, notes })
-}
-
-fn json(answer: &impl serde::Serialize) -> Reply {
-    match serde_json::to_string(answer) {
-        Ok(text) => Reply::Done(text.into()),
-        Err(error) => Reply::Refused(error.to_string()),
-    }
-}
-
-/// Why somebody is banned by hand stands in the log; the reason is the user's text and is escaped there.
-fn say_why(jail: &str, ids: &[Id], reason: Option<&str>) {
-    let Some(reason) = reason else { return };
-    let shown: Vec<String> = ids.iter().take(10).map(ToString::to_string).collect();
-    let more = if ids.len() > 10 {
-        format!(" and {} more", ids.len() - 10)
-    } else {
-        String::new()
-    };
-    say(
-        Level::Notice,
-        "fail2ban.actions",
-        &format!("[{jail}] by hand, {reason:?}: {}{more}", shown.join(" ")),
-    );
 }

@@ -6,13 +6,19 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::enforce::protect::Protected;
 
 use portcullis_core::config::plan::LogPath;
 use portcullis_core::filter::Sessions;
 use portcullis_core::ledger::Mark;
 
 use super::{Daemon, Message};
+
+/// Own addresses are gathered again this often (contract §4.1).
+const OWN_EVERY: Duration = Duration::from_secs(300);
 use crate::json;
 use crate::matching::{self, Group, News, Reading};
 use crate::observe::log::{Level, note as say};
@@ -158,6 +164,50 @@ impl Daemon {
             }
         }
         self.later.extend(others);
+    }
+}
+
+impl Daemon {
+    /// Own addresses change, and looking up own names may take long: on a thread of its own.
+    pub(super) fn gather_own(&mut self) {
+        self.own_due = Instant::now() + OWN_EVERY;
+        if let Ok(protected) = Protected::gather() {
+            self.lanes.protect(protected.clone());
+            self.protected = protected;
+        }
+        let outbox = self.outbox.clone();
+        let _ = thread::Builder::new().name("own".into()).spawn(move || {
+            let _ = outbox.send(Message::Own(own_addresses_and_names()));
+        });
+    }
+
+    /// What a group says beside failures.
+    pub(super) fn hear(&mut self, news: News) {
+        match news {
+            News::Batch(_) => {}
+            News::Through(sender) => self.caution.through.push(sender),
+            News::File { path, state, loud } => {
+                if loud {
+                    say(Level::Notice, "fail2ban.filter", &format!("{path}: {state}"));
+                }
+                self.files.insert(path, state);
+                if loud {
+                    self.tell_systemd();
+                }
+            }
+            News::Said {
+                logger, warning, text, ..
+            } => {
+                say(if warning { Level::Warning } else { Level::Info }, logger, &text);
+            }
+            News::Remark { jail, kind, text } => {
+                let key = (jail.to_string(), kind);
+                if kind == "unseen" && !self.remarks.contains_key(&key) {
+                    say(Level::Warning, "fail2ban.filter", &format!("[{jail}] {text}"));
+                }
+                self.remarks.insert(key, text);
+            }
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use portcullis_core::ledger::{Applied, LayerId, OrderKind, Standing};
 use portcullis_core::wire::Reply;
 
 use super::layers::Way;
-use super::{Daemon, End, Message, json};
+use super::requests::json;
+use super::{Daemon, End, Message};
 use crate::control::answer::{Layer, Verification};
 use crate::enforce::Held;
 

@@ -428,6 +428,8 @@ fn a_runner_that_waits_to_start_again_can_be_told_to_quit() {
     let mut runner = Kept::start(role(&format!("runner-of-shell:{script}"), folder.path()));
     let deaths = || fs::read_to_string(folder.path().join("deaths")).unwrap_or_default();
     eventually("some deaths", || deaths().lines().count() >= 4);
+    // The fourth needs a moment to be dead; the pause after it is 0.8 s.
+    sleep(Duration::from_millis(200));
     runner.signal(Signal::INT);
     assert_eq!(runner.code(), Some(0));
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::super::definition::JAIL_OPTIONS;
 use super::super::document::{Document, KNOWN};
-use super::super::jail::JAIL_OPTIONS;
 use super::super::options::near_names;
 use super::super::plan::JailPlan;
 use super::super::text::{Mark, Text, strip};

@@ -1,0 +1,184 @@
+//! What comes over the control socket: answered at once, or passed to the engine and answered from its effects.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::thread;
+
+use portcullis_core::address::Id;
+use portcullis_core::engine::{Effect, Input, Query, ReplyTo, Request};
+use portcullis_core::ledger::LayerId;
+use portcullis_core::wire::{Reply, Verb};
+
+use super::layers::Way;
+use super::setup::{self, MANUAL, Setup};
+use super::{Daemon, End, Message, SERVER, answers, logging};
+use crate::control::Asked;
+use crate::control::answer::Done;
+use crate::enforce::protect::{Reach, Verdict};
+use crate::observe::log::{Level, note as say};
+use crate::observe::notify;
+
+impl Daemon {
+    pub(super) fn reply(&mut self, to: ReplyTo, result: Result<usize, String>) {
+        let Some((sender, notes)) = self.replies.remove(&to.0) else {
+            return;
+        };
+        let reply = match result {
+            Ok(count) => done(count, notes),
+            Err(text) => Reply::Refused(text),
+        };
+        // A client that has gone away wants no answer.
+        let _ = sender.send(reply);
+    }
+
+    /// A request from the socket.
+    pub(super) fn answer(&mut self, asked: Asked, out: &mut Vec<Effect>) -> Option<End> {
+        let Asked { verb, reply } = asked;
+        let clock = self.clock.now();
+        let answer = match verb {
+            Verb::Ping => Reply::Done("pong".into()),
+            Verb::Status { jail } => {
+                let view = self.engine.query(&jail.map_or(Query::Status, Query::Jail));
+                json(&self.status(&view, clock))
+            }
+            Verb::Banned { jail } => {
+                let view = self.engine.query(&jail.clone().map_or(Query::Banned, Query::Jail));
+                match jail.filter(|_| view.jails.is_empty()) {
+                    Some(name) => Reply::Refused(format!("Sorry but the jail '{name}' does not exist")),
+                    None => json(&answers::banned(&view, clock)),
+                }
+            }
+            Verb::Ban {
+                ids,
+                jail,
+                bantime,
+                reason,
+            } => {
+                let jail: Arc<str> = jail.unwrap_or_else(|| MANUAL.to_owned()).into();
+                let (ids, notes) = self.spare(&jail, ids);
+                if ids.is_empty() {
+                    Reply::Refused(notes.join("; "))
+                } else {
+                    say_why(&jail, &ids, reason.as_deref());
+                    return self.request(Request::Ban { ids, jail, bantime }, reply, notes, out);
+                }
+            }
+            Verb::Unban { ids, jail } => {
+                return self.request(
+                    Request::Unban {
+                        ids,
+                        jail: jail.map(Into::into),
+                    },
+                    reply,
+                    Vec::new(),
+                    out,
+                );
+            }
+            Verb::Flush => return self.request(Request::Unban { ids: None, jail: None }, reply, Vec::new(), out),
+            Verb::Reload => return self.load(Some(reply)),
+            Verb::FlushLogs => {
+                logging::reopen();
+                done(1, Vec::new())
+            }
+            Verb::Verify => return self.read_back(reply),
+            Verb::Stop => {
+                self.farewell = Some(reply);
+                return Some(End::Free);
+            }
+        };
+        let _ = reply.send(answer);
+        None
+    }
+
+    pub(super) fn request(
+        &mut self,
+        request: Request,
+        reply: Sender<Reply>,
+        notes: Vec<String>,
+        out: &mut Vec<Effect>,
+    ) -> Option<End> {
+        self.next_reply += 1;
+        self.replies.insert(self.next_reply, (reply, notes));
+        let now = self.clock.now().steady;
+        self.engine
+            .handle(now, Input::Request(request, ReplyTo(self.next_reply)), out);
+        None
+    }
+
+    /// Bans by hand that the kernel layer would refuse are refused at once, where a person can read it.
+    pub(super) fn spare(&self, jail: &str, ids: Vec<Id>) -> (Vec<Id>, Vec<String>) {
+        let native = |(id, way): (&LayerId, &Way)| *id.jail == *jail && matches!(way, Way::Nft(_, true));
+        let all_native = self.setup.ways.iter().filter(|(id, _)| *id.jail == *jail).all(native);
+        if !all_native {
+            return (ids, Vec::new());
+        }
+        let mut notes = Vec::new();
+        let allowed = ids
+            .into_iter()
+            .filter(|id| match self.protected.judge(id, None, Reach::ByHand) {
+                Verdict::Refused(reason) => {
+                    notes.push(format!("{id}: {reason}"));
+                    false
+                }
+                _ => true,
+            });
+        let allowed = allowed.collect();
+        (allowed, notes)
+    }
+
+    /// Reads the configuration on a thread of its own; the wheel goes on turning.
+    pub(super) fn load(&self, reply: Option<Sender<Reply>>) -> Option<End> {
+        let (places, dry_run, outbox) = (self.places.clone(), self.dry_run, self.outbox.clone());
+        notify::reloading();
+        let spawned = thread::Builder::new().name("reload".into()).spawn(move || {
+            let setup = Box::new(setup::read(&places, dry_run));
+            let _ = outbox.send(Message::Loaded(setup, reply));
+        });
+        if let Err(error) = spawned {
+            say(Level::Error, SERVER, &format!("cannot reload: {error}"));
+        }
+        None
+    }
+
+    pub(super) fn reload(&mut self, setup: Setup, reply: Option<Sender<Reply>>, inbox: &Receiver<Message>) {
+        say(Level::Info, SERVER, "Reload all jails");
+        self.stop_reading(inbox);
+        logging::open(&setup.server, &self.places.fallback_log());
+        self.remarks.clear();
+        self.files.clear();
+        self.arrange(setup, None);
+        say(Level::Info, SERVER, "Reload finished.");
+        let notes = self.complaints();
+        if let Some(reply) = reply {
+            let _ = reply.send(done(self.setup.readings_count, notes));
+        }
+        notify::ready();
+    }
+}
+
+pub(super) fn done(count: usize, notes: Vec<String>) -> Reply {
+    json(&Done { count, notes })
+}
+
+pub(super) fn json(answer: &impl serde::Serialize) -> Reply {
+    match serde_json::to_string(answer) {
+        Ok(text) => Reply::Done(text.into()),
+        Err(error) => Reply::Refused(error.to_string()),
+    }
+}
+
+/// Why somebody is banned by hand stands in the log; the reason is the user's text and is escaped there.
+fn say_why(jail: &str, ids: &[Id], reason: Option<&str>) {
+    let Some(reason) = reason else { return };
+    let shown: Vec<String> = ids.iter().take(10).map(ToString::to_string).collect();
+    let more = if ids.len() > 10 {
+        format!(" and {} more", ids.len() - 10)
+    } else {
+        String::new()
+    };
+    say(
+        Level::Notice,
+        "fail2ban.actions",
+        &format!("[{jail}] by hand, {reason:?}: {}{more}", shown.join(" ")),
+    );
+}
