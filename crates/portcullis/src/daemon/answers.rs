@@ -7,7 +7,7 @@ use portcullis_core::engine::{BanView, JailView, View};
 use portcullis_core::ledger::Standing;
 use portcullis_core::time::{Clock, Timestamp};
 
-use super::Daemon;
+use super::{Daemon, setup};
 use crate::control::answer::{Action, Banned, File, Jail, Status};
 
 /// The state of a log file with which all is well.
@@ -60,6 +60,9 @@ impl Daemon {
         let blind = self.setup.blind.iter();
         reasons.extend(blind.map(|(name, reason)| format!("jail '{name}' sees nothing: it {reason}")));
         reasons.extend(view.jails.iter().filter_map(|jail| self.waits_for_files(&jail.name)));
+        for place in setup::lost(&self.setup.diagnostics) {
+            reasons.push(format!("part of the configuration was not read: {place}"));
+        }
         if let Some(failure) = self.keeper.failure() {
             reasons.push(format!("bans are not saved: {failure}"));
         }

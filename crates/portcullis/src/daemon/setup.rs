@@ -187,8 +187,20 @@ fn fall_back(places: &Places, mut plan: Plan, outcome: &mut Outcome) -> Plan {
 
 /// Whether a line or a file was lost: what is not there may only not have been read.
 fn is_damaged(outcome: &Outcome) -> bool {
-    let lost = |diagnostic: &&Diagnostic| diagnostic.severity == Severity::Error && LOST.contains(&diagnostic.code);
-    outcome.diagnostics.iter().find(lost).is_some()
+    lost(&outcome.diagnostics).next().is_some()
+}
+
+/// The places of what was not read at all.
+pub(super) fn lost(diagnostics: &[Diagnostic]) -> impl Iterator<Item = String> {
+    let lost = diagnostics
+        .iter()
+        .filter(|diagnostic| diagnostic.severity == Severity::Error && LOST.contains(&diagnostic.code));
+    lost.map(|diagnostic| {
+        diagnostic
+            .position
+            .as_ref()
+            .map_or("a file".to_owned(), ToString::to_string)
+    })
 }
 
 /// A jail that a damaged configuration does not mention stays as it was.
