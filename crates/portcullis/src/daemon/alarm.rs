@@ -14,7 +14,7 @@ impl Daemon {
         if self.dry_run {
             return;
         }
-        let reasons = self.not_protected(&self.engine.query(&Query::Status));
+        let reasons = self.reasons();
         // One that goes on failing in other words, or for other addresses, is no news.
         let present: BTreeSet<String> = reasons.iter().map(|reason| subject(reason).to_owned()).collect();
         if present == self.alarm {
@@ -34,9 +34,7 @@ impl Daemon {
         self.alarm = present;
         self.tell_systemd();
     }
-}
 
-impl Daemon {
     /// A few words for whoever started the service by hand: where the log is, and whether all is well.
     pub(super) fn greet(&self) {
         let jails = self.setup.readings_count;
@@ -61,9 +59,7 @@ impl Daemon {
             say(Level::Warning, "fail2ban.filter", &format!("[{jail}] {text}"));
         }
     }
-}
 
-impl Daemon {
     /// Not enforcing is never quiet (invariant 13).
     pub(super) fn complain_if_unprotected(&self) {
         self.tell_systemd();
@@ -75,13 +71,17 @@ impl Daemon {
             );
             return;
         }
-        for reason in self.not_protected(&self.engine.query(&Query::Status)) {
+        for reason in self.reasons() {
             say(Level::Error, SERVER, &format!("NOT PROTECTED: {reason}"));
         }
     }
 
+    fn reasons(&self) -> Vec<String> {
+        self.not_protected(&self.engine.query(&Query::Status))
+    }
+
     pub(super) fn tell_systemd(&self) {
-        let reasons = self.not_protected(&self.engine.query(&Query::Status));
+        let reasons = self.reasons();
         notify::status(&match reasons.first() {
             _ if self.dry_run => "dry run: nothing is enforced".to_owned(),
             Some(first) => format!("NOT PROTECTED: {first}"),

@@ -165,9 +165,7 @@ impl Daemon {
         }
         self.later.extend(others);
     }
-}
 
-impl Daemon {
     /// Own addresses change, and looking up own names may take long: on a thread of its own.
     pub(super) fn gather_own(&mut self) {
         self.own_due = Instant::now() + OWN_EVERY;
