@@ -6,6 +6,7 @@
 
 mod count;
 mod oracle;
+mod rulings;
 
 use serde_json::json;
 
