@@ -8,7 +8,7 @@ use portcullis_core::config;
 use portcullis_core::config::plan::Server;
 use portcullis_core::diagnostic::{Diagnostic, Severity};
 
-use crate::observe::log::{Level, Log, Target, note};
+use crate::observe::log::{Level, Log, Target, note, unknown_facility};
 
 const SERVER: &str = "fail2ban.server";
 const CONFIG: &str = "fail2ban.configreader";
@@ -26,7 +26,10 @@ pub(super) fn open(server: &Server, fallback: &Path) {
     let file = fallback.display().to_string();
     for place in [server.logtarget.as_str(), &file, "STDERR"] {
         match direct(place, &server.syslogsocket, level) {
-            Ok(()) => break,
+            Ok(complaint) => {
+                complaints.extend(complaint);
+                break;
+            }
             Err(error) => complaints.push(error),
         }
     }
@@ -35,22 +38,24 @@ pub(super) fn open(server: &Server, fallback: &Path) {
     }
 }
 
-fn direct(place: &str, syslogsocket: &str, level: u8) -> Result<(), String> {
+/// Directs the log; what is said of it where not all was as it should be.
+fn direct(place: &str, syslogsocket: &str, level: u8) -> Result<Option<String>, String> {
     let named = config::extract(place)?;
+    let complaint = unknown_facility(&named.options);
     let target = Target::read(&named.name, &named.options, syslogsocket).map_err(|error| error.to_string())?;
     match LOG.get() {
         Some(log) => {
             log.set_threshold(level);
-            log.retarget(target).map_err(|error| error.to_string())
+            log.retarget(target).map_err(|error| error.to_string())?;
         }
         None => {
             let log = Log::open(target, level).map_err(|error| error.to_string())?;
             let installed = log.install().map_err(|error| error.to_string())?;
             // Only this thread opens the log.
             let _ = LOG.set(installed);
-            Ok(())
         }
     }
+    Ok(complaint)
 }
 
 /// Where the log goes.

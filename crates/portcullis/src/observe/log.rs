@@ -2,12 +2,11 @@
 //! scripts read it.
 //!
 //! Lines come in through the `log` crate, the logger's name as the target, or through [`note`] for the two
-//! levels which that crate does not have. They go to a file, a standard stream or the system log. A target that
+//! levels which that crate does not have. They go to a file, a standard stream, the system log or the journal. A target that
 //! fails never stops the caller: lost lines are counted, and the next line that gets through is preceded by
 //! their number. Control characters are written as `\x1b`, so that no captured text can drive the terminal of
 //! whoever reads the log, nor begin a line of its own.
 
-use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -18,8 +17,12 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::Zoned;
 
-/// Longest message in bytes; what is beyond is cut off, and marked.
-const MAX_MESSAGE: usize = 64 * 1024;
+mod shape;
+mod target;
+
+use shape::harmless;
+use target::Place;
+pub(crate) use target::{Target, unknown_facility};
 
 static INSTALLED: OnceLock<Log> = OnceLock::new();
 
@@ -97,6 +100,19 @@ impl Level {
     }
 }
 
+impl Level {
+    /// As Python's handler ranks them for the journal: by the next of its own levels.
+    fn priority(self) -> u8 {
+        match self.number() {
+            0..=10 => 7,
+            11..=20 => 6,
+            21..=30 => 4,
+            31..=40 => 3,
+            _ => 2,
+        }
+    }
+}
+
 impl From<log::Level> for Level {
     fn from(level: log::Level) -> Level {
         match level {
@@ -120,109 +136,15 @@ pub(crate) enum Error {
         /// Why
         source: io::Error,
     },
-    /// A target or option that is not there yet.
-    #[error("log {0} is not supported yet")]
-    Unsupported(String),
+    /// The option `format` cannot be read.
+    #[error(
+        "the log's format cannot be read from {0:?} on: it may have asctime, created, levelname, levelno, message, \
+             msecs, name, process, relativeCreated, as %(name)-24s or %(process)d"
+    )]
+    Format(String),
     /// No level.
     #[error("Invalid log level {0:?}")]
     Level(String),
-    /// No facility of the system log.
-    #[error("unknown syslog facility {0:?}")]
-    Facility(String),
-}
-
-/// Where to log, and in which shape.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    place: Place,
-    shape: Shape,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
-    File(PathBuf),
-    Stdout,
-    Stderr,
-    /// The socket, and the facility's number.
-    Syslog(PathBuf, u8),
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Place::File(path) => path.display().fmt(f),
-            Place::Stdout => f.write_str("standard output"),
-            Place::Stderr => f.write_str("standard error"),
-            Place::Syslog(..) => f.write_str("the system log"),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
-    time: bool,
-    padding: bool,
-}
-
-impl Target {
-    /// Reads a `logtarget`, already split into its name and the options in brackets; `syslogsocket` is `auto` or
-    /// a path. Options that Fail2Ban does not know are ignored, as it does.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] for `format` and for `SYSTEMD-JOURNAL`; [`Error::Facility`].
-    pub(crate) fn read(name: &str, options: &[(String, String)], syslogsocket: &str) -> Result<Target, Error> {
-        let option = |name: &str| {
-            options
-                .iter()
-                .rev()
-                .find(|(n, _)| n == name)
-                .map(|(_, value)| value.as_str())
-        };
-        if option("format").is_some_and(|format| !format.is_empty()) {
-            return Err(Error::Unsupported("option 'format'".to_owned()));
-        }
-        let (place, time, padding) = match name.to_uppercase().as_str() {
-            "STDOUT" => (Place::Stdout, true, true),
-            "SYSOUT" => (Place::Stdout, false, true),
-            "STDERR" => (Place::Stderr, true, true),
-            "SYSLOG" => {
-                let socket = if syslogsocket == "auto" {
-                    "/dev/log"
-                } else {
-                    syslogsocket
-                };
-                let facility = facility(option("facility").unwrap_or("DAEMON"))?;
-                (Place::Syslog(socket.into(), facility), false, false)
-            }
-            "SYSTEMD-JOURNAL" | "INHERITED" => return Err(Error::Unsupported(format!("target '{name}'"))),
-            _ => (Place::File(name.into()), true, true),
-        };
-        let shape = Shape {
-            time: option("datetime").map_or(time, is_true),
-            padding: option("padding").map_or(padding, is_true),
-        };
-        Ok(Target { place, shape })
-    }
-}
-
-fn is_true(value: &str) -> bool {
-    matches!(value.to_ascii_lowercase().as_str(), "1" | "on" | "true" | "yes")
-}
-
-/// The number of a facility (RFC 5424, table 1), by its short name.
-fn facility(name: &str) -> Result<u8, Error> {
-    const NAMES: [&str; 12] = [
-        "KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON", "AUTHPRIV", "FTP",
-    ];
-    let upper = name.to_uppercase();
-    if let Some(number) = (0..).zip(NAMES).find(|(_, known)| *known == upper) {
-        return Ok(number.0);
-    }
-    let local = upper.strip_prefix("LOCAL").and_then(|number| number.parse::<u8>().ok());
-    match local {
-        Some(number @ 0..=7) => Ok(16 + number),
-        _ => Err(Error::Facility(name.to_owned())),
-    }
 }
 
 /// The open log.
@@ -247,7 +169,7 @@ enum Sink {
     File(File),
     Stdout,
     Stderr,
-    Syslog(UnixDatagram),
+    Socket(UnixDatagram),
 }
 
 impl Log {
@@ -360,12 +282,17 @@ impl Output {
     }
 
     fn put(&mut self, now: &Zoned, level: Level, logger: &str, message: &str) -> io::Result<()> {
-        let mut text = line(self.target.shape, now, level, logger, message);
-        if let Place::Syslog(path, facility) = &self.target.place {
-            // One datagram a line, with a closing NUL as Python's handler sends it.
-            let datagram = format!("<{}>{text}\0", facility * 8 + level.severity());
-            return self.sink.send(path, datagram.as_bytes());
-        }
+        let target = &self.target;
+        let mut text = match &target.place {
+            Place::Journal(path) => return self.sink.send(path, &entry(level, logger, message)),
+            Place::Syslog(path, facility) => {
+                let text = target.shape.line(now, level, logger, message);
+                // One datagram a line, with a closing NUL as Python's handler sends it.
+                let datagram = format!("<{}>{text}\0", facility * 8 + level.severity());
+                return self.sink.send(path, datagram.as_bytes());
+            }
+            _ => target.shape.line(now, level, logger, message),
+        };
         text.push('\n');
         if self.torn {
             text.insert(0, '\n');
@@ -388,7 +315,9 @@ impl Sink {
             Place::Stdout => Ok(Sink::Stdout),
             Place::Stderr => Ok(Sink::Stderr),
             Place::File(path) => open_file(path).map(Sink::File).map_err(|error| fail(path, error)),
-            Place::Syslog(path, _) => connect(path).map(Sink::Syslog).map_err(|error| fail(path, error)),
+            Place::Syslog(path, _) | Place::Journal(path) => {
+                connect(path).map(Sink::Socket).map_err(|error| fail(path, error))
+            }
         }
     }
 
@@ -401,7 +330,7 @@ impl Sink {
                 // Unbuffered, so that nothing is held back and a failure is seen at its own line.
                 Sink::Stdout => rustix::io::write(io::stdout(), bytes).map_err(io::Error::from),
                 Sink::Stderr => rustix::io::write(io::stderr(), bytes).map_err(io::Error::from),
-                Sink::Syslog(socket) => socket.send(bytes),
+                Sink::Socket(socket) => socket.send(bytes),
             };
             match result {
                 Ok(0) => return (done, Err(io::ErrorKind::WriteZero.into())),
@@ -418,7 +347,7 @@ impl Sink {
 
     /// Sends one datagram; a system log that was restarted has a new socket under the same path.
     fn send(&mut self, path: &Path, datagram: &[u8]) -> io::Result<()> {
-        let Sink::Syslog(socket) = self else {
+        let Sink::Socket(socket) = self else {
             return Ok(());
         };
         match socket.send(datagram) {
@@ -430,6 +359,12 @@ impl Sink {
             }
         }
     }
+}
+
+/// A message in the journal's native protocol; Fail2Ban's handler gives it no format either.
+fn entry(level: Level, logger: &str, message: &str) -> Vec<u8> {
+    let (priority, message) = (level.priority(), harmless(message));
+    format!("SYSLOG_IDENTIFIER=fail2ban\nPRIORITY={priority}\nLOGGER={logger}\nMESSAGE={message}\n").into_bytes()
 }
 
 /// Opens for appending. A new file is 0640 whatever the umask says; an old one keeps its mode.
@@ -452,44 +387,6 @@ fn connect(path: &Path) -> io::Result<UnixDatagram> {
     socket.set_nonblocking(true)?;
     socket.connect(path)?;
     Ok(socket)
-}
-
-/// One line without its end.
-fn line(shape: Shape, now: &Zoned, level: Level, logger: &str, message: &str) -> String {
-    let mut out = String::with_capacity(message.len() + 80);
-    if shape.time {
-        let millis = now.millisecond();
-        push(
-            &mut out,
-            format_args!("{},{millis:03} ", now.strftime("%Y-%m-%d %H:%M:%S")),
-        );
-    }
-    let (pid, name) = (std::process::id(), level.name());
-    if shape.padding {
-        push(&mut out, format_args!("{logger:<24}[{pid}]: {name:<7} "));
-    } else {
-        push(&mut out, format_args!("{logger}[{pid}]: {name} "));
-    }
-    let mut end = message.len().min(MAX_MESSAGE);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    for c in message.get(..end).unwrap_or_default().chars() {
-        if c.is_control() && c != '\t' {
-            push(&mut out, format_args!("\\x{:02x}", u32::from(c)));
-        } else {
-            out.push(c);
-        }
-    }
-    if end < message.len() {
-        out.push_str(" […]");
-    }
-    out
-}
-
-fn push(out: &mut String, arguments: std::fmt::Arguments<'_>) {
-    // Writing to a string has no way to fail.
-    let _ = out.write_fmt(arguments);
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use super::shape::{MAX_MESSAGE, Shape};
+use super::target::facility;
 use super::*;
 use std::fs;
 
@@ -15,7 +17,9 @@ fn moment() -> Zoned {
 
 /// The line for a target, `PID` in place of our own number.
 fn check(name: &str, pairs: &[(&str, &str)], level: Level, message: &str, expect: &str) {
-    let text = line(target(name, pairs).shape, &moment(), level, "fail2ban.actions", message);
+    let text = target(name, pairs)
+        .shape
+        .line(&moment(), level, "fail2ban.actions", message);
     let pid = std::process::id().to_string();
     assert_eq!(text, expect.replace("PID", &pid), "{name} {pairs:?}");
 }
@@ -66,6 +70,56 @@ fn the_format_of_contract_8_7() {
     }
 }
 
+/// What Python's `%` makes of the same formats.
+#[test]
+fn formats_of_ones_own() {
+    for (format, expect) in [
+        ("%(message)s", "Ban é"),
+        (
+            "%(levelname)10s|%(levelname)-10s|%(name)-4.8s|",
+            "    NOTICE|NOTICE    |fail2ban|",
+        ),
+        (
+            "%(levelno)d %(levelno)04d %(levelno)-4d| %(levelno)5.3i",
+            "25 0025 25  |   025",
+        ),
+        ("%(msecs)03d %(msecs).1f %(msecs)08.2f", "810 810.0 00810.00"),
+        (
+            "%(asctime).10s %(process)s 100%% %(message)7s",
+            "2026-11-22 PID 100%   Ban é",
+        ),
+        ("%(created)d %(created).3f", "1795357508 1795357508.811"),
+    ] {
+        check(
+            "/log",
+            &[("format", format), ("padding", "no")],
+            Level::Notice,
+            "Ban é",
+            expect,
+        );
+    }
+    for (time, padding) in [(true, true), (true, false), (false, true), (false, false)] {
+        assert_ne!(Shape::of(time, padding).line(&moment(), Level::Info, "x", "y"), "");
+    }
+}
+
+#[test]
+fn the_journal_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let journal = UnixDatagram::bind(&path).unwrap();
+    let mut wanted = target("SYSTEMD-JOURNAL", &[]);
+    wanted.place = Place::Journal(path);
+    let log = Log::open(wanted, 0).unwrap();
+    log.write(Level::Notice, "fail2ban.actions", "[j] Ban 192.0.2.1\nPRIORITY=0");
+    let mut buffer = [0; 1000];
+    let count = journal.recv(&mut buffer).unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&buffer[..count]),
+        "SYSLOG_IDENTIFIER=fail2ban\nPRIORITY=4\nLOGGER=fail2ban.actions\nMESSAGE=[j] Ban 192.0.2.1\\x0aPRIORITY=0\n"
+    );
+}
+
 #[test]
 fn control_characters_are_written_out() {
     for (message, expect) in [
@@ -84,7 +138,7 @@ fn control_characters_are_written_out() {
         );
     }
     let long = "é".repeat(MAX_MESSAGE);
-    let text = line(target("SYSLOG", &[]).shape, &moment(), Level::Info, "x", &long);
+    let text = target("SYSLOG", &[]).shape.line(&moment(), Level::Info, "x", &long);
     assert!(text.len() < MAX_MESSAGE + 100 && text.ends_with("é […]"));
 }
 
@@ -92,18 +146,27 @@ fn control_characters_are_written_out() {
 fn what_is_refused() {
     let refused =
         |name: &str, pairs: &[(&str, &str)]| Target::read(name, &options(pairs), "auto").unwrap_err().to_string();
+    for format in [
+        "%(lineno)d",
+        "%(message)d",
+        "%(levelno)x",
+        "%s",
+        "50%",
+        "%(name",
+        "%(name)9999s",
+        "%(name)*s",
+    ] {
+        let said = refused("/x", &[("format", format)]);
+        assert!(
+            said.starts_with("the log's format cannot be read from \"%"),
+            "{format}: {said}"
+        );
+    }
     assert_eq!(
-        refused("/x", &[("format", "%(message)s")]),
-        "log option 'format' is not supported yet"
+        unknown_facility(&options(&[("facility", "LOCAL8")])).unwrap(),
+        "Unable to set facility 'LOCAL8', using 'DAEMON'"
     );
-    assert_eq!(
-        refused("systemd-journal", &[]),
-        "log target 'systemd-journal' is not supported yet"
-    );
-    assert_eq!(
-        refused("SYSLOG", &[("facility", "LOCAL8")]),
-        "unknown syslog facility \"LOCAL8\""
-    );
+    assert_eq!(target("SYSLOG", &[("facility", "LOCAL8")]), target("SYSLOG", &[]));
     assert_eq!(facility("local7").unwrap(), 23);
     let error = Log::open(target("/nonexistent/x.log", &[]), 0).unwrap_err().to_string();
     assert!(error.starts_with("Unable to log to \"/nonexistent/x.log\""), "{error}");
