@@ -13,6 +13,8 @@ mod house;
 #[cfg(test)]
 mod kernel;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod rotation;
 #[cfg(test)]
 mod seat;
