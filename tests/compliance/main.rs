@@ -4,8 +4,11 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its set-up fails")]
 
+mod chance;
 mod count;
+mod expressions;
 mod oracle;
+mod timelines;
 
 use serde_json::json;
 
