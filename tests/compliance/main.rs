@@ -4,9 +4,12 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its set-up fails")]
 
+mod chance;
 mod count;
+mod expressions;
 mod oracle;
 mod rulings;
+mod timelines;
 
 use serde_json::json;
 

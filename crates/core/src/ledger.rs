@@ -25,7 +25,7 @@ pub struct Ticket {
     pub id: Id,
     /// Time of the last failure, on the steady clock.
     pub time: Timestamp,
-    /// How long; negative for ever.
+    /// How long; [`Seconds::FOREVER`] does not end.
     pub bantime: Seconds,
     /// Which ban of this offender it is; 1 is the first.
     pub bancount: u32,
@@ -323,6 +323,20 @@ impl Ledger {
         Entered::New
     }
 
+    /// Gives a ban that was just entered another length.
+    pub fn amend(&mut self, ticket: &Ticket) {
+        let Some(ban) = self.bans.get_mut(&ticket.id) else {
+            return;
+        };
+        if let Some(until) = ban.ticket.until() {
+            self.ends.remove(&(until, ticket.id.clone()));
+        }
+        if let Some(until) = ticket.until() {
+            self.ends.insert((until, ticket.id.clone()));
+        }
+        ban.ticket = ticket.clone();
+    }
+
     /// Takes out a ban whose end has passed; `None` when there is none left.
     pub fn expire(&mut self, now: Timestamp) -> Option<Ban> {
         if self.ends.first().is_none_or(|(until, _)| *until >= now) {
@@ -399,8 +413,11 @@ fn prolong(old: &mut Ban, new: &Ticket, ends: &mut BTreeSet<(Timestamp, Id)>) ->
         return None;
     }
     ends.remove(&(before, new.id.clone()));
+    // An older failure with a longer ban keeps its length, which then runs from the younger one.
+    let time = new.time.max(old.ticket.time);
     old.ticket.bantime = match after {
-        Some(after) => {
+        Some(_) => {
+            let after = time + new.bantime;
             ends.insert((after, new.id.clone()));
             after - old.ticket.time
         }
@@ -409,7 +426,7 @@ fn prolong(old: &mut Ban, new: &Ticket, ends: &mut BTreeSet<(Timestamp, Id)>) ->
     // What is kept names the failure that the new end stands on, so that a restart comes to the same end under
     // the jail's ban time.
     Some(Ticket {
-        time: new.time,
+        time,
         bantime: new.bantime,
         ..old.ticket.clone()
     })

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod value;
+pub mod expression;
 pub mod time;
 pub mod address;
 pub mod diagnostic;
@@ -14,10 +15,12 @@ pub mod pattern;
 pub mod stamp;
 pub mod config;
 pub mod ledger;
+pub mod history;
 pub mod filter;
 pub mod allow;
 pub mod tracker;
 pub mod judge;
 pub mod action;
 pub mod engine;
+pub mod note;
 pub mod wire;

@@ -8,13 +8,16 @@
 use std::fmt;
 use std::ops::{Add, Sub};
 
+use crate::expression::{Amount, Expression, Scope};
+use crate::value::repr_float;
+
 const MICROS: i64 = 1_000_000;
 
 /// A point in time: microseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
-/// A length of time in microseconds; negative lengths are before, and a negative ban time means for ever.
+/// A length of time in microseconds; negative lengths are before, and a ban time of −1 s means for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Seconds(i64);
 
@@ -111,10 +114,10 @@ impl Seconds {
         self.0 as f64 / MICROS as f64
     }
 
-    /// A negative ban time means that the ban does not end (contract §2.2).
+    /// A ban time of −1 means that the ban does not end (contract §2.2); other negative ones are over at once.
     #[must_use]
     pub const fn is_forever(self) -> bool {
-        self.0 < 0
+        self.0 == Self::FOREVER.0
     }
 }
 
@@ -183,6 +186,20 @@ pub enum Number {
 }
 
 impl Number {
+    /// From what an expression came to; nothing for what is infinite or no number. Whole numbers are kept to 63 bits.
+    #[must_use]
+    pub fn of(amount: &Amount) -> Option<Number> {
+        match amount {
+            Amount::Float(number) => number.is_finite().then_some(Number::Float(*number)),
+            Amount::Truth(truth) => Some(Number::Int(i64::from(*truth))),
+            Amount::Whole(number) => {
+                Some(Number::Int(i64::try_from(number).unwrap_or_else(|_| {
+                    if amount.nearest() < 0.0 { i64::MIN } else { i64::MAX }
+                })))
+            }
+        }
+    }
+
     /// As a float.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "lengths of time are far below 2^53 seconds")]
@@ -203,210 +220,173 @@ impl Number {
     }
 }
 
-/// Reads a time expression: numbers, units, `+ - * /` and parentheses (contract §2.5).
+/// Reads a length of time: units of time written out, then computed as an expression (contract §2.5).
 ///
 /// # Errors
-/// [`NotALength`] for anything else.
+/// [`NotALength`] for anything else, and for what is infinite or no number.
 pub fn parse_length(text: &str) -> Result<Number, NotALength> {
-    let fail = || NotALength(text.to_owned());
-    let tokens = tokens(text).ok_or_else(fail)?;
-    let mut parser = Parser {
-        tokens: &tokens,
-        at: 0,
-        depth: 0,
-    };
-    let number = parser.sum().ok_or_else(fail)?;
-    if parser.at == tokens.len() {
-        Ok(number)
-    } else {
-        Err(fail())
+    let amount = length(text).ok();
+    amount
+        .and_then(|amount| Number::of(&amount))
+        .ok_or_else(|| NotALength(text.to_owned()))
+}
+
+/// A length of time exactly as Python computes it.
+///
+/// # Errors
+/// What is wrong with the expression; a place in it counts with the units written out.
+pub fn length(text: &str) -> Result<Amount, String> {
+    if text.len() > LONGEST_LENGTH {
+        return Err(format!("a length of time has at most {LONGEST_LENGTH} bytes"));
     }
+    let expression = Expression::parse(&spell_out(text), Scope::Length).map_err(|error| error.to_string())?;
+    expression.alone().map_err(|error| error.to_string())
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Token {
-    Number(Number),
-    Sign(char),
+/// Longer texts are no lengths of time.
+const LONGEST_LENGTH: usize = 1024;
+
+/// Words for units and what stands for them, in the order in which Fail2Ban replaces them. A month is the twelfth part
+/// of a year, and both are floats.
+const WORDS: [(&[&str], &str); 7] = [
+    (&["d", "dd", "da", "day", "days"], "*86400"),
+    (&["w", "ww", "we", "wee", "week", "weeks"], "*604800"),
+    (&["mo", "mon", "month", "months"], "*2629800.0"),
+    (&["y", "yy", "ye", "yea", "year", "years"], "*31557600.0"),
+    (&["s", "ss", "se", "sec", "second", "seconds"], "*1"),
+    (&["m", "mm", "mi", "min", "minute", "minutes"], "*60"),
+    (&["h", "hh", "ho", "hou", "hour", "hours"], "*3600"),
+];
+/// No word of [`WORDS`] is longer.
+const LONGEST_WORD: usize = 7;
+
+/// `1d12h` → `1*86400+12*3600`
+fn spell_out(text: &str) -> String {
+    let mut text: Vec<char> = part_from_letters(text);
+    for (words, factor) in WORDS {
+        text = replace(&text, words, factor);
+    }
+    add_neighbours(&text)
 }
 
-/// A number, its unit if one follows, and the `+` that Fail2Ban puts between neighbours.
-fn tokens(text: &str) -> Option<Vec<Token>> {
+/// A digit directly after a letter begins a new part.
+fn part_from_letters(text: &str) -> Vec<char> {
+    let mut out: Vec<char> = Vec::new();
+    for c in text.chars() {
+        if c.is_ascii_digit() && out.last().is_some_and(char::is_ascii_alphabetic) {
+            out.push(' ');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Replaces the words of one unit where they follow a digit or a blank and end as words do.
+fn replace(text: &[char], words: &[&str], factor: &str) -> Vec<char> {
     let mut out = Vec::new();
-    let mut rest = text.trim();
-    while let Some(first) = rest.chars().next() {
-        if first.is_ascii_digit() || first == '.' {
-            let end = rest
-                .find(|c: char| !c.is_ascii_digit() && c != '.')
-                .unwrap_or(rest.len());
-            let (digits, after) = rest.split_at(end);
-            if matches!(out.last(), Some(Token::Number(_))) {
-                out.push(Token::Sign('+'));
+    let mut at = 0;
+    while let Some(c) = text.get(at) {
+        let before = at.checked_sub(1).and_then(|before| text.get(before));
+        if before.is_some_and(|c| c.is_ascii_digit() || is_blank(*c)) {
+            let rest = text.iter().skip(at).take(LONGEST_WORD + 1);
+            let word: String = rest.take_while(|c| c.is_alphanumeric() || **c == '_').collect();
+            if words.contains(&word.to_ascii_lowercase().as_str()) {
+                out.extend(factor.chars());
+                at += word.chars().count();
+                continue;
             }
-            out.push(Token::Number(number(digits)?));
-            rest = after;
-        } else if first.is_ascii_alphabetic() {
-            let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-            let (word, after) = rest.split_at(end);
-            let Some(Token::Number(last)) = out.pop() else {
-                return None;
-            };
-            out.push(Token::Number(times(last, unit(&word.to_ascii_lowercase())?)));
-            rest = after;
-        } else if "+-*/()".contains(first) {
-            out.push(Token::Sign(first));
-            rest = rest.get(1..)?;
-        } else if first.is_whitespace() {
-            rest = rest.trim_start();
+        }
+        out.push(*c);
+        at += 1;
+    }
+    out
+}
+
+/// A blank between two digits is a `+`. Each digit is looked at once: in `1 2 3` there is only one such pair.
+fn add_neighbours(text: &[char]) -> String {
+    let mut out = String::new();
+    let mut at = 0;
+    while let Some(c) = text.get(at) {
+        out.push(*c);
+        at += 1;
+        let blanks = text.iter().skip(at).take_while(|c| is_blank(**c)).count();
+        let Some(next) = text.get(at + blanks) else { continue };
+        if c.is_ascii_digit() && blanks > 0 && next.is_ascii_digit() {
+            out.push('+');
+            out.push(*next);
+            at += blanks + 1;
         } else {
-            return None;
+            // What was seen to be blank need not be looked at again.
+            out.extend(text.iter().skip(at).take(blanks));
+            at += blanks;
         }
     }
-    Some(out)
+    out
 }
 
-fn number(digits: &str) -> Option<Number> {
-    if digits.contains('.') {
-        digits.parse().ok().map(Number::Float)
-    } else {
-        digits.parse().ok().map(Number::Int)
-    }
-}
-
-fn unit(word: &str) -> Option<i64> {
-    Some(match word {
-        "s" | "ss" | "sec" | "secs" | "second" | "seconds" => 1,
-        "m" | "mm" | "min" | "minute" | "minutes" => 60,
-        "h" | "hh" | "hou" | "hour" | "hours" => 3600,
-        "d" | "dd" | "da" | "day" | "days" => 86_400,
-        "w" | "ww" | "wee" | "week" | "weeks" => 604_800,
-        "mo" | "mon" | "month" | "months" => 2_629_800,
-        "y" | "yy" | "yea" | "year" | "years" => 31_557_600,
-        _ => return None,
-    })
-}
-
-fn times(number: Number, factor: i64) -> Number {
-    match number {
-        Number::Int(n) => Number::Int(n.saturating_mul(factor)),
-        #[expect(clippy::cast_precision_loss, reason = "units are small")]
-        Number::Float(f) => Number::Float(f * factor as f64),
-    }
-}
-
-struct Parser<'t> {
-    tokens: &'t [Token],
-    at: usize,
-    depth: u32,
-}
-
-impl Parser<'_> {
-    fn peek(&self) -> Option<Token> {
-        self.tokens.get(self.at).copied()
-    }
-
-    fn sum(&mut self) -> Option<Number> {
-        let mut left = self.product()?;
-        while let Some(Token::Sign(sign @ ('+' | '-'))) = self.peek() {
-            self.at += 1;
-            let right = self.product()?;
-            left = arithmetic(left, sign, right)?;
-        }
-        Some(left)
-    }
-
-    fn product(&mut self) -> Option<Number> {
-        let mut left = self.atom()?;
-        while let Some(Token::Sign(sign @ ('*' | '/'))) = self.peek() {
-            self.at += 1;
-            let right = self.atom()?;
-            left = arithmetic(left, sign, right)?;
-        }
-        Some(left)
-    }
-
-    fn atom(&mut self) -> Option<Number> {
-        // Brackets and signs nest; 64 is deeper than anything a person writes.
-        self.depth += 1;
-        if self.depth > 64 {
-            return None;
-        }
-        let token = self.peek()?;
-        self.at += 1;
-        let value = match token {
-            Token::Number(number) => number,
-            Token::Sign('-') => arithmetic(Number::Int(0), '-', self.atom()?)?,
-            Token::Sign('+') => self.atom()?,
-            Token::Sign('(') => {
-                let inner = self.sum()?;
-                if self.peek()? != Token::Sign(')') {
-                    return None;
-                }
-                self.at += 1;
-                inner
-            }
-            Token::Sign(_) => return None,
-        };
-        self.depth -= 1;
-        Some(value)
-    }
-}
-
-/// Python's arithmetic: whole numbers stay whole but for `/`.
-fn arithmetic(left: Number, sign: char, right: Number) -> Option<Number> {
-    if let (Number::Int(a), Number::Int(b)) = (left, right) {
-        let whole = match sign {
-            '+' => a.checked_add(b),
-            '-' => a.checked_sub(b),
-            '*' => a.checked_mul(b),
-            _ => None,
-        };
-        if sign != '/' {
-            return whole.map(Number::Int);
-        }
-    }
-    let (a, b) = (left.as_f64(), right.as_f64());
-    let result = match sign {
-        '+' => a + b,
-        '-' => a - b,
-        '*' => a * b,
-        _ if b == 0.0 => return None,
-        _ => a / b,
-    };
-    Some(Number::Float(result))
+/// What Python's `\s` matches.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 
 /// A length of time as Fail2Ban's log prints it: at most three units, rounded (contract §2.5).
 #[must_use]
 pub fn print_length(length: Seconds) -> String {
-    const UNITS: [(i64, char); 6] = [
-        (31_557_600, 'y'),
-        (604_800, 'w'),
-        (86_400, 'd'),
-        (3600, 'h'),
-        (60, 'm'),
-        (1, 's'),
-    ];
-    let seconds = length.whole();
-    let step = match seconds.abs() {
-        n if n >= 31_557_600 => 86_400,
-        n if n >= 604_800 => 3600,
-        n if n >= 86_400 => 60,
-        n if n >= 3595 => 10,
-        _ => 1,
+    let micros = length.micros();
+    print_number(if micros % MICROS == 0 {
+        Number::Int(micros / MICROS)
+    } else {
+        Number::Float(length.as_f64())
+    })
+}
+
+/// As [`print_length`]; a float below an hour is printed as one.
+#[must_use]
+pub fn print_number(number: Number) -> String {
+    let seconds = number.as_f64();
+    let rounded = |unit: f64| Number::Float((seconds / unit).round_ties_even()).seconds().whole();
+    // So many of the smallest unit are one of the middle and one of the largest.
+    let (mut rest, units) = match seconds {
+        s if !s.is_finite() => return format!("{s}s"),
+        s if s >= 31_536_000.0 => (rounded(86_400.0), [(365, 'y'), (7, 'w'), (1, 'd')]),
+        s if s >= 604_800.0 => (rounded(3600.0), [(168, 'w'), (24, 'd'), (1, 'h')]),
+        s if s >= 86_400.0 => (rounded(60.0), [(1440, 'd'), (60, 'h'), (1, 'm')]),
+        s if s >= 3595.0 => (rounded(10.0), [(360, 'h'), (6, 'm'), (0, ' ')]),
+        _ => return print_short(number),
     };
-    let mut rest = (seconds + step / 2).div_euclid(step) * step;
     let mut parts = Vec::new();
-    for (size, name) in UNITS {
-        if rest >= size && parts.len() < 3 {
+    for (index, (size, name)) in units.into_iter().enumerate() {
+        if size > 0 && (index == 0 || rest >= size) {
             parts.push(format!("{}{name}", rest / size));
             rest %= size;
         }
     }
-    if parts.is_empty() {
-        "0".to_owned()
-    } else {
-        parts.join(" ")
+    parts.join(" ")
+}
+
+/// Minutes and seconds.
+fn print_short(number: Number) -> String {
+    let (minutes, seconds, is_zero) = match number {
+        Number::Int(n) => {
+            let minutes = (n >= 60).then(|| format!("{}m", n / 60));
+            let rest = if n >= 60 { n % 60 } else { n };
+            (minutes, (rest != 0).then(|| format!("{rest}s")), n == 0)
+        }
+        Number::Float(f) => {
+            let minutes = (f >= 60.0).then(|| format!("{}m", repr_float((f / 60.0).floor())));
+            let rest = if f >= 60.0 { f % 60.0 } else { f };
+            (
+                minutes,
+                (rest != 0.0).then(|| format!("{}s", repr_float(rest))),
+                f == 0.0,
+            )
+        }
+    };
+    if is_zero {
+        return "0".to_owned();
     }
+    let parts: Vec<String> = minutes.into_iter().chain(seconds).collect();
+    parts.join(" ")
 }
 
 impl fmt::Display for Seconds {
@@ -430,12 +410,17 @@ mod tests {
         check("2*3m", Number::Int(360));
         check("1d 2", Number::Int(86_402));
         check("1.5h", Number::Float(5400.0));
-        check("1year-6mo", Number::Int(15_778_800));
+        check("1year-6mo", Number::Float(15_778_800.0));
+        check("600 # ten minutes", Number::Int(600));
+        check("max(1h, 30m)", Number::Int(3600));
+        check("2**3m", Number::Int(480));
         check("-1", Number::Int(-1));
         check("10 m", Number::Int(600));
         check(" 600 ", Number::Int(600));
         check("(1h+30m)*2", Number::Int(10_800));
-        for junk in ["", "abc", "10x", "1/0", "1+", "((1)", "1;2"] {
+        for junk in [
+            "", "abc", "10x", "1/0", "1+", "((1)", "1;2", "1 2 3", "05m", "1e5", "math.pi",
+        ] {
             assert!(parse_length(junk).is_err(), "{junk}");
         }
         assert!(parse_length(&"(".repeat(10_000)).is_err());
@@ -451,9 +436,16 @@ mod tests {
             (698_400, "1w 1d 2h"),
             (0, "0"),
             (600, "10m"),
+            (31_536_000, "1y"),
+            (33_696_000, "1y 3w 4d"),
+            (3590, "59m 50s"),
+            (3595, "1h"),
+            (-5, "-5s"),
         ] {
             assert_eq!(print_length(Seconds::new(seconds)), expect);
         }
+        assert_eq!(print_number(Number::Float(900.0)), "15.0m");
+        assert_eq!(print_number(Number::Float(90.5)), "1.0m 30.5s");
     }
 
     #[test]

@@ -9,9 +9,6 @@ use crate::address::Id;
 use crate::ledger::{Count, Field};
 use crate::time::{Seconds, Timestamp};
 
-/// Counters are dropped at most this often.
-const PURGE_EVERY: Seconds = Seconds::new(5);
-
 /// One more failure of somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
@@ -46,7 +43,6 @@ pub struct Tracker {
     by_age: std::collections::BTreeSet<(Timestamp, Id)>,
     total: u64,
     evicted: u64,
-    next_purge: Timestamp,
 }
 
 impl Tracker {
@@ -59,7 +55,6 @@ impl Tracker {
             by_age: std::collections::BTreeSet::new(),
             total: 0,
             evicted: 0,
-            next_purge: Timestamp::default(),
         }
     }
 
@@ -87,6 +82,24 @@ impl Tracker {
         None
     }
 
+    /// Counts the last failure of somebody again, because it is known to be a bad one: `extra` more, and one more
+    /// attempt (contract §4.4). `was_first` says that the counter began with it: then its lines are there already,
+    /// otherwise they come a second time, as with Fail2Ban. Somebody who is not being counted is not begun with.
+    pub fn count_again(&mut self, id: &Id, mut attempt: Attempt, was_first: bool) -> Option<Count> {
+        let mut count = self.counts.remove(id)?;
+        self.by_age.remove(&(count.last, id.clone()));
+        self.total += 1;
+        if was_first {
+            attempt.matches.clear();
+        }
+        add(&mut count, attempt, self.limits.maxmatches);
+        if count.retry >= self.limits.maxretry {
+            return Some(count);
+        }
+        self.insert(id.clone(), count);
+        None
+    }
+
     /// Puts a counter kept from an earlier run in place.
     pub fn restore(&mut self, id: Id, count: Count) {
         self.insert(id, count);
@@ -103,12 +116,9 @@ impl Tracker {
         }
     }
 
-    /// Drops counters that had no failure for `findtime`, at most every five seconds, and says whose.
+    /// Drops counters that had no failure for `findtime`, and says whose. Fail2Ban does so every now and then; here it
+    /// is done before each failure, so that a result does not depend on when it was last done.
     pub fn purge(&mut self, now: Timestamp) -> Vec<Id> {
-        if now < self.next_purge {
-            return Vec::new();
-        }
-        self.next_purge = now + PURGE_EVERY;
         let limit = now - self.limits.findtime;
         let mut gone = Vec::new();
         while self.by_age.first().is_some_and(|(last, _)| *last <= limit) {
@@ -240,6 +250,38 @@ mod tests {
         );
     }
 
+    /// Lines are cut when more come, not when the first come; counting again brings them a second time.
+    #[test]
+    fn lines_and_what_is_counted_again() {
+        let mut tracker = Tracker::new(Limits {
+            maxretry: 9,
+            findtime: Seconds::new(600),
+            maxmatches: 2,
+            most: 3,
+        });
+        let id = Id::parse("192.0.2.1").unwrap();
+        let attempt = |matches: &[&str], weight| Attempt {
+            time: Timestamp::from_seconds(1000),
+            matches: matches.iter().map(|&line| line.to_owned()).collect(),
+            data: BTreeMap::new(),
+            weight,
+        };
+        let check = |tracker: &Tracker, retry, failures, matches: &[&str]| {
+            let count = tracker.get(&id).unwrap();
+            assert_eq!((count.retry, count.failures), (retry, failures));
+            assert_eq!(count.matches, matches);
+        };
+        assert!(tracker.count_again(&id, attempt(&["x"], 1), true).is_none() && tracker.is_empty());
+        tracker.count(&id, attempt(&["a", "b", "c"], 1));
+        check(&tracker, 1, 1, &["a", "b", "c"]);
+        tracker.count_again(&id, attempt(&["a", "b", "c"], 2), true);
+        check(&tracker, 3, 2, &["b", "c"]);
+        tracker.count(&id, attempt(&["d"], 1));
+        tracker.count_again(&id, attempt(&["d"], 2), false);
+        check(&tracker, 6, 4, &["d", "d"]);
+        assert_eq!(tracker.total(), 4);
+    }
+
     /// Contract §13.4: one failure every 500 s never reaches three in 600 s.
     #[test]
     fn ageing_is_a_rate_estimate() {
@@ -259,11 +301,6 @@ mod tests {
         }
         assert_eq!((tracker.len(), tracker.evicted()), (3, 1));
         assert_eq!(tracker.purge(Timestamp::from_seconds(1601)).len(), 1);
-        assert_eq!(
-            tracker.purge(Timestamp::from_seconds(1603)).len(),
-            0,
-            "at most every five seconds"
-        );
-        assert_eq!(tracker.purge(Timestamp::from_seconds(1606)).len(), 2);
+        assert_eq!(tracker.purge(Timestamp::from_seconds(1603)).len(), 2);
     }
 }

@@ -10,7 +10,8 @@ use super::plan::{ActionPlan, JailPlan, LogPath, Plan, UseDns};
 use super::words::{Words, bad};
 use super::{Command, Face};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::time::{Seconds, parse_length};
+use crate::expression::{Expression, Scope};
+use crate::time::{Seconds, length, parse_length};
 use crate::value::{Value, repr_str};
 
 /// Why a command cannot be applied. The plan is then as it was before.
@@ -409,7 +410,16 @@ impl JailPlan {
         let option = format!("bantime.{part}");
         match part {
             "maxtime" | "rndtime" if !text.is_empty() => {
-                parse_length(&text).map_err(|error| bad(&option, value, error.to_string()))?;
+                length(&text).map_err(|error| bad(&option, value, error))?;
+            }
+            "formula" if !text.is_empty() => {
+                let parsed = Expression::parse(&text, Scope::Formula);
+                parsed.map_err(|error| bad(&option, value, error.to_string()))?;
+            }
+            "factor" if !text.is_empty() => {
+                let parsed = Expression::parse(&text, Scope::Factor).map_err(|error| error.to_string());
+                let number = parsed.and_then(|factor| factor.alone().map_err(|error| error.to_string()));
+                number.map_err(|error| bad(&option, value, error))?;
             }
             "multipliers" if !text.is_empty() && text.split(' ').any(|number| parse_int(number).is_none()) => {
                 return Err(bad(

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::known::Turn;
 use super::message::{Arrangement, Effect, Event};
 use crate::address::Id;
 use crate::allow::{self, Allow};
 use crate::config::plan::JailPlan;
-use crate::judge;
-use crate::ledger::{Applied, Change, Count, Entered, Entry, LayerId, Ledger, Order, OrderKind, Standing, Ticket};
+use crate::judge::{self, Growth};
+use crate::ledger::{Applied, Count, Entered, Entry, LayerId, Ledger, Order, OrderKind, Standing, Ticket};
 use crate::time::{Seconds, Timestamp};
 use crate::tracker::{Attempt, Limits, Tracker};
 
@@ -27,6 +28,10 @@ pub(super) struct Jail {
     pub(super) tracker: Tracker,
     pub(super) ledger: Ledger,
     pub(super) layers: Vec<Layer>,
+    /// How bans grow, if they do
+    pub(super) growth: Option<Growth>,
+    /// Whose shell actions are to be told of a longer ban, and when
+    pub(super) prolongs: BTreeSet<(Timestamp, Id)>,
 }
 
 /// One action of the jail.
@@ -53,6 +58,8 @@ impl Jail {
             allow: Allow::default(),
             held: None,
             layers: Vec::new(),
+            growth: None,
+            prolongs: BTreeSet::new(),
             plan: arrangement.plan.clone(),
         };
         jail.arrange(arrangement, out);
@@ -73,6 +80,11 @@ impl Jail {
         match Allow::new(self.plan.ignoreself, &self.plan.ignoreip) {
             Ok(allow) => (self.allow, self.held) = (allow, held),
             Err(error) => self.held = Some(held.unwrap_or_else(|| error.to_string())),
+        }
+        // Whoever wants longer bans must not get shorter ones.
+        match Growth::of(&self.plan.increment) {
+            Ok(growth) => self.growth = growth,
+            Err(error) => self.held = Some(self.held.take().unwrap_or(error)),
         }
         self.arrange_layers(&native, out);
     }
@@ -197,6 +209,7 @@ impl Jail {
             }));
             self.release(&ban.ticket, false, out);
         }
+        self.prolong_due(now, out);
         for id in self.tracker.purge(now) {
             self.record_count(&id, out);
         }
@@ -213,43 +226,46 @@ impl Jail {
             .filter_map(|layer| layer.retry)
             .map(|(at, _)| at)
             .min();
-        [end, retry].into_iter().flatten().min()
+        let prolong = self.prolongs.first().map(|(at, _)| *at);
+        [end, retry, prolong].into_iter().flatten().min()
     }
 
     /// Counts a failure, and bans where that was one too many.
-    pub(super) fn count(&mut self, now: Timestamp, id: &Id, attempt: Attempt, out: &mut Vec<Effect>) {
+    pub(super) fn count(&mut self, turn: &mut Turn<'_>, id: &Id, attempt: Attempt, out: &mut Vec<Effect>) {
         out.push(Effect::Note(Event::Found {
             jail: Arc::clone(self.name()),
             id: id.clone(),
             time: attempt.time,
         }));
-        for gone in self.tracker.purge(now) {
+        for gone in self.tracker.purge(turn.now) {
             self.record_count(&gone, out);
         }
-        let full = self.tracker.count(id, attempt);
+        let is_first = self.tracker.get(id).is_none();
+        let full = self.tracker.count(id, attempt.clone());
+        let (before, fuller) = self.observe(turn, (id, attempt), is_first, out);
         self.record_count(id, out);
-        if let Some(count) = full {
-            self.offend(now, id, count, out);
+        if let Some(count) = full.or(fuller) {
+            self.offend(turn, id, (count, before), out);
         }
     }
 
-    fn offend(&mut self, now: Timestamp, id: &Id, count: Count, out: &mut Vec<Effect>) {
+    fn offend(&mut self, turn: &mut Turn<'_>, id: &Id, (count, before): (Count, Option<u32>), out: &mut Vec<Effect>) {
         if let Some(reason) = &self.held {
             let (jail, id, reason) = (Arc::clone(self.name()), id.clone(), reason.clone());
             out.push(Effect::Note(Event::Held { jail, id, reason }));
             return;
         }
-        let ticket = judge::sentence(id.clone(), count, self.plan.bantime);
-        self.ban(now, ticket, out);
+        let mut ticket = judge::sentence(id.clone(), count, self.plan.bantime);
+        ticket.bancount = before.unwrap_or(0);
+        self.ban(turn, ticket, false, out);
     }
 
-    /// Bans, and says whether that is new. Records come before changes.
-    pub(super) fn ban(&mut self, now: Timestamp, mut ticket: Ticket, out: &mut Vec<Effect>) -> bool {
+    /// Bans, and says whether that is new. A `fixed` ban has the length that was asked for. Records come before changes.
+    pub(super) fn ban(&mut self, turn: &mut Turn<'_>, mut ticket: Ticket, fixed: bool, out: &mut Vec<Effect>) -> bool {
         let actions: Vec<Arc<str>> = self.layers.iter().map(|layer| Arc::clone(&layer.action)).collect();
         ticket.bancount = ticket.bancount.saturating_add(1);
-        let jail = Arc::clone(self.name());
-        let (id, restored) = (ticket.id.clone(), ticket.restored);
-        match self.ledger.enter(now, ticket.clone(), &actions) {
+        let (jail, id) = (Arc::clone(self.name()), ticket.id.clone());
+        match self.ledger.enter(turn.now, ticket.clone(), &actions) {
             Entered::Expired => out.push(Effect::Note(Event::Expired { jail, id })),
             Entered::Already { lateness, prolonged } => {
                 out.push(Effect::Note(Event::Already { jail, id, lateness }));
@@ -258,16 +274,7 @@ impl Jail {
                 }
             }
             Entered::New => {
-                if !restored {
-                    out.push(Effect::Record(Entry::Ban {
-                        jail: Arc::clone(&jail),
-                        ticket: ticket.clone(),
-                    }));
-                }
-                out.push(Effect::Note(Event::Banned { jail, id, restored }));
-                for action in &actions {
-                    self.change(action, Order::Ban(ticket.clone()), out);
-                }
+                self.begin(turn, ticket, fixed, out);
                 return true;
             }
         }
@@ -286,11 +293,13 @@ impl Jail {
     }
 
     /// A ban kept from an earlier run, or adopted from another program; then it becomes ours for good.
-    pub(super) fn restore(&mut self, now: Timestamp, mut ticket: Ticket, adopted: bool, out: &mut Vec<Effect>) {
+    pub(super) fn restore(&mut self, turn: &mut Turn<'_>, mut ticket: Ticket, adopted: bool, out: &mut Vec<Effect>) {
         if adopted && ticket.bantime == JAILS_OWN {
             ticket.bantime = self.plan.bantime;
         }
-        match judge::restored(ticket.clone(), now, self.plan.bantime) {
+        let most = usize::try_from(self.plan.maxmatches).unwrap_or(usize::MAX);
+        ticket.matches.drain(..ticket.matches.len().saturating_sub(most));
+        match judge::restored(ticket.clone(), turn.now, self.most()) {
             Some(ticket) => {
                 if adopted {
                     let jail = Arc::clone(self.name());
@@ -299,7 +308,7 @@ impl Jail {
                         ticket: ticket.clone(),
                     }));
                 }
-                self.ban(now, ticket, out);
+                self.ban(turn, ticket, true, out);
             }
             None => out.push(Effect::Record(Entry::Expire {
                 jail: Arc::clone(self.name()),
@@ -384,18 +393,11 @@ impl Jail {
         }));
     }
 
-    fn layer_id(&self, action: &Arc<str>) -> LayerId {
+    pub(super) fn layer_id(&self, action: &Arc<str>) -> LayerId {
         LayerId {
             jail: Arc::clone(self.name()),
             action: Arc::clone(action),
         }
-    }
-
-    fn change(&self, action: &Arc<str>, order: Order, out: &mut Vec<Effect>) {
-        out.push(Effect::Change(Change {
-            layer: self.layer_id(action),
-            order,
-        }));
     }
 
     /// Whether this one is exempt.

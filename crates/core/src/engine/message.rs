@@ -8,8 +8,9 @@ use crate::address::Id;
 use crate::allow::Rule;
 use crate::config::plan::JailPlan;
 use crate::filter::Failure;
+use crate::history::Past;
 use crate::ledger::{Applied, Change, Count, Entry, LayerId, Mark, Ticket};
-use crate::time::{Clock, Seconds, Timestamp};
+use crate::time::{Clock, Number, Seconds, Timestamp};
 
 /// Whom a reply goes to; the shell around the engine knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +40,10 @@ pub enum Input {
     Lost(LayerId),
     /// Somebody asks for something.
     Request(Request, ReplyTo),
+    /// A number that nobody else knows, for random times; comes at the start.
+    Seed(u64),
+    /// The database was purged of what is older than this; so is what the engine knows of earlier bans.
+    Purge(Timestamp),
     /// The server stops for good: everybody is freed (invariant 11).
     Stop,
     /// Time has passed.
@@ -65,6 +70,8 @@ pub struct Saved {
     pub adopted: Vec<(Arc<str>, Ticket)>,
     /// Counters by jail
     pub counts: Vec<(Arc<str>, Id, Count)>,
+    /// The last ban of everybody in each jail, in force or not; jails that are no more among them
+    pub history: Vec<(Arc<str>, Id, Past)>,
 }
 
 /// What a matching group found in a run of lines, and how far it came.
@@ -117,7 +124,7 @@ pub enum Effect {
 }
 
 /// What the log says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A failure was counted.
     Found {
@@ -127,6 +134,56 @@ pub enum Event {
         id: Id,
         /// When, on the steady clock
         time: Timestamp,
+    },
+    /// A failure of somebody who was banned before counts more than once.
+    Bad {
+        /// The jail
+        jail: Arc<str>,
+        /// Whose
+        id: Id,
+        /// When, on the steady clock
+        time: Timestamp,
+        /// How many bans there were
+        count: u32,
+        /// How much it counts
+        weight: u32,
+        /// How much is a ban
+        maxretry: u32,
+    },
+    /// Somebody who is banned was banned before.
+    Known {
+        /// The jail
+        jail: Arc<str>,
+        /// Whom
+        id: Id,
+        /// The last ban, or all of them together
+        past: Past,
+        /// How long the jail bans
+        from: Number,
+        /// How long this one is banned
+        to: Number,
+    },
+    /// A ban has another length than the jail's.
+    Increased {
+        /// The jail
+        jail: Arc<str>,
+        /// Whom
+        id: Id,
+        /// Which ban it is
+        count: u32,
+        /// How long
+        length: Number,
+        /// Until when, on the steady clock; `None` for ever
+        until: Option<Timestamp>,
+    },
+    /// The formula for longer bans has no result; the ban lasts as the jail says.
+    GrowthFailed {
+        /// The jail
+        jail: Arc<str>,
+        /// Whom
+        id: Id,
+        /// Why
+        error: String,
     },
     /// A failure was not counted.
     Ignored {

@@ -4,6 +4,7 @@
 //! same [`Engine`]; none of them can make it wait, because what it needs from outside it asks for and goes on.
 
 mod jail;
+mod known;
 mod message;
 mod view;
 
@@ -15,11 +16,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jail::Jail;
+use known::{Dice, Turn};
 
 use crate::address::Id;
 use crate::allow::{Names, Verdict};
 use crate::config::plan::UseDns;
 use crate::filter::{Failure, Identity};
+use crate::history::History;
 use crate::judge;
 use crate::ledger::{Entry, Mark};
 use crate::time::{Seconds, Timestamp};
@@ -45,6 +48,10 @@ pub struct Engine {
     waiting: Vec<Waiting>,
     reads: BTreeMap<(Arc<str>, Arc<str>), Mark>,
     reads_due: Option<Timestamp>,
+    history: History,
+    dice: Dice,
+    /// Wall clock minus steady clock, as lines were last read
+    ahead: Seconds,
 }
 
 /// A failure that waits for look-ups.
@@ -84,6 +91,8 @@ impl Engine {
                 let reply = self.request(now, request, out);
                 out.push(Effect::Reply(to, reply));
             }
+            Input::Seed(seed) => self.dice = Dice(seed),
+            Input::Purge(before) => self.history.purge(before),
             Input::Stop => self.stop(out),
             Input::Tick => {}
         }
@@ -139,6 +148,9 @@ impl Engine {
     }
 
     fn restore(&mut self, now: Timestamp, saved: Saved, out: &mut Vec<Effect>) {
+        for (jail, id, past) in saved.history {
+            self.history.note(&jail, &id, past);
+        }
         for (name, id, count) in saved.counts {
             if let Some(jail) = self.jails.get_mut(&name) {
                 jail.tracker.restore(id, count);
@@ -159,11 +171,18 @@ impl Engine {
                 }));
                 continue;
             }
-            jail.restore(now, ticket, adopted, out);
+            let mut turn = Turn {
+                now,
+                ahead: self.ahead,
+                history: &mut self.history,
+                dice: &mut self.dice,
+            };
+            jail.restore(&mut turn, ticket, adopted, out);
         }
     }
 
     fn batch(&mut self, now: Timestamp, batch: Batch, out: &mut Vec<Effect>) {
+        self.ahead = batch.clock.wall - batch.clock.steady;
         let changed = !batch.failures.is_empty() || !batch.sessions.is_empty();
         for failure in batch.failures {
             // A date later than now is now (contract §3.4 step 7).
@@ -244,7 +263,13 @@ impl Engine {
             data: waiting.failure.data.clone(),
             weight: 1,
         };
-        jail.count(now, &id, attempt, out);
+        let mut turn = Turn {
+            now,
+            ahead: self.ahead,
+            history: &mut self.history,
+            dice: &mut self.dice,
+        };
+        jail.count(&mut turn, &id, attempt, out);
     }
 
     fn ask(&mut self, names: Vec<String>, waiting: Waiting, out: &mut Vec<Effect>) {
@@ -318,21 +343,28 @@ impl Engine {
         match request {
             Request::Ban { ids, jail, bantime } => {
                 let jail = self.jails.get_mut(&jail).ok_or_else(|| unknown_jail(&jail))?;
-                let bantime = bantime.unwrap_or(jail.plan.bantime);
+                let length = bantime.unwrap_or(jail.plan.bantime);
+                let mut turn = Turn {
+                    now,
+                    ahead: self.ahead,
+                    history: &mut self.history,
+                    dice: &mut self.dice,
+                };
                 let mut new = 0;
                 for id in ids {
-                    new += usize::from(jail.ban(now, judge::by_hand(id, now, bantime), out));
+                    let ticket = judge::by_hand(id, now, length);
+                    new += usize::from(jail.ban(&mut turn, ticket, bantime.is_some(), out));
                 }
                 Ok(new)
             }
             Request::Unban { ids, jail: Some(name) } => {
                 let jail = self.jails.get_mut(&name).ok_or_else(|| unknown_jail(&name))?;
-                Ok(unban(jail, ids.as_deref(), out))
+                Ok(unban(jail, &mut self.history, ids.as_deref(), out))
             }
             Request::Unban { ids, jail: None } => Ok(self
                 .jails
                 .values_mut()
-                .map(|jail| unban(jail, ids.as_deref(), out))
+                .map(|jail| unban(jail, &mut self.history, ids.as_deref(), out))
                 .sum()),
         }
     }
@@ -349,11 +381,13 @@ fn unknown_jail(name: &str) -> String {
     format!("Sorry but the jail '{name}' does not exist")
 }
 
-/// Lifts bans and forgets them; a network frees every banned member (contract §8.5).
-fn unban(jail: &mut Jail, ids: Option<&[Id]>, out: &mut Vec<Effect>) -> usize {
+/// Lifts bans and forgets them; a network frees every banned member (contract §8.5). What was counted since stays
+/// counted.
+fn unban(jail: &mut Jail, history: &mut History, ids: Option<&[Id]>, out: &mut Vec<Effect>) -> usize {
     let Some(ids) = ids else {
-        let all: Vec<Id> = jail.ledger.iter().map(|ban| ban.ticket.id.clone()).collect();
-        lift(jail, &all, out);
+        let banned = jail.ledger.iter().map(|ban| ban.ticket.id.clone());
+        let all: BTreeSet<Id> = banned.chain(history.known_in(jail.name())).collect();
+        lift(jail, history, all, out);
         return jail.free_all(false, out);
     };
     let mut freed = 0;
@@ -367,7 +401,7 @@ fn unban(jail: &mut Jail, ids: Option<&[Id]>, out: &mut Vec<Effect>) -> usize {
                 .filter(|banned| id.contains(banned));
             members.extend(inside.filter(|banned| *banned != id).cloned());
         }
-        lift(jail, &members, out);
+        lift(jail, history, members.clone(), out);
         for member in members {
             freed += usize::from(jail.free(&member, false, out));
         }
@@ -375,15 +409,13 @@ fn unban(jail: &mut Jail, ids: Option<&[Id]>, out: &mut Vec<Effect>) -> usize {
     freed
 }
 
-fn lift(jail: &mut Jail, ids: &[Id], out: &mut Vec<Effect>) {
+fn lift(jail: &Jail, history: &mut History, ids: impl IntoIterator<Item = Id>, out: &mut Vec<Effect>) {
     for id in ids {
+        history.forget(jail.name(), &id);
         out.push(Effect::Record(Entry::Lift {
             jail: Arc::clone(jail.name()),
-            id: id.clone(),
+            id,
         }));
-        if jail.tracker.forget(id) {
-            jail.record_count(id, out);
-        }
     }
 }
 

@@ -167,6 +167,7 @@ impl Stage {
         self.input(Input::Plan(vec![arrangement(plan("j"))]));
         let saved = Saved {
             adopted: vec![],
+            history: vec![],
             bans: self
                 .bans
                 .iter()

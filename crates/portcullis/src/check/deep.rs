@@ -252,20 +252,6 @@ impl Deep<'_> {
             let finding = Diagnostic::new(Severity::Error, "not-supported", message);
             self.tell(jail, finding.mend("name the addresses in ignoreip"), "ignorecommand");
         }
-        let is_true = |text: &str| matches!(text.to_lowercase().as_str(), "1" | "on" | "true" | "yes");
-        if jail
-            .increment
-            .iter()
-            .any(|(name, value)| name == "increment" && is_true(value))
-        {
-            let message = "bantime.increment is not supported yet: every ban lasts bantime";
-            let finding = Diagnostic::new(Severity::Warning, "not-supported", message);
-            self.tell(
-                jail,
-                finding.mend("set bantime as long as a repeated offender deserves"),
-                "bantime.increment",
-            );
-        }
     }
 
     fn action(&mut self, jail: &JailPlan, action: &ActionPlan) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_core::config::plan::Server;
 use portcullis_core::ledger::Entry;
-use portcullis_core::time::Clock;
+use portcullis_core::time::{Clock, Seconds};
 
 use crate::observe::log::{Level, note as say};
 use crate::store::{Merged, Opened, Place, Running, Saved, Settings, Store};
@@ -147,12 +147,14 @@ impl Keeper {
         self.unsaved = kept;
     }
 
-    /// Drops what is long past (contract §7.3).
-    pub(super) fn purge(&mut self, clock: Clock) {
-        if let Some(store) = &mut self.store
-            && let Err(error) = store.purge(clock)
-        {
-            say(Level::Error, DATABASE, &format!("cannot purge: {error}"));
+    /// Drops what is long past (contract §7.3), and says how old that is, unless it could not be dropped.
+    pub(super) fn purge(&mut self, clock: Clock) -> Option<Seconds> {
+        match self.store.as_mut()?.purge(clock) {
+            Ok(_) => Some(self.settings.purge_age),
+            Err(error) => {
+                say(Level::Error, DATABASE, &format!("cannot purge: {error}"));
+                None
+            }
         }
     }
 

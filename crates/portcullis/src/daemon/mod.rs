@@ -22,6 +22,7 @@ mod verify;
 pub(crate) use seat::holder;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
@@ -259,10 +260,22 @@ impl Daemon {
         let own = reading::own_addresses();
         self.step(Input::Own(own));
         self.gather_own();
+        // Drawn by the system: who is banned must not be able to reckon for how long.
+        self.step(Input::Seed(RandomState::new().build_hasher().finish()));
         let store::Saved {
-            bans, adopted, counts, ..
+            bans,
+            adopted,
+            counts,
+            history,
+            ..
         } = saved;
-        self.arrange(setup, Some(Saved { bans, adopted, counts }));
+        let saved = Saved {
+            bans,
+            adopted,
+            counts,
+            history,
+        };
+        self.arrange(setup, Some(saved));
     }
 
     /// Puts a configuration in force. The groups of the former one have been taken down.
@@ -457,7 +470,9 @@ impl Daemon {
         }
         if now >= self.hourly_due {
             self.hourly_due = now + HOURLY;
-            self.keeper.purge(clock);
+            if let Some(age) = self.keeper.purge(clock) {
+                self.step(Input::Purge(clock.steady - age));
+            }
             self.repeat_remarks();
             self.complain_if_unprotected();
         }

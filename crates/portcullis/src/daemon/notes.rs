@@ -2,45 +2,29 @@
 
 use jiff::tz::TimeZone;
 use portcullis_core::engine::Event;
-use portcullis_core::time::{Clock, Seconds, Timestamp};
+use portcullis_core::note;
+use portcullis_core::time::Clock;
 
 use crate::observe::log::{Level, note as say};
 
 const FILTER: &str = "fail2ban.filter";
 const ACTIONS: &str = "fail2ban.actions";
 const JAIL: &str = "fail2ban.jail";
+const OBSERVER: &str = "fail2ban.observer";
 const DNS: &str = "fail2ban.ipdns";
 
 /// Writes an event into the log. Steady times are shown as the wall clock they stand for now.
 pub(super) fn note(event: &Event, clock: Clock, zone: &TimeZone) {
+    if let Some(note) = note::note(event, clock, zone) {
+        return say(level(note.level), note.logger, &note.text);
+    }
     match event {
-        Event::Found { jail, id, time } => {
-            say(
-                Level::Info,
-                FILTER,
-                &format!("[{jail}] Found {id} - {}", local(clock.to_wall(*time), zone)),
-            );
-        }
         Event::Ignored { jail, id, rule } => {
             say(
                 Level::Info,
                 FILTER,
                 &format!("[{jail}] Ignore {id} by {}", rule.as_str()),
             );
-        }
-        Event::Banned { jail, id, restored } => {
-            let word = if *restored { "Restore Ban" } else { "Ban" };
-            say(Level::Notice, ACTIONS, &format!("[{jail}] {word} {id}"));
-        }
-        Event::Expired { jail, id } => {
-            say(Level::Info, ACTIONS, &format!("[{jail}] Ignore {id}, expired bantime"));
-        }
-        Event::Already { jail, id, lateness } => {
-            say(loudness(*lateness), ACTIONS, &format!("[{jail}] {id} already banned"));
-        }
-        Event::Unbanned { jail, id, repealed } => {
-            let word = if *repealed { "Repeal Ban" } else { "Unban" };
-            say(Level::Notice, ACTIONS, &format!("[{jail}] {word} {id}"));
         }
         Event::Started { jail } => say(Level::Info, JAIL, &format!("Jail '{jail}' started")),
         Event::Stopped { jail } => say(Level::Info, JAIL, &format!("Jail '{jail}' stopped")),
@@ -76,6 +60,10 @@ fn note_own(event: &Event) {
             let text = format!("[{}] action '{}' failed{whom}: {error}", layer.jail, layer.action);
             say(Level::Error, ACTIONS, &text);
         }
+        Event::GrowthFailed { jail, id, error } => {
+            let text = format!("[{jail}] bantime.formula has no result for {id}, who is banned for bantime: {error}");
+            say(Level::Error, OBSERVER, &text);
+        }
         Event::TooManyQuestions { jail } => {
             let text = format!("[{jail}] too many failures wait for name look-ups; one was not counted");
             say(Level::Error, FILTER, &text);
@@ -84,19 +72,12 @@ fn note_own(event: &Event) {
     }
 }
 
-/// How loud "already banned" is: the later, the stranger (contract §4.3).
-fn loudness(lateness: Seconds) -> Level {
-    match lateness {
-        late if late < Seconds::new(3) => Level::Debug,
-        late if late < Seconds::new(60) => Level::Notice,
-        _ => Level::Warning,
+fn level(level: note::Level) -> Level {
+    match level {
+        note::Level::Debug => Level::Debug,
+        note::Level::Info => Level::Info,
+        note::Level::Notice => Level::Notice,
+        note::Level::Warning => Level::Warning,
+        note::Level::Error => Level::Error,
     }
-}
-
-/// A wall time as Fail2Ban prints it. Ten milliseconds of grace: a second that went over to the steady clock and back
-/// may return a moment before itself, if the wall clock was adjusted in between.
-fn local(wall: Timestamp, zone: &TimeZone) -> String {
-    let time = jiff::Timestamp::from_second((wall + Seconds::from_micros(10_000)).seconds())
-        .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }

@@ -47,6 +47,11 @@ const GUESSED: &[&str] = &[
     "ignoreip",
     "ignorecommand",
     "ignoreself",
+    "bantime.factor",
+    "bantime.formula",
+    "bantime.multipliers",
+    "bantime.maxtime",
+    "bantime.rndtime",
 ];
 /// The reader's word for a jail that it left out.
 const SKIPPED: &str = "config-error";
@@ -311,7 +316,6 @@ impl Builder<'_> {
 
     fn place(&mut self, mut plan: JailPlan, held: Option<String>, reading: Reading) {
         let name = plan.name.to_string();
-        self.unsupported(&plan);
         let native = self.layers(&mut plan);
         if plan.actions.is_empty() {
             let text = "has no action: it bans nobody anywhere";
@@ -334,19 +338,6 @@ impl Builder<'_> {
         };
         self.setup.readings.push((reading, files));
         self.setup.arrangements.push(Arrangement { plan, held, native });
-    }
-
-    /// What the jail asks for and does not get, where its bans are right all the same.
-    fn unsupported(&mut self, plan: &JailPlan) {
-        let name = plan.name.to_string();
-        let increments = plan
-            .increment
-            .iter()
-            .any(|(option, value)| option == "increment" && truth(value));
-        if increments {
-            let text = "bantime.increment is not supported yet: every ban lasts bantime";
-            self.complain(&name, Diagnostic::new(Severity::Error, "unsupported", text));
-        }
     }
 
     /// Finds out how each action is done; those that cannot be are left out.
@@ -421,8 +412,4 @@ fn unsupported_hold(plan: &JailPlan) -> Option<String> {
 
 fn is_journal(plan: &JailPlan) -> bool {
     plan.backend.to_ascii_lowercase().starts_with("systemd")
-}
-
-fn truth(text: &str) -> bool {
-    ["1", "on", "true", "yes"].contains(&text.to_ascii_lowercase().as_str())
 }

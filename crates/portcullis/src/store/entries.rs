@@ -6,6 +6,7 @@ use std::sync::Arc;
 use portcullis_core::address::Id;
 use portcullis_core::ledger::{Count, Entry, Mark, Ticket};
 use portcullis_core::time::{Clock, Seconds};
+use rusqlite::types::Value;
 use rusqlite::{Transaction, params};
 
 use super::adopt::{ALIVE, JOURNAL};
@@ -227,12 +228,12 @@ impl Writer<'_> {
     }
 }
 
-/// A length of ban in whole seconds; −1 for ever.
-fn length(bantime: Seconds) -> i64 {
-    if bantime.is_forever() {
-        -1
+/// A length of ban in seconds, as Fail2Ban keeps it: whole, or with the fraction of a random time; −1 for ever.
+fn length(bantime: Seconds) -> Value {
+    if bantime.micros() % 1_000_000 == 0 {
+        Value::Integer(bantime.whole())
     } else {
-        round(bantime.micros())
+        Value::Real(bantime.as_f64())
     }
 }
 
@@ -263,7 +264,7 @@ mod tests {
         ] {
             assert_eq!(round(micros), seconds, "{micros}");
         }
-        assert_eq!(length(Seconds::new(-5)), -1);
-        assert_eq!(length(Seconds::from_f64(1.5)), 2);
+        assert_eq!(length(Seconds::FOREVER), Value::Integer(-1));
+        assert_eq!(length(Seconds::from_f64(1.5)), Value::Real(1.5));
     }
 }

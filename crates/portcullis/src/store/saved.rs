@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis_core::address::Id;
+use portcullis_core::history::Past;
 use portcullis_core::ledger::{Count, Field, Mark, Ticket};
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 use rusqlite::types::ValueRef;
@@ -32,6 +33,8 @@ pub(crate) struct Saved {
     pub(crate) marks: Vec<(Arc<str>, Arc<str>, Mark)>,
     /// Open sessions, as each jail's filter wrote them.
     pub(crate) sessions: Vec<(Arc<str>, String)>,
+    /// The last ban of everybody in each jail, over or not (contract §4.5).
+    pub(crate) history: Vec<(Arc<str>, Id, Past)>,
 }
 
 /// All bans of one address, merged (contract §7.5).
@@ -74,6 +77,7 @@ pub(super) fn load(db: &Connection) -> rusqlite::Result<Saved> {
     let mut names = Names::default();
     load_bans(db, &mut names, &mut saved)?;
     load_counts(db, &mut names, &mut saved)?;
+    load_history(db, &mut names, &mut saved)?;
     let mut marks = db.prepare(
         "SELECT jail, path, device, inode, offset, head, tail, read_at FROM portcullis_marks ORDER BY jail, path",
     )?;
@@ -147,6 +151,28 @@ fn load_counts(db: &Connection, names: &mut Names, saved: &mut Saved) -> rusqlit
             data: case.data,
         };
         saved.counts.push((names.get(row, 0)?, identity(id), count));
+    }
+    Ok(())
+}
+
+fn load_history(db: &Connection, names: &mut Names, saved: &mut Saved) -> rusqlite::Result<()> {
+    // Fail2Ban's table has wall times.
+    let behind = clock(db)?.map_or(Seconds::ZERO, |kept| kept.clock.steady - kept.clock.wall);
+    let mut bips = db.prepare(
+        "SELECT jail, ip, CAST(timeofban * 1000000 AS INTEGER), CAST(bantime * 1000000 AS INTEGER), bancount FROM bips
+         WHERE typeof(timeofban) IN ('integer', 'real') AND typeof(bantime) IN ('integer', 'real') ORDER BY jail, ip",
+    )?;
+    let mut rows = bips.query([])?;
+    while let Some(row) = rows.next()? {
+        let Some(id) = text(row, 1)? else {
+            continue;
+        };
+        let past = Past {
+            count: tally(whole(row, 4)?),
+            time: Timestamp::from_micros(whole(row, 2)?) + behind,
+            bantime: Seconds::from_micros(whole(row, 3)?),
+        };
+        saved.history.push((names.get(row, 0)?, identity(id), past));
     }
     Ok(())
 }

@@ -21,11 +21,24 @@ fn what_is_kept_comes_back() {
     let entries = [ban(&forever), ban(&raw), counter, read(77), sessions];
     store.commit(at(0), &entries).unwrap();
     let expect = Saved {
-        bans: vec![(jail("sshd"), restored(forever)), (jail("sshd"), restored(raw))],
+        bans: vec![
+            (jail("sshd"), restored(forever.clone())),
+            (jail("sshd"), restored(raw.clone())),
+        ],
         adopted: vec![],
         counts: vec![(jail("sshd"), id("192.0.2.9"), count(4))],
         marks: vec![(jail("sshd"), jail("/var/log/auth.log"), mark(77))],
         sessions: vec![(jail("sshd"), "opaque\n\0text".into())],
+        history: [(&forever, -3, -1), (&raw, -2, 60)]
+            .map(|(ticket, time, length)| {
+                let past = Past {
+                    count: 1,
+                    time: wall_at(time),
+                    bantime: Seconds::new(length),
+                };
+                (jail("sshd"), ticket.id.clone(), past)
+            })
+            .into(),
     };
     assert_eq!(store.load().unwrap(), expect);
     store.close().unwrap();

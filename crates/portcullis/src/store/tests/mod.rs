@@ -4,6 +4,7 @@ mod turns;
 
 use super::*;
 use portcullis_core::address::Id;
+use portcullis_core::history::Past;
 use portcullis_core::ledger::{Count, Field, Mark, Ticket};
 use std::collections::BTreeMap;
 use std::sync::Arc;
