@@ -46,6 +46,15 @@ impl Ticket {
         (!self.bantime.is_forever()).then(|| self.time + self.bantime)
     }
 
+    /// [`Ticket::ip`] as an id.
+    #[must_use]
+    pub fn address(&self) -> Id {
+        match self.data.get("ip") {
+            Some(Field::Text(ip)) => Id::parse(ip).unwrap_or_else(|_| Id::Raw(ip.clone())),
+            _ => self.id.clone(),
+        }
+    }
+
     /// The address for `<ip>`: the captured one where it differs from the ban key, else the ban key.
     #[must_use]
     pub fn ip(&self) -> String {

@@ -126,11 +126,10 @@ impl Engine {
         for ask in asks {
             let question = match ask {
                 Ask::Unknown(Unknown::Name(name)) => {
-                    if !subject.2 {
-                        self.listed.insert(name.clone());
-                    }
+                    let is_listed = !subject.2;
                     let is_new = self.waits.wait(Topic::Name(name.clone()), subject);
-                    is_new.then_some(Question::Name(name))
+                    let wanted_more = is_listed && self.listed.insert(name.clone());
+                    (is_new || wanted_more).then_some(Question::Name { name, is_listed })
                 }
                 Ask::Unknown(Unknown::List(path)) => {
                     let is_new = self.waits.wait(Topic::List(Arc::clone(&path)), subject);

@@ -69,7 +69,12 @@ pub struct Saved {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Question {
     /// The addresses of a host name.
-    Name(String),
+    Name {
+        /// The name
+        name: String,
+        /// Whether an `ignoreip` has it; names from log lines, which attackers choose, must not hold those up
+        is_listed: bool,
+    },
     /// What stands in a file of `ignoreip`, if it has changed.
     List {
         /// The path; a relative one begins at the root

@@ -1,5 +1,7 @@
 //! What stands in the file, seen through SQL.
 
+use portcullis_core::ledger::Pending;
+
 use super::*;
 
 #[test]
@@ -18,7 +20,21 @@ fn what_is_kept_comes_back() {
         jail: jail("sshd"),
         text: "opaque\n\0text".into(),
     };
-    let entries = [ban(&forever), ban(&raw), counter, read(77), sessions];
+    let pending = Pending {
+        id: Id::Raw("evil.example".into()),
+        is_name: true,
+        clock: at(-3),
+        matches: vec!["a line".into()],
+        data: BTreeMap::from([("user".to_owned(), Field::Text("root".into()))]),
+    };
+    let wait = |number, pending| Entry::Wait {
+        jail: jail("sshd"),
+        number,
+        pending,
+    };
+    let waits = [wait(8, Some(pending.clone())), wait(7, Some(pending.clone())), wait(7, None)];
+    let [one, two, three] = waits;
+    let entries = [ban(&forever), ban(&raw), counter, read(77), sessions, one, two, three];
     store.commit(at(0), &entries).unwrap();
     let expect = Saved {
         bans: vec![(jail("sshd"), restored(forever)), (jail("sshd"), restored(raw))],
@@ -26,6 +42,7 @@ fn what_is_kept_comes_back() {
         counts: vec![(jail("sshd"), id("192.0.2.9"), count(4))],
         marks: vec![(jail("sshd"), jail("/var/log/auth.log"), mark(77))],
         sessions: vec![(jail("sshd"), "opaque\n\0text".into())],
+        waiting: vec![(jail("sshd"), 8, pending)],
     };
     assert_eq!(store.load().unwrap(), expect);
     store.close().unwrap();
