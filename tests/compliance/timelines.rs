@@ -325,6 +325,7 @@ impl Ours {
                 .map(|((jail, id), count)| (jail, id, count))
                 .collect(),
             history: history.collect(),
+            waiting: vec![],
         };
         self.counters = saved
             .counts

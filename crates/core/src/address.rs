@@ -4,9 +4,11 @@
 //! one, in canonical spelling; all else is kept as text and can be banned too (contract §3.5, §13.7).
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::LazyLock;
 
 use ipnet::IpNet;
+use regex::Regex;
 
 /// The key under which failures are counted and bans are kept.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,42 +44,65 @@ impl fmt::Display for Family {
 #[error("invalid mask '{0}', no plen representation")]
 pub struct BadMask(pub String);
 
+/// An address with a mask as Fail2Ban knows it by its look alone; `\d` stands for ASCII digits. What looks otherwise
+/// is a name, a real address with too many colons in front of its mask among them.
+static MASKED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let v4 = r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}";
+    let v6 = r"(?:[0-9a-fA-F]{1,4}::?|:){1,7}(?:[0-9a-fA-F]{1,4}|:)";
+    Regex::new(&format!(r"^({v4}|{v6})/(?:([0-9]+)|({v4}|{v6}))\n?$")).ok()
+});
+
 impl Id {
-    /// Reads an id as Fail2Ban does: `[v6]` brackets stripped, `/24` and `/255.255.255.0` masks applied,
-    /// IPv4-mapped addresses made IPv4. What is no address stays text.
+    /// Reads an id as Fail2Ban does: brackets stripped, `/24` and `/255.255.255.0` masks applied, IPv4-mapped
+    /// addresses made IPv4, those with a mask excepted. What is no address stays text, without its brackets.
     ///
     /// # Errors
-    /// [`BadMask`] where a dotted mask is not contiguous (contract §13.7).
+    /// [`BadMask`] where a mask is no prefix (contract §13.7) or no address at all (D-101).
     pub fn parse(text: &str) -> Result<Id, BadMask> {
-        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-        if let Ok(ip) = bare.parse::<IpAddr>() {
-            return Ok(Id::Ip(canonical(ip)));
-        }
-        let Some((address, mask)) = bare.split_once('/') else {
-            return Ok(Id::Raw(text.to_owned()));
+        let bare = unbracketed(text);
+        let parts = bare
+            .contains('/')
+            .then(|| MASKED.as_ref().and_then(|masked| masked.captures(bare)));
+        let Some(parts) = parts.flatten() else {
+            return Ok(Id::plain(bare));
         };
-        let address = address
-            .strip_prefix('[')
-            .and_then(|t| t.strip_suffix(']'))
-            .unwrap_or(address);
-        let Ok(ip) = address.parse::<IpAddr>() else {
-            return Ok(Id::Raw(text.to_owned()));
+        let part = |number| parts.get(number).map(|part| part.as_str());
+        let address = part(1).unwrap_or(bare);
+        let length = match (part(2), part(3)) {
+            (Some(digits), _) => length(digits),
+            (None, Some(mask)) => mask_length(mask)?,
+            (None, None) => return Ok(Id::plain(bare)),
         };
-        match prefix_length(mask)? {
-            Some(length) => Ok(masked(ip, length)),
-            None => Ok(Id::Raw(text.to_owned())),
+        Ok(match address.parse() {
+            Ok(ip) => masked(ip, length),
+            Err(_) => Id::Raw(address.to_owned()),
+        })
+    }
+
+    /// An address alone, IPv4-mapped ones made IPv4; any other text as it is.
+    #[must_use]
+    pub fn plain(text: &str) -> Id {
+        match text.parse::<IpAddr>() {
+            Ok(ip) => Id::Ip(canonical(ip)),
+            Err(_) => Id::Raw(text.to_owned()),
         }
     }
 
-    /// Like [`Id::parse`], with a captured address and, apart from it, a captured prefix length.
+    /// A captured address with, apart from it, a captured prefix length.
     ///
     /// # Errors
-    /// As [`Id::parse`].
+    /// [`BadMask`] where that is no number.
     pub fn parse_captured(address: &str, cidr: Option<&str>) -> Result<Id, BadMask> {
-        match cidr {
-            Some(cidr) => Id::parse(&format!("{address}/{cidr}")),
-            None => Id::parse(address),
+        let Some(cidr) = cidr else {
+            return Ok(Id::plain(address));
+        };
+        if cidr.is_empty() || !cidr.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(BadMask(cidr.to_owned()));
         }
+        Ok(match address.parse() {
+            Ok(ip) => masked(ip, length(cidr)),
+            Err(_) => Id::Raw(address.to_owned()),
+        })
     }
 
     /// The family, if this is an address or a network.
@@ -101,6 +126,15 @@ impl Id {
         }
     }
 
+    /// Fail2Ban's *is in this network*: whether the first address of `other` is, however wide that itself is.
+    #[must_use]
+    pub fn covers(&self, other: &Id) -> bool {
+        match (self.network(), other.network()) {
+            (Some(outer), Some(inner)) => outer.contains(&inner.addr()),
+            _ => false,
+        }
+    }
+
     /// Whether `other` is this or lies within this network.
     #[must_use]
     pub fn contains(&self, other: &Id) -> bool {
@@ -114,10 +148,25 @@ impl Id {
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Id::Ip(ip) => ip.fmt(f),
-            Id::Net(net) => net.fmt(f),
+            Id::Ip(ip) => f.write_str(&text(*ip)),
+            Id::Net(net) => write!(f, "{}/{}", text(net.addr()), net.prefix_len()),
             Id::Raw(text) => f.write_str(text),
         }
+    }
+}
+
+/// An address as the C library spells it: `::192.0.2.1` where 96 leading bits are nought.
+#[must_use]
+pub fn text(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V6(v6) => match v6.segments() {
+            [0, 0, 0, 0, 0, 0, high, low] if high != 0 => {
+                let v4 = Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+                format!("::{v4}")
+            }
+            _ => v6.to_string(),
+        },
+        IpAddr::V4(v4) => v4.to_string(),
     }
 }
 
@@ -130,12 +179,14 @@ pub fn canonical(ip: IpAddr) -> IpAddr {
     }
 }
 
+/// `[…]` as addresses with ports are written; anything may stand in it.
+fn unbracketed(text: &str) -> &str {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    bare.filter(|bare| !bare.is_empty()).unwrap_or(text)
+}
+
+/// A prefix as long as the address, or longer, is the address.
 fn masked(ip: IpAddr, length: u32) -> Id {
-    // A mapped address carries the prefix of its IPv6 spelling.
-    let (ip, length) = match (ip, canonical(ip)) {
-        (IpAddr::V6(_), v4 @ IpAddr::V4(_)) => (v4, length.saturating_sub(96)),
-        (ip, _) => (ip, length),
-    };
     let full = if ip.is_ipv4() { 32 } else { 128 };
     match u8::try_from(length)
         .ok()
@@ -147,29 +198,29 @@ fn masked(ip: IpAddr, length: u32) -> Id {
     }
 }
 
-/// The length of a mask; `None` for text that is no mask at all.
-fn prefix_length(mask: &str) -> Result<Option<u32>, BadMask> {
-    if let Ok(length) = mask.parse::<u32>() {
-        return Ok(Some(length));
-    }
-    let (ones, zeros, width) = match mask.parse::<IpAddr>() {
-        Ok(IpAddr::V4(v4)) => (
-            Ipv4Addr::to_bits(v4).leading_ones(),
-            Ipv4Addr::to_bits(v4).trailing_zeros(),
-            32,
-        ),
-        Ok(IpAddr::V6(v6)) => (
-            Ipv6Addr::to_bits(v6).leading_ones(),
-            Ipv6Addr::to_bits(v6).trailing_zeros(),
-            128,
-        ),
-        Err(_) => return Ok(None),
+/// A number too large for its type is larger than any address.
+fn length(digits: &str) -> u32 {
+    digits.parse().unwrap_or(u32::MAX)
+}
+
+/// The length of a mask. Fail2Ban looks its number up, so that `::ffff:0` is a mask of 16 bits for IPv4, and those
+/// are tried first.
+fn mask_length(mask: &str) -> Result<u32, BadMask> {
+    let bad = || BadMask(mask.to_owned());
+    let number = match mask.parse().map(canonical) {
+        Ok(IpAddr::V4(v4)) => u128::from(v4.to_bits()),
+        Ok(IpAddr::V6(v6)) => v6.to_bits(),
+        Err(_) => return Err(bad()),
     };
-    if ones + zeros < width {
-        Err(BadMask(mask.to_owned()))
-    } else {
-        Ok(Some(ones))
+    if let Ok(short) = u32::try_from(number)
+        && short.leading_ones() + short.trailing_zeros() >= 32
+    {
+        return Ok(short.leading_ones());
     }
+    if number.leading_ones() + number.trailing_zeros() >= 128 {
+        return Ok(number.leading_ones());
+    }
+    Err(bad())
 }
 
 #[cfg(test)]
@@ -200,10 +251,22 @@ mod tests {
         check("[2001:db8::1]", v6, "2001:db8::1");
         check("2001:DB8:0:0::1", v6, "2001:db8::1");
         check("::ffff:1.2.3.4", v4, "1.2.3.4");
+        check("[host]", None, "host");
+        check("999.1.1.1/24", None, "999.1.1.1");
+        check("[2001:db8::1]/64", None, "[2001:db8::1]/64");
+        check("::1:2:3:4:5:6:7/64", None, "::1:2:3:4:5:6:7/64");
+        check("::1.2.3.4", v6, "::1.2.3.4");
+        check("::ffff:102:304/120", v6, "::ffff:1.2.3.0/120");
+        check("::ffff:1.2.3.4/120", None, "::ffff:1.2.3.4/120");
+        check("1.2.3.4/ffff::", v4, "1.2.0.0/16");
+        check("2001:db8::/::ffff:0", v6, "2001::/16");
+        check("1.2.3.4/99999999999", v4, "1.2.3.4");
+        check("1.2.3.4/+7", None, "1.2.3.4/+7");
         check("1.2.3.4/33", v4, "1.2.3.4");
         check("1.2.3.4/32", v4, "1.2.3.4");
         check("2001:db8::/32", v6, "2001:db8::/32");
         assert!(Id::parse("1.2.3.4/255.0.255.0").is_err());
+        assert!(Id::parse("1.2.3.4/999.1.1.1").is_err());
     }
 
     #[test]

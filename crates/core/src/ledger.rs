@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::address::Id;
-use crate::time::{Seconds, Timestamp};
+use crate::time::{Clock, Seconds, Timestamp};
 
 /// A value captured from a log line, as actions and the database see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,15 @@ impl Ticket {
     #[must_use]
     pub fn until(&self) -> Option<Timestamp> {
         (!self.bantime.is_forever()).then(|| self.time + self.bantime)
+    }
+
+    /// [`Ticket::ip`] as an id.
+    #[must_use]
+    pub fn address(&self) -> Id {
+        match self.data.get("ip") {
+            Some(Field::Text(ip)) => Id::parse(ip).unwrap_or_else(|_| Id::Raw(ip.clone())),
+            _ => self.id.clone(),
+        }
     }
 
     /// The address for `<ip>`: the captured one where it differs from the ban key, else the ban key.
@@ -184,6 +193,21 @@ pub struct Count {
     pub data: BTreeMap<String, Field>,
 }
 
+/// A failure of which is not known yet whether it counts, or whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// Whose
+    pub id: Id,
+    /// Whether `id` is a host name that is to be looked up
+    pub is_name: bool,
+    /// When: its time on the steady clock, and which wall time that was
+    pub clock: Clock,
+    /// Its lines
+    pub matches: Vec<String>,
+    /// Its captured fields
+    pub data: BTreeMap<String, Field>,
+}
+
 /// How far a log file has been read, and how to know it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
@@ -256,6 +280,15 @@ pub enum Entry {
         path: Arc<str>,
         /// How far
         mark: Mark,
+    },
+    /// A failure waits for an answer from outside, or does so no more (`None`).
+    Wait {
+        /// The jail
+        jail: Arc<str>,
+        /// Which one; of two the later has the higher number
+        number: u64,
+        /// The failure
+        pending: Option<Pending>,
     },
     /// The open sessions of a jail's filter (§3.6), as the filter writes them.
     Sessions {

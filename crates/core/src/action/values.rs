@@ -26,7 +26,7 @@ impl Scope {
     /// The scope of a ticket: the family of its address.
     #[must_use]
     pub fn of(ticket: &Ticket) -> Scope {
-        match address(ticket).family() {
+        match ticket.address().family() {
             Some(family) => Scope::Family(family),
             None => Scope::Raw,
         }
@@ -251,7 +251,7 @@ impl Subject<'_> {
             "ip" => ticket.ip().into(),
             "family" if self.scope == Scope::Raw => Value::None,
             "family" => self.scope.tag().into(),
-            "ip-rev" => reversed(&address(ticket)).into(),
+            "ip-rev" => reversed(&ticket.address()).into(),
             "fid" => ticket.id.to_string().into(),
             "failures" => count(ticket.failures),
             "time" => Value::Float(self.wall(ticket.time).as_f64()),
@@ -348,13 +348,6 @@ fn count(number: u32) -> Value {
 /// Whole seconds, cut towards nought.
 fn whole(length: Seconds) -> i64 {
     length.micros() / 1_000_000
-}
-
-fn address(ticket: &Ticket) -> Id {
-    match ticket.data.get("ip") {
-        Some(Field::Text(ip)) => Id::parse(ip).unwrap_or_else(|_| Id::Raw(ip.clone())),
-        _ => ticket.id.clone(),
-    }
 }
 
 /// The labels of a reverse look-up, last first and with a final point; the mask of a network stays at its label.

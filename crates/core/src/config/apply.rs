@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::options::{extract, parse_int, split_shell};
-use super::plan::{ActionPlan, JailPlan, LogPath, Plan, UseDns};
+use super::plan::{ActionPlan, CachePlan, JailPlan, LogPath, Plan, UseDns};
 use super::words::{Words, bad};
 use super::{Command, Face};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -457,29 +457,40 @@ impl ActionPlan {
 
 fn ignorecache(words: Words<'_>) -> Result<Option<String>, CommandError> {
     let Some(text) = words.maybe(3)? else { return Ok(None) };
-    let option = "ignorecache";
     let value = Value::from(text.as_str());
-    let named = extract(&format!("cache[{text}]")).map_err(|reason| bad(option, &value, reason))?;
-    let find = |name: &str| {
-        named
-            .options
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value)
-    };
-    if named.options.is_empty() {
-        return Ok(None);
+    let read = CachePlan::read(&text).map_err(|reason| bad("ignorecache", &value, reason))?;
+    Ok(read.map(|_| text))
+}
+
+impl CachePlan {
+    /// Reads the value of `ignorecache`; nothing where it has no options.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(text: &str) -> Result<Option<CachePlan>, String> {
+        let named = extract(&format!("cache[{text}]"))?;
+        let find = |name: &str| {
+            let found = named.options.iter().find(|(key, _)| key == name);
+            found.map(|(_, value)| value.as_str())
+        };
+        if named.options.is_empty() {
+            return Ok(None);
+        }
+        let key = find("key").ok_or("it needs key=\"…\"")?.to_owned();
+        let count = match find("max-count") {
+            Some(count) => parse_int(count).ok_or("max-count is no whole number")?,
+            None => 100,
+        };
+        let lasts = match find("max-time") {
+            Some(time) => parse_length(time).map_err(|error| error.to_string())?.seconds(),
+            None => Seconds::new(300),
+        };
+        Ok(Some(CachePlan {
+            key,
+            most: usize::try_from(count).unwrap_or(0),
+            lasts,
+        }))
     }
-    if find("key").is_none() {
-        return Err(bad(option, &value, "it needs key=\"…\""));
-    }
-    if find("max-count").is_some_and(|count| parse_int(count).is_none()) {
-        return Err(bad(option, &value, "max-count is no whole number"));
-    }
-    if let Some(time) = find("max-time") {
-        parse_length(time).map_err(|error| bad(option, &value, error.to_string()))?;
-    }
-    Ok(Some(text))
 }
 
 fn remove_at(list: &mut Vec<String>, words: Words<'_>) -> Result<(), CommandError> {

@@ -113,6 +113,17 @@ pub struct JailPlan {
     pub started: bool,
 }
 
+/// `ignorecache`, read (contract §4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachePlan {
+    /// Under what a verdict is kept: a text with tags
+    pub key: String,
+    /// How many verdicts are kept
+    pub most: usize,
+    /// For how long
+    pub lasts: Seconds,
+}
+
 /// A log file to follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogPath {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::known::Turn;
 use super::message::{Arrangement, Effect, Event};
+use crate::action::Script;
 use crate::address::Id;
-use crate::allow::{self, Allow};
-use crate::config::plan::JailPlan;
+use crate::allow::{Allow, Cache};
+use crate::config::plan::{CachePlan, JailPlan};
 use crate::judge::{self, Growth};
 use crate::ledger::{Applied, Count, Entered, Entry, LayerId, Ledger, Order, OrderKind, Standing, Ticket};
 use crate::time::{Seconds, Timestamp};
@@ -25,6 +26,12 @@ pub(super) struct Jail {
     pub(super) plan: JailPlan,
     pub(super) allow: Allow,
     pub(super) held: Option<String>,
+    /// A file of `ignoreip` that was never read, and why
+    pub(super) unread: Option<String>,
+    /// `ignorecommand`
+    pub(super) command: Option<Script>,
+    /// `ignorecache`
+    pub(super) cache: Option<(Script, Cache)>,
     pub(super) tracker: Tracker,
     pub(super) ledger: Ledger,
     pub(super) layers: Vec<Layer>,
@@ -57,6 +64,9 @@ impl Jail {
             ledger: Ledger::default(),
             allow: Allow::default(),
             held: None,
+            unread: None,
+            command: None,
+            cache: None,
             layers: Vec::new(),
             growth: None,
             prolongs: BTreeSet::new(),
@@ -86,6 +96,9 @@ impl Jail {
             Ok(growth) => self.growth = growth,
             Err(error) => self.held = Some(self.held.take().unwrap_or(error)),
         }
+        let command = &self.plan.ignorecommand;
+        self.command = (!command.is_empty()).then(|| Script::new(command.clone()));
+        self.cache = cache(&self.plan);
         self.arrange_layers(&native, out);
     }
 
@@ -250,7 +263,7 @@ impl Jail {
     }
 
     fn offend(&mut self, turn: &mut Turn<'_>, id: &Id, (count, before): (Count, Option<u32>), out: &mut Vec<Effect>) {
-        if let Some(reason) = &self.held {
+        if let Some(reason) = self.why_held() {
             let (jail, id, reason) = (Arc::clone(self.name()), id.clone(), reason.clone());
             out.push(Effect::Note(Event::Held { jail, id, reason }));
             return;
@@ -400,10 +413,27 @@ impl Jail {
         }
     }
 
-    /// Whether this one is exempt.
-    pub(super) fn exempt(&self, id: &Id, own: &BTreeSet<std::net::IpAddr>, names: &allow::Names) -> allow::Verdict {
-        self.allow.judge(id, own, names)
+    /// Why the jail must not ban, if it must not.
+    pub(super) fn why_held(&self) -> Option<&String> {
+        self.held.as_ref().or(self.unread.as_ref())
     }
+
+    /// Ends a ban of an earlier run, because whom it concerns is exempt by now (contract §7.4).
+    pub(super) fn excuse(&mut self, id: &Id, out: &mut Vec<Effect>) {
+        if self.ledger.get(id).is_some() {
+            out.push(Effect::Record(Entry::Expire {
+                jail: Arc::clone(self.name()),
+                id: id.clone(),
+            }));
+            self.free(id, false, out);
+        }
+    }
+}
+
+/// `ignorecache`: the key with its tags, and what is known under it. A value that cannot be read was refused before.
+fn cache(plan: &JailPlan) -> Option<(Script, Cache)> {
+    let cache = CachePlan::read(plan.ignorecache.as_deref()?).ok().flatten()?;
+    Some((Script::new(cache.key), Cache::new(cache.most, cache.lasts)))
 }
 
 fn limits(plan: &JailPlan) -> Limits {

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::action::{Fetched, Need, Values};
 use crate::address::Id;
-use crate::allow::Rule;
+use crate::allow::{Found, Rule, Stat};
 use crate::config::plan::JailPlan;
 use crate::filter::Failure;
 use crate::history::Past;
-use crate::ledger::{Applied, Change, Count, Entry, LayerId, Mark, Ticket};
+use crate::ledger::{Applied, Change, Count, Entry, LayerId, Mark, Pending, Ticket};
 use crate::time::{Clock, Number, Seconds, Timestamp};
 
 /// Whom a reply goes to; the shell around the engine knows.
@@ -27,13 +28,8 @@ pub enum Input {
     Batch(Batch),
     /// The host's own addresses, at the start and whenever they were looked up anew.
     Own(BTreeSet<IpAddr>),
-    /// The addresses of a name that was asked for; none if it has none.
-    Answer {
-        /// The name
-        name: String,
-        /// Its addresses
-        addresses: Vec<IpAddr>,
-    },
+    /// What was asked for with [`Effect::Ask`].
+    Answer(Answer),
     /// A layer did what it was told, or did not.
     Applied(Applied),
     /// A layer was set up anew and lost the bans that it held.
@@ -72,6 +68,80 @@ pub struct Saved {
     pub counts: Vec<(Arc<str>, Id, Count)>,
     /// The last ban of everybody in each jail, in force or not; jails that are no more among them
     pub history: Vec<(Arc<str>, Id, Past)>,
+    /// Failures that waited for an answer, by jail, with the numbers under which they are kept
+    pub waiting: Vec<(Arc<str>, u64, Pending)>,
+}
+
+/// What the engine cannot know by itself. Each is answered once, however long that takes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Question {
+    /// The addresses of a host name.
+    Name {
+        /// The name
+        name: String,
+        /// Whether an `ignoreip` has it; names from log lines, which attackers choose, must not hold those up
+        is_listed: bool,
+    },
+    /// What stands in a file of `ignoreip`, if it has changed.
+    List {
+        /// The path; a relative one begins at the root
+        path: Arc<str>,
+        /// How it was when it was read last
+        known: Option<Stat>,
+    },
+    /// What tags of `ignorecommand` or of the key of `ignorecache` stand for.
+    Facts {
+        /// Comes back in the answer
+        number: u64,
+        /// The jail
+        jail: Arc<str>,
+        /// The failure
+        ticket: Box<Ticket>,
+        /// What is wanted
+        needs: BTreeSet<Need>,
+    },
+    /// How `ignorecommand` ends.
+    Command {
+        /// Comes back in the answer
+        number: u64,
+        /// The command with its tags
+        script: Arc<str>,
+        /// What the tags stand for
+        values: Values,
+    },
+}
+
+/// An answer to a [`Question`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The addresses of a name; none if it has none.
+    Name {
+        /// The name
+        name: String,
+        /// Its addresses
+        addresses: Vec<IpAddr>,
+    },
+    /// How a file is.
+    List {
+        /// The path
+        path: Arc<str>,
+        /// What was found
+        found: Found,
+    },
+    /// What was wanted.
+    Facts {
+        /// The question's
+        number: u64,
+        /// The facts
+        fetched: Fetched,
+    },
+    /// How `ignorecommand` ended.
+    Command {
+        /// The question's
+        number: u64,
+        /// Whether with 0, so that the failure does not count
+        ignore: bool,
+    },
 }
 
 /// What a matching group found in a run of lines, and how far it came.
@@ -115,8 +185,8 @@ pub enum Effect {
     Record(Entry),
     /// Tell this to a layer.
     Change(Change),
-    /// Look this name up and answer with [`Input::Answer`].
-    Ask(String),
+    /// Find this out and answer with [`Input::Answer`]; until then everything else goes on.
+    Ask(Question),
     /// Answer a request: how many it concerned, or why not.
     Reply(ReplyTo, Result<usize, String>),
     /// Say this in the log.
@@ -242,16 +312,19 @@ pub enum Event {
         /// Why
         reason: String,
     },
-    /// A name in a log line was looked up.
+    /// A failure counts for the addresses of a name, and the jail wants to be told (`usedns = warn`).
     Resolved {
-        /// The jail
-        jail: Arc<str>,
         /// The name
         name: String,
         /// Its addresses
         addresses: Vec<IpAddr>,
-        /// Whether the jail wants to be warned (`usedns = warn`)
-        warn: bool,
+    },
+    /// A file of `ignoreip` could not be read.
+    ListFailed {
+        /// Its path
+        path: Arc<str>,
+        /// Why
+        reason: String,
     },
     /// A layer failed.
     LayerFailed {
@@ -272,7 +345,7 @@ pub enum Event {
         /// The jail
         jail: Arc<str>,
     },
-    /// More was waiting for look-ups than the cap allows; the failure was not counted.
+    /// More was waiting for answers than the cap allows; the failure was not counted.
     TooManyQuestions {
         /// The jail
         jail: Arc<str>,

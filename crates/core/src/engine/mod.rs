@@ -3,12 +3,14 @@
 //! This is the only place where a ban begins or ends (invariant 2). The daemon, back-tests and the tests drive the
 //! same [`Engine`]; none of them can make it wait, because what it needs from outside it asks for and goes on.
 
+mod exempt;
 mod jail;
 mod known;
 mod message;
 mod view;
+mod waiting;
 
-pub use message::{Arrangement, Batch, Effect, Event, Input, ReplyTo, Request, Saved};
+pub use message::{Answer, Arrangement, Batch, Effect, Event, Input, Question, ReplyTo, Request, Saved};
 pub use view::{BanView, JailView, LayerView, Query, View};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,21 +21,13 @@ use jail::Jail;
 use known::{Dice, Turn};
 
 use crate::address::Id;
-use crate::allow::{Names, Verdict};
-use crate::config::plan::UseDns;
-use crate::filter::{Failure, Identity};
+use crate::allow::{Known, Lists, Names, Verdict};
 use crate::history::History;
 use crate::judge;
-use crate::ledger::{Entry, Mark};
+use crate::ledger::{Entry, Mark, Ticket};
 use crate::time::{Seconds, Timestamp};
-use crate::tracker::Attempt;
+use waiting::Waits;
 
-/// Answers about names are believed this long (contract §4.6).
-const NAMES_LAST: Seconds = Seconds::new(300);
-/// Names kept at most.
-const MOST_NAMES: usize = 1000;
-/// Failures that may wait for a look-up; an attacker whose names answer slowly must not fill the memory.
-const MOST_WAITING: usize = 10_000;
 /// Positions without failures are kept this late at most: read again, such lines change nothing.
 const READS_LATE: Seconds = Seconds::new(1);
 
@@ -43,21 +37,16 @@ pub struct Engine {
     jails: BTreeMap<Arc<str>, Jail>,
     own: BTreeSet<IpAddr>,
     names: Names,
-    name_ages: BTreeMap<String, Timestamp>,
-    asked: BTreeSet<String>,
-    waiting: Vec<Waiting>,
+    lists: Lists,
+    waits: Waits,
+    /// Names that an `ignoreip` asks for
+    listed: BTreeSet<String>,
     reads: BTreeMap<(Arc<str>, Arc<str>), Mark>,
     reads_due: Option<Timestamp>,
     history: History,
     dice: Dice,
     /// Wall clock minus steady clock, as lines were last read
     ahead: Seconds,
-}
-
-/// A failure that waits for look-ups.
-struct Waiting {
-    failure: Failure,
-    attempt_time: Timestamp,
 }
 
 impl Engine {
@@ -76,7 +65,7 @@ impl Engine {
             Input::Restore(saved) => self.restore(now, saved, out),
             Input::Batch(batch) => self.batch(now, batch, out),
             Input::Own(own) => self.own = own,
-            Input::Answer { name, addresses } => self.answer(now, name, addresses, out),
+            Input::Answer(answer) => self.answer(now, answer, out),
             Input::Applied(applied) => {
                 if let Some(jail) = self.jails.get_mut(&applied.layer.jail) {
                     jail.applied(now, applied, out);
@@ -145,6 +134,7 @@ impl Engine {
                 }
             }
         }
+        self.glance_at_lists(out);
     }
 
     fn restore(&mut self, now: Timestamp, saved: Saved, out: &mut Vec<Effect>) {
@@ -156,28 +146,50 @@ impl Engine {
                 jail.tracker.restore(id, count);
             }
         }
-        let (own, names) = (self.own.clone(), self.names.clone());
         let ours = saved.bans.into_iter().map(|ban| (ban, false));
         let theirs = saved.adopted.into_iter().map(|ban| (ban, true));
-        for ((name, ticket), adopted) in ours.chain(theirs) {
-            let Some(jail) = self.jails.get_mut(&name) else {
-                continue;
-            };
-            // Whoever is exempt by now is not banned again (contract §7.4).
-            if matches!(jail.exempt(&ticket.id, &own, &names), Verdict::Allowed(_)) {
-                out.push(Effect::Record(Entry::Expire {
-                    jail: name,
-                    id: ticket.id,
-                }));
-                continue;
-            }
-            let mut turn = Turn {
-                now,
-                ahead: self.ahead,
-                history: &mut self.history,
-                dice: &mut self.dice,
-            };
-            jail.restore(&mut turn, ticket, adopted, out);
+        for (ban, adopted) in ours.chain(theirs) {
+            self.restore_ban(now, ban, adopted, out);
+        }
+        for (_, number, _) in &saved.waiting {
+            self.waits.know_number(*number);
+        }
+        for kept in saved.waiting {
+            self.consider_again(now, kept, out);
+        }
+    }
+
+    /// Whoever is exempt by now is not banned again (contract §7.4). Where that must be found out first, the ban
+    /// stays until it is.
+    fn restore_ban(&mut self, now: Timestamp, ban: (Arc<str>, Ticket), adopted: bool, out: &mut Vec<Effect>) {
+        let (name, ticket) = ban;
+        let Some(jail) = self.jails.get_mut(&name) else { return };
+        let known = Known {
+            own: &self.own,
+            names: &self.names,
+            lists: &self.lists,
+            since: now,
+        };
+        let verdict = jail.allow.judge(&ticket.id, &known);
+        if let Verdict::Allowed(rule, _) = verdict {
+            let id = ticket.id.clone();
+            out.push(Effect::Record(Entry::Expire {
+                jail: Arc::clone(&name),
+                id: id.clone(),
+            }));
+            out.push(Effect::Note(Event::Ignored { jail: name, id, rule }));
+            return;
+        }
+        let is_open = verdict != Verdict::Counts || jail.command.is_some();
+        let mut turn = Turn {
+            now,
+            ahead: self.ahead,
+            history: &mut self.history,
+            dice: &mut self.dice,
+        };
+        jail.restore(&mut turn, ticket.clone(), adopted, out);
+        if is_open && jail.ledger.get(&ticket.id).is_some() {
+            self.review(now, &name, &ticket, out);
         }
     }
 
@@ -185,9 +197,7 @@ impl Engine {
         self.ahead = batch.clock.wall - batch.clock.steady;
         let changed = !batch.failures.is_empty() || !batch.sessions.is_empty();
         for failure in batch.failures {
-            // A date later than now is now (contract §3.4 step 7).
-            let attempt_time = batch.clock.to_steady(failure.time).min(now);
-            self.consider(now, Waiting { failure, attempt_time }, out);
+            self.consider_failure(now, batch.clock, failure, out);
         }
         for (jail, path, mark) in batch.reads {
             self.reads.insert((jail, path), mark);
@@ -209,133 +219,6 @@ impl Engine {
         self.reads_due = None;
         for ((jail, path), mark) in std::mem::take(&mut self.reads) {
             out.push(Effect::Record(Entry::Read { jail, path, mark }));
-        }
-    }
-
-    /// One failure: who is it, is that one exempt, and if not, count.
-    fn consider(&mut self, now: Timestamp, waiting: Waiting, out: &mut Vec<Effect>) {
-        let Some(jail) = self.jails.get(&waiting.failure.jail) else {
-            return;
-        };
-        let ids = match &waiting.failure.identity {
-            Identity::Known(id) => vec![id.clone()],
-            Identity::Name(_) if jail.plan.usedns == UseDns::No => return,
-            Identity::Name(name) => match self.known(now, name) {
-                Some(addresses) => addresses.into_iter().map(Id::Ip).collect(),
-                None => return self.ask(vec![name.clone()], waiting, out),
-            },
-        };
-        let mut unknown = Vec::new();
-        for id in &ids {
-            if let Verdict::Ask(names) = self.exempt(now, &waiting.failure.jail, id) {
-                unknown.extend(names);
-            }
-        }
-        if !unknown.is_empty() {
-            return self.ask(unknown, waiting, out);
-        }
-        for id in ids {
-            self.judge(now, id, &waiting, out);
-        }
-    }
-
-    fn exempt(&mut self, now: Timestamp, jail: &str, id: &Id) -> Verdict {
-        self.forget_names(now);
-        self.jails
-            .get(jail)
-            .map_or(Verdict::Counts, |jail| jail.exempt(id, &self.own, &self.names))
-    }
-
-    fn judge(&mut self, now: Timestamp, id: Id, waiting: &Waiting, out: &mut Vec<Effect>) {
-        let name = &waiting.failure.jail;
-        if let Verdict::Allowed(rule) = self.exempt(now, name, &id) {
-            out.push(Effect::Note(Event::Ignored {
-                jail: Arc::clone(name),
-                id,
-                rule,
-            }));
-            return;
-        }
-        let Some(jail) = self.jails.get_mut(name) else { return };
-        let attempt = Attempt {
-            time: waiting.attempt_time,
-            matches: waiting.failure.matches.clone(),
-            data: waiting.failure.data.clone(),
-            weight: 1,
-        };
-        let mut turn = Turn {
-            now,
-            ahead: self.ahead,
-            history: &mut self.history,
-            dice: &mut self.dice,
-        };
-        jail.count(&mut turn, &id, attempt, out);
-    }
-
-    fn ask(&mut self, names: Vec<String>, waiting: Waiting, out: &mut Vec<Effect>) {
-        if self.waiting.len() >= MOST_WAITING {
-            out.push(Effect::Note(Event::TooManyQuestions {
-                jail: waiting.failure.jail,
-            }));
-            return;
-        }
-        for name in names {
-            if self.asked.insert(name.clone()) {
-                out.push(Effect::Ask(name));
-            }
-        }
-        self.waiting.push(waiting);
-    }
-
-    fn known(&mut self, now: Timestamp, name: &str) -> Option<Vec<IpAddr>> {
-        self.forget_names(now);
-        self.names.get(name).cloned()
-    }
-
-    fn forget_names(&mut self, now: Timestamp) {
-        let old: Vec<String> = self
-            .name_ages
-            .iter()
-            .filter(|(_, until)| **until <= now)
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in old {
-            self.name_ages.remove(&name);
-            self.names.remove(&name);
-        }
-    }
-
-    fn answer(&mut self, now: Timestamp, name: String, addresses: Vec<IpAddr>, out: &mut Vec<Effect>) {
-        self.asked.remove(&name);
-        if self.names.len() >= MOST_NAMES
-            && let Some(oldest) = self
-                .name_ages
-                .iter()
-                .min_by_key(|(_, until)| **until)
-                .map(|(name, _)| name.clone())
-        {
-            self.name_ages.remove(&oldest);
-            self.names.remove(&oldest);
-        }
-        self.names.insert(name.clone(), addresses.clone());
-        self.name_ages.insert(name.clone(), now + NAMES_LAST);
-        for waiting in std::mem::take(&mut self.waiting) {
-            self.tell_resolved(&waiting.failure, &name, &addresses, out);
-            self.consider(now, waiting, out);
-        }
-    }
-
-    fn tell_resolved(&self, failure: &Failure, name: &str, addresses: &[IpAddr], out: &mut Vec<Effect>) {
-        let Some(jail) = self.jails.get(&failure.jail) else {
-            return;
-        };
-        if matches!(&failure.identity, Identity::Name(asked) if asked == name) {
-            out.push(Effect::Note(Event::Resolved {
-                jail: Arc::clone(&failure.jail),
-                name: name.to_owned(),
-                addresses: addresses.to_vec(),
-                warn: jail.plan.usedns == UseDns::Warn,
-            }));
         }
     }
 

@@ -102,7 +102,7 @@ fn view(jail: &Jail, with_bans: bool) -> JailView {
         bantime: jail.plan.bantime,
         banned: jail.ledger.len(),
         bans_total: jail.ledger.total(),
-        held: jail.held.clone(),
+        held: jail.why_held().cloned(),
         layers: jail
             .layers
             .iter()

@@ -28,7 +28,7 @@ pub struct Failure {
 }
 
 /// Who failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Identity {
     /// Known from the line.
     Known(Id),

@@ -137,6 +137,7 @@ impl Keeper {
                 Entry::Count { jail, id, .. } => Some(format!("c {jail} {id}")),
                 Entry::Read { jail, path, .. } => Some(format!("r {jail} {path}")),
                 Entry::Sessions { jail, .. } => Some(format!("s {jail}")),
+                Entry::Wait { number, .. } => Some(format!("w {number}")),
                 _ => None,
             };
             if key.is_none_or(|key| seen.insert(key)) {

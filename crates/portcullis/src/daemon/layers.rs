@@ -15,13 +15,14 @@ use portcullis_core::config::plan::ActionPlan;
 use portcullis_core::ledger::{Applied, Change, LayerId};
 use portcullis_core::time::Timestamp;
 
+use super::resolver;
 use crate::enforce::dry::Dry;
 use crate::enforce::nft::{Blocktype, Nft, Scope, TABLE};
 use crate::enforce::ports::{Ports, Services, protocols};
 use crate::enforce::protect::{Guard, Protected};
 use crate::enforce::shell::ShellLayer;
 use crate::enforce::{Held, Layer};
-use crate::runner::{Catalogue, Link};
+use crate::runner::{self, Catalogue, Link};
 
 /// Where service names are written down.
 const SERVICES: &str = "/etc/services";
@@ -72,10 +73,8 @@ pub(crate) fn way(plan: &ActionPlan, dry_run: bool) -> Result<Way, String> {
         Some("nft") => Way::Nft(scope(plan)?, !plan.property("protect").is_some_and(|text| no(&text))),
         Some(other) => return Err(format!("there is no layer '{other}' (there is: nft)")),
         None => {
-            let ipv6 = Path::new("/proc/net/if_inet6").exists();
-            Way::Shell(Box::new(
-                Action::compile(plan, ipv6).map_err(|error| error.to_string())?,
-            ))
+            let action = Action::compile(plan, resolver::ipv6_is_allowed());
+            Way::Shell(Box::new(action.map_err(|error| error.to_string())?))
         }
     };
     Ok(if dry_run {
@@ -388,14 +387,14 @@ impl Work for Shells {
             }
         }
         // Where the runner is gone, so is this process in a moment.
-        let _ = self.link.learn(&self.catalogue);
+        let _ = self.link.learn(runner::Lane::Actions, &self.catalogue);
     }
 
     fn only(&mut self, layers: &BTreeSet<LayerId>) {
         self.layer.retain(layers);
         let layer = &self.layer;
         self.catalogue.keep(|template| layer.uses(template));
-        let _ = self.link.learn(&self.catalogue);
+        let _ = self.link.learn(runner::Lane::Actions, &self.catalogue);
     }
 
     fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied> {

@@ -7,6 +7,7 @@
 mod alarm;
 mod answers;
 mod caution;
+mod inquiries;
 mod keeper;
 mod layers;
 mod logging;
@@ -32,7 +33,7 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use portcullis_core::action::JailFacts;
 use portcullis_core::diagnostic::Diagnostic;
-use portcullis_core::engine::{Effect, Engine, Input, Query, Saved};
+use portcullis_core::engine::{Answer, Effect, Engine, Input, Query, Saved};
 use portcullis_core::ledger::LayerId;
 use portcullis_core::time::{Clock, Timestamp};
 use portcullis_core::wire::Reply;
@@ -50,10 +51,10 @@ use crate::place::Places;
 use crate::source::{Limits, Reader};
 use crate::store::{Place, Running};
 use crate::{runner, store};
+use inquiries::Inquiries;
 use keeper::Keeper;
 use layers::{Facts, Lanes, Way};
 use requests::done;
-use resolver::Resolver;
 use setup::Setup;
 
 const SERVER: &str = "fail2ban.server";
@@ -73,7 +74,7 @@ enum Message {
     News(News),
     Asked(Asked),
     Facts(Facts),
-    Answer(String, Vec<IpAddr>),
+    Answer(Answer),
     Own(BTreeSet<IpAddr>),
     Loaded(Box<Setup>, Option<Sender<Reply>>),
     Runner(runner::Event),
@@ -118,7 +119,7 @@ struct Daemon {
     since: Timestamp,
     zone: TimeZone,
     lanes: Lanes,
-    resolver: Resolver,
+    inquiries: Inquiries,
     reader: Reader,
     groups: Vec<Group>,
     setup: Installed,
@@ -170,11 +171,16 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
     let seat = seat::take(&places.pid_file(), &database, table).map_err(|error| error.to_string())?;
     let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
     let broken = |error: std::io::Error| format!("cannot start a thread: {error}");
-    let (lanes, board) = start_lanes(&clock, link, &outbox).map_err(broken)?;
-    let answers = outbox.clone();
-    let resolver = Resolver::start(move |name, addresses| {
-        let _ = answers.send(Message::Answer(name, addresses));
-    });
+    let around = surroundings::Around {
+        clock: clock.clone(),
+        board: surroundings::Board::default(),
+        outbox: outbox.clone(),
+        hosts: surroundings::Hosts::default(),
+    };
+    let inquiries = Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?;
+    let board = Arc::clone(&around.board);
+    let shell = ShellLayer::new(Box::new(link.clone()), Box::new(around));
+    let lanes = Lanes::start(shell, link, sender(&outbox, Message::Facts)).map_err(broken)?;
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
     let now = Instant::now();
     let mut daemon = Daemon {
@@ -186,7 +192,7 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
         clock,
         zone: setup::zone(),
         lanes,
-        resolver: resolver.map_err(broken)?,
+        inquiries,
         caution: caution::Caution::begin(run.deaths, &places, &reader),
         reader,
         groups: Vec::new(),
@@ -209,21 +215,6 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
     daemon.begin(setup, saved);
     daemon.listen(&listener).map_err(broken)?;
     Ok((daemon, inbox, seat, listener))
-}
-
-fn start_lanes(
-    clock: &Running,
-    link: runner::Link,
-    outbox: &SyncSender<Message>,
-) -> std::io::Result<(Lanes, surroundings::Board)> {
-    let board = surroundings::Board::default();
-    let around = surroundings::Around {
-        clock: clock.clone(),
-        board: Arc::clone(&board),
-        outbox: outbox.clone(),
-    };
-    let shell = ShellLayer::new(Box::new(link.clone()), Box::new(around));
-    Ok((Lanes::start(shell, link, sender(outbox, Message::Facts))?, board))
 }
 
 fn say_version() {
@@ -257,7 +248,7 @@ fn sender<T: 'static>(to: &SyncSender<Message>, wrap: fn(T) -> Message) -> impl 
 impl Daemon {
     /// The first plan, then what an earlier run kept, then the logs.
     fn begin(&mut self, setup: Setup, saved: store::Saved) {
-        let own = reading::own_addresses();
+        let own = resolver::own_addresses();
         self.step(Input::Own(own));
         self.gather_own();
         // Drawn by the system: who is banned must not be able to reckon for how long.
@@ -267,6 +258,7 @@ impl Daemon {
             adopted,
             counts,
             history,
+            waiting,
             ..
         } = saved;
         let saved = Saved {
@@ -274,6 +266,7 @@ impl Daemon {
             adopted,
             counts,
             history,
+            waiting,
         };
         self.arrange(setup, Some(saved));
     }
@@ -285,6 +278,8 @@ impl Daemon {
         }
         self.lanes.put(&setup.layers);
         self.keeper.set(&setup.server);
+        let plans = setup.arrangements.iter().map(|arrangement| &arrangement.plan);
+        self.inquiries.learn(plans.map(|plan| plan.ignorecommand.as_str()));
         self.step(Input::Plan(setup.arrangements));
         if let Some(saved) = saved {
             self.step(Input::Restore(saved));
@@ -386,7 +381,7 @@ impl Daemon {
                     self.engine.handle(now, Input::Lost(layer), out);
                 }
             }
-            Message::Answer(name, addresses) => self.engine.handle(now, Input::Answer { name, addresses }, out),
+            Message::Answer(answer) => self.engine.handle(now, Input::Answer(answer), out),
             Message::Own(own) => self.engine.handle(now, Input::Own(own), out),
             Message::Asked(asked) => return self.answer(asked, out),
             Message::Loaded(setup, reply) => {
@@ -411,17 +406,19 @@ impl Daemon {
 
     /// Records first; then layers, questions, log and replies.
     fn carry_out(&mut self, clock: Clock, effects: Vec<Effect>) {
-        let (mut records, mut changes, mut events, mut replies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut records, mut changes, mut questions) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut events, mut replies) = (Vec::new(), Vec::new());
         for effect in effects {
             match effect {
                 Effect::Record(entry) => records.push(entry),
                 Effect::Change(change) => changes.push(change),
                 Effect::Note(event) => events.push(event),
-                Effect::Ask(name) => self.resolver.ask(name),
+                Effect::Ask(question) => questions.push(question),
                 Effect::Reply(to, reply) => replies.push((to, reply)),
             }
         }
         self.keeper.keep(clock, records);
+        questions.into_iter().for_each(|question| self.inquiries.ask(question));
         if !changes.is_empty() {
             self.put_up_counters();
             self.lanes.order(clock.steady, changes);

@@ -1,9 +1,11 @@
 //! What the engine's events read like in the log: Fail2Ban's lines, word for word where it has them (contract §13.10).
 
 use jiff::tz::TimeZone;
+use portcullis_core::address::text;
 use portcullis_core::engine::Event;
 use portcullis_core::note;
 use portcullis_core::time::Clock;
+use portcullis_core::value::repr_str;
 
 use crate::observe::log::{Level, note as say};
 
@@ -20,11 +22,7 @@ pub(super) fn note(event: &Event, clock: Clock, zone: &TimeZone) {
     }
     match event {
         Event::Ignored { jail, id, rule } => {
-            say(
-                Level::Info,
-                FILTER,
-                &format!("[{jail}] Ignore {id} by {}", rule.as_str()),
-            );
+            say(Level::Info, FILTER, &format!("[{jail}] Ignore {id} by {rule}"));
         }
         Event::Started { jail } => say(Level::Info, JAIL, &format!("Jail '{jail}' started")),
         Event::Stopped { jail } => say(Level::Info, JAIL, &format!("Jail '{jail}' stopped")),
@@ -39,20 +37,13 @@ fn note_own(event: &Event) {
             let text = format!("[{jail}] {id} is not banned, because the jail must not ban: {reason}");
             say(Level::Error, ACTIONS, &text);
         }
-        Event::Resolved {
-            jail, name, addresses, ..
-        } if addresses.is_empty() => {
-            let text = format!("[{jail}] Unable to find a corresponding IP address for {name}");
+        Event::Resolved { name, addresses } => {
+            let list: Vec<String> = addresses.iter().map(|ip| format!("'{}'", text(*ip))).collect();
+            let text = format!("Determined IP using DNS Lookup: {name} = {{{}}}", list.join(", "));
             say(Level::Warning, DNS, &text);
         }
-        Event::Resolved {
-            name,
-            addresses,
-            warn: true,
-            ..
-        } => {
-            let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            let text = format!("Determined IP using DNS Lookup: {name} = {{{}}}", list.join(", "));
+        Event::ListFailed { path, reason } => {
+            let text = format!("Retrieving IPs set from {} failed: {reason}", repr_str(path));
             say(Level::Warning, DNS, &text);
         }
         Event::LayerFailed { layer, id, error } => {
@@ -65,7 +56,7 @@ fn note_own(event: &Event) {
             say(Level::Error, OBSERVER, &text);
         }
         Event::TooManyQuestions { jail } => {
-            let text = format!("[{jail}] too many failures wait for name look-ups; one was not counted");
+            let text = format!("[{jail}] too many failures wait for look-ups or commands; one was not counted");
             say(Level::Error, FILTER, &text);
         }
         _ => {}

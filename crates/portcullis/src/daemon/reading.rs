@@ -1,8 +1,7 @@
 //! Setting the logs to be read: where each begins, and what the successor of a jail takes over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, ToSocketAddrs};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -15,7 +14,7 @@ use portcullis_core::config::plan::LogPath;
 use portcullis_core::filter::Sessions;
 use portcullis_core::ledger::Mark;
 
-use super::{Daemon, Message};
+use super::{Daemon, Message, resolver};
 
 /// Own addresses are gathered again this often (contract §4.1).
 const OWN_EVERY: Duration = Duration::from_secs(300);
@@ -175,7 +174,7 @@ impl Daemon {
         }
         let outbox = self.outbox.clone();
         let _ = thread::Builder::new().name("own".into()).spawn(move || {
-            let _ = outbox.send(Message::Own(own_addresses_and_names()));
+            let _ = outbox.send(Message::Own(resolver::own_addresses_and_names()));
         });
     }
 
@@ -246,26 +245,4 @@ fn begin(path: &str, marks: Vec<Option<Mark>>) -> From {
         Some(first) if everybody_was_here => From::Mark(first),
         _ => From::Start,
     }
-}
-
-/// The addresses of our own interfaces: at once.
-pub(super) fn own_addresses() -> BTreeSet<IpAddr> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    interfaces.iter().map(if_addrs::Interface::ip).collect()
-}
-
-/// Those, and what our own names resolve to, which may take a while (contract §4.1).
-pub(super) fn own_addresses_and_names() -> BTreeSet<IpAddr> {
-    let mut own = own_addresses();
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    for name in ["localhost", host.as_str()] {
-        let found = (name, 0).to_socket_addrs();
-        own.extend(
-            found
-                .into_iter()
-                .flatten()
-                .map(|address| portcullis_core::address::canonical(address.ip())),
-        );
-    }
-    own
 }

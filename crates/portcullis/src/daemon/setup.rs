@@ -16,6 +16,7 @@ use portcullis_core::time::Seconds;
 use portcullis_core::value::Value;
 
 use super::layers::{self, Way};
+use super::resolver;
 use crate::matching::{Encoding, Reading, Unseen};
 use crate::place::Places;
 use crate::{folder, json};
@@ -91,6 +92,7 @@ pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
             place_refusal(refusal, &mut outcome);
         }
         let plan = fall_back(places, plan, &mut outcome);
+        resolver::allow_ipv6(&plan.server.allowipv6);
         let mut builder = Builder {
             tree,
             base: &base,
@@ -257,12 +259,7 @@ impl Builder<'_> {
         let name = plan.name.to_string();
         match self.reading(&plan) {
             Ok(reading) => {
-                let held = self
-                    .outcome
-                    .held
-                    .get(&name)
-                    .cloned()
-                    .or_else(|| unsupported_hold(&plan));
+                let held = self.outcome.held.get(&name).cloned();
                 self.place(plan, held, reading);
             }
             Err(reason) => {
@@ -403,11 +400,6 @@ fn make_filter(plan: &JailPlan) -> Result<Filter, String> {
         check_age: true,
     };
     Filter::new(plan, settings).map_err(|error| error.to_string())
-}
-
-/// What the jail asks for and does not get, where going on might ban the innocent.
-fn unsupported_hold(plan: &JailPlan) -> Option<String> {
-    (!plan.ignorecommand.is_empty()).then(|| "ignorecommand is not supported yet".to_owned())
 }
 
 fn is_journal(plan: &JailPlan) -> bool {

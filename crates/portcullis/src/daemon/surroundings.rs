@@ -1,10 +1,9 @@
 //! What shell actions want to know beside their tickets: counters, names, earlier bans.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::mpsc::{Sender, SyncSender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portcullis_core::action::{Fetched, JailFacts, Merged, Need};
 use portcullis_core::address::Id;
@@ -15,19 +14,29 @@ use crate::enforce::shell::{Level as Loudness, Line, Surroundings};
 use crate::observe::log::{Level, note};
 use crate::store::{self, Running};
 
-use super::Message;
+use super::{Message, resolver};
 
 /// An action waits so long for what the database knows.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// A reverse name is believed so long, and one that there is not, too (contract §13.9).
+const HOSTS_LAST: Duration = Duration::from_secs(300);
+/// Reverse names kept at most.
+const MOST_HOSTS: usize = 1000;
+
 /// The counters of all jails, as the daemon last put them up.
 pub(super) type Board = Arc<Mutex<BTreeMap<String, JailFacts>>>;
 
+/// Reverse names, with the time until which they are believed.
+pub(super) type Hosts = Arc<Mutex<BTreeMap<Id, (Option<String>, Instant)>>>;
+
 /// The daemon's answers to its shell actions.
+#[derive(Clone)]
 pub(super) struct Around {
     pub(super) clock: Running,
     pub(super) board: Board,
     pub(super) outbox: SyncSender<Message>,
+    pub(super) hosts: Hosts,
 }
 
 impl Surroundings for Around {
@@ -59,29 +68,56 @@ impl Surroundings for Around {
             }
         }
         if needs.contains(&Need::IpHost) {
-            fetched.ip_host = ticket.and_then(|ticket| reverse(&ticket.id));
+            fetched.ip_host = ticket.and_then(|ticket| self.name_of(ticket));
         }
         if needs.contains(&Need::FullHostname) || needs.contains(&Need::ShortHostname) {
-            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            fetched.full_hostname = full_name(&host);
-            fetched.short_hostname = host;
+            fetched.full_hostname = resolver::full_name();
+            fetched.short_hostname = resolver::short_name();
         }
         fetched
     }
 
     fn log(&mut self, line: Line) {
-        let level = match line.level {
+        note(line.level.into(), line.logger, &line.text);
+    }
+}
+
+impl From<Loudness> for Level {
+    fn from(level: Loudness) -> Self {
+        match level {
             Loudness::Debug => Level::Debug,
             Loudness::Info => Level::Info,
             Loudness::Notice => Level::Notice,
             Loudness::Error => Level::Error,
             Loudness::Critical => Level::Critical,
-        };
-        note(level, line.logger, &line.text);
+        }
     }
 }
 
 impl Around {
+    /// The name of an offender's address, found out at most every five minutes (contract §13.9).
+    fn name_of(&self, ticket: &Ticket) -> Option<String> {
+        let id = ticket.address();
+        let now = Instant::now();
+        let hosts = || self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((name, until)) = hosts().get(&id)
+            && *until > now
+        {
+            return name.clone();
+        }
+        // Others go on meanwhile.
+        let name = resolver::reverse(&id);
+        let mut hosts = hosts();
+        if hosts.len() >= MOST_HOSTS {
+            hosts.retain(|_, (_, until)| *until > now);
+        }
+        if hosts.len() >= MOST_HOSTS {
+            hosts.pop_first();
+        }
+        hosts.insert(id, (name.clone(), now + HOSTS_LAST));
+        name
+    }
+
     /// The store belongs to the daemon's thread: it is asked, and where it does not answer the ticket itself stands in
     /// (contract §5.1).
     fn merged(&self, ip: &str, jail: Option<&str>) -> Option<Merged> {
@@ -113,24 +149,4 @@ impl Question {
         // Who does not wait any more needs no answer.
         let _ = self.to.send(look(&self.ip, self.jail.as_deref()));
     }
-}
-
-fn reverse(id: &Id) -> Option<String> {
-    let Id::Ip(ip) = id else { return None };
-    dns_lookup::lookup_addr(ip)
-        .ok()
-        .filter(|name| name.parse::<IpAddr>().is_err())
-}
-
-/// The canonical name that begins with the short one, where the resolver knows it (contract §13.9).
-fn full_name(host: &str) -> String {
-    let hints = dns_lookup::AddrInfoHints {
-        flags: 2,
-        ..dns_lookup::AddrInfoHints::default()
-    };
-    let found = dns_lookup::getaddrinfo(Some(host), None, Some(hints));
-    let canonical = found.into_iter().flatten().flatten().find_map(|info| info.canonname);
-    canonical
-        .filter(|name| name.starts_with(host))
-        .unwrap_or_else(|| host.to_owned())
 }

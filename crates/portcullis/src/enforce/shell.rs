@@ -4,7 +4,7 @@
 //! Nothing can be read back from a shell, so that a ban ends at *applied*. What one action has started and holds is
 //! in [`state`], what Fail2Ban's log says about a command in [`report`].
 
-mod report;
+pub(crate) mod report;
 mod state;
 #[cfg(test)]
 mod tests;

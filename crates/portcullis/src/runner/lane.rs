@@ -98,6 +98,11 @@ impl Queue {
         }
     }
 
+    /// How many commands it has, the running one included.
+    pub(super) fn load(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+
     /// Takes up no further command; gives the running one some time and then kills it.
     pub(super) fn close(&self, patience: Duration) {
         self.closed.store(true, Ordering::Release);

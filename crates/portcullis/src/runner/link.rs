@@ -117,13 +117,13 @@ impl Link {
         Ok(Link { shared })
     }
 
-    /// Tells the runner which templates there are from now on.
+    /// Tells the runner which templates a lane has from now on.
     ///
     /// # Errors
     /// If the runner is gone, or the templates are longer than a frame.
-    pub(crate) fn learn(&self, catalogue: &Catalogue) -> io::Result<()> {
+    pub(crate) fn learn(&self, lane: Lane, catalogue: &Catalogue) -> io::Result<()> {
         let templates = catalogue.templates();
-        self.shared.send(&Request::Learn { templates })
+        self.shared.send(&Request::Learn { lane, templates })
     }
 
     /// Asks for a command; its result comes over the channel, which closes without one if the runner is gone.

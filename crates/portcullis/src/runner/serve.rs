@@ -15,28 +15,37 @@ use super::wire::{self, Answer, Lane, Outcome, Ran, Request, Template, TemplateI
 /// The lanes, which outlive daemons.
 pub(super) struct Lanes {
     actions: Queue,
-    ignore: Queue,
+    ignore: Vec<Queue>,
 }
+
+/// So many ignore commands run at a time. The daemon never asks for two of one address in one jail at once.
+const IGNORE_AT_ONCE: usize = 4;
 
 impl Lanes {
     pub(super) fn start() -> io::Result<Arc<Self>> {
         Ok(Arc::new(Lanes {
             actions: Queue::start("lane-actions")?,
-            ignore: Queue::start("lane-ignore")?,
+            ignore: (0..IGNORE_AT_ONCE)
+                .map(|_| Queue::start("lane-ignore"))
+                .collect::<io::Result<_>>()?,
         }))
     }
 
     fn lane(&self, lane: Lane) -> &Queue {
         match lane {
             Lane::Actions => &self.actions,
-            Lane::Ignore => &self.ignore,
+            Lane::Ignore => self
+                .ignore
+                .iter()
+                .min_by_key(|queue| queue.load())
+                .unwrap_or(&self.actions),
         }
     }
 
-    /// Ends both lanes; their running commands are given this long.
+    /// Ends all lanes; their running commands are given this long.
     pub(super) fn close(&self, patience: Duration) {
         self.actions.close(patience);
-        self.ignore.close(Duration::ZERO);
+        self.ignore.iter().for_each(|queue| queue.close(Duration::ZERO));
     }
 }
 
@@ -55,10 +64,13 @@ pub(super) fn serve(stream: UnixStream, lanes: Arc<Lanes>) -> io::Result<Arc<Mai
     Ok(mailbox)
 }
 
-fn obey(request: Request, known: &mut BTreeMap<TemplateId, Template>, lanes: &Lanes, mailbox: &Arc<Mailbox>) {
+type Known = BTreeMap<(Lane, TemplateId), Template>;
+
+fn obey(request: Request, known: &mut Known, lanes: &Lanes, mailbox: &Arc<Mailbox>) {
     match request {
-        Request::Learn { templates } => {
-            *known = templates.into_iter().map(|template| (template.id, template)).collect();
+        Request::Learn { lane, templates } => {
+            known.retain(|(other, _), _| *other != lane);
+            known.extend(templates.into_iter().map(|template| ((lane, template.id), template)));
         }
         Request::Run {
             number,
@@ -66,7 +78,7 @@ fn obey(request: Request, known: &mut BTreeMap<TemplateId, Template>, lanes: &La
             tags,
             fields,
             lane,
-        } => match known.get(&template) {
+        } => match known.get(&(lane, template)) {
             Some(template) => lanes.lane(lane).push(Job {
                 number,
                 command: action::render(&template.script, &Values { tags, fields }),

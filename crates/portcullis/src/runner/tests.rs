@@ -44,7 +44,7 @@ impl Stage {
 
     fn learn(&mut self, script: &str, timeout: f64) -> TemplateId {
         let id = self.catalogue.add(script, Number::Float(timeout));
-        self.link.learn(&self.catalogue).unwrap();
+        self.link.learn(Lane::Actions, &self.catalogue).unwrap();
         id
     }
 
@@ -208,7 +208,13 @@ fn one_lane_keeps_the_order_and_the_other_does_not_wait() {
     let hung = stage.learn("sleep 300", 3.0);
     let quick = stage.learn("exit 0", 3.0);
     let hanging = stage.link.start(hung, &Values::default(), Lane::Actions);
-    assert!(stage.link.run(quick, &Values::default(), Lane::Ignore).succeeded());
+    let ignore = |stage: &Stage| stage.link.run(quick, &Values::default(), Lane::Ignore);
+    assert!(
+        matches!(ignore(&stage).outcome, Outcome::Refused(_)),
+        "each lane has its own"
+    );
+    stage.link.learn(Lane::Ignore, &stage.catalogue).unwrap();
+    assert!(ignore(&stage).succeeded());
     assert!(hanging.try_recv().is_err());
     assert!(matches!(hanging.recv().unwrap().outcome, Outcome::TimedOut(_)));
 }
@@ -238,7 +244,7 @@ fn only_learned_templates_run() {
     let new = stage.learn("exit 5", 5.0);
     assert_eq!(stage.catalogue.add("exit 5", Number::Int(5)), new);
     stage.catalogue.keep(|id| id == new);
-    stage.link.learn(&stage.catalogue).unwrap();
+    stage.link.learn(Lane::Actions, &stage.catalogue).unwrap();
     assert!(matches!(run(&stage, old), Outcome::Refused(_)));
     assert_eq!(run(&stage, new), Outcome::Exit(5));
     let again = stage.catalogue.add("exit 4", Number::Int(5));
@@ -261,7 +267,10 @@ fn a_closed_socket_is_told_and_nobody_waits_for_ever() {
 
 #[test]
 fn frames_are_capped_and_whole() {
-    let message = Request::Learn { templates: Vec::new() };
+    let message = Request::Learn {
+        lane: Lane::Actions,
+        templates: Vec::new(),
+    };
     let mut bytes = Vec::new();
     wire::send(&mut bytes, &message).unwrap();
     assert_eq!(wire::receive::<Request>(&mut bytes.as_slice()).unwrap(), Some(message));
@@ -319,7 +328,7 @@ fn daemon(folder: &Path) {
     let link = Link::from_stdin(sender).unwrap();
     let mut catalogue = Catalogue::default();
     let id = catalogue.add("umask; echo <x>", Number::Int(5));
-    link.learn(&catalogue).unwrap();
+    link.learn(Lane::Actions, &catalogue).unwrap();
     let ran = link.run(id, &values(&[("x", "$HOME")]), Lane::Actions);
     fs::write(folder.join("ran"), ran.stdout).unwrap();
     fs::write(folder.join("part"), std::process::id().to_string()).unwrap();

@@ -26,20 +26,22 @@ pub(crate) struct Template {
     pub(crate) timeout_ms: u64,
 }
 
-/// Commands of one lane run one after the other; lanes do not wait for each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Lanes do not wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Lane {
-    /// Shell actions, of which many edit the same files (contract §5.3)
+    /// Shell actions: one after the other, because many edit the same files (contract §5.3)
     Actions,
-    /// `ignorecommand`
+    /// `ignorecommand`: a few at a time, so that one that hangs does not hold up all jails
     Ignore,
 }
 
 /// From the daemon to the runner.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// These are the templates from now on, and no others.
+    /// These are the templates of a lane from now on, and no others.
     Learn {
+        /// Which lane's
+        lane: Lane,
         /// All of them
         templates: Vec<Template>,
     },

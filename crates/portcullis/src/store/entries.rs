@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use portcullis_core::address::Id;
-use portcullis_core::ledger::{Count, Entry, Mark, Ticket};
+use portcullis_core::ledger::{Count, Entry, Mark, Pending, Ticket};
 use portcullis_core::time::{Clock, Seconds};
 use rusqlite::types::Value;
 use rusqlite::{Transaction, params};
@@ -38,6 +38,7 @@ impl Writer<'_> {
                 Entry::Count { jail, id, count } => self.count(jail, id, count.as_ref())?,
                 Entry::Read { jail, path, mark } => self.read(jail, path, mark)?,
                 Entry::Sessions { jail, text } => self.sessions(jail, text)?,
+                Entry::Wait { jail, number, pending } => self.wait(jail, *number, pending.as_ref())?,
             }
         }
         Ok(())
@@ -50,12 +51,17 @@ impl Writer<'_> {
             | Entry::Prolong { jail, .. }
             | Entry::Read { jail, .. }
             | Entry::Sessions { jail, .. }
+            | Entry::Wait {
+                jail, pending: Some(_), ..
+            }
             | Entry::Count {
                 jail, count: Some(_), ..
             } => jail,
-            Entry::Jail { .. } | Entry::Expire { .. } | Entry::Lift { .. } | Entry::Count { count: None, .. } => {
-                return Ok(());
-            }
+            Entry::Jail { .. }
+            | Entry::Expire { .. }
+            | Entry::Lift { .. }
+            | Entry::Wait { pending: None, .. }
+            | Entry::Count { count: None, .. } => return Ok(()),
         };
         if listed.insert(jail) {
             self.run(
@@ -210,6 +216,22 @@ impl Writer<'_> {
                 params![jail, text],
             )?;
         }
+        Ok(())
+    }
+
+    fn wait(&self, jail: &str, number: u64, pending: Option<&Pending>) -> rusqlite::Result<()> {
+        let number = number.cast_signed();
+        let Some(pending) = pending else {
+            self.run("DELETE FROM portcullis_waiting WHERE number = ?1", params![number])?;
+            return Ok(());
+        };
+        let data = case::encode(&pending.matches, 1, &pending.data, u32::MAX);
+        let (time, wall) = (pending.clock.steady.micros(), pending.clock.wall.micros());
+        self.run(
+            "INSERT OR REPLACE INTO portcullis_waiting(number, jail, id, is_name, time, wall, data)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![number, jail, pending.id.to_string(), pending.is_name, time, wall, data],
+        )?;
         Ok(())
     }
 

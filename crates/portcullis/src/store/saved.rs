@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis_core::address::Id;
 use portcullis_core::history::Past;
-use portcullis_core::ledger::{Count, Field, Mark, Ticket};
+use portcullis_core::ledger::{Count, Field, Mark, Pending, Ticket};
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -35,6 +35,8 @@ pub(crate) struct Saved {
     pub(crate) sessions: Vec<(Arc<str>, String)>,
     /// The last ban of everybody in each jail, over or not (contract §4.5).
     pub(crate) history: Vec<(Arc<str>, Id, Past)>,
+    /// Failures that waited for an answer, in their order, with their numbers.
+    pub(crate) waiting: Vec<(Arc<str>, u64, Pending)>,
 }
 
 /// All bans of one address, merged (contract §7.5).
@@ -78,6 +80,7 @@ pub(super) fn load(db: &Connection) -> rusqlite::Result<Saved> {
     load_bans(db, &mut names, &mut saved)?;
     load_counts(db, &mut names, &mut saved)?;
     load_history(db, &mut names, &mut saved)?;
+    load_waiting(db, &mut names, &mut saved)?;
     let mut marks = db.prepare(
         "SELECT jail, path, device, inode, offset, head, tail, read_at FROM portcullis_marks ORDER BY jail, path",
     )?;
@@ -173,6 +176,33 @@ fn load_history(db: &Connection, names: &mut Names, saved: &mut Saved) -> rusqli
             bantime: Seconds::from_micros(whole(row, 3)?),
         };
         saved.history.push((names.get(row, 0)?, identity(id), past));
+    }
+    Ok(())
+}
+
+fn load_waiting(db: &Connection, names: &mut Names, saved: &mut Saved) -> rusqlite::Result<()> {
+    let mut waiting =
+        db.prepare("SELECT jail, number, id, is_name, time, wall, data FROM portcullis_waiting ORDER BY number")?;
+    let mut rows = waiting.query([])?;
+    while let Some(row) = rows.next()? {
+        let Some(id) = text(row, 2)? else {
+            continue;
+        };
+        let is_name = whole(row, 3)? != 0;
+        let case = data(row, 6)?;
+        let pending = Pending {
+            id: if is_name { Id::Raw(id) } else { identity(id) },
+            is_name,
+            clock: Clock {
+                steady: Timestamp::from_micros(whole(row, 4)?),
+                wall: Timestamp::from_micros(whole(row, 5)?),
+            },
+            matches: case.matches,
+            data: case.data,
+        };
+        saved
+            .waiting
+            .push((names.get(row, 0)?, whole(row, 1)?.cast_unsigned(), pending));
     }
     Ok(())
 }

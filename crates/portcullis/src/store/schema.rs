@@ -102,6 +102,14 @@ CREATE TABLE IF NOT EXISTS portcullis_marks(
     read_at INTEGER NOT NULL,
     seen_pos NUMERIC,
     PRIMARY KEY(jail, path)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS portcullis_waiting(
+    number INTEGER NOT NULL PRIMARY KEY,
+    jail TEXT NOT NULL REFERENCES jails(name) ON DELETE CASCADE,
+    id TEXT NOT NULL,
+    is_name INTEGER NOT NULL,
+    time INTEGER NOT NULL,
+    wall INTEGER NOT NULL,
+    data BLOB);
 CREATE TABLE IF NOT EXISTS portcullis_sessions(
     jail TEXT NOT NULL PRIMARY KEY REFERENCES jails(name) ON DELETE CASCADE,
     text TEXT NOT NULL) WITHOUT ROWID;";

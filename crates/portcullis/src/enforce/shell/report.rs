@@ -11,9 +11,11 @@ use crate::runner::{Outcome, Ran};
 /// So much of an error output is quoted where there is little room.
 const SAID: usize = 120;
 
-/// The lines for one command, each with its level. `number` tells the lines of one command from those of others.
-pub(super) fn lines(number: u64, command: &Command, timeout: Number, ran: &Ran) -> Vec<(Level, String)> {
-    let level = if ran.succeeded() { Level::Debug } else { Level::Error };
+/// The lines for one command, each with its level. `number` tells the lines of one command from those of others;
+/// `good` are the codes that are no failure.
+pub(crate) fn lines(number: u64, command: &Command, timeout: Number, ran: &Ran, good: &[i32]) -> Vec<(Level, String)> {
+    let is_good = matches!(ran.outcome, Outcome::Exit(code) if good.contains(&code));
+    let level = if is_good { Level::Debug } else { Level::Error };
     let shown = shown(command);
     let mut lines = vec![(level, format!("{number:x} -- exec: {shown}"))];
     match &ran.outcome {
@@ -34,7 +36,7 @@ pub(super) fn lines(number: u64, command: &Command, timeout: Number, ran: &Ran) 
             lines.push((level, format!("{number:x} -- {name}: {}", repr_str(line))));
         }
     }
-    lines.extend(ending(number, &shown, &ran.outcome));
+    lines.extend(ending(number, &shown, &ran.outcome, is_good));
     lines
 }
 
@@ -53,7 +55,7 @@ pub(super) fn cause(ran: &Ran) -> String {
     })
 }
 
-fn ending(number: u64, shown: &str, outcome: &Outcome) -> Vec<(Level, String)> {
+fn ending(number: u64, shown: &str, outcome: &Outcome, is_good: bool) -> Vec<(Level, String)> {
     let code = match outcome {
         Outcome::Exit(code) => *code,
         Outcome::Signal(signal) => -signal,
@@ -61,7 +63,7 @@ fn ending(number: u64, shown: &str, outcome: &Outcome) -> Vec<(Level, String)> {
         Outcome::TimedOut(None) => return vec![(Level::Error, format!("{number:x} -- unable to kill the command"))],
         Outcome::CouldNotStart(_) | Outcome::Refused(_) => return Vec::new(),
     };
-    if *outcome == Outcome::Exit(0) {
+    if is_good {
         return vec![(Level::Debug, format!("{number:x} -- returned successfully {code}"))];
     }
     if !(0..=128).contains(&code) {

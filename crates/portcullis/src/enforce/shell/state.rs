@@ -138,7 +138,7 @@ impl Shell {
         let ran = world.run.run(*template, values);
         world.commands += 1;
         let command = render(script.text(), values);
-        for (level, text) in report::lines(world.commands, &command, self.action.timeout(), &ran) {
+        for (level, text) in report::lines(world.commands, &command, self.action.timeout(), &ran, &[0]) {
             world.log("fail2ban.utils", level, text);
         }
         world.cause = (!ran.succeeded()).then(|| report::cause(&ran));

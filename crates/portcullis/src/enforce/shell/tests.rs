@@ -528,7 +528,7 @@ fn endings_in_the_log() {
     let command = render("cmd", &Values::default());
     let last = |outcome| {
         let ran = Ran::nothing(outcome);
-        let (_, text) = report::lines(0xab, &command, portcullis_core::time::Number::Int(60), &ran)
+        let (_, text) = report::lines(0xab, &command, portcullis_core::time::Number::Int(60), &ran, &[0])
             .pop()
             .unwrap();
         text
@@ -548,6 +548,6 @@ fn endings_in_the_log() {
         assert_eq!(last(outcome), expect);
     }
     let ran = Ran::nothing(Outcome::TimedOut(Some(-15)));
-    let lines = report::lines(1, &command, portcullis_core::time::Number::Float(0.5), &ran);
+    let lines = report::lines(1, &command, portcullis_core::time::Number::Float(0.5), &ran, &[0]);
     assert_eq!(lines[1], (Level::Error, "1 -- timed out after 0.5 seconds.".into()));
 }

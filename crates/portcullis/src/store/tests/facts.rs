@@ -1,6 +1,19 @@
 //! What stands in the file, seen through SQL.
 
+use portcullis_core::ledger::Pending;
+
 use super::*;
+
+/// A failure that waits for its name to be looked up.
+fn pending() -> Pending {
+    Pending {
+        id: Id::Raw("evil.example".into()),
+        is_name: true,
+        clock: at(-3),
+        matches: vec!["a line".into()],
+        data: BTreeMap::from([("user".to_owned(), Field::Text("root".into()))]),
+    }
+}
 
 #[test]
 fn what_is_kept_comes_back() {
@@ -18,7 +31,19 @@ fn what_is_kept_comes_back() {
         jail: jail("sshd"),
         text: "opaque\n\0text".into(),
     };
-    let entries = [ban(&forever), ban(&raw), counter, read(77), sessions];
+    let pending = pending();
+    let wait = |number, pending| Entry::Wait {
+        jail: jail("sshd"),
+        number,
+        pending,
+    };
+    let waits = [
+        wait(8, Some(pending.clone())),
+        wait(7, Some(pending.clone())),
+        wait(7, None),
+    ];
+    let [one, two, three] = waits;
+    let entries = [ban(&forever), ban(&raw), counter, read(77), sessions, one, two, three];
     store.commit(at(0), &entries).unwrap();
     let expect = Saved {
         bans: vec![
@@ -39,6 +64,7 @@ fn what_is_kept_comes_back() {
                 (jail("sshd"), ticket.id.clone(), past)
             })
             .into(),
+        waiting: vec![(jail("sshd"), 8, pending)],
     };
     assert_eq!(store.load().unwrap(), expect);
     store.close().unwrap();
