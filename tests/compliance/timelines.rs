@@ -175,6 +175,7 @@ fn growth(chance: &mut Chance, bantime: i64) -> Vec<Value> {
         options.push(json!(["maxtime", most.to_string()]));
     } else if chance.percent(5) {
         options.push(json!(["maxtime", "-1"]));
+        return options;
     }
     if chance.percent(25) {
         options.push(json!(["rndtime", chance.pick(&["10", "1m", "2.5m", "1h"])]));

@@ -136,7 +136,7 @@ pub fn sentence(id: Id, count: Count, bantime: Seconds) -> Ticket {
         id,
         time: count.last,
         bantime,
-        bancount: 0,
+        bancount: count.bancount,
         failures: count.failures,
         matches: count.matches,
         data: count.data,

@@ -191,6 +191,8 @@ pub struct Count {
     pub matches: Vec<String>,
     /// Captured fields of the first failure.
     pub data: BTreeMap<String, Field>,
+    /// How many bans there had been when it began, as far as that was looked at (contract §4.4).
+    pub bancount: u32,
 }
 
 /// A failure of which is not known yet whether it counts, or whose it is.

@@ -83,14 +83,16 @@ impl Tracker {
     }
 
     /// Counts the last failure of somebody again, because it is known to be a bad one: `extra` more, and one more
-    /// attempt (contract §4.4). `was_first` says that the counter began with it: then its lines are there already,
-    /// otherwise they come a second time, as with Fail2Ban. Somebody who is not being counted is not begun with.
-    pub fn count_again(&mut self, id: &Id, mut attempt: Attempt, was_first: bool) -> Option<Count> {
+    /// attempt (contract §4.4). Where the counter began with it, `began_after` says after how many bans; its lines are
+    /// there then, otherwise they come a second time, as with Fail2Ban. Somebody who is not being counted is not begun
+    /// with.
+    pub fn count_again(&mut self, id: &Id, mut attempt: Attempt, began_after: Option<u32>) -> Option<Count> {
         let mut count = self.counts.remove(id)?;
         self.by_age.remove(&(count.last, id.clone()));
         self.total += 1;
-        if was_first {
+        if let Some(bancount) = began_after {
             attempt.matches.clear();
+            count.bancount = bancount;
         }
         add(&mut count, attempt, self.limits.maxmatches);
         if count.retry >= self.limits.maxretry {
@@ -178,6 +180,7 @@ fn begin(attempt: Attempt) -> Count {
         failures: 1,
         matches: attempt.matches,
         data: attempt.data,
+        bancount: 0,
     }
 }
 
@@ -271,13 +274,13 @@ mod tests {
             assert_eq!((count.retry, count.failures), (retry, failures));
             assert_eq!(count.matches, matches);
         };
-        assert!(tracker.count_again(&id, attempt(&["x"], 1), true).is_none() && tracker.is_empty());
+        assert!(tracker.count_again(&id, attempt(&["x"], 1), Some(1)).is_none() && tracker.is_empty());
         tracker.count(&id, attempt(&["a", "b", "c"], 1));
         check(&tracker, 1, 1, &["a", "b", "c"]);
-        tracker.count_again(&id, attempt(&["a", "b", "c"], 2), true);
+        tracker.count_again(&id, attempt(&["a", "b", "c"], 2), Some(1));
         check(&tracker, 3, 2, &["b", "c"]);
         tracker.count(&id, attempt(&["d"], 1));
-        tracker.count_again(&id, attempt(&["d"], 2), false);
+        tracker.count_again(&id, attempt(&["d"], 2), None);
         check(&tracker, 6, 4, &["d", "d"]);
         assert_eq!(tracker.total(), 4);
     }

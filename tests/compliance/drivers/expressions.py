@@ -2,12 +2,18 @@
 
 import random
 import struct
+import sys
+import warnings
 from itertools import cycle
 
 import fail2ban.server.jail as jail
 from asking import serve
 from fail2ban.server.mytime import MyTime
 from fail2ban.server.observer import ObserverThread
+
+
+sys.set_int_max_str_digits(0)
+warnings.simplefilter("ignore")
 
 
 def shown(compute):

@@ -1,6 +1,6 @@
 //! One jail inside the engine: its counters, its bans, its layers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::known::Turn;
@@ -38,7 +38,7 @@ pub(super) struct Jail {
     /// How bans grow, if they do
     pub(super) growth: Option<Growth>,
     /// Whose shell actions are to be told of a longer ban, and when
-    pub(super) prolongs: BTreeSet<(Timestamp, Id)>,
+    pub(super) prolongs: BTreeMap<(Timestamp, Id), Ticket>,
 }
 
 /// One action of the jail.
@@ -69,7 +69,7 @@ impl Jail {
             cache: None,
             layers: Vec::new(),
             growth: None,
-            prolongs: BTreeSet::new(),
+            prolongs: BTreeMap::new(),
             plan: arrangement.plan.clone(),
         };
         jail.arrange(arrangement, out);
@@ -239,7 +239,7 @@ impl Jail {
             .filter_map(|layer| layer.retry)
             .map(|(at, _)| at)
             .min();
-        let prolong = self.prolongs.first().map(|(at, _)| *at);
+        let prolong = self.prolongs.first_key_value().map(|((at, _), _)| *at);
         [end, retry, prolong].into_iter().flatten().min()
     }
 
@@ -255,21 +255,21 @@ impl Jail {
         }
         let is_first = self.tracker.get(id).is_none();
         let full = self.tracker.count(id, attempt.clone());
-        let (before, fuller) = self.observe(turn, (id, attempt), is_first, out);
+        let (began_after, fuller) = self.observe(turn, (id, attempt), is_first, out);
         self.record_count(id, out);
-        if let Some(count) = full.or(fuller) {
-            self.offend(turn, id, (count, before), out);
+        if let Some(mut count) = full.or(fuller) {
+            count.bancount = began_after.unwrap_or(count.bancount);
+            self.offend(turn, id, count, out);
         }
     }
 
-    fn offend(&mut self, turn: &mut Turn<'_>, id: &Id, (count, before): (Count, Option<u32>), out: &mut Vec<Effect>) {
+    fn offend(&mut self, turn: &mut Turn<'_>, id: &Id, count: Count, out: &mut Vec<Effect>) {
         if let Some(reason) = self.why_held() {
             let (jail, id, reason) = (Arc::clone(self.name()), id.clone(), reason.clone());
             out.push(Effect::Note(Event::Held { jail, id, reason }));
             return;
         }
-        let mut ticket = judge::sentence(id.clone(), count, self.plan.bantime);
-        ticket.bancount = before.unwrap_or(0);
+        let ticket = judge::sentence(id.clone(), count, self.plan.bantime);
         self.ban(turn, ticket, false, out);
     }
 

@@ -55,8 +55,8 @@ struct Grown {
 }
 
 impl Jail {
-    /// A failure of somebody who was banned before counts more. Says how many bans that were, and gives the counter if
-    /// that fills it.
+    /// A failure of somebody who was banned before counts more. Says how many bans that were, where the counter began
+    /// with it, and gives the counter if that fills it.
     pub(super) fn observe(
         &mut self,
         turn: &Turn<'_>,
@@ -86,7 +86,8 @@ impl Jail {
             weight: weight - 1,
             ..attempt
         };
-        (Some(past.count), self.tracker.count_again(id, again, was_first))
+        let began_after = was_first.then_some(past.count);
+        (began_after, self.tracker.count_again(id, again, began_after))
     }
 
     /// A ban that is new: kept, said and told to the layers, with the length that it deserves. A `fixed` one has the
@@ -133,7 +134,8 @@ impl Jail {
             self.change(&layer.action, Order::Ban(ticket.clone()), out);
         }
         out.extend(grown.events.into_iter().map(Effect::Note));
-        self.prolongs.extend(grown.prolong.map(|at| (at, ticket.id)));
+        self.prolongs
+            .extend(grown.prolong.map(|at| ((at, ticket.id.clone()), ticket)));
     }
 
     fn grow(&self, turn: &mut Turn<'_>, base: &Ticket) -> Grown {
@@ -172,15 +174,18 @@ impl Jail {
         grown
     }
 
-    /// Tells shell actions of bans that turned out longer.
+    /// Tells shell actions of bans that turned out longer. As Fail2Ban does, also of one that was lifted since, if a new
+    /// one stands in its place.
     pub(super) fn prolong_due(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        while self.prolongs.first().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, id)) = self.prolongs.pop_first() else {
+        while self.prolongs.first_key_value().is_some_and(|((at, _), _)| *at <= now) {
+            let Some(((_, id), told)) = self.prolongs.pop_first() else {
                 return;
             };
             let Some(ban) = self.ledger.get(&id) else { continue };
+            let same = ban.ticket.time == told.time && ban.ticket.bancount == told.bancount;
+            let ticket = if same { &ban.ticket } else { &told };
             for layer in self.layers.iter().filter(|layer| !layer.native) {
-                self.change(&layer.action, Order::Prolong(ban.ticket.clone()), out);
+                self.change(&layer.action, Order::Prolong(ticket.clone()), out);
             }
         }
     }

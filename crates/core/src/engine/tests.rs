@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::plan::{ActionPlan, JailPlan};
 use crate::filter::{Failure, Identity};
-use crate::ledger::{Applied, Change, Count, Order, Pending, Standing, Ticket};
+use crate::history::Past;
+use crate::ledger::{Applied, Change, Count, Order, OrderKind, Pending, Standing, Ticket};
 use crate::time::Clock;
 
 mod exempt;
@@ -17,7 +18,10 @@ struct Stage {
     bans: BTreeMap<(String, Id), Ticket>,
     counts: BTreeMap<(String, Id), Count>,
     offset: u64,
-    layer: BTreeSet<Id>,
+    /// Whom the layer holds, and until when
+    layer: BTreeMap<Id, Option<Timestamp>>,
+    history: BTreeMap<(String, Id), Past>,
+    plans: Vec<JailPlan>,
     notes: Vec<String>,
     asked: Vec<Question>,
     waiting: BTreeMap<u64, (String, Pending)>,
@@ -50,7 +54,9 @@ impl Stage {
             bans: BTreeMap::new(),
             counts: BTreeMap::new(),
             offset: 0,
-            layer: BTreeSet::new(),
+            layer: BTreeMap::new(),
+            history: BTreeMap::new(),
+            plans: plans.clone(),
             notes: Vec::new(),
             asked: Vec::new(),
             waiting: BTreeMap::new(),
@@ -76,10 +82,26 @@ impl Stage {
 
     fn keep(&mut self, entry: Entry) {
         match entry {
-            Entry::Ban { jail, ticket } | Entry::Prolong { jail, ticket } => {
+            Entry::Ban { jail, ticket } => {
+                let key = (jail.to_string(), ticket.id.clone());
+                let past = Past {
+                    count: ticket.bancount,
+                    time: ticket.time,
+                    bantime: ticket.bantime,
+                };
+                if !ticket.restored {
+                    self.history.insert(key.clone(), past);
+                }
+                self.bans.insert(key, ticket);
+            }
+            Entry::Prolong { jail, ticket } => {
                 self.bans.insert((jail.to_string(), ticket.id.clone()), ticket);
             }
-            Entry::Expire { jail, id } | Entry::Lift { jail, id } => {
+            Entry::Expire { jail, id } => {
+                self.bans.remove(&(jail.to_string(), id));
+            }
+            Entry::Lift { jail, id } => {
+                self.history.remove(&(jail.to_string(), id.clone()));
                 self.bans.remove(&(jail.to_string(), id));
             }
             Entry::Count {
@@ -117,14 +139,14 @@ impl Stage {
         let order = change.order.kind();
         if !self.failing {
             match change.order {
-                Order::Ban(ticket) => {
-                    self.layer.insert(ticket.id);
+                Order::Ban(ticket) | Order::Prolong(ticket) => {
+                    self.layer.insert(ticket.id.clone(), ticket.until());
                 }
                 Order::Unban(ticket) => {
                     self.layer.remove(&ticket.id);
                 }
                 Order::Flush | Order::Stop => self.layer.clear(),
-                Order::Start | Order::Prolong(_) | Order::Reload => {}
+                Order::Start | Order::Reload => {}
             }
         }
         self.input(Input::Applied(Applied {
@@ -176,18 +198,31 @@ impl Stage {
             .collect()
     }
 
-    /// The process dies and a new one begins from what was kept; the layer keeps what it holds.
-    fn crash(&mut self) {
-        self.crash_into(plan("j"));
+    /// Who is banned until when.
+    fn ends(&self) -> impl Iterator<Item = (Id, Option<Timestamp>)> {
+        let jails = self.engine.query(&Query::Banned).jails;
+        jails
+            .into_iter()
+            .flat_map(|jail| jail.bans)
+            .map(|ban| (ban.id, ban.until))
     }
 
-    fn crash_into(&mut self, plan: JailPlan) {
+    /// The process dies and a new one begins from what was kept; the layer keeps what it holds.
+    fn crash(&mut self) {
+        self.crash_into(self.plans.clone());
+    }
+
+    fn crash_into(&mut self, plans: Vec<JailPlan>) {
+        self.plans.clone_from(&plans);
         self.engine = Engine::new();
         self.asked.clear();
-        self.input(Input::Plan(vec![arrangement(plan)]));
+        self.input(Input::Plan(plans.into_iter().map(arrangement).collect()));
+        let history = self.history.iter();
         let saved = Saved {
+            history: history
+                .map(|((jail, id), past)| (jail.as_str().into(), id.clone(), *past))
+                .collect(),
             adopted: vec![],
-            history: vec![],
             bans: self
                 .bans
                 .iter()
@@ -227,7 +262,7 @@ fn three_failures_ban_until_the_time_is_up() {
         stage.wait(1);
     }
     assert_eq!(stage.banned(), ["192.0.2.1"]);
-    assert!(stage.layer.contains(&Id::parse("192.0.2.1").unwrap()));
+    assert!(stage.layer.contains_key(&Id::parse("192.0.2.1").unwrap()));
     stage.wait(598);
     assert_eq!(stage.banned(), ["192.0.2.1"], "ends 600 s after the last failure");
     stage.wait(2);
@@ -314,7 +349,7 @@ fn a_layer_that_fails_is_loud_and_retried() {
     assert!(matches!(view.jails[0].bans[0].layers["nft"], Standing::Failed(_)));
     stage.failing = false;
     stage.wait(5);
-    assert!(stage.layer.contains(&Id::parse("192.0.2.1").unwrap()));
+    assert!(stage.layer.contains_key(&Id::parse("192.0.2.1").unwrap()));
     assert!(
         stage.engine.query(&Query::Status).jails[0].layers["nft"]
             .failure
@@ -370,15 +405,163 @@ fn reload_keeps_bans_and_a_removed_jail_frees_them() {
     assert_eq!(stage.bans.len(), 2, "a stop keeps the rows");
 }
 
+/// A jail whose bans grow, with these options on top.
+fn growing(options: &[(&str, &str)]) -> JailPlan {
+    let mut plan = plan("j");
+    let options = options.iter().chain(&[("increment", "True")]);
+    plan.increment = options.map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    plan
+}
+
+#[test]
+fn who_comes_back_counts_more_and_is_banned_longer() {
+    let mut stage = Stage::new(vec![growing(&[("maxtime", "2000")])]);
+    for (failures, length) in [(3, 600), (2, 1200), (1, 2000), (1, 2000)] {
+        for left in (0..failures).rev() {
+            assert!(stage.banned().is_empty(), "{length}: {left} more");
+            stage.fail("j", "192.0.2.1");
+        }
+        let until = stage.now + Seconds::new(length);
+        assert_eq!(stage.banned(), ["192.0.2.1"], "{length}");
+        assert_eq!(
+            stage.layer.values().next(),
+            Some(&Some(until)),
+            "the layer knows the end"
+        );
+        stage.wait(length);
+        assert_eq!(stage.banned(), ["192.0.2.1"], "{length}: its last second");
+        stage.wait(1);
+        assert!(stage.banned().is_empty() && stage.layer.is_empty(), "{length}: over");
+    }
+    let by_hand = |jail: &str, bantime| Request::Ban {
+        ids: vec![Id::parse("192.0.2.1").unwrap()],
+        jail: jail.into(),
+        bantime,
+    };
+    stage.input(Input::Request(by_hand("j", Some(Seconds::new(60))), ReplyTo(1)));
+    assert_eq!(
+        stage.layer.values().next(),
+        Some(&Some(stage.now + Seconds::new(60))),
+        "as asked for"
+    );
+    stage.input(Input::Request(Request::Unban { ids: None, jail: None }, ReplyTo(2)));
+    stage.input(Input::Request(by_hand("j", None), ReplyTo(3)));
+    assert_eq!(
+        stage.layer.values().next(),
+        Some(&Some(stage.now + Seconds::new(600))),
+        "forgotten"
+    );
+}
+
+/// Shell actions are told as Fail2Ban tells them: the jail's length first, the longer one later.
+#[test]
+fn shell_actions_are_told_in_two_steps() {
+    let mut engine = Engine::new();
+    let mut jail = growing(&[]);
+    jail.maxretry = 1;
+    let mut arrangement = arrangement(jail);
+    arrangement.native.clear();
+    let mut told = Vec::new();
+    let mut step = |now: i64, input| {
+        let mut out = Vec::new();
+        engine.handle(Timestamp::from_seconds(now), input, &mut out);
+        for effect in out {
+            if let Effect::Change(change) = effect
+                && let Some(ticket) = change.order.ticket()
+            {
+                told.push((now, change.order.kind(), ticket.bantime.whole()));
+            }
+        }
+    };
+    let line = |now| {
+        let now = Timestamp::from_seconds(now);
+        Input::Batch(Batch {
+            clock: Clock::at(now),
+            failures: vec![failure("j", Identity::Known(Id::parse("192.0.2.1").unwrap()), now)],
+            reads: vec![],
+            sessions: vec![],
+        })
+    };
+    step(1000, Input::Plan(vec![arrangement]));
+    step(1000, line(1000));
+    step(1601, Input::Tick);
+    step(2000, line(2000));
+    step(2009, Input::Tick);
+    step(2010, Input::Tick);
+    let expect = [
+        (1000, OrderKind::Ban, 600),
+        (1601, OrderKind::Unban, 600),
+        (2000, OrderKind::Ban, 600),
+        (2010, OrderKind::Prolong, 1200),
+    ];
+    assert_eq!(told, expect);
+}
+
+/// Options for growing bans that cannot be read hold the jail.
+#[test]
+fn growth_that_cannot_be_read_holds_the_jail() {
+    let mut stage = Stage::new(vec![growing(&[("formula", "ban.Time * x")])]);
+    for _ in 0..4 {
+        stage.fail("j", "192.0.2.1");
+    }
+    assert!(stage.banned().is_empty());
+    assert!(
+        stage
+            .notes
+            .iter()
+            .any(|note| note.contains("'x' is not supported here"))
+    );
+}
+
+/// D-090: with a `maxtime` below `bantime` the second ban is the shorter one, and ends when it says.
+#[test]
+fn a_shorter_ban_ends_on_its_time() {
+    let mut stage = Stage::new(vec![growing(&[("maxtime", "100")])]);
+    for length in [600, 100] {
+        for _ in 0..3 {
+            stage.fail("j", "192.0.2.1");
+        }
+        stage.wait(length);
+        assert_eq!(stage.banned(), ["192.0.2.1"], "{length}");
+        stage.wait(1);
+        assert!(stage.banned().is_empty() && stage.layer.is_empty(), "{length}");
+    }
+}
+
+/// D-092: another `bantime` is for the bans that are still to come.
+#[test]
+fn another_bantime_leaves_the_bans_in_force() {
+    for bantime in [60, 6000] {
+        let mut stage = Stage::new(vec![plan("j")]);
+        for _ in 0..3 {
+            stage.fail("j", "192.0.2.1");
+        }
+        let mut other = plan("j");
+        other.bantime = Seconds::new(bantime);
+        stage.input(Input::Plan(vec![arrangement(other)]));
+        stage.wait(600);
+        assert_eq!(stage.banned(), ["192.0.2.1"], "{bantime}");
+        stage.wait(1);
+        assert!(stage.banned().is_empty(), "{bantime}");
+    }
+}
+
 proptest! {
-    /// The same failures in any split into batches and with crashes anywhere give the same bans, and the layer holds
-    /// what the ledger says.
+    /// The same failures in any split into batches and with crashes anywhere give the same bans, also where bans grow,
+    /// and the layer holds what the ledger says.
     #[test]
     fn splits_and_crashes_change_nothing(
         events in prop::collection::vec((1_u8..4, 0_i64..400, any::<bool>()), 1..60),
+        growth in 0_usize..4,
     ) {
+        let plan = [
+            plan("j"),
+            growing(&[]),
+            growing(&[("factor", "1.5"), ("overalljails", "True")]),
+            growing(&[("multipliers", "1 1 3"), ("maxtime", "20m")]),
+        ][growth].clone();
         let run = |crashes: bool| {
-            let mut stage = Stage::new(vec![plan("j")]);
+            let mut stage = Stage::new(vec![plan.clone()]);
             let mut history = Vec::new();
             for (who, gap, crash) in &events {
                 stage.wait(*gap);
@@ -386,10 +569,13 @@ proptest! {
                     stage.crash();
                 }
                 stage.fail("j", &format!("192.0.2.{who}"));
-                history.push(stage.banned());
-                let ledger: BTreeSet<Id> = stage.banned().iter().map(|id| Id::parse(id).unwrap()).collect();
+                let ledger: BTreeMap<Id, Option<Timestamp>> = stage.ends().collect();
                 assert_eq!(ledger, stage.layer);
-                assert_eq!(ledger, stage.bans.keys().map(|(_, id)| id.clone()).collect());
+                assert_eq!(
+                    ledger.keys().cloned().collect::<BTreeSet<Id>>(),
+                    stage.bans.keys().map(|(_, id)| id.clone()).collect()
+                );
+                history.push(ledger);
             }
             history
         };

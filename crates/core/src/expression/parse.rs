@@ -81,8 +81,9 @@ fn tokens(text: &str) -> Result<Vec<(Token, usize)>, NotUnderstood> {
     while let Some(first) = rest.chars().next() {
         let size = match first {
             ' ' | '\t' | '\x0c' => 1,
-            // A line may end within brackets only, or where the expression does.
-            '\n' | '\r' if brackets > 0 || rest.trim_matches([' ', '\t', '\n', '\r', '\x0c']).is_empty() => 1,
+            // A line may end within brackets, before the expression and after it.
+            '\n' | '\r' if brackets > 0 || is_void(rest) => 1,
+            '\n' | '\r' if found.is_empty() && !is_indented(rest) => 1,
             '#' => rest.find(['\n', '\r']).unwrap_or(rest.len()),
             _ => {
                 let (token, size) = token(rest, first, column)?;
@@ -101,6 +102,22 @@ fn tokens(text: &str) -> Result<Vec<(Token, usize)>, NotUnderstood> {
     }
     found.push((Token::End, column));
     Ok(found)
+}
+
+/// Whether only blanks, comments and ends of lines follow.
+fn is_void(rest: &str) -> bool {
+    rest.split(['\n', '\r']).all(|line| {
+        let line = line.trim_start_matches([' ', '\t', '\x0c']);
+        line.is_empty() || line.starts_with('#')
+    })
+}
+
+/// Whether the next line that is not void begins with a blank, which Python does not take here.
+fn is_indented(rest: &str) -> bool {
+    let mut lines = rest.split(['\n', '\r']);
+    lines
+        .find(|line| !is_void(line))
+        .is_some_and(|line| line.starts_with([' ', '\t', '\x0c']))
 }
 
 fn token(rest: &str, first: char, column: usize) -> Result<(Token, usize), NotUnderstood> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use portcullis_core::address::Id;
-use portcullis_core::ledger::{Count, Entry, Mark, Pending, Ticket};
+use portcullis_core::ledger::{Count, Entry, Field, Mark, Pending, Ticket};
 use portcullis_core::time::{Clock, Seconds};
 use rusqlite::types::Value;
 use rusqlite::{Transaction, params};
@@ -12,6 +12,9 @@ use rusqlite::{Transaction, params};
 use super::adopt::{ALIVE, JOURNAL};
 use super::case;
 use super::clock::Kept;
+
+/// Where a counter's `bancount` is kept among its fields; no group of a regex can have such a name.
+pub(super) const BANCOUNT: &str = "portcullis-bancount";
 
 /// Writes entries into one transaction.
 pub(super) struct Writer<'t> {
@@ -168,7 +171,11 @@ impl Writer<'_> {
             return Ok(());
         };
         // The lines of a counter become those of the ban, so here the jail's own limit holds, applied already.
-        let data = case::encode(&count.matches, count.failures, &count.data, u32::MAX);
+        let mut fields = count.data.clone();
+        if count.bancount > 0 {
+            fields.insert(BANCOUNT.to_owned(), Field::Text(count.bancount.to_string()));
+        }
+        let data = case::encode(&count.matches, count.failures, &fields, u32::MAX);
         self.run(
             "INSERT OR REPLACE INTO portcullis_counts(jail, id, first, last, retry, data) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
             params![jail, id, count.first.micros(), count.last.micros(), count.retry, data],

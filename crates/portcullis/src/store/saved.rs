@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::case::{self, Case};
 use super::clock::{Boot, Kept};
+use super::entries::BANCOUNT;
 
 /// Most rows of history that one question reads; newer ones come first.
 const MAX_ROWS: i64 = 10_000;
@@ -144,8 +145,13 @@ fn load_counts(db: &Connection, names: &mut Names, saved: &mut Saved) -> rusqlit
         let Some(id) = text(row, 1)? else {
             continue;
         };
-        let case = data(row, 5)?;
+        let mut case = data(row, 5)?;
+        let bancount = match case.data.remove(BANCOUNT) {
+            Some(Field::Text(text)) => text.parse().unwrap_or(0),
+            _ => 0,
+        };
         let count = Count {
+            bancount,
             first: Timestamp::from_micros(whole(row, 2)?),
             last: Timestamp::from_micros(whole(row, 3)?),
             retry: tally(whole(row, 4)?),

@@ -207,7 +207,7 @@ fn a_restored_ban_stays_until_its_exemption_is_known() {
     }
     let mut jail = plan("j");
     jail.ignoreip.push("good.example".into());
-    stage.crash_into(jail);
+    stage.crash_into(vec![jail]);
     assert_eq!(stage.banned().len(), 2);
     name(&mut stage, "good.example", &["192.0.2.2"]);
     assert_eq!(stage.banned(), ["192.0.2.1"]);

@@ -140,5 +140,6 @@ fn count(retry: u32) -> Count {
         failures: 2,
         matches: (0..20).map(|n| format!("line {n}")).collect(),
         data: BTreeMap::from([("user".to_owned(), Field::Text("root".into()))]),
+        bancount: 2,
     }
 }
