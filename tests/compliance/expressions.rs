@@ -225,7 +225,15 @@ impl Writer<'_> {
             9 => BigInt::from(self.0.next())
                 .pow(self.0.pick(&[1, 2, 20]).to_owned())
                 .to_string(),
-            10 => format!("{}", f64::from_bits(self.0.next()).abs().clamp(1e-12, 1e12)),
+            10 => {
+                let float = f64::from_bits(self.0.next()).abs();
+                let float = if float.is_finite() {
+                    float.clamp(1e-12, 1e12)
+                } else {
+                    0.1
+                };
+                format!("{float:?}")
+            }
             _ => self
                 .0
                 .below(*[3, 30, 3000].get(self.0.0 as usize % 3).unwrap())
