@@ -60,7 +60,7 @@ fn looks(growth: &Value, more: &Value, steps: &[Value]) -> (Vec<Vec<i64>>, Vec<V
             step[0] = later(&step[0]);
             if step[1] == "fail" {
                 step[4] = later(&step[4]);
-                step[5] = json!([]);
+                step.as_array_mut().unwrap().push(json!([]));
             }
             step
         })
