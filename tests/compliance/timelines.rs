@@ -45,6 +45,99 @@ fn timelines_are_fail2bans() {
     events.close(100_000);
 }
 
+/// A course with one jail that bans at the first failure, for 600 seconds unless `growth` says otherwise. Each look is
+/// given as the ends of the bans in force, in seconds from the start: of ours and of Fail2Ban's.
+fn looks(growth: &Value, more: &Value, steps: &[Value]) -> (Vec<Vec<i64>>, Vec<Vec<i64>>) {
+    const START: i64 = 1_000_000_000;
+    let later = |at: &Value| {
+        at.as_i64()
+            .map_or_else(|| json!(at.as_f64().unwrap() + 1e9), |at| json!(START + at))
+    };
+    let steps: Vec<Value> = steps
+        .iter()
+        .map(|step| {
+            let mut step = step.clone();
+            step[0] = later(&step[0]);
+            if step[1] == "fail" {
+                step[4] = later(&step[4]);
+                step.as_array_mut().unwrap().push(json!([]));
+            }
+            step
+        })
+        .collect();
+    let jail = json!({
+        "name": "a", "maxretry": 1, "findtime": 600, "maxmatches": 5, "bantime": 600, "growth": growth,
+    });
+    let mut course = json!({ "jails": [jail], "seed": 0, "start": START, "purgeage": 86_400, "steps": steps });
+    for (name, value) in more.as_object().unwrap() {
+        course[name] = value.clone();
+    }
+    let ends = |answer: &Value| {
+        let looks = answer["looks"].as_array().unwrap().iter();
+        let ends = |look: &Value| {
+            let ends = look[5].as_array().unwrap().iter();
+            ends.map(|end| end[1].as_i64().unwrap() - START).collect()
+        };
+        looks.map(ends).collect()
+    };
+    let theirs = Oracle::start("timelines").ask(&course);
+    (ends(&Ours::run(&course)), ends(&theirs))
+}
+
+/// D-090: a ban that is made shorter ends when it says; Fail2Ban looks again only when the longer time is over.
+#[test]
+fn a_ban_that_is_made_shorter() {
+    let steps = [
+        json!([0, "fail", "a", "192.0.2.1", 0]),
+        json!([700, "fail", "a", "192.0.2.1", 700]),
+        json!([800, "look"]),
+        json!([801, "look"]),
+        json!([1299, "look"]),
+        json!([1301, "look"]),
+    ];
+    let (ours, theirs) = looks(&json!([["increment", true], ["maxtime", "100"]]), &json!({}), &steps);
+    assert_eq!(ours, [vec![800], vec![], vec![], vec![]]);
+    assert_eq!(theirs, [vec![800], vec![800], vec![800], vec![]]);
+}
+
+/// D-091: bans also grow with `dbfile = None`.
+#[test]
+fn growth_without_fail2bans_database() {
+    let steps = [
+        json!([0, "fail", "a", "192.0.2.1", 0]),
+        json!([700, "fail", "a", "192.0.2.1", 700]),
+        json!([700, "look"]),
+    ];
+    let (ours, theirs) = looks(&json!([["increment", true]]), &json!({ "database": false }), &steps);
+    assert_eq!((ours, theirs), (vec![vec![1900]], vec![vec![1300]]));
+}
+
+/// D-092: another `bantime` leaves the bans in force as they are.
+#[test]
+fn another_bantime() {
+    let steps = [
+        json!([0, "fail", "a", "192.0.2.1", 0]),
+        json!([10, "set_bantime", "a", 3600]),
+        json!([20, "look"]),
+    ];
+    let (ours, theirs) = looks(&json!([]), &json!({}), &steps);
+    assert_eq!((ours, theirs), (vec![vec![600]], vec![vec![3600]]));
+}
+
+/// D-093: the end that a ban was prolonged to outlives a restart.
+#[test]
+fn a_prolonged_ban_and_a_restart() {
+    let steps = [
+        json!([0, "fail", "a", "192.0.2.1", 0]),
+        json!([300, "fail", "a", "192.0.2.1", 300]),
+        json!([301, "look"]),
+        json!([400.5, "restart", true]),
+        json!([401, "look"]),
+    ];
+    let (ours, theirs) = looks(&json!([]), &json!({ "own": true }), &steps);
+    assert_eq!((ours, theirs), (vec![vec![900], vec![900]], vec![vec![900], vec![600]]));
+}
+
 fn size(list: &Value) -> u64 {
     list.as_array().map_or(0, |list| list.len() as u64)
 }
@@ -199,6 +292,9 @@ struct Ours {
     plans: Vec<JailPlan>,
     records: BTreeMap<(String, String), Ticket>,
     counters: BTreeMap<(Arc<str>, Id), Counter>,
+    /// Our own rows, and whether a restart goes by them and not by Fail2Ban's
+    own: BTreeMap<(Arc<str>, Id), Ticket>,
+    goes_by_own: bool,
     purgeage: Seconds,
     log: Vec<(i64, String, String, String)>,
     told: Vec<Value>,
@@ -214,6 +310,8 @@ impl Ours {
             plans: course["jails"].as_array().unwrap().iter().map(plan).collect(),
             records: BTreeMap::new(),
             counters: BTreeMap::new(),
+            own: BTreeMap::new(),
+            goes_by_own: course["own"] == true,
             purgeage: Seconds::new(course["purgeage"].as_i64().unwrap()),
             log: Vec::new(),
             told: Vec::new(),
@@ -263,6 +361,12 @@ impl Ours {
                     ticket.time >= before || ticket.bantime.is_forever() || ticket.time + thrice >= before
                 });
                 self.input(Input::Purge(before));
+            }
+            "set_bantime" => {
+                for plan in self.plans.iter_mut().filter(|plan| plan.name == jail) {
+                    plan.bantime = Seconds::new(step[3].as_i64().unwrap());
+                }
+                self.arrange();
             }
             "restart" => self.restart(step[2].as_bool().unwrap()),
             _ => self.look(),
@@ -317,9 +421,13 @@ impl Ours {
             (jail, ticket.id, past)
         });
         let counts = std::mem::take(&mut self.counters);
+        let own = self.own.iter().filter(|_| self.goes_by_own);
+        let own = own
+            .map(|((jail, _), ticket)| (Arc::clone(jail), ticket.clone()))
+            .collect();
         let saved = Saved {
-            bans: vec![],
-            adopted: adopted.collect(),
+            bans: own,
+            adopted: if self.goes_by_own { vec![] } else { adopted.collect() },
             counts: counts
                 .into_iter()
                 .filter(|_| keeps)
@@ -398,6 +506,15 @@ impl Ours {
 
     /// As the store does it: Fail2Ban's rows are not touched by bans that come from it.
     fn keep(&mut self, entry: Entry) {
+        match &entry {
+            Entry::Ban { jail, ticket } | Entry::Prolong { jail, ticket } => {
+                self.own.insert((Arc::clone(jail), ticket.id.clone()), ticket.clone());
+            }
+            Entry::Expire { jail, id } | Entry::Lift { jail, id } => {
+                self.own.remove(&(Arc::clone(jail), id.clone()));
+            }
+            _ => {}
+        }
         match entry {
             Entry::Ban { jail, mut ticket } if !ticket.restored => {
                 ticket.time = Timestamp::from_seconds_f64(ticket.time.as_f64().round_ties_even());

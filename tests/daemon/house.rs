@@ -294,7 +294,8 @@ impl House {
         });
     }
 
-    fn database(&self) -> Option<rusqlite::Connection> {
+    /// The database as another program sees it, if it is there yet.
+    pub(crate) fn database(&self) -> Option<rusqlite::Connection> {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
         let db = rusqlite::Connection::open_with_flags(self.within("state/fail2ban.sqlite3"), flags).ok()?;
         db.busy_timeout(Duration::from_secs(5)).unwrap();

@@ -9,6 +9,8 @@ mod clock;
 #[cfg(test)]
 mod death;
 #[cfg(test)]
+mod growth;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod kernel;

@@ -130,8 +130,10 @@ class Course:
         Observers.Main = self.observer = InLine()
         self.seed = request["seed"]
         MyTime.setTime(request["start"])
-        self.db = Fail2BanDb(":memory:")
-        self.db._purgeAge = request["purgeage"]
+        self.db = None
+        if request.get("database", True):
+            self.db = Fail2BanDb(":memory:")
+            self.db._purgeAge = request["purgeage"]
         self.jails = {}
         self.build({})
 
@@ -139,7 +141,8 @@ class Course:
         random.random = Dice(self.seed).draw
         for plan in self.plans:
             jail = Living(plan["name"], "polling", self.db)
-            self.db.addJail(jail)
+            if self.db:
+                self.db.addJail(jail)
             jail.filter.ignoreSelf = False
             if plan["name"] in counters:
                 jail.filter.failManager = counters[plan["name"]]
@@ -210,6 +213,9 @@ class Course:
             jail.restoreCurrentBans()
             self.settle()
 
+    def set_bantime(self, name, length):
+        self.jails[name].actions.setBanTime(length)
+
     def purge(self):
         self.db.purge()
 
@@ -226,6 +232,8 @@ class Course:
         return -1 if ticket.getBanTime(bantime) == -1 else whole(ticket.getEndOfBanTime(bantime))
 
     def records(self):
+        if not self.db:
+            return []
         query = "SELECT jail, ip, timeofban, bantime, bancount FROM bips ORDER BY jail, ip"
         rows = self.db._db.execute(query)
         return [[jail, ip, time, whole(bantime), count] for jail, ip, time, bantime, count in rows]

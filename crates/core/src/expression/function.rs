@@ -37,6 +37,8 @@ pub(super) enum Range {
     Overflows,
     /// Outside of what the function takes
     Domain,
+    /// A result as any other
+    Any,
 }
 
 /// The functions that need no name before them.
@@ -61,7 +63,7 @@ const MATH: &[(&str, Function)] = &[
     ("copysign", Function::OfTwo(f64::copysign)),
     ("cos", Function::Of(f64::cos, Range::Domain)),
     ("cosh", Function::Of(f64::cosh, Range::Overflows)),
-    ("degrees", Function::Of(degrees, Range::Domain)),
+    ("degrees", Function::Of(degrees, Range::Any)),
     ("exp", Function::Of(f64::exp, Range::Overflows)),
     ("expm1", Function::Of(f64::exp_m1, Range::Overflows)),
     ("fabs", Function::Of(f64::abs, Range::Domain)),
@@ -72,7 +74,7 @@ const MATH: &[(&str, Function)] = &[
     ("log1p", Function::Of(f64::ln_1p, Range::Domain)),
     ("log2", Function::LogOf(f64::log2)),
     ("pow", Function::MathPower),
-    ("radians", Function::Of(radians, Range::Domain)),
+    ("radians", Function::Of(radians, Range::Any)),
     ("sin", Function::Of(f64::sin, Range::Domain)),
     ("sinh", Function::Of(f64::sinh, Range::Overflows)),
     ("sqrt", Function::Of(f64::sqrt, Range::Domain)),
@@ -174,14 +176,11 @@ impl Function {
                 if result.is_nan() && !a.is_nan() {
                     return Err(domain());
                 }
-                if result.is_infinite() && a.is_finite() {
-                    return Err(if range == Range::Overflows {
-                        overflow()
-                    } else {
-                        domain()
-                    });
+                match range {
+                    Range::Overflows if result.is_infinite() && a.is_finite() => Err(overflow()),
+                    Range::Domain if result.is_infinite() && a.is_finite() => Err(domain()),
+                    _ => Ok(result),
                 }
-                Ok(result)
             }
             Function::OfTwo(rule) => Ok(rule(a, b)),
             Function::Remainder if b.is_infinite() && a.is_finite() => Ok(a),

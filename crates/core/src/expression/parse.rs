@@ -51,7 +51,7 @@ const COMPARISONS: &[(&str, Operator)] = &[
 
 pub(super) fn parse(text: &str, scope: Scope) -> Result<Vec<Step>, NotUnderstood> {
     let mut parser = Parser {
-        tokens: tokens(text)?,
+        tokens: tokens(text, scope)?,
         at: 0,
         depth: 0,
         scope,
@@ -70,9 +70,13 @@ fn refuse<T>(column: usize, why: impl Into<String>) -> Result<T, NotUnderstood> 
     })
 }
 
-fn tokens(text: &str) -> Result<Vec<(Token, usize)>, NotUnderstood> {
+fn tokens(text: &str, scope: Scope) -> Result<Vec<(Token, usize)>, NotUnderstood> {
     if text.len() > LONGEST {
         return refuse(1, format!("an expression has at most {LONGEST} bytes"));
+    }
+    // Fail2Ban gives a formula to `compile`, which does not take it indented, and the others to `eval`, which does.
+    if scope == Scope::Formula && is_indented(text) {
+        return refuse(1, "it begins with a blank");
     }
     let mut found = Vec::new();
     let mut brackets = 0_u32;
