@@ -5,6 +5,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its set-up fails")]
 
 mod count;
+#[expect(dead_code, reason = "the tests of the daemon use all of it")]
+#[path = "../daemon/house.rs"]
+mod house;
+#[expect(dead_code, reason = "the tests of the daemon use all of it")]
+#[path = "../daemon/nameserver.rs"]
+mod nameserver;
+mod names;
 mod oracle;
 
 use serde_json::json;

@@ -12,6 +12,8 @@ mod death;
 mod house;
 #[cfg(test)]
 mod kernel;
+mod names;
+mod nameserver;
 #[cfg(test)]
 mod rotation;
 #[cfg(test)]

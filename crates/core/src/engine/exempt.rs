@@ -177,7 +177,7 @@ impl Engine {
                 Topic::Name(name)
             }
             Answer::List { path, found } => {
-                if let Found::Failed(reason) = &found {
+                if let Found::Failed(reason, _) = &found {
                     let (path, reason) = (Arc::clone(&path), reason.clone());
                     out.push(Effect::Note(Event::ListFailed { path, reason }));
                 }
