@@ -46,7 +46,10 @@ fn failures_that_wait_for_a_name_outlive_a_kill() {
 fn files_and_commands_that_spare() {
     let mut house = House::empty();
     let (list, script) = (house.path("allowed"), house.path("spare"));
-    house.write("spare", "#!/bin/sh\necho \"$1\" >> \"$0.ran\"\ncase $1 in 192.0.2.5) exit 0;; 192.0.2.6) exit 7;; *) exit 1;; esac\n");
+    house.write(
+        "spare",
+        "#!/bin/sh\necho \"$1\" >> \"$0.ran\"\ncase $1 in 192.0.2.5) exit 0;; 192.0.2.6) exit 7;; *) exit 1;; esac\n",
+    );
     let options = format!(
         "ignoreip = file:/{} 192.0.2.4\nignorecommand = /bin/sh {} <ip>\nignorecache = key=\"<ip>\", max-count=10\n",
         list.display(),
@@ -66,15 +69,30 @@ fn files_and_commands_that_spare() {
     house.write("allowed", "192.0.2.3 # a friend\n10.0.0.0/8\n");
     assert_eq!(house.terminate(), Some(0));
     house.start();
-    for who in ["192.0.2.3", "192.0.2.4", "192.0.2.5", "192.0.2.6", "10.1.2.3", "192.0.2.8"] {
+    for who in [
+        "192.0.2.3",
+        "192.0.2.4",
+        "192.0.2.5",
+        "192.0.2.6",
+        "10.1.2.3",
+        "192.0.2.8",
+    ] {
         fail(&house, who);
     }
     house.until_banned("plain 192.0.2.8");
     house.until_banned("plain 192.0.2.6");
     assert_eq!(house.banned().len(), 2);
     house.until_said(&format!("[plain] Ignore 10.1.2.3 by file:/{}", list.display()));
-    assert_eq!(house.said("[plain] Ignore 192.0.2.4 by ip").len(), 3, "no cache for these");
-    assert_eq!(house.said("[plain] Ignore 192.0.2.5 by command").len(), 1, "the others are cached");
+    assert_eq!(
+        house.said("[plain] Ignore 192.0.2.4 by ip").len(),
+        3,
+        "no cache for these"
+    );
+    assert_eq!(
+        house.said("[plain] Ignore 192.0.2.5 by command").len(),
+        1,
+        "the others are cached"
+    );
     assert_eq!(house.said(" -- returned 7").len(), 1);
     let ran = house.read("spare.ran");
     for who in ["192.0.2.5", "192.0.2.6", "192.0.2.8"] {

@@ -54,7 +54,10 @@ impl Names {
         let mut script = "ip link set lo up".to_owned();
         for file in ["resolv.conf", "hosts", "nsswitch.conf"] {
             let own = house.path(file);
-            script += &format!(" && {{ [ ! -e /etc/{file} ] || mount --bind '{}' /etc/{file}; }}", own.display());
+            script += &format!(
+                " && {{ [ ! -e /etc/{file} ] || mount --bind '{}' /etc/{file}; }}",
+                own.display()
+            );
         }
         let made = house.inside("sh").args(["-c", &script]).status().unwrap();
         assert!(made.success(), "{script}");
@@ -225,7 +228,11 @@ pub(crate) fn pointer(address: &str) -> String {
             format!("{d}.{c}.{b}.{a}.in-addr.arpa")
         }
         IpAddr::V6(v6) => {
-            let digits: Vec<String> = format!("{:032x}", v6.to_bits()).chars().rev().map(String::from).collect();
+            let digits: Vec<String> = format!("{:032x}", v6.to_bits())
+                .chars()
+                .rev()
+                .map(String::from)
+                .collect();
             format!("{}.ip6.arpa", digits.join("."))
         }
     }

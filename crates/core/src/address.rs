@@ -93,7 +93,9 @@ impl Id {
     /// # Errors
     /// [`BadMask`] where that is no number.
     pub fn parse_captured(address: &str, cidr: Option<&str>) -> Result<Id, BadMask> {
-        let Some(cidr) = cidr else { return Ok(Id::plain(address)) };
+        let Some(cidr) = cidr else {
+            return Ok(Id::plain(address));
+        };
         if cidr.is_empty() || !cidr.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(BadMask(cidr.to_owned()));
         }

@@ -13,12 +13,44 @@ use crate::oracle::{Oracle, python};
 
 /// Who fails in each jail, in this order; some more than once.
 const WHO: &[&str] = &[
-    "192.0.2.1", "four.example", "six.example", "both.example", "both.example", "alias.example", "chain.example",
-    "none.example", "broken.example", "hang.example", "late.example", "empty.example", "many.example", "BOTH.example",
-    "203.0.113.9", "spared.example", "192.0.2.77", "2001:db8::77", "192.0.2.78", "2001:db8::7", "1.2.3", "999.1.1.1",
-    "16909060", "0x7f.1", "::ffff:192.0.2.4", "label..example", "both.example.", "under_score.example", "10.1.2.3",
-    "198.51.100.9", "198.51.100.78", "127.0.0.1", "::1", "a-very-long-label-a-very-long-label-a-very-long-label-a-very-long.example",
-    "mapped.example", "late.example", "in-hosts.example", "loose.example",
+    "192.0.2.1",
+    "four.example",
+    "six.example",
+    "both.example",
+    "both.example",
+    "alias.example",
+    "chain.example",
+    "none.example",
+    "broken.example",
+    "hang.example",
+    "late.example",
+    "empty.example",
+    "many.example",
+    "BOTH.example",
+    "203.0.113.9",
+    "spared.example",
+    "192.0.2.77",
+    "2001:db8::77",
+    "192.0.2.78",
+    "2001:db8::7",
+    "1.2.3",
+    "999.1.1.1",
+    "16909060",
+    "0x7f.1",
+    "::ffff:192.0.2.4",
+    "label..example",
+    "both.example.",
+    "under_score.example",
+    "10.1.2.3",
+    "198.51.100.9",
+    "198.51.100.78",
+    "127.0.0.1",
+    "::1",
+    "a-very-long-label-a-very-long-label-a-very-long-label-a-very-long.example",
+    "mapped.example",
+    "late.example",
+    "in-hosts.example",
+    "loose.example",
 ];
 
 fn serve(house: &House) -> Names {
@@ -32,12 +64,21 @@ fn serve(house: &House) -> Names {
     names.say("chain.example", Said::Alias("alias.example".into()));
     names.say("broken.example", Said::Error(2));
     names.say("hang.example", Said::Silence);
-    names.say("late.example", Said::Late(600, Box::new(addresses(&["192.0.2.14", "2001:db8::14"]))));
+    names.say(
+        "late.example",
+        Said::Late(600, Box::new(addresses(&["192.0.2.14", "2001:db8::14"]))),
+    );
     names.say("empty.example", Said::Addresses(Vec::new()));
     let many: Vec<String> = (1..120).map(|n| format!("203.0.113.{n}")).collect();
-    names.say("many.example", addresses(&many.iter().map(String::as_str).collect::<Vec<_>>()));
+    names.say(
+        "many.example",
+        addresses(&many.iter().map(String::as_str).collect::<Vec<_>>()),
+    );
     names.say("spared.example", addresses(&["192.0.2.77", "2001:db8::77"]));
-    names.say("slowly-spared.example", Said::Late(400, Box::new(addresses(&["192.0.2.78"]))));
+    names.say(
+        "slowly-spared.example",
+        Said::Late(400, Box::new(addresses(&["192.0.2.78"]))),
+    );
     names.say("mapped.example", addresses(&["::ffff:192.0.2.15", "192.0.2.16"]));
     names.say("under_score.example", addresses(&["192.0.2.17"]));
     names.say("loose.example", addresses(&["127.0.0.1", "198.51.100.9", "10.9.9.9"]));
@@ -64,7 +105,18 @@ fn interface(house: &House, ipv6: bool) {
 /// Name, `usedns`, whether own addresses are spared, `ignoreip`.
 const JAILS: &[(&str, &str, bool, &[&str])] = &[
     ("yes", "yes", false, &[]),
-    ("warn", "warn", true, &["spared.example", "slowly-spared.example", "10.0.0.0/8", "none.example", "hang.example"]),
+    (
+        "warn",
+        "warn",
+        true,
+        &[
+            "spared.example",
+            "slowly-spared.example",
+            "10.0.0.0/8",
+            "none.example",
+            "hang.example",
+        ],
+    ),
     ("no", "no", true, &["spared.example"]),
     ("raw", "raw", false, &["spared.example", "192.0.2.1"]),
 ];
@@ -89,10 +141,18 @@ fn compare(ipv6: bool, count: &mut Count) {
     let mut house = House::empty();
     let names = serve(&house);
     interface(&house, ipv6);
-    house.write("etc/filter.d/plain.conf", format!("[Definition]\nfailregex = {REGEX}\n"));
+    house.write(
+        "etc/filter.d/plain.conf",
+        format!("[Definition]\nfailregex = {REGEX}\n"),
+    );
     let options: Vec<String> = JAILS
         .iter()
-        .map(|(_, usedns, own, spared)| format!("usedns = {usedns}\nignoreself = {own}\nignoreip = {}\n", spared.join(" ")))
+        .map(|(_, usedns, own, spared)| {
+            format!(
+                "usedns = {usedns}\nignoreself = {own}\nignoreip = {}\n",
+                spared.join(" ")
+            )
+        })
         .collect();
     let jails: Vec<Jail<'_>> = JAILS
         .iter()
@@ -106,18 +166,24 @@ fn compare(ipv6: bool, count: &mut Count) {
     house.jails(&jails);
     house.start();
     // Own names are found out beside the start (D-107).
-    eventually("own names are asked for", || names.asked("own.example") + names.asked(&rustix::system::uname().nodename().to_string_lossy().to_lowercase()) > 1);
+    eventually("own names are asked for", || {
+        names.asked("own.example") + names.asked(&rustix::system::uname().nodename().to_string_lossy().to_lowercase())
+            > 1
+    });
     std::thread::sleep(Duration::from_millis(700));
     let lines: Vec<String> = WHO.iter().map(|who| failure(who)).collect();
     let mut question = json!({"hosts": ["192.0.2.1", "192.0.2.13", "2001:db8::7", "192.0.2.77", "203.0.113.200", "both.example", "nobody"]});
     for (name, usedns, own, spared) in JAILS {
         append(&house.log_of(name), lines.concat().as_bytes());
         let lines: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
-        question["jails"][*name] = json!({"usedns": usedns, "ignoreself": own, "ignoreip": spared, "failregex": REGEX, "lines": lines});
+        question["jails"][*name] =
+            json!({"usedns": usedns, "ignoreself": own, "ignoreip": spared, "failregex": REGEX, "lines": lines});
     }
     let theirs = ask(&house, &question);
     assert_eq!(theirs["ipv6"], json!(ipv6));
-    eventually("nothing waits", || house.waiting() == 0 && !house.counted("raw").is_empty());
+    eventually("nothing waits", || {
+        house.waiting() == 0 && !house.counted("raw").is_empty()
+    });
     for (name, ..) in JAILS {
         let expect: BTreeMap<String, u64> = serde_json::from_value(theirs["jails"][*name]["counts"].clone()).unwrap();
         assert!(expect.len() > 5, "{expect:?}");
@@ -129,14 +195,26 @@ fn compare(ipv6: bool, count: &mut Count) {
     }
     let ours = house.read("fail2ban.log");
     let ours: Vec<String> = ours.lines().filter_map(remark).collect();
-    let theirs: Vec<&str> = theirs["said"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    let theirs: Vec<&str> = theirs["said"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line.as_str().unwrap())
+        .collect();
     for (kind, at_least) in [(" Ignore ", 5), ("Determined IP", 5), ("Unable to find", 5)] {
         let sorted = |lines: &mut dyn Iterator<Item = &str>| {
             let mut lines: Vec<String> = lines.filter(|line| line.contains(kind)).map(in_order).collect();
             lines.sort();
+            // A line and an ignoreip that want a name at once have it looked up twice (D-108).
+            if kind.starts_with("Unable") {
+                lines.dedup();
+            }
             lines
         };
-        let (ours, theirs) = (sorted(&mut ours.iter().map(String::as_str)), sorted(&mut theirs.iter().copied()));
+        let (ours, theirs) = (
+            sorted(&mut ours.iter().map(String::as_str)),
+            sorted(&mut theirs.iter().copied()),
+        );
         assert!(theirs.len() >= at_least, "{theirs:?}");
         count.compare(&ours, &theirs, || format!("lines, IPv6 {ipv6}: {kind}"));
     }
@@ -181,7 +259,10 @@ fn names_in_actions() {
     let tags = house.path("tags");
     house.write(
         "etc/action.d/tags.conf",
-        format!("[Definition]\nactionban = echo '<ip> <ip-host> <fq-hostname> <sh-hostname>' >> {}\n", tags.display()),
+        format!(
+            "[Definition]\nactionban = echo '<ip> <ip-host> <fq-hostname> <sh-hostname>' >> {}\n",
+            tags.display()
+        ),
     );
     house.jails(&[Jail {
         name: "plain",
@@ -189,7 +270,14 @@ fn names_in_actions() {
         options: "action = tags\nusedns = raw\n",
     }]);
     house.start();
-    let who = ["192.0.2.1", "192.0.2.13", "2001:db8::7", "203.0.113.200", "both.example", "192.0.2.77"];
+    let who = [
+        "192.0.2.1",
+        "192.0.2.13",
+        "2001:db8::7",
+        "203.0.113.200",
+        "both.example",
+        "192.0.2.77",
+    ];
     who.iter().for_each(|who| house.fail("plain", who));
     eventually("all are banned", || house.read("tags").lines().count() == who.len());
     let theirs = ask(&house, &json!({"jails": {}, "hosts": who}));
@@ -197,7 +285,11 @@ fn names_in_actions() {
     for (who, line) in who.iter().zip(house.read("tags").lines()) {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let expect = format!("{who} {} {} {host}", text(&theirs["hosts"][*who]), text(&theirs["full"]));
+        let expect = format!(
+            "{who} {} {} {host}",
+            text(&theirs["hosts"][*who]),
+            text(&theirs["full"])
+        );
         count.compare(&line.to_owned(), &expect, || (*who).to_owned());
     }
     count.close(6);
@@ -219,7 +311,9 @@ fn no_line_waits_for_a_look_up() {
     }]);
     house.start();
     (0..20).for_each(|number| house.fail("plain", &format!("hang{number}.example")));
-    eventually("they wait", || house.waiting() == 20 && names.asked("hang0.example") > 0);
+    eventually("they wait", || {
+        house.waiting() == 20 && names.asked("hang0.example") > 0
+    });
     let mut worst = Duration::ZERO;
     for number in 1..=20 {
         let who = format!("192.0.2.{number}");
@@ -236,7 +330,8 @@ fn no_line_waits_for_a_look_up() {
     assert_eq!(house.waiting(), 20, "and the look-ups still hang");
     let lines = [failure("hang0.example"), failure("192.0.2.1")];
     let lines: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
-    let jails = json!({"plain": {"usedns": "warn", "ignoreself": false, "ignoreip": [], "failregex": REGEX, "lines": lines}});
+    let jails =
+        json!({"plain": {"usedns": "warn", "ignoreself": false, "ignoreip": [], "failregex": REGEX, "lines": lines}});
     let theirs = ask(&house, &json!({"jails": jails, "hosts": []}));
     let seconds = theirs["jails"]["plain"]["seconds"].as_f64().unwrap();
     println!(

@@ -138,23 +138,55 @@ fn read(path: &Path, known: Option<Stat>) -> Found {
 
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, byte: &u8| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+        })
     };
     !bytes.iter().fold(u32::MAX, step)
 }
 
 const IDS: &[&str] = &[
-    "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "10.1.2.3", "10.0.0.0/24", "10.0.0.0/7", "2001:db8::1",
-    "2001:db8::2", "2001:db8::9", "198.51.100.1", "alice", "one.example", "999.1.1.1", "203.0.113.9",
+    "192.0.2.1",
+    "192.0.2.2",
+    "192.0.2.3",
+    "192.0.2.4",
+    "10.1.2.3",
+    "10.0.0.0/24",
+    "10.0.0.0/7",
+    "2001:db8::1",
+    "2001:db8::2",
+    "2001:db8::9",
+    "198.51.100.1",
+    "alice",
+    "one.example",
+    "999.1.1.1",
+    "203.0.113.9",
 ];
 const ENTRIES: &[&str] = &[
-    "192.0.2.1", "10.0.0.0/8", "2001:db8::/126", "one.example", "two.example", "192.0.2.2/31", "alice", "10.0.0.0/25",
-    "2001:db8::9", "::ffff:192.0.2.4",
+    "192.0.2.1",
+    "10.0.0.0/8",
+    "2001:db8::/126",
+    "one.example",
+    "two.example",
+    "192.0.2.2/31",
+    "alice",
+    "10.0.0.0/25",
+    "2001:db8::9",
+    "::ffff:192.0.2.4",
 ];
 const CONTENTS: &[&str] = &[
-    "", "192.0.2.1", "192.0.2.2,192.0.2.3", "# 192.0.2.1\n192.0.2.4;x\n10.0.0.0/8 ; c", "listed.example",
-    "alice\n2001:db8::/64", "alice 192.0.2.9", "10.0.0.0\t#c", "10.0.0.0 192.0.2.128/25", "one.example, 192.0.2.1",
-    "10.0.0.0/255.0.255.0 192.0.2.1", "192.0.2.3\r# x\r192.0.2.4",
+    "",
+    "192.0.2.1",
+    "192.0.2.2,192.0.2.3",
+    "# 192.0.2.1\n192.0.2.4;x\n10.0.0.0/8 ; c",
+    "listed.example",
+    "alice\n2001:db8::/64",
+    "alice 192.0.2.9",
+    "10.0.0.0\t#c",
+    "10.0.0.0 192.0.2.128/25",
+    "one.example, 192.0.2.1",
+    "10.0.0.0/255.0.255.0 192.0.2.1",
+    "192.0.2.3\r# x\r192.0.2.4",
 ];
 const ADDRESSES: &[&str] = &["192.0.2.1", "192.0.2.3", "2001:db8::2", "10.1.2.3", "203.0.113.9"];
 const COMMANDS: &[&str] = &[
@@ -165,9 +197,17 @@ const COMMANDS: &[&str] = &[
     "x '<matches>' <failures> <time> <bancount> <bantime> <restored><br><nope><F-NOPE><sp><F-ID>",
     "<F-USER> <raw-ticket> <F-*>",
 ];
-const CACHES: &[(&str, &str)] = &[("<ip>", "300"), ("<fid> <family>", "30"), ("x", "2"), ("<F-KIND>", "1h"), ("<time>", "0")];
+const CACHES: &[(&str, &str)] = &[
+    ("<ip>", "300"),
+    ("<fid> <family>", "30"),
+    ("x", "2"),
+    ("<F-KIND>", "1h"),
+    ("<time>", "0"),
+];
 const USERS: &[&str] = &["root", "ad min", "x;y$(z)", "ö", "<ip>"];
-const GAPS: &[f64] = &[0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.5, 2.0, 30.0, 59.0, 61.0, 62.5, 150.0, 300.0, 301.0];
+const GAPS: &[f64] = &[
+    0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.5, 2.0, 30.0, 59.0, 61.0, 62.5, 150.0, 300.0, 301.0,
+];
 
 /// One scenario after the other, from one row of numbers.
 struct Play<D> {
@@ -194,7 +234,12 @@ impl<D: FnMut(u64) -> u64> Play<D> {
         fs::write(&path, self.pick(CONTENTS)).unwrap();
         self.touched += 1;
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_000_000_000 + self.touched * 40);
-        File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
     }
 
     fn names(&mut self) -> Table {
@@ -270,10 +315,13 @@ fn whom_a_jail_ignores() {
             let (id, user, kind) = (play.pick(IDS), play.pick(USERS), play.pick(&["p", "q"]));
             let matches = vec![format!("line of {user}")];
             let data = json!({"matches": matches, "fid": id, "kind": kind, "user": user});
-            let question = json!({"steps": [{"time": time, "names": ours.names, "id": id, "is_ip": true, "data": data}]});
+            let question =
+                json!({"steps": [{"time": time, "names": ours.names, "id": id, "is_ip": true, "data": data}]});
             let theirs = oracle.ask(&question)[0].clone();
             let fields = [("user", user), ("kind", kind), ("fid", id)];
-            let fields = fields.map(|(name, text)| (name.to_owned(), Field::Text(text.to_owned()))).into();
+            let fields = fields
+                .map(|(name, text)| (name.to_owned(), Field::Text(text.to_owned())))
+                .into();
             let mine = ours.step(time, Id::parse(id).unwrap(), &fields, &matches);
             ignored += u32::from(theirs["ignored"] == json!(true));
             let rule = theirs["lines"][0].as_str().map_or("silently, or counted", |line| {
@@ -285,7 +333,10 @@ fn whom_a_jail_ignores() {
         }
     }
     println!("{ignored} ignored; {by:?}; {refused} entries behind a file, which Fail2Ban refuses (D-102)");
-    assert!(refused > 20 && by.len() == 6 && by.values().all(|many| *many > 50), "{by:?}");
+    assert!(
+        refused > 20 && by.len() == 6 && by.values().all(|many| *many > 50),
+        "{by:?}"
+    );
     count.close(10_000);
 }
 
@@ -316,7 +367,10 @@ fn how_long_names_are_believed() {
             let step = json!({"time": time, "names": ours.names, "id": id, "is_ip": true, "data": {"matches": []}});
             let theirs = oracle.ask(&json!({"steps": [step]}))[0].clone();
             let mine = ours.step(time, Id::parse(id).unwrap(), &BTreeMap::new(), &[]);
-            let now = ours.names.get("one.example").is_some_and(|addresses| addresses.contains(&id));
+            let now = ours
+                .names
+                .get("one.example")
+                .is_some_and(|addresses| addresses.contains(&id));
             old += u32::from(theirs["ignored"] != json!(now));
             count.compare(&mine, &theirs, || step.to_string());
         }
@@ -327,8 +381,12 @@ fn how_long_names_are_believed() {
 
 /// D-102: exactly the entries that stand behind a file are refused by Fail2Ban, where it must compare them with it.
 fn behind_a_file(entries: &[String], answer: &Value, told: &str) -> usize {
-    let refused: Vec<bool> = serde_json::from_value(answer["refused"].clone()).unwrap_or_else(|_| panic!("{answer}: {told}"));
-    let first = entries.iter().position(|entry| entry.starts_with("file:")).unwrap_or(entries.len());
+    let refused: Vec<bool> =
+        serde_json::from_value(answer["refused"].clone()).unwrap_or_else(|_| panic!("{answer}: {told}"));
+    let first = entries
+        .iter()
+        .position(|entry| entry.starts_with("file:"))
+        .unwrap_or(entries.len());
     for (at, (entry, refused)) in entries.iter().zip(&refused).enumerate() {
         assert_eq!(*refused, at > first && !entry.starts_with("file:"), "{entry} in {told}");
     }
@@ -373,7 +431,13 @@ fn where_we_do_otherwise() {
     fs::write(folder.path().join("list"), "alice").unwrap();
     let list = vec![format!("file:/{}/list", folder.path().display())];
     plan.ignoreip = list.clone();
-    assert_eq!(one(&mut oracle, &begin(&list, Value::Null), "alice", true)["ignored"], json!(true));
-    assert_eq!(one(&mut oracle, &begin(&list, Value::Null), "alice", false)["ignored"], json!(false));
+    assert_eq!(
+        one(&mut oracle, &begin(&list, Value::Null), "alice", true)["ignored"],
+        json!(true)
+    );
+    assert_eq!(
+        one(&mut oracle, &begin(&list, Value::Null), "alice", false)["ignored"],
+        json!(false)
+    );
     assert_eq!(ours(&plan, "alice"), (true, false));
 }

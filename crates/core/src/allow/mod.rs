@@ -192,7 +192,10 @@ impl Entry {
 /// Whether an address is one of a name's; any other id is not (contract §4.1). `None` where it must be looked up.
 fn resolves_to(name: &str, id: &Id, known: &Known<'_>) -> Option<bool> {
     let Id::Ip(ip) = id else { return Some(false) };
-    known.names.get(name, known.since).map(|addresses| addresses.contains(ip))
+    known
+        .names
+        .get(name, known.since)
+        .map(|addresses| addresses.contains(ip))
 }
 
 /// Networks by their length, so that an id is looked up in each length once.

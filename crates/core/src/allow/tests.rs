@@ -99,7 +99,10 @@ fn paths_of_files() {
         assert_eq!(list_path(entry).as_deref(), Some(path), "{entry}");
     }
     assert_eq!(list_path("mail.example.com"), None);
-    assert_eq!((list_text("/etc/x"), list_text("x")), ("file://etc/x".into(), "file:x".into()));
+    assert_eq!(
+        (list_text("/etc/x"), list_text("x")),
+        ("file://etc/x".into(), "file:x".into())
+    );
 }
 
 #[test]
@@ -111,14 +114,20 @@ fn a_file_is_read_and_believed_for_a_second() {
     let by_list = Verdict::Allowed(Rule::List(Arc::clone(&path)), true);
     assert_eq!(world.judge(&allow, "192.0.2.1"), ask);
     assert_eq!(world.judge(&allow, "203.0.113.1"), ask, "the file stands first");
-    world.list("/etc/allowed", read("# all\n192.0.2.1, alice ;x\n10.0.0.0/8;x\r2001:db8::/32"));
+    world.list(
+        "/etc/allowed",
+        read("# all\n192.0.2.1, alice ;x\n10.0.0.0/8;x\r2001:db8::/32"),
+    );
     for who in ["192.0.2.1", "alice", "2001:db8::9"] {
         assert_eq!(world.judge(&allow, who), by_list, "{who}");
     }
-    assert_eq!(world.judge(&allow, "203.0.113.1").clone(), Verdict::Ask(vec![
-        Unknown::Name("10.0.0.0/8;x".into()),
-        Unknown::Name("alice".into())
-    ]));
+    assert_eq!(
+        world.judge(&allow, "203.0.113.1").clone(),
+        Verdict::Ask(vec![
+            Unknown::Name("10.0.0.0/8;x".into()),
+            Unknown::Name("alice".into())
+        ])
+    );
     world.now = world.now + Seconds::new(1);
     assert_eq!(world.judge(&allow, "192.0.2.1"), by_list);
     world.now = world.now + Seconds::from_micros(1);

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::Engine;
 use super::jail::Jail;
 use super::message::{Answer, Effect, Event, Question};
 use super::waiting::{Subject, Topic, Waiting};
-use super::Engine;
 use crate::action::{Context, JailFacts, Need, Script, Values, render};
 use crate::address::Id;
 use crate::allow::{Found, Known, Rule, Unknown, Verdict, list_text};
@@ -223,7 +223,8 @@ impl Engine {
 
     /// Decides, or says what must be known first.
     fn step(&mut self, now: Timestamp, waiting: &mut Waiting, out: &mut Vec<Effect>) -> Option<Vec<Ask>> {
-        self.names.forget(self.waits.oldest().map_or(now, |oldest| oldest.min(now)));
+        self.names
+            .forget(self.waits.oldest().map_or(now, |oldest| oldest.min(now)));
         let usedns = self.jails.get(&waiting.jail)?.plan.usedns;
         match (&waiting.pending.id, waiting.pending.is_name) {
             (Id::Raw(_), true) if usedns == UseDns::No => None,
@@ -236,13 +237,7 @@ impl Engine {
     }
 
     /// A failure by name is one of each address of that name.
-    fn resolve(
-        &mut self,
-        now: Timestamp,
-        name: String,
-        waiting: &Waiting,
-        out: &mut Vec<Effect>,
-    ) -> Option<Vec<Ask>> {
+    fn resolve(&mut self, now: Timestamp, name: String, waiting: &Waiting, out: &mut Vec<Effect>) -> Option<Vec<Ask>> {
         let Some(addresses) = self.names.get(&name, waiting.since).map(<[_]>::to_vec) else {
             return Some(vec![Ask::Unknown(Unknown::Name(name))]);
         };
@@ -316,7 +311,9 @@ impl Engine {
 
     fn pass_judgement(&mut self, now: Timestamp, waiting: &Waiting, judged: Judged, out: &mut Vec<Effect>) {
         let id = &waiting.pending.id;
-        let Some(jail) = self.jails.get_mut(&waiting.jail) else { return };
+        let Some(jail) = self.jails.get_mut(&waiting.jail) else {
+            return;
+        };
         match judged {
             Judged::Counts if waiting.is_review => {}
             Judged::Counts => {

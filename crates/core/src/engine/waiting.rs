@@ -69,11 +69,7 @@ impl Waiting {
     }
 
     pub(super) fn subject(&self) -> Subject {
-        (
-            Arc::clone(&self.jail),
-            self.pending.id.clone(),
-            self.pending.is_name,
-        )
+        (Arc::clone(&self.jail), self.pending.id.clone(), self.pending.is_name)
     }
 
     /// What of `needs` is still to be fetched.
@@ -146,7 +142,9 @@ impl Waits {
 
     /// The first of a queue is decided.
     pub(super) fn done(&mut self, subject: &Subject) {
-        let Some(queue) = self.queues.get_mut(subject) else { return };
+        let Some(queue) = self.queues.get_mut(subject) else {
+            return;
+        };
         queue.pop_front();
         if queue.is_empty() {
             self.queues.remove(subject);

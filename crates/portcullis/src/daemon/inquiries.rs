@@ -134,7 +134,8 @@ fn look(question: Question) -> Option<Answer> {
             Some(Answer::Name { name, addresses })
         }
         Question::List { path, known } => {
-            let found = read_list(&Path::new("/").join(&*path), known).unwrap_or_else(|reason| Found::Failed(reason, None));
+            let found =
+                read_list(&Path::new("/").join(&*path), known).unwrap_or_else(|reason| Found::Failed(reason, None));
             Some(Answer::List { path, found })
         }
         Question::Facts { .. } | Question::Command { .. } => None,
@@ -146,7 +147,9 @@ fn read_list(path: &Path, known: Option<Stat>) -> Result<Found, String> {
     let explain = |error: std::io::Error| {
         let text = error.to_string();
         let text = text.split(" (os error").next().unwrap_or(&text);
-        let number = error.raw_os_error().map_or(String::new(), |number| format!("[Errno {number}] "));
+        let number = error
+            .raw_os_error()
+            .map_or(String::new(), |number| format!("[Errno {number}] "));
         format!("{number}{text}: {}", repr_str(&path.to_string_lossy()))
     };
     // A pipe would never end.
@@ -156,7 +159,10 @@ fn read_list(path: &Path, known: Option<Stat>) -> Result<Found, String> {
     let file = fs::File::open(path).map_err(explain)?;
     let metadata = file.metadata().map_err(explain)?;
     let stat = Stat {
-        modified: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
+        modified: metadata
+            .mtime()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(metadata.mtime_nsec()),
         inode: metadata.ino(),
         size: metadata.len(),
     };
@@ -220,7 +226,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("list");
         let missing = read_list(&path, None).unwrap_err();
-        assert_eq!(missing, format!("[Errno 2] No such file or directory: '{}'", path.display()));
+        assert_eq!(
+            missing,
+            format!("[Errno 2] No such file or directory: '{}'", path.display())
+        );
         assert!(read_list(folder.path(), None).unwrap_err().ends_with("is no file"));
         fs::write(&path, "192.0.2.1 # x\n").unwrap();
         let Ok(Found::Read(stat, list)) = read_list(&path, None) else {

@@ -24,11 +24,7 @@ pub(super) fn note(event: &Event, clock: Clock, zone: &TimeZone) {
             );
         }
         Event::Ignored { jail, id, rule } => {
-            say(
-                Level::Info,
-                FILTER,
-                &format!("[{jail}] Ignore {id} by {rule}"),
-            );
+            say(Level::Info, FILTER, &format!("[{jail}] Ignore {id} by {rule}"));
         }
         Event::Banned { jail, id, restored } => {
             let word = if *restored { "Restore Ban" } else { "Ban" };

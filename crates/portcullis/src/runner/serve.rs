@@ -34,7 +34,11 @@ impl Lanes {
     fn lane(&self, lane: Lane) -> &Queue {
         match lane {
             Lane::Actions => &self.actions,
-            Lane::Ignore => self.ignore.iter().min_by_key(|queue| queue.load()).unwrap_or(&self.actions),
+            Lane::Ignore => self
+                .ignore
+                .iter()
+                .min_by_key(|queue| queue.load())
+                .unwrap_or(&self.actions),
         }
     }
 

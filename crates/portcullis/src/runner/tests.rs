@@ -209,7 +209,10 @@ fn one_lane_keeps_the_order_and_the_other_does_not_wait() {
     let quick = stage.learn("exit 0", 3.0);
     let hanging = stage.link.start(hung, &Values::default(), Lane::Actions);
     let ignore = |stage: &Stage| stage.link.run(quick, &Values::default(), Lane::Ignore);
-    assert!(matches!(ignore(&stage).outcome, Outcome::Refused(_)), "each lane has its own");
+    assert!(
+        matches!(ignore(&stage).outcome, Outcome::Refused(_)),
+        "each lane has its own"
+    );
     stage.link.learn(Lane::Ignore, &stage.catalogue).unwrap();
     assert!(ignore(&stage).succeeded());
     assert!(hanging.try_recv().is_err());

@@ -51,9 +51,7 @@ impl Writer<'_> {
             | Entry::Read { jail, .. }
             | Entry::Sessions { jail, .. }
             | Entry::Wait {
-                jail,
-                pending: Some(_),
-                ..
+                jail, pending: Some(_), ..
             }
             | Entry::Count {
                 jail, count: Some(_), ..

@@ -254,7 +254,10 @@ fn take_over(db: &mut Connection, boot: &Boot, wall: Timestamp, opened: &mut Ope
             "UPDATE portcullis_counts SET first = first + ?1, last = last + ?1",
             params![shift.micros()],
         )?;
-        tx.execute("UPDATE portcullis_waiting SET time = time + ?1", params![shift.micros()])?;
+        tx.execute(
+            "UPDATE portcullis_waiting SET time = time + ?1",
+            params![shift.micros()],
+        )?;
     }
     tx.execute("UPDATE jails SET enabled = 0 WHERE enabled <> 0", [])?;
     opened.adopted = adopt::adopt(&tx, clock)?;

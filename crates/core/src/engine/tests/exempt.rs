@@ -46,9 +46,7 @@ fn said(stage: &Stage, what: &str) -> usize {
 /// The number of the only command that was asked for since the last look.
 fn command(stage: &mut Stage) -> Option<(u64, String)> {
     match std::mem::take(&mut stage.asked).as_slice() {
-        [Question::Command { number, script, values }] => {
-            Some((*number, crate::action::render(script, values).script))
-        }
+        [Question::Command { number, script, values }] => Some((*number, crate::action::render(script, values).script)),
         [] => None,
         other => panic!("{other:?}"),
     }
@@ -102,12 +100,20 @@ fn a_list_is_read_when_it_is_needed_and_holds_the_jail_until_then() {
         path: "/allowed".into(),
         known,
     };
-    assert_eq!(std::mem::take(&mut stage.asked), [question(None)], "a glance at the start");
+    assert_eq!(
+        std::mem::take(&mut stage.asked),
+        [question(None)],
+        "a glance at the start"
+    );
     list(&mut stage, None);
     let held = |stage: &Stage| stage.engine.query(&Query::Status).jails[0].held.clone();
     assert_eq!(held(&stage).as_deref(), Some("ignoreip = file://allowed: no such file"));
     stage.fail("j", "192.0.2.1");
-    assert_eq!(std::mem::take(&mut stage.asked), [question(None)], "a failure looks again");
+    assert_eq!(
+        std::mem::take(&mut stage.asked),
+        [question(None)],
+        "a failure looks again"
+    );
     list(&mut stage, None);
     assert_eq!(said(&stage, "Found"), 1);
     for _ in 0..3 {
@@ -132,7 +138,9 @@ fn a_command_decides_one_failure_after_the_other() {
     let mut stage = Stage::new(vec![jail]);
     for user in ["a", "b"] {
         let mut failure = failure("j", Identity::Known(Id::parse("192.0.2.1").unwrap()), stage.now);
-        failure.data.insert("user".into(), crate::ledger::Field::Text(user.into()));
+        failure
+            .data
+            .insert("user".into(), crate::ledger::Field::Text(user.into()));
         stage.lines(vec![failure], 1);
     }
     let (first, text) = command(&mut stage).unwrap();
@@ -179,7 +187,11 @@ fn verdicts_are_kept_under_their_key() {
     facts(&mut stage, "a.example");
     assert_eq!(command(&mut stage), None, "the first finds out for both");
     ends(&mut stage, first, true);
-    assert_eq!((said(&stage, "Ignored"), stage.waiting.len()), (1, 0), "silent from the cache");
+    assert_eq!(
+        (said(&stage, "Ignored"), stage.waiting.len()),
+        (1, 0),
+        "silent from the cache"
+    );
     stage.wait(11);
     stage.fail("j", "192.0.2.2");
     facts(&mut stage, "a.example");

@@ -13,13 +13,7 @@ const SAID: usize = 120;
 
 /// The lines for one command, each with its level. `number` tells the lines of one command from those of others;
 /// `good` are the codes that are no failure.
-pub(crate) fn lines(
-    number: u64,
-    command: &Command,
-    timeout: Number,
-    ran: &Ran,
-    good: &[i32],
-) -> Vec<(Level, String)> {
+pub(crate) fn lines(number: u64, command: &Command, timeout: Number, ran: &Ran, good: &[i32]) -> Vec<(Level, String)> {
     let is_good = matches!(ran.outcome, Outcome::Exit(code) if good.contains(&code));
     let level = if is_good { Level::Debug } else { Level::Error };
     let shown = shown(command);

@@ -32,7 +32,11 @@ fn what_is_kept_comes_back() {
         number,
         pending,
     };
-    let waits = [wait(8, Some(pending.clone())), wait(7, Some(pending.clone())), wait(7, None)];
+    let waits = [
+        wait(8, Some(pending.clone())),
+        wait(7, Some(pending.clone())),
+        wait(7, None),
+    ];
     let [one, two, three] = waits;
     let entries = [ban(&forever), ban(&raw), counter, read(77), sessions, one, two, three];
     store.commit(at(0), &entries).unwrap();
