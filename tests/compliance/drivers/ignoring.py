@@ -1,6 +1,6 @@
 """Fail2Ban's decision whom to ignore, step by step on a clock of the test.
 
-Faked are the clock, the resolver and the running of commands: what a command would be is part of the answer, and its exit
+Faked are the clock, the resolver and the running of commands: a command is part of the answer, and its exit
 code follows from its text. All else is Fail2Ban's.
 """
 

@@ -88,9 +88,9 @@ const TABLE: &[&str] = &[
     "1.2.3.4/::",
 ];
 
-/// A text that is nearly an address.
-fn spelling(dice: &mut impl FnMut(u64) -> u64) -> String {
-    let address = |dice: &mut dyn FnMut(u64) -> u64| match dice(6) {
+/// An address, or what looks like one.
+fn address(dice: &mut dyn FnMut(u64) -> u64) -> String {
+    match dice(6) {
         0 | 1 => {
             let parts: Vec<String> = (0..4)
                 .map(|_| [dice(256), dice(4), 255, 0][usize::try_from(dice(4)).unwrap()].to_string())
@@ -126,7 +126,11 @@ fn spelling(dice: &mut impl FnMut(u64) -> u64) -> String {
             dice(256)
         ),
         _ => format!("2001:db8::{:x}", dice(65_536)),
-    };
+    }
+}
+
+/// A text that is nearly an address, perhaps with a mask.
+fn spelling(dice: &mut impl FnMut(u64) -> u64) -> String {
     let mut text = address(dice);
     match dice(8) {
         0..=2 => text += &format!("/{}", dice(140)),
@@ -207,7 +211,7 @@ fn spellings_of_addresses() {
 #[test]
 fn what_is_in_which_network() {
     let mut dice = dice(17);
-    let mut some = |dice: &mut dyn FnMut(u64) -> u64| {
+    let some = |dice: &mut dyn FnMut(u64) -> u64| {
         let base = ["10.0.", "10.1.", "192.0."][usize::try_from(dice(3)).unwrap()];
         match dice(6) {
             0 => format!("2001:db8:{:x}::{:x}/{}", dice(2), dice(3), 1 + dice(128)),

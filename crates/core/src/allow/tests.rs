@@ -122,7 +122,7 @@ fn a_file_is_read_and_believed_for_a_second() {
         assert_eq!(world.judge(&allow, who), by_list, "{who}");
     }
     assert_eq!(
-        world.judge(&allow, "203.0.113.1").clone(),
+        world.judge(&allow, "203.0.113.1"),
         Verdict::Ask(vec![
             Unknown::Name("10.0.0.0/8;x".into()),
             Unknown::Name("alice".into())

@@ -48,12 +48,7 @@ fn the_real_parts_are_tried() {
         ("backend = systemd", FILTER, ACTION, ("no-journal", 2)),
         ("ignoreip = 10.0.0.0/255.0.255.0", FILTER, ACTION, ("bad-ignoreip", 2)),
         ("ignoreip = 192.0.2.300", FILTER, ACTION, ("odd-ignoreip", 1)),
-        (
-            "ignoreip = file:/nowhere/at/all",
-            FILTER,
-            ACTION,
-            ("bad-ignoreip", 2),
-        ),
+        ("ignoreip = file:/nowhere/at/all", FILTER, ACTION, ("bad-ignoreip", 2)),
         ("bantime.increment = true", FILTER, ACTION, ("not-supported", 1)),
         ("bantime = 1 fortnight", FILTER, ACTION, ("bad-command", 2)),
         ("", FILTER, "[Definition]\nactionstart = x\n", ("no-actionban", 1)),
