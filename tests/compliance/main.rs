@@ -7,6 +7,13 @@
 mod chance;
 mod count;
 mod expressions;
+#[expect(dead_code, reason = "the tests of the daemon use all of it")]
+#[path = "../daemon/house.rs"]
+mod house;
+#[expect(dead_code, reason = "the tests of the daemon use all of it")]
+#[path = "../daemon/nameserver.rs"]
+mod nameserver;
+mod names;
 mod oracle;
 mod rulings;
 mod timelines;

@@ -282,6 +282,18 @@ impl House {
         });
     }
 
+    /// How many failures wait for an answer, as the database has it.
+    pub(crate) fn waiting(&self) -> i64 {
+        let db = self.database().unwrap();
+        db.query_row("SELECT count(*) FROM portcullis_waiting", [], |row| row.get(0))
+            .unwrap()
+    }
+
+    /// The process that keeps the namespaces.
+    pub(crate) fn holder(&self) -> u32 {
+        self.holder.id()
+    }
+
     /// Waits until the position in a log without failures is kept.
     pub(crate) fn until_placed(&self) {
         eventually("the position is kept", || {

@@ -14,6 +14,8 @@ mod growth;
 mod house;
 #[cfg(test)]
 mod kernel;
+mod names;
+mod nameserver;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]

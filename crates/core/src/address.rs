@@ -206,11 +206,10 @@ fn length(digits: &str) -> u32 {
 /// The length of a mask. Fail2Ban looks its number up, so that `::ffff:0` is a mask of 16 bits for IPv4, and those
 /// are tried first.
 fn mask_length(mask: &str) -> Result<u32, BadMask> {
-    let bad = || BadMask(mask.to_owned());
-    let number = match mask.parse().map(canonical) {
-        Ok(IpAddr::V4(v4)) => u128::from(v4.to_bits()),
-        Ok(IpAddr::V6(v6)) => v6.to_bits(),
-        Err(_) => return Err(bad()),
+    let mask = mask.parse().map(canonical).map_err(|_| BadMask(mask.to_owned()))?;
+    let number = match mask {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
     };
     if let Ok(short) = u32::try_from(number)
         && short.leading_ones() + short.trailing_zeros() >= 32
@@ -220,7 +219,7 @@ fn mask_length(mask: &str) -> Result<u32, BadMask> {
     if number.leading_ones() + number.trailing_zeros() >= 128 {
         return Ok(number.leading_ones());
     }
-    Err(bad())
+    Err(BadMask(text(mask)))
 }
 
 #[cfg(test)]

@@ -86,12 +86,12 @@ pub struct Stat {
 /// What came of looking at a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// It is as it was.
+    /// It is as it was when it was looked at last.
     Same,
     /// It was read.
     Read(Stat, List),
-    /// It cannot be read, and why.
-    Failed(String),
+    /// It cannot be used, and why; by what it is known, where that will be so until it is changed.
+    Failed(String, Option<Stat>),
 }
 
 /// The files that `ignoreip` names.
@@ -106,6 +106,7 @@ struct File {
     until: Option<Timestamp>,
     stat: Option<Stat>,
     list: List,
+    was_read: bool,
     failure: Option<String>,
 }
 
@@ -118,8 +119,8 @@ impl Lists {
         (since <= file.until?).then_some(&file.list)
     }
 
-    /// A file is asked for, because a failure waits for it since now, or with nobody waiting (then a failure to read
-    /// it is not believed for long); what it was known by.
+    /// A file is asked for, because a failure waits for it since now, or only to see whether it can be read; what it
+    /// was known by.
     pub fn ask(&mut self, now: Option<Timestamp>, path: &Arc<str>) -> Option<Stat> {
         let file = self.files.entry(Arc::clone(path)).or_default();
         file.asked = now;
@@ -129,13 +130,24 @@ impl Lists {
     /// Takes an answer.
     pub fn put(&mut self, path: &str, found: Found) {
         let Some(file) = self.files.get_mut(path) else { return };
-        file.until = file.asked.map(|asked| asked + LISTS_LAST);
-        file.failure = None;
+        let Some(asked) = file.asked else {
+            // A glance: what stands in the file is for the first failure to see.
+            file.failure = match found {
+                Found::Failed(reason, _) => Some(reason),
+                Found::Same | Found::Read(..) => None,
+            };
+            return;
+        };
+        file.until = Some(asked + LISTS_LAST);
         match found {
             Found::Same => {}
-            Found::Read(stat, list) => (file.stat, file.list) = (Some(stat), list),
-            Found::Failed(reason) => {
-                file.until = file.asked.map(|asked| asked + FAILED_LAST);
+            Found::Read(stat, list) => {
+                (file.stat, file.list, file.was_read) = (Some(stat), list, true);
+                file.failure = None;
+            }
+            Found::Failed(reason, stat) => {
+                file.stat = stat.or(file.stat);
+                file.until = Some(asked + FAILED_LAST);
                 file.failure = Some(reason);
             }
         }
@@ -144,7 +156,7 @@ impl Lists {
     /// Why nothing is known of a file; `None` where it was read, be it long ago, or not asked for yet.
     #[must_use]
     pub fn failure(&self, path: &str) -> Option<&str> {
-        let file = self.files.get(path).filter(|file| file.stat.is_none())?;
+        let file = self.files.get(path).filter(|file| !file.was_read)?;
         file.failure.as_deref()
     }
 

@@ -132,7 +132,7 @@ fn a_file_is_read_and_believed_for_a_second() {
     assert_eq!(world.judge(&allow, "192.0.2.1"), by_list);
     world.now = world.now + Seconds::from_micros(1);
     assert_eq!(world.judge(&allow, "192.0.2.1"), ask);
-    world.list("/etc/allowed", Found::Failed("gone".into()));
+    world.list("/etc/allowed", Found::Failed("gone".into(), None));
     world.now = world.now + Seconds::new(61);
     assert_eq!(world.judge(&allow, "192.0.2.1"), by_list, "as it was read last");
     assert_eq!(world.lists.failure("/etc/allowed"), None);
@@ -141,7 +141,7 @@ fn a_file_is_read_and_believed_for_a_second() {
 #[test]
 fn a_file_that_was_never_read_says_so() {
     let mut world = World::new();
-    world.list("/etc/allowed", Found::Failed("no such file".into()));
+    world.list("/etc/allowed", Found::Failed("no such file".into(), None));
     assert_eq!(world.lists.failure("/etc/allowed"), Some("no such file"));
     world.list("/etc/allowed", read(""));
     assert_eq!(world.lists.failure("/etc/allowed"), None);

@@ -20,8 +20,8 @@ use crate::tracker::Attempt;
 /// What a failure waits for.
 enum Ask {
     Unknown(Unknown),
-    Facts(BTreeSet<Need>),
-    Command(Arc<str>, Values),
+    Facts(u64, BTreeSet<Need>),
+    Command(u64, Arc<str>, Values),
     Key(Vec<String>),
 }
 
@@ -104,9 +104,8 @@ impl Engine {
                 pending: Some(waiting.pending.clone()),
             }));
         }
-        let number = waiting.number;
         self.waits.push(waiting);
-        self.ask(now, &subject, number, questions, out);
+        self.ask(now, &subject, questions, out);
     }
 
     /// The failure is decided: nothing keeps it, and nobody waits for it any more.
@@ -123,7 +122,7 @@ impl Engine {
         }
     }
 
-    fn ask(&mut self, now: Timestamp, subject: &Subject, number: u64, asks: Vec<Ask>, out: &mut Vec<Effect>) {
+    fn ask(&mut self, now: Timestamp, subject: &Subject, asks: Vec<Ask>, out: &mut Vec<Effect>) {
         for ask in asks {
             let question = match ask {
                 Ask::Unknown(Unknown::Name(name)) => {
@@ -139,11 +138,11 @@ impl Engine {
                         path,
                     })
                 }
-                Ask::Facts(needs) => {
+                Ask::Facts(number, needs) => {
                     self.waits.wait(Topic::One(number), subject);
                     self.facts_for(number, needs)
                 }
-                Ask::Command(script, values) => {
+                Ask::Command(number, script, values) => {
                     self.waits.wait(Topic::One(number), subject);
                     Some(Question::Command { number, script, values })
                 }
@@ -178,7 +177,7 @@ impl Engine {
                 Topic::Name(name)
             }
             Answer::List { path, found } => {
-                if let Found::Failed(reason) = &found {
+                if let Found::Failed(reason, _) = &found {
                     let (path, reason) = (Arc::clone(&path), reason.clone());
                     out.push(Effect::Note(Event::ListFailed { path, reason }));
                 }
@@ -208,11 +207,10 @@ impl Engine {
     /// Decides the failures of a subject in their order, up to one that waits.
     fn go_on(&mut self, now: Timestamp, subject: &Subject, out: &mut Vec<Effect>) {
         while let Some(mut waiting) = self.waits.head(subject) {
-            let number = waiting.number;
             match self.step(now, &mut waiting, out) {
                 Some(asks) => {
                     self.waits.put(waiting);
-                    return self.ask(now, subject, number, asks, out);
+                    return self.ask(now, subject, asks, out);
                 }
                 None => {
                     self.waits.done(subject);
@@ -265,7 +263,7 @@ impl Engine {
         if let (None, Some((script, _))) = (&waiting.key, &jail.cache) {
             let missing = waiting.missing(script.needs());
             if !missing.is_empty() {
-                return Some(vec![Ask::Facts(missing)]);
+                return Some(vec![Ask::Facts(waiting.number, missing)]);
             }
             let key = key(script, waiting, jail);
             let cached = jail.cache.as_mut().and_then(|(_, cache)| cache.get(now, &key));
@@ -390,9 +388,9 @@ fn command(waiting: &Waiting, jail: &Jail) -> Result<(Judged, bool), Vec<Ask>> {
         (Some(script), None) => {
             let missing = waiting.missing(script.needs());
             Err(vec![if missing.is_empty() {
-                Ask::Command(script.text().into(), values(script, waiting, jail))
+                Ask::Command(waiting.number, script.text().into(), values(script, waiting, jail))
             } else {
-                Ask::Facts(missing)
+                Ask::Facts(waiting.number, missing)
             }])
         }
     }

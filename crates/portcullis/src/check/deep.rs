@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 use portcullis_core::action::Action;
 use portcullis_core::address::Id;
-use portcullis_core::allow::Allow;
+use portcullis_core::allow::{Allow, List, list_path};
 use portcullis_core::config::plan::{ActionPlan, JailPlan, Plan, Server, UseDns};
 use portcullis_core::config::{Outcome, Tree, lint};
 use portcullis_core::diagnostic::{Diagnostic, Severity};
@@ -38,7 +38,6 @@ pub(super) fn look(tree: &dyn Tree, base: &str, outcome: &Outcome, plan: &Plan) 
         deep.patterns(jail);
         deep.source(jail);
         deep.spared(jail);
-        deep.unsupported(jail);
         for action in &jail.actions {
             deep.action(jail, action);
         }
@@ -224,7 +223,15 @@ impl Deep<'_> {
     /// `ignoreip`: an entry that cannot be honoured, or that is no address although it looks like one.
     fn spared(&mut self, jail: &JailPlan) {
         for entry in &jail.ignoreip {
-            if let Err(error) = Allow::new(false, std::slice::from_ref(entry)) {
+            if let Some(reason) = unreadable(entry) {
+                let message = format!("ignoreip = {entry}: {reason}; this jail bans nobody until it can be read");
+                let diagnostic = Diagnostic::new(Severity::Error, "bad-ignoreip", message);
+                self.tell(
+                    jail,
+                    diagnostic.mend("write the file, or take the entry out"),
+                    "ignoreip",
+                );
+            } else if let Err(error) = Allow::new(false, std::slice::from_ref(entry)) {
                 let message = format!("{error}; this jail bans nobody until it is mended");
                 let mend = "write addresses, networks such as 192.0.2.0/24, or names";
                 self.tell(
@@ -243,14 +250,6 @@ impl Deep<'_> {
                     "ignoreip",
                 );
             }
-        }
-    }
-
-    fn unsupported(&mut self, jail: &JailPlan) {
-        if !jail.ignorecommand.is_empty() {
-            let message = "ignorecommand is not supported yet: this jail bans nobody while it is set";
-            let finding = Diagnostic::new(Severity::Error, "not-supported", message);
-            self.tell(jail, finding.mend("name the addresses in ignoreip"), "ignorecommand");
         }
     }
 
@@ -350,6 +349,15 @@ fn closed(path: &str) -> Option<(String, &'static str)> {
         format!("the log file {path} cannot be read by whoever runs this check: {error}"),
         mend,
     ))
+}
+
+/// Why a file of addresses cannot be used, if it cannot (contract §4.1).
+fn unreadable(entry: &str) -> Option<String> {
+    let path = list_path(entry).filter(|path| !path.is_empty())?;
+    match std::fs::read_to_string(Path::new("/").join(path)) {
+        Ok(text) => List::parse(&text).err().map(|error| error.to_string()),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// Digits, dots, colons and slashes only, or nearly so: no host has such a name.

@@ -48,7 +48,7 @@ fn the_real_parts_are_tried() {
         ("backend = systemd", FILTER, ACTION, ("no-journal", 2)),
         ("ignoreip = 10.0.0.0/255.0.255.0", FILTER, ACTION, ("bad-ignoreip", 2)),
         ("ignoreip = 192.0.2.300", FILTER, ACTION, ("odd-ignoreip", 1)),
-        ("ignorecommand = /bin/true", FILTER, ACTION, ("not-supported", 2)),
+        ("ignoreip = file:/nowhere/at/all", FILTER, ACTION, ("bad-ignoreip", 2)),
         (
             "bantime.formula = ban.Time * ban.Cnt",
             FILTER,

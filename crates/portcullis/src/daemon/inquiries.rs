@@ -134,7 +134,8 @@ fn look(question: Question) -> Option<Answer> {
             Some(Answer::Name { name, addresses })
         }
         Question::List { path, known } => {
-            let found = read_list(&Path::new("/").join(&*path), known).unwrap_or_else(Found::Failed);
+            let found =
+                read_list(&Path::new("/").join(&*path), known).unwrap_or_else(|reason| Found::Failed(reason, None));
             Some(Answer::List { path, found })
         }
         Question::Facts { .. } | Question::Command { .. } => None,
@@ -168,13 +169,20 @@ fn read_list(path: &Path, known: Option<Stat>) -> Result<Found, String> {
     if known == Some(stat) {
         return Ok(Found::Same);
     }
-    let mut text = String::new();
-    let read = file.take(MOST_LISTED + 1).read_to_string(&mut text).map_err(explain)?;
-    if read as u64 > MOST_LISTED {
+    let mut bytes = Vec::new();
+    file.take(MOST_LISTED + 1).read_to_end(&mut bytes).map_err(explain)?;
+    Ok(match parse(bytes) {
+        Ok(list) => Found::Read(stat, list),
+        Err(reason) => Found::Failed(reason, Some(stat)),
+    })
+}
+
+fn parse(bytes: Vec<u8>) -> Result<List, String> {
+    if bytes.len() as u64 > MOST_LISTED {
         return Err(format!("it is longer than {MOST_LISTED} bytes"));
     }
-    let list = List::parse(&text).map_err(|error| error.to_string())?;
-    Ok(Found::Read(stat, list))
+    let text = String::from_utf8(bytes).map_err(|error| error.to_string())?;
+    List::parse(&text).map_err(|error| error.to_string())
 }
 
 fn fetch(around: &Around, question: Question) -> Option<Answer> {
@@ -232,8 +240,12 @@ mod tests {
         fs::write(&path, "192.0.2.1\n192.0.2.2\n").unwrap();
         assert!(matches!(read_list(&path, Some(stat)), Ok(Found::Read(..))));
         fs::write(&path, b"\xff").unwrap();
-        assert!(read_list(&path, Some(stat)).is_err());
+        assert!(matches!(read_list(&path, Some(stat)), Ok(Found::Failed(_, Some(_)))));
         fs::write(&path, "10.0.0.0/255.0.255.0").unwrap();
-        assert!(read_list(&path, None).unwrap_err().contains("invalid mask"));
+        let Ok(Found::Failed(reason, Some(stat))) = read_list(&path, None) else {
+            panic!("it cannot be used")
+        };
+        assert!(reason.contains("invalid mask"), "{reason}");
+        assert_eq!(read_list(&path, Some(stat)), Ok(Found::Same));
     }
 }

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use dns_lookup::{AddrInfoHints, LookupError};
 use portcullis_core::address::{Id, canonical};
 
-/// The longest host name, a final dot included (RFC 1035 §2.3.4).
+/// The longest host name, a final dot included, and the longest part of one (RFC 1035 §2.3.4).
 const LONGEST: usize = 254;
+const LONGEST_LABEL: usize = 63;
 /// Where the kernel says whether it has IPv6.
 const DISABLED: &str = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
 
@@ -98,10 +99,17 @@ fn is_no_name(name: &str) -> Option<&'static str> {
     } else if !name.is_ascii() {
         Some("it has letters that DNS does not have")
     } else if name.is_empty() || name.len() > LONGEST {
-        Some("label empty or too long")
+        Some("[Errno -2] Name or service not known")
+    } else if labels(name).any(|label| label.is_empty() || label.len() > LONGEST_LABEL) {
+        Some("encoding with 'idna' codec failed (UnicodeError: label empty or too long)")
     } else {
         None
     }
+}
+
+/// The parts of a name, which may end with a dot.
+fn labels(name: &str) -> impl Iterator<Item = &str> {
+    name.strip_suffix('.').unwrap_or(name).split('.')
 }
 
 /// As Python's exception has it.
@@ -170,4 +178,36 @@ pub(super) fn own_addresses_and_names() -> BTreeSet<IpAddr> {
         own.extend(look_up(&name).into_iter().flatten());
     }
     own
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_resolver_is_bothered_with_these() {
+        let long = "a".repeat(64);
+        for name in [
+            "",
+            "a\0b",
+            "bücher.example",
+            "a..b",
+            ".",
+            "a.b..",
+            &long,
+            &"a.".repeat(200),
+        ] {
+            assert!(is_no_name(name).is_some(), "{name}");
+        }
+        for name in ["a", "a.b.", "a b", "192.0.2.1", "under_score.example"] {
+            assert!(is_no_name(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_its_own() {
+        assert_eq!(look_up("192.0.2.1"), Ok(vec!["192.0.2.1".parse().unwrap()]));
+        assert!(look_up("a..b").is_err());
+        assert!(own_addresses_and_names().contains(&"127.0.0.1".parse().unwrap()));
+    }
 }

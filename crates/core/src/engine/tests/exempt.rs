@@ -33,7 +33,7 @@ fn list(stage: &mut Stage, text: Option<&str>) {
             },
             List::parse(text).unwrap(),
         ),
-        None => Found::Failed("no such file".into()),
+        None => Found::Failed("no such file".into(), None),
     };
     let path = "/allowed".into();
     stage.input(Input::Answer(Answer::List { path, found }));
