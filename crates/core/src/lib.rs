@@ -10,6 +10,7 @@ pub mod value;
 pub mod time;
 pub mod address;
 pub mod diagnostic;
+pub mod encoding;
 pub mod pattern;
 pub mod stamp;
 pub mod config;

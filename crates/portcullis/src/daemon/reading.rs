@@ -111,6 +111,11 @@ impl Daemon {
             };
             jails.iter_mut().for_each(|jail| jail.begins(path, mark));
         }
+        let wide: BTreeSet<_> = jails
+            .iter()
+            .filter(|jail| jail.is_wide())
+            .flat_map(|jail| jail.paths().cloned())
+            .collect();
         let outbox = self.outbox.clone();
         let group = Group::spawn(jails, self.clock.clone(), self.caution.careful(), move |news| {
             outbox.try_send(Message::News(news)).map_err(error_of)
@@ -119,6 +124,7 @@ impl Daemon {
             Ok(group) => {
                 for (path, from) in begins {
                     self.reader.add(Follow {
+                        wide: wide.contains(&path),
                         path,
                         from,
                         to: group.to.clone(),

@@ -7,19 +7,24 @@
 mod careful;
 mod encoding;
 mod jail;
+mod joiner;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use careful::Careful;
-pub(crate) use encoding::Encoding;
+pub(crate) use encoding::{LogEncoding, preferred};
 pub(crate) use jail::{Reading, Unseen};
 
 use jail::Found;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use portcullis_core::engine::Batch;
+use portcullis_core::time::{Clock, Seconds, Timestamp};
 
 use crate::source::{Chunk, Report};
 use crate::store::Running;
@@ -31,6 +36,9 @@ const BUSY: Duration = Duration::from_millis(1);
 
 /// A skipped line is behind us for good once the engine has kept the position, which it may put off for a second.
 const KEPT: Duration = Duration::from_millis(1300);
+
+/// Fail2Ban warns so often of a file that is not in the encoding of its jail.
+const DAILY: Seconds = Seconds::new(86_400);
 
 /// What a group tells the daemon.
 #[derive(Debug)]
@@ -91,6 +99,7 @@ impl Group {
             jails,
             clock,
             careful,
+            warned: BTreeMap::new(),
             out,
         };
         let thread = thread::Builder::new()
@@ -126,6 +135,8 @@ struct Worker<F> {
     jails: Vec<Reading>,
     clock: Running,
     careful: Option<Arc<Careful>>,
+    /// Until when nothing more is said of a file's encoding
+    warned: BTreeMap<Arc<str>, Timestamp>,
     out: F,
 }
 
@@ -202,6 +213,9 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
             sessions.extend(jail.sessions());
             jail.remarks(&mut found.news);
         }
+        if let Some((line, encoding)) = found.odd {
+            self.warn(clock, &chunk.path, &encoding, &line, &mut found.news);
+        }
         let failures = found.failures;
         let batch = Batch {
             clock,
@@ -210,6 +224,21 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
             sessions,
         };
         (batch, found.news)
+    }
+
+    /// Warns of bytes that are no characters, in Fail2Ban's words.
+    fn warn(&mut self, clock: Clock, path: &Arc<str>, encoding: &str, line: &[u8], news: &mut Vec<News>) {
+        if self.warned.get(path).is_some_and(|until| clock.steady < *until) {
+            return;
+        }
+        self.warned.insert(Arc::clone(path), clock.steady + DAILY);
+        for text in encoding::warning(path, encoding, line) {
+            news.push(News::Said {
+                logger: "fail2ban.filter",
+                warning: true,
+                text,
+            });
+        }
     }
 
     fn tell(&self, batch: Batch, news: Vec<News>) {
