@@ -55,7 +55,7 @@ impl Joiner {
             return Some(Whole::of(piece));
         }
         // Where an earlier run read the file in another encoding, it may have come to the middle of a newline.
-        if encoding.is_wide() && !self.is_joining() && piece.ending == Ending::Nul {
+        if encoding.ends_line(b"\n\0") && !self.is_joining() && piece.ending == Ending::Nul {
             self.at = Some(piece.end);
             return None;
         }
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn a_line_waits_for_its_end() {
         check("utf-16-le", b"a\0\n", &[], true);
-        check("utf-16-be", b"\0a\0\n\0\x0a\n", &["a"], true);
+        check("utf-16-be", b"\0a\0\n\x0a\n", &["a"], true);
         check("utf-16-le", b"a\0\n\0\n\xd8\n", &["a"], true);
     }
 
