@@ -240,7 +240,7 @@ fn any_file(dice: &mut Dice) -> Vec<u8> {
 
 /// The same in code units, most of which have a newline byte.
 fn wide_file(dice: &mut Dice, bytes: fn(u16) -> [u8; 2], end: &str) -> Vec<u8> {
-    const UNITS: [u16; 9] = [0x41, 0x0a41, 0x410a, 0x0a0a, 0x0a00, 0, 0xd800, 0xdc00, 0x4e0a];
+    const UNITS: [u16; 10] = [0x41, 0x0a41, 0x410a, 0x0a0a, 0x0a00, 0, 0xd800, 0xdc00, 0xd80a, 0xdc0a];
     let mut units = Vec::new();
     for _ in 0..dice.roll(30) {
         // A line that begins with half a newline is D-080.
@@ -248,8 +248,6 @@ fn wide_file(dice: &mut Dice, bytes: fn(u16) -> [u8; 2], end: &str) -> Vec<u8> {
         for _ in 0..dice.roll(20) {
             units.push(UNITS[dice.roll(UNITS.len())]);
         }
-        // So is one in which a high surrogate stands before half of a newline.
-        units.push(0x42);
         units.extend(end.encode_utf16());
     }
     units.push(0x43);

@@ -294,6 +294,15 @@ impl House {
         });
     }
 
+    /// How far a jail has read its log, as it is kept.
+    pub(crate) fn placed(&self, jail: &str) -> i64 {
+        let sql = "SELECT offset FROM portcullis_marks WHERE jail = ?1";
+        let offset = self
+            .database()
+            .and_then(|db| db.query_row(sql, [jail], |row| row.get(0)).ok());
+        offset.unwrap_or_default()
+    }
+
     fn database(&self) -> Option<rusqlite::Connection> {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
         let db = rusqlite::Connection::open_with_flags(self.within("state/fail2ban.sqlite3"), flags).ok()?;

@@ -9,6 +9,8 @@ mod clock;
 #[cfg(test)]
 mod death;
 #[cfg(test)]
+mod encodings;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod kernel;

@@ -36,8 +36,15 @@ pub(crate) struct Unseen {
 pub(super) struct Found {
     pub(super) failures: Vec<Failure>,
     pub(super) news: Vec<News>,
-    /// The first line with something in it that is no character, and the encoding
-    pub(super) odd: Option<(Box<[u8]>, Arc<str>)>,
+    /// The first line with something in it that is no character
+    pub(super) odd: Option<Odd>,
+}
+
+/// A line with something in it that is no character.
+pub(super) struct Odd {
+    pub(super) line: Box<[u8]>,
+    /// As the jail names it
+    pub(super) encoding: Arc<str>,
 }
 
 /// A jail within a matching group.
@@ -172,7 +179,10 @@ impl Reading {
         self.counts.cut += u64::from(truncated);
         self.counts.odd_bytes += u64::from(odd);
         if odd && found.odd.is_none() {
-            found.odd = Some((bytes.as_ref().into(), Arc::clone(&self.encoding.name)));
+            found.odd = Some(Odd {
+                line: bytes.as_ref().into(),
+                encoding: Arc::clone(&self.encoding.name),
+            });
         }
         // A filter that panics is in an unknown state, but its state is rankings and sessions: the next lines are
         // read no worse for it than lines of a new start.

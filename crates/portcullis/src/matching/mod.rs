@@ -15,7 +15,7 @@ pub(crate) use careful::Careful;
 pub(crate) use encoding::{LogEncoding, preferred};
 pub(crate) use jail::{Reading, Unseen};
 
-use jail::Found;
+use jail::{Found, Odd};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -213,8 +213,8 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
             sessions.extend(jail.sessions());
             jail.remarks(&mut found.news);
         }
-        if let Some((line, encoding)) = found.odd {
-            self.warn(clock, &chunk.path, &encoding, &line, &mut found.news);
+        if let Some(odd) = &found.odd {
+            self.warn(clock, &chunk.path, odd, &mut found.news);
         }
         let failures = found.failures;
         let batch = Batch {
@@ -227,12 +227,12 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
     }
 
     /// Warns of bytes that are no characters, in Fail2Ban's words.
-    fn warn(&mut self, clock: Clock, path: &Arc<str>, encoding: &str, line: &[u8], news: &mut Vec<News>) {
+    fn warn(&mut self, clock: Clock, path: &Arc<str>, odd: &Odd, news: &mut Vec<News>) {
         if self.warned.get(path).is_some_and(|until| clock.steady < *until) {
             return;
         }
         self.warned.insert(Arc::clone(path), clock.steady + DAILY);
-        for text in encoding::warning(path, encoding, line) {
+        for text in encoding::warning(path, &odd.encoding, &odd.line) {
             news.push(News::Said {
                 logger: "fail2ban.filter",
                 warning: true,
