@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn check(name: &str, bytes: &[u8], expect: &str, odd: bool) {
@@ -75,4 +77,31 @@ fn line_ends() {
     check("utf-16-be", b"\x0a\0\n", false);
     check("utf-16", b"\xfe\xff\0\n", true);
     check("utf-16", b"\xfe\xff\n\0", false);
+}
+
+const ALL: [&str; 9] = [
+    "utf-8",
+    "utf-8-sig",
+    "utf-16",
+    "utf-16-le",
+    "utf-16-be",
+    "ascii",
+    "cp1252",
+    "euc-kr",
+    "cp949",
+];
+
+proptest! {
+    #[test]
+    fn any_bytes_have_a_text(
+        bytes in prop::collection::vec(prop_oneof![Just(0xa4), Just(0xd4), Just(0xd8), Just(b'\n'), any::<u8>()], 0..40),
+        which in 0..ALL.len(),
+    ) {
+        let encoding = Encoding::named(ALL[which]).unwrap();
+        let line = encoding.line(&bytes);
+        prop_assert!(!line.text.ends_with(['\r', '\n']));
+        prop_assert!(!line.odd || line.text.contains(char::REPLACEMENT_CHARACTER));
+        let text = encoding.decode(&bytes).text;
+        prop_assert!(text.chars().count() <= bytes.len());
+    }
 }

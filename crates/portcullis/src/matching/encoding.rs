@@ -49,27 +49,33 @@ fn preferred_of(variable: impl Fn(&str) -> Option<String>, locales: &Path) -> St
         return "utf-8".to_owned();
     };
     let (charset, modifier) = rest.find('@').map_or((rest, ""), |at| rest.split_at(at));
-    let known = Encoding::named(charset)
-        .ok()
-        .filter(|_| is_installed(language, charset, modifier, locales));
-    match known {
-        Some(Encoding::UTF_8) => "UTF-8".to_owned(),
-        Some(_) => charset.to_owned(),
-        None => "utf-8".to_owned(),
+    // So the C library names its locales.
+    let plain: String = charset.chars().filter(char::is_ascii_alphanumeric).collect();
+    let plain = plain.to_ascii_lowercase();
+    let is_builtin = language == "C" && plain == "utf8";
+    let name = full_name(&plain);
+    let is_known = Encoding::named(&name).is_ok();
+    if is_known && (is_builtin || is_installed(&format!("{language}.{plain}{modifier}"), locales)) {
+        name
+    } else {
+        "utf-8".to_owned()
     }
 }
 
+/// The name of a character set that a locale abbreviates.
+fn full_name(plain: &str) -> String {
+    let parted = ["utf", "iso8859", "koi8", "euc"].into_iter().find_map(|family| {
+        let member = plain.strip_prefix(family)?;
+        Some(format!("{family}-{member}").replace("iso8859", "iso-8859"))
+    });
+    parted.unwrap_or_else(|| plain.to_owned()).to_ascii_uppercase()
+}
+
 /// Whether the C library has a locale. The names of all that `locale-archive` holds stand in it as text.
-fn is_installed(language: &str, charset: &str, modifier: &str, locales: &Path) -> bool {
-    let plain: String = charset.chars().filter(char::is_ascii_alphanumeric).collect();
-    let plain = plain.to_ascii_lowercase();
-    if language == "C" && plain == "utf8" {
-        return true;
-    }
-    let name = format!("{language}.{plain}{modifier}");
+fn is_installed(name: &str, locales: &Path) -> bool {
     let archive = || fs::read(locales.join("locale-archive")).unwrap_or_default();
     let text = format!("\0{name}\0");
-    let is_folder = !name.contains('/') && locales.join(&name).is_dir();
+    let is_folder = !name.contains('/') && locales.join(name).is_dir();
     is_folder || memchr::memmem::find(&archive(), text.as_bytes()).is_some()
 }
 
@@ -120,7 +126,11 @@ mod tests {
     fn what_auto_stands_for() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("ru_RU.koi8r")).unwrap();
-        fs::write(folder.path().join("locale-archive"), b"x\0de_DE.iso885915@euro\0").unwrap();
+        fs::write(
+            folder.path().join("locale-archive"),
+            b"x\0de_DE.iso885915@euro\0en_US.euckr\0",
+        )
+        .unwrap();
         let check = |variables: &[(&str, &str)], expect: &str| {
             let variable = |name: &str| {
                 let found = variables.iter().find(|(set, _)| *set == name);
@@ -133,6 +143,8 @@ mod tests {
         check(&[("LC_ALL", ""), ("LANG", "C.UTF-8")], "UTF-8");
         check(&[("LC_ALL", "ru_RU.KOI8-R"), ("LANG", "C.UTF-8")], "KOI8-R");
         check(&[("LANG", "de_DE.ISO-8859-15@euro")], "ISO-8859-15");
+        check(&[("LANG", "de_DE.iso885915@euro")], "ISO-8859-15");
+        check(&[("LANG", "en_US.eucKR")], "EUC-KR");
         check(&[("LANG", "de_DE.ISO-8859-15")], "utf-8");
         check(&[("LANG", "en_US.UTF-8")], "utf-8");
         check(&[("LC_CTYPE", "../x.KOI8-R")], "utf-8");
