@@ -102,7 +102,7 @@ impl Daemon {
         }
         let begins: BTreeMap<_, _> = marks
             .into_iter()
-            .map(|(path, marks)| (Arc::clone(&path), begin(&path, marks)))
+            .map(|(path, marks)| (Arc::clone(&path), matching::begin(&path, marks)))
             .collect();
         for (path, from) in &begins {
             let mark = match from {
@@ -236,22 +236,6 @@ fn end_of(path: &str) -> Option<Mark> {
         tail: String::new(),
         read_at: portcullis_core::time::Timestamp::default(),
     })
-}
-
-/// Where to begin a file that several jails read: so early that each gets what it has not had. A jail skips what it
-/// has read before.
-fn begin(path: &str, marks: Vec<Option<Mark>>) -> From {
-    let present = fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-    let everybody_was_here = marks.iter().all(Option::is_some);
-    let known: Vec<Mark> = marks.into_iter().flatten().collect();
-    let elsewhere = known.iter().filter(|mark| Some((mark.device, mark.inode)) != present);
-    if let Some(oldest) = elsewhere.min_by_key(|mark| mark.read_at) {
-        return From::Mark(oldest.clone());
-    }
-    match known.into_iter().min_by_key(|mark| mark.offset) {
-        Some(first) if everybody_was_here => From::Mark(first),
-        _ => From::Start,
-    }
 }
 
 /// The addresses of our own interfaces: at once.

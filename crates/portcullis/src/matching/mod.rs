@@ -18,15 +18,18 @@ pub(crate) use jail::{Reading, Unseen};
 use jail::{Found, Odd};
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use portcullis_core::engine::Batch;
+use portcullis_core::ledger::Mark;
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 
-use crate::source::{Chunk, Report};
+use crate::source::{Chunk, From, Report};
 use crate::store::Running;
 
 /// Chunks that wait for a group. A full channel stops the reader; the file keeps the lines.
@@ -273,6 +276,28 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
             }
             thread::sleep(BUSY);
         }
+    }
+}
+
+/// Where to begin a file that several jails read: so early that each gets what it has not had. A jail skips what it
+/// has read before.
+pub(crate) fn begin(path: &str, marks: Vec<Option<Mark>>) -> From {
+    let file = |mark: &Mark| (mark.device, mark.inode);
+    let present = fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    let everybody_was_here = marks.iter().all(Option::is_some);
+    let known: Vec<Mark> = marks.into_iter().flatten().collect();
+    let elsewhere = known.iter().filter(|mark| Some(file(mark)) != present);
+    let oldest = elsewhere.min_by_key(|mark| mark.read_at).map(file);
+    // A jail that began behind the others has read later what they read before, so within a file the place tells.
+    let within = |begin| {
+        known
+            .iter()
+            .filter(|mark| file(mark) == begin)
+            .min_by_key(|mark| mark.offset)
+    };
+    match (oldest, present.filter(|_| everybody_was_here)) {
+        (Some(begin), _) | (None, Some(begin)) => within(begin).map_or(From::Start, |mark| From::Mark(mark.clone())),
+        (None, None) => From::Start,
     }
 }
 
