@@ -6,6 +6,7 @@
 
 mod chance;
 mod count;
+mod encodings;
 mod expressions;
 #[expect(dead_code, reason = "the tests of the daemon use all of it")]
 #[path = "../daemon/house.rs"]

@@ -306,6 +306,15 @@ impl House {
         });
     }
 
+    /// How far a jail has read its log, as it is kept.
+    pub(crate) fn placed(&self, jail: &str) -> i64 {
+        let sql = "SELECT offset FROM portcullis_marks WHERE jail = ?1";
+        let offset = self
+            .database()
+            .and_then(|db| db.query_row(sql, [jail], |row| row.get(0)).ok());
+        offset.unwrap_or_default()
+    }
+
     /// The database as another program sees it, if it is there yet.
     pub(crate) fn database(&self) -> Option<rusqlite::Connection> {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;

@@ -11,6 +11,7 @@ pub mod expression;
 pub mod time;
 pub mod address;
 pub mod diagnostic;
+pub mod encoding;
 pub mod pattern;
 pub mod stamp;
 pub mod config;

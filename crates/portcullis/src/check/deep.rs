@@ -10,11 +10,12 @@ use portcullis_core::allow::{Allow, List, list_path};
 use portcullis_core::config::plan::{ActionPlan, JailPlan, Plan, Server, UseDns};
 use portcullis_core::config::{Outcome, Tree, lint};
 use portcullis_core::diagnostic::{Diagnostic, Severity};
+use portcullis_core::encoding::SUPPORTED;
 use portcullis_core::filter::{Error as FilterError, Filter, Settings};
 use portcullis_core::pattern::{Error as PatternError, Flags, Pattern};
 
 use crate::enforce::ports::{Ports, Services, protocols};
-use crate::matching::Encoding;
+use crate::matching::LogEncoding;
 
 /// Where the names of ports are.
 const SERVICES: &str = "/etc/services";
@@ -200,17 +201,13 @@ impl Deep<'_> {
             let finding = self.placed(jail, finding, &format!("logpath#{}", index + 1), "logpath");
             self.found.push(finding);
         }
-        if Encoding::named(&jail.logencoding).is_err() {
+        if LogEncoding::named(&jail.logencoding).is_err() {
             let message = format!(
-                "logencoding '{}' is not supported yet, so this jail finds nothing",
+                "logencoding '{}' is not supported, so this jail finds nothing",
                 jail.logencoding
             );
             let finding = Diagnostic::new(Severity::Error, "not-supported", message);
-            self.tell(
-                jail,
-                finding.mend("supported are auto, utf-8, ascii and latin-1"),
-                "logencoding",
-            );
+            self.tell(jail, finding.mend(format!("supported are {SUPPORTED}")), "logencoding");
         }
     }
 

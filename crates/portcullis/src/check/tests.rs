@@ -44,7 +44,7 @@ fn the_real_parts_are_tried() {
         ),
         ("maxlines = 5000", FILTER, ACTION, ("not-supported", 2)),
         ("datepattern = ^(%%Y", FILTER, ACTION, ("bad-datepattern", 2)),
-        ("logencoding = cp949", FILTER, ACTION, ("not-supported", 2)),
+        ("logencoding = gbk", FILTER, ACTION, ("not-supported", 2)),
         ("backend = systemd", FILTER, ACTION, ("no-journal", 2)),
         ("ignoreip = 10.0.0.0/255.0.255.0", FILTER, ACTION, ("bad-ignoreip", 2)),
         ("ignoreip = 192.0.2.300", FILTER, ACTION, ("odd-ignoreip", 1)),

@@ -101,7 +101,7 @@ impl Daemon {
         }
         let begins: BTreeMap<_, _> = marks
             .into_iter()
-            .map(|(path, marks)| (Arc::clone(&path), begin(&path, marks)))
+            .map(|(path, marks)| (Arc::clone(&path), matching::begin(&path, marks)))
             .collect();
         for (path, from) in &begins {
             let mark = match from {
@@ -110,6 +110,11 @@ impl Daemon {
             };
             jails.iter_mut().for_each(|jail| jail.begins(path, mark));
         }
+        let wide: BTreeSet<_> = jails
+            .iter()
+            .filter(|jail| jail.is_wide())
+            .flat_map(|jail| jail.paths().cloned())
+            .collect();
         let outbox = self.outbox.clone();
         let group = Group::spawn(jails, self.clock.clone(), self.caution.careful(), move |news| {
             outbox.try_send(Message::News(news)).map_err(error_of)
@@ -118,6 +123,7 @@ impl Daemon {
             Ok(group) => {
                 for (path, from) in begins {
                     self.reader.add(Follow {
+                        wide: wide.contains(&path),
                         path,
                         from,
                         to: group.to.clone(),
@@ -229,20 +235,4 @@ fn end_of(path: &str) -> Option<Mark> {
         tail: String::new(),
         read_at: portcullis_core::time::Timestamp::default(),
     })
-}
-
-/// Where to begin a file that several jails read: so early that each gets what it has not had. A jail skips what it
-/// has read before.
-fn begin(path: &str, marks: Vec<Option<Mark>>) -> From {
-    let present = fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-    let everybody_was_here = marks.iter().all(Option::is_some);
-    let known: Vec<Mark> = marks.into_iter().flatten().collect();
-    let elsewhere = known.iter().filter(|mark| Some((mark.device, mark.inode)) != present);
-    if let Some(oldest) = elsewhere.min_by_key(|mark| mark.read_at) {
-        return From::Mark(oldest.clone());
-    }
-    match known.into_iter().min_by_key(|mark| mark.offset) {
-        Some(first) if everybody_was_here => From::Mark(first),
-        _ => From::Start,
-    }
 }

@@ -17,7 +17,7 @@ use portcullis_core::value::Value;
 
 use super::layers::{self, Way};
 use super::resolver;
-use crate::matching::{Encoding, Reading, Unseen};
+use crate::matching::{LogEncoding, Reading, Unseen};
 use crate::place::Places;
 use crate::{folder, json};
 
@@ -275,7 +275,7 @@ impl Builder<'_> {
     }
 
     fn reading(&mut self, plan: &JailPlan) -> Result<Reading, String> {
-        let encoding = Encoding::named(&plan.logencoding).map_err(|error| error.to_string())?;
+        let encoding = LogEncoding::named(&plan.logencoding).map_err(|error| error.to_string())?;
         let filter = make_filter(plan)?;
         let unseen = self
             .outcome

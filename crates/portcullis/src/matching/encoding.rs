@@ -1,72 +1,160 @@
-//! `logencoding`: the bytes of a line as text (contract §3.3).
+//! `logencoding`: which encoding a jail's option names, and what is said of a line that is not in it (contract §3.3).
 
-/// An encoding of a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
-    /// UTF-8; also `auto`, as the locale says in all but very old set-ups
-    Utf8,
-    /// Seven bits
-    Ascii,
-    /// Every byte is the character of that number
-    Latin1,
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use portcullis_core::encoding::{Encoding, Unsupported};
+
+/// Where the C library keeps the locales.
+const LOCALES: &str = "/usr/lib/locale";
+
+/// An encoding, as an option names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogEncoding {
+    pub(crate) encoding: Encoding,
+    /// As it was written; of `auto`, what it stands for
+    pub(crate) name: Arc<str>,
 }
 
-/// An encoding that we do not read.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("logencoding '{0}' is not supported yet (supported: auto, utf-8, ascii, latin-1)")]
-pub(crate) struct Unsupported(String);
-
-impl Encoding {
-    /// By Python's name for it.
+impl LogEncoding {
+    /// By the value of the option.
+    ///
+    /// # Errors
+    /// For what is not read; the text names it.
     pub(crate) fn named(name: &str) -> Result<Self, Unsupported> {
-        let plain: String = name.to_ascii_lowercase().replace(['-', '_', ' '], "");
-        match plain.as_str() {
-            "auto" | "utf8" | "u8" | "utf" => Ok(Encoding::Utf8),
-            "ascii" | "usascii" | "646" => Ok(Encoding::Ascii),
-            "latin1" | "iso88591" | "l1" | "latin" | "8859" | "cp819" => Ok(Encoding::Latin1),
-            _ => Err(Unsupported(name.to_owned())),
-        }
+        let preferred = name.eq_ignore_ascii_case("auto").then(preferred);
+        let name = preferred.as_deref().unwrap_or(name);
+        Ok(LogEncoding {
+            encoding: Encoding::named(name)?,
+            name: name.into(),
+        })
     }
+}
 
-    /// The text of a line without its line end. What is no character of the encoding becomes U+FFFD; the second
-    /// value says that this happened.
-    pub(crate) fn decode(self, bytes: &[u8]) -> (String, bool) {
-        let end = bytes
-            .iter()
-            .rposition(|b| !matches!(b, b'\r' | b'\n'))
-            .map_or(0, |at| at + 1);
-        let bytes = bytes.get(..end).unwrap_or_default();
-        match self {
-            Encoding::Utf8 => match std::str::from_utf8(bytes) {
-                Ok(text) => (text.to_owned(), false),
-                Err(_) => (String::from_utf8_lossy(bytes).into_owned(), true),
-            },
-            Encoding::Ascii => {
-                let text = bytes
-                    .iter()
-                    .map(|b| if b.is_ascii() { char::from(*b) } else { '\u{fffd}' })
-                    .collect();
-                (text, !bytes.is_ascii())
-            }
-            Encoding::Latin1 => (bytes.iter().map(|b| char::from(*b)).collect(), false),
+/// What `auto` stands for: the encoding of the locale in the environment, as Python names it.
+pub(crate) fn preferred() -> String {
+    preferred_of(|name| std::env::var(name).ok(), Path::new(LOCALES))
+}
+
+/// A locale that is not installed counts for nothing, as with the C library, and without one Python takes UTF-8. A
+/// locale that does not name its encoding, such as `de_DE`, counts as one of UTF-8, too.
+fn preferred_of(variable: impl Fn(&str) -> Option<String>, locales: &Path) -> String {
+    let set = |name| variable(name).filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .find_map(set)
+        .unwrap_or_default();
+    let Some((language, rest)) = locale.split_once('.') else {
+        return "utf-8".to_owned();
+    };
+    let (charset, modifier) = rest.find('@').map_or((rest, ""), |at| rest.split_at(at));
+    // So the C library names its locales.
+    let plain: String = charset.chars().filter(char::is_ascii_alphanumeric).collect();
+    let plain = plain.to_ascii_lowercase();
+    let is_builtin = language == "C" && plain == "utf8";
+    let name = full_name(&plain);
+    let is_known = Encoding::named(&name).is_ok();
+    if is_known && (is_builtin || is_installed(&format!("{language}.{plain}{modifier}"), locales)) {
+        name
+    } else {
+        "utf-8".to_owned()
+    }
+}
+
+/// The name of a character set that a locale abbreviates.
+fn full_name(plain: &str) -> String {
+    let parted = ["utf", "iso8859", "koi8", "euc"].into_iter().find_map(|family| {
+        let member = plain.strip_prefix(family)?;
+        Some(format!("{family}-{member}").replace("iso8859", "iso-8859"))
+    });
+    parted.unwrap_or_else(|| plain.to_owned()).to_ascii_uppercase()
+}
+
+/// Whether the C library has a locale. The names of all that `locale-archive` holds stand in it as text.
+fn is_installed(name: &str, locales: &Path) -> bool {
+    let archive = || fs::read(locales.join("locale-archive")).unwrap_or_default();
+    let text = format!("\0{name}\0");
+    let is_folder = !name.contains('/') && locales.join(name).is_dir();
+    is_folder || memchr::memmem::find(&archive(), text.as_bytes()).is_some()
+}
+
+/// What Fail2Ban says of a line with bytes that are no characters.
+pub(super) fn warning(path: &str, encoding: &str, line: &[u8]) -> [String; 2] {
+    let mut line = line.to_vec();
+    if !line.ends_with(b"\n") && !line.ends_with(b"\n\0") {
+        line.push(b'\n');
+    }
+    [
+        format!("Error decoding line from '{path}' with '{encoding}'."),
+        format!(
+            "Consider setting logencoding to appropriate encoding for this jail. Continuing to process line ignoring \
+             invalid characters: {}",
+            repr_bytes(&line)
+        ),
+    ]
+}
+
+/// Python's `repr(bytes)`.
+fn repr_bytes(bytes: &[u8]) -> String {
+    let quote = if bytes.contains(&b'\'') && !bytes.contains(&b'"') {
+        '"'
+    } else {
+        '\''
+    };
+    let mut text = format!("b{quote}");
+    for byte in bytes {
+        match byte {
+            b'\t' => text.push_str("\\t"),
+            b'\n' => text.push_str("\\n"),
+            b'\r' => text.push_str("\\r"),
+            b'\\' => text.push_str("\\\\"),
+            byte if char::from(*byte) == quote => text.extend(['\\', quote]),
+            b' '..=b'~' => text.push(char::from(*byte)),
+            byte => text.push_str(&format!("\\x{byte:02x}")),
         }
     }
+    text.push(quote);
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(name: &str, bytes: &[u8], expect: &str, odd: bool) {
-        assert_eq!(Encoding::named(name).unwrap().decode(bytes), (expect.to_owned(), odd));
+    #[test]
+    fn what_auto_stands_for() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("ru_RU.koi8r")).unwrap();
+        fs::write(
+            folder.path().join("locale-archive"),
+            b"x\0de_DE.iso885915@euro\0en_US.euckr\0",
+        )
+        .unwrap();
+        let check = |variables: &[(&str, &str)], expect: &str| {
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(set, _)| *set == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            assert_eq!(preferred_of(variable, folder.path()), expect, "{variables:?}");
+        };
+        check(&[], "utf-8");
+        check(&[("LANG", "C")], "utf-8");
+        check(&[("LC_ALL", ""), ("LANG", "C.UTF-8")], "UTF-8");
+        check(&[("LC_ALL", "ru_RU.KOI8-R"), ("LANG", "C.UTF-8")], "KOI8-R");
+        check(&[("LANG", "de_DE.ISO-8859-15@euro")], "ISO-8859-15");
+        check(&[("LANG", "de_DE.iso885915@euro")], "ISO-8859-15");
+        check(&[("LANG", "en_US.eucKR")], "EUC-KR");
+        check(&[("LANG", "de_DE.ISO-8859-15")], "utf-8");
+        check(&[("LANG", "en_US.UTF-8")], "utf-8");
+        check(&[("LC_CTYPE", "../x.KOI8-R")], "utf-8");
     }
 
     #[test]
-    fn names_and_texts() {
-        check("auto", "Grüße\r\n".as_bytes(), "Grüße", false);
-        check("UTF-8", b"a\xffb", "a\u{fffd}b", true);
-        check("ascii", b"a\xc3\xbc", "a\u{fffd}\u{fffd}", true);
-        check("iso-8859-1", b"a\xfc", "aü", false);
-        assert!(Encoding::named("utf-16").is_err());
+    fn the_warning() {
+        let line = warning("/log", "ascii", b"it's\t\xff\\\x00")[1].clone();
+        let quoted = r#"b"it's\t\xff\\\x00\n""#;
+        assert!(line.ends_with(&format!(" characters: {quoted}")), "{line}");
+        assert_eq!(repr_bytes(b"'\""), r#"b'\'"'"#);
     }
 }

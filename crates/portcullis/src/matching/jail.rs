@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use portcullis_core::encoding::{Encoding, Text};
 use portcullis_core::filter::{Failure, Filter, Outcome, Sessions, Warning};
 use portcullis_core::ledger::Mark;
 use portcullis_core::time::{Clock, Seconds, Timestamp, print_length};
 
-use super::{Encoding, News};
+use super::joiner::{Joiner, Whole};
+use super::{LogEncoding, News};
 use crate::json;
-use crate::source::{Chunk, Line};
+use crate::source::{Chunk, Ending, Line};
 
 /// What is said at most once a day and jail.
 const DAILY: Seconds = Seconds::new(86_400);
 /// So much of a line is quoted in the log.
 const QUOTED: usize = 300;
+/// Most files of one path in which a line may wait for its end; fewer are watched for late writers.
+const GENERATIONS: usize = 8;
 
 /// Another mode of the jail's filter that would see failures which this one lets pass.
 pub(crate) struct Unseen {
@@ -32,13 +36,22 @@ pub(crate) struct Unseen {
 pub(super) struct Found {
     pub(super) failures: Vec<Failure>,
     pub(super) news: Vec<News>,
+    /// The first line with something in it that is no character
+    pub(super) odd: Option<Odd>,
+}
+
+/// A line with something in it that is no character.
+pub(super) struct Odd {
+    pub(super) line: Box<[u8]>,
+    /// As the jail names it
+    pub(super) encoding: Arc<str>,
 }
 
 /// A jail within a matching group.
 pub(crate) struct Reading {
     name: Arc<str>,
     filter: Filter,
-    encoding: Encoding,
+    encoding: LogEncoding,
     unseen: Option<Unseen>,
     files: BTreeMap<Arc<str>, Progress>,
     warned: BTreeMap<&'static str, Timestamp>,
@@ -56,6 +69,8 @@ struct Progress {
     operating: bool,
     /// The newest file read under this path
     generation: u64,
+    /// The beginning of a line that is not whole yet, in each file read under this path
+    joiners: BTreeMap<u64, Joiner>,
 }
 
 /// What status shows beside failures and bans.
@@ -71,7 +86,7 @@ struct Counts {
 
 impl Reading {
     /// A jail that has read nothing yet.
-    pub(crate) fn new(name: Arc<str>, filter: Filter, encoding: Encoding, unseen: Option<Unseen>) -> Self {
+    pub(crate) fn new(name: Arc<str>, filter: Filter, encoding: LogEncoding, unseen: Option<Unseen>) -> Self {
         Reading {
             name,
             filter,
@@ -93,6 +108,7 @@ impl Reading {
                 behind: None,
                 operating,
                 generation: 0,
+                joiners: BTreeMap::new(),
             },
         );
     }
@@ -126,6 +142,11 @@ impl Reading {
         self.files.contains_key(path)
     }
 
+    /// Whether its lines may span newline bytes.
+    pub(crate) fn is_wide(&self) -> bool {
+        self.encoding.encoding.is_wide()
+    }
+
     /// How far the jail has read a file.
     pub(crate) fn done(&self, path: &str) -> Option<&Mark> {
         self.files.get(path)?.done.as_ref()
@@ -143,19 +164,25 @@ impl Reading {
 
     /// Reads one line, unless an earlier run has.
     pub(super) fn line(&mut self, clock: Clock, chunk: &Chunk, line: &Line, found: &mut Found) {
-        let Some(progress) = self.files.get(&chunk.path) else {
+        let Some(progress) = self.files.get_mut(&chunk.path) else {
             return;
         };
         if progress.has_read(chunk, line.end) {
             return;
         }
         let operating = progress.operating;
-        let (text, odd) = self.encoding.decode(&line.bytes);
-        self.counts.cut += u64::from(line.truncated);
-        if odd {
-            self.counts.odd_bytes += 1;
-            let text = format!("Error decoding line from '{}': invalid bytes were replaced", chunk.path);
-            self.say(clock, "decode", text, &mut found.news);
+        let encoding = self.encoding.encoding;
+        let Some(Whole { bytes, truncated }) = progress.join(encoding, chunk.generation, line) else {
+            return;
+        };
+        let Text { text, odd } = encoding.line(&bytes);
+        self.counts.cut += u64::from(truncated);
+        self.counts.odd_bytes += u64::from(odd);
+        if odd && found.odd.is_none() {
+            found.odd = Some(Odd {
+                line: bytes.as_ref().into(),
+                encoding: Arc::clone(&self.encoding.name),
+            });
         }
         // A filter that panics is in an unknown state, but its state is rankings and sessions: the next lines are
         // read no worse for it than lines of a new start.
@@ -191,6 +218,9 @@ impl Reading {
     /// Passes over a line that was in hand when the daemon died, twice.
     pub(super) fn skip(&mut self, chunk: &Chunk, end: u64, news: &mut Vec<News>) {
         self.counts.deadly += 1;
+        if let Some(progress) = self.files.get_mut(&chunk.path) {
+            progress.joiners.remove(&chunk.generation);
+        }
         let text = format!(
             "[{}] the daemon died twice over the line of {} before byte {end}; it is skipped",
             self.name, chunk.path
@@ -226,6 +256,10 @@ impl Reading {
             return None;
         }
         progress.generation = chunk.generation;
+        // A line counts as read once it is whole. Where lines are joined, each chunk has one.
+        if progress.is_joining(chunk.generation) {
+            return None;
+        }
         progress.done = Some(chunk.mark.clone());
         Some((Arc::clone(&self.name), Arc::clone(&chunk.path), chunk.mark.clone()))
     }
@@ -344,6 +378,21 @@ struct Behind {
 }
 
 impl Progress {
+    /// The line that `line` makes whole.
+    fn join<'l>(&mut self, encoding: Encoding, generation: u64, line: &'l Line) -> Option<Whole<'l>> {
+        if line.ending != Ending::Nul && !encoding.is_wide() && self.joiners.is_empty() {
+            return Some(Whole::of(line));
+        }
+        if self.joiners.len() > GENERATIONS {
+            self.joiners.pop_first();
+        }
+        self.joiners.entry(generation).or_default().take(encoding, line)
+    }
+
+    fn is_joining(&self, generation: u64) -> bool {
+        self.joiners.get(&generation).is_some_and(Joiner::is_joining)
+    }
+
     /// Whether the jail has read a line that ends at `end`, in an earlier run.
     fn has_read(&self, chunk: &Chunk, end: u64) -> bool {
         let Some(behind) = &self.behind else { return false };

@@ -7,21 +7,29 @@
 mod careful;
 mod encoding;
 mod jail;
+mod joiner;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use careful::Careful;
-pub(crate) use encoding::Encoding;
+pub(crate) use encoding::{LogEncoding, preferred};
 pub(crate) use jail::{Reading, Unseen};
 
-use jail::Found;
+use jail::{Found, Odd};
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use portcullis_core::engine::Batch;
+use portcullis_core::ledger::Mark;
+use portcullis_core::time::{Clock, Seconds, Timestamp};
 
-use crate::source::{Chunk, Report};
+use crate::source::{Chunk, From, Report};
 use crate::store::Running;
 
 /// Chunks that wait for a group. A full channel stops the reader; the file keeps the lines.
@@ -31,6 +39,9 @@ const BUSY: Duration = Duration::from_millis(1);
 
 /// A skipped line is behind us for good once the engine has kept the position, which it may put off for a second.
 const KEPT: Duration = Duration::from_millis(1300);
+
+/// Fail2Ban warns so often of a file that is not in the encoding of its jail.
+const DAILY: Seconds = Seconds::new(86_400);
 
 /// What a group tells the daemon.
 #[derive(Debug)]
@@ -91,6 +102,7 @@ impl Group {
             jails,
             clock,
             careful,
+            warned: BTreeMap::new(),
             out,
         };
         let thread = thread::Builder::new()
@@ -126,6 +138,8 @@ struct Worker<F> {
     jails: Vec<Reading>,
     clock: Running,
     careful: Option<Arc<Careful>>,
+    /// Until when nothing more is said of a file's encoding
+    warned: BTreeMap<Arc<str>, Timestamp>,
     out: F,
 }
 
@@ -202,6 +216,9 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
             sessions.extend(jail.sessions());
             jail.remarks(&mut found.news);
         }
+        if let Some(odd) = &found.odd {
+            self.warn(clock, &chunk.path, odd, &mut found.news);
+        }
         let failures = found.failures;
         let batch = Batch {
             clock,
@@ -210,6 +227,21 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
             sessions,
         };
         (batch, found.news)
+    }
+
+    /// Warns of bytes that are no characters, in Fail2Ban's words.
+    fn warn(&mut self, clock: Clock, path: &Arc<str>, odd: &Odd, news: &mut Vec<News>) {
+        if self.warned.get(path).is_some_and(|until| clock.steady < *until) {
+            return;
+        }
+        self.warned.insert(Arc::clone(path), clock.steady + DAILY);
+        for text in encoding::warning(path, &odd.encoding, &odd.line) {
+            news.push(News::Said {
+                logger: "fail2ban.filter",
+                warning: true,
+                text,
+            });
+        }
     }
 
     fn tell(&self, batch: Batch, news: Vec<News>) {
@@ -244,6 +276,28 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
             }
             thread::sleep(BUSY);
         }
+    }
+}
+
+/// Where to begin a file that several jails read: so early that each gets what it has not had. A jail skips what it
+/// has read before.
+pub(crate) fn begin(path: &str, marks: Vec<Option<Mark>>) -> From {
+    let file = |mark: &Mark| (mark.device, mark.inode);
+    let present = fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    let everybody_was_here = marks.iter().all(Option::is_some);
+    let known: Vec<Mark> = marks.into_iter().flatten().collect();
+    let elsewhere = known.iter().filter(|mark| Some(file(mark)) != present);
+    let oldest = elsewhere.min_by_key(|mark| mark.read_at).map(file);
+    // A jail that began behind the others has read later what they read before, so within a file the place tells.
+    let within = |begin| {
+        known
+            .iter()
+            .filter(|mark| file(mark) == begin)
+            .min_by_key(|mark| mark.offset)
+    };
+    match (oldest, present.filter(|_| everybody_was_here)) {
+        (Some(begin), _) | (None, Some(begin)) => within(begin).map_or(From::Start, |mark| From::Mark(mark.clone())),
+        (None, None) => From::Start,
     }
 }
 

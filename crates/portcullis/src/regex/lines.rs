@@ -5,8 +5,9 @@ use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use portcullis_core::encoding::Encoding;
+
 use super::screen::Screen;
-use crate::matching::Encoding;
 
 /// A longer line is cut: nobody's log has such, and it must not fill the memory.
 const LONGEST: u64 = 16 << 20;
@@ -45,7 +46,7 @@ pub(crate) enum Error {
         error: io::Error,
     },
     /// The encoding is none of ours.
-    #[error("ERROR: encoding '{0}' is not supported yet (supported: UTF-8, ascii, latin-1)")]
+    #[error("ERROR: unknown encoding: {0}")]
     Encoding(String),
 }
 
@@ -112,7 +113,7 @@ impl Lines {
             Lines::Text(lines) => lines.try_for_each(|line| keep(&line)),
             Lines::File(file) => {
                 while file.next()? {
-                    keep(&file.encoding.decode(&file.bytes).0)?;
+                    keep(&file.encoding.line(&file.bytes).text)?;
                 }
                 file.untell();
                 Ok(())
@@ -142,18 +143,37 @@ impl FileLines {
     /// Reads the next whole line. One without a line end is still being written: Fail2Ban leaves it, too.
     fn next(&mut self) -> io::Result<bool> {
         self.bytes.clear();
-        let read = self.reader.by_ref().take(LONGEST).read_until(b'\n', &mut self.bytes)?;
-        self.done += read as u64;
+        while self.read_piece()? {
+            if self.encoding.ends_line(&self.bytes) {
+                return Ok(true);
+            }
+        }
+        if self.bytes.len() as u64 == LONGEST {
+            self.done += self.reader.skip_until(b'\n')? as u64;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Reads on behind the next newline byte, and the NUL behind that where a newline takes two bytes. Returns whether
+    /// there was one.
+    fn read_piece(&mut self) -> io::Result<bool> {
+        let room = LONGEST.saturating_sub(self.bytes.len() as u64);
+        let had = self.bytes.len();
+        self.reader.by_ref().take(room).read_until(b'\n', &mut self.bytes)?;
+        let has_newline = self.bytes.len() > had && self.bytes.last() == Some(&b'\n');
+        let is_half = has_newline && self.encoding.is_wide() && !self.encoding.ends_line(&self.bytes);
+        if is_half && self.reader.fill_buf()?.first() == Some(&0) {
+            self.reader.consume(1);
+            self.bytes.push(0);
+        }
+        self.done += (self.bytes.len() - had) as u64;
         if self.told.is_some_and(|told| told.elapsed() > TELL) {
             self.told = Some(Instant::now());
             let percent = self.done * 100 / self.size.max(1);
             write!(io::stderr(), "\r{percent} %")?;
         }
-        if self.bytes.len() as u64 == LONGEST && self.bytes.last() != Some(&b'\n') {
-            self.done += self.reader.skip_until(b'\n')? as u64;
-            return Ok(true);
-        }
-        Ok(self.bytes.last() == Some(&b'\n'))
+        Ok(has_newline)
     }
 
     fn untell(&self) {

@@ -35,7 +35,7 @@ pub(crate) struct Options {
     #[arg(long, alias = "TZ", value_name = "ZONE", allow_hyphen_values = true)]
     pub(crate) timezone: Option<String>,
     /// Encoding of the file
-    #[arg(short = 'e', long, value_name = "ENCODING", default_value = "UTF-8")]
+    #[arg(short = 'e', long, value_name = "ENCODING", default_value_t = crate::matching::preferred())]
     pub(crate) encoding: String,
     /// Take host names as they are, look none up
     #[arg(short = 'r', long)]

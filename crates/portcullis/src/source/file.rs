@@ -17,12 +17,14 @@ use rustix::fs::OFlags;
 use sha1::{Digest, Sha1};
 
 use super::frame::Framer;
-use super::{Limits, Line};
+use super::{Ending, Limits, Line};
 
 /// How many bytes before a position are its fingerprint.
 const TAIL: usize = 64;
 /// How many bytes one read asks for.
 const READ: usize = 128 << 10;
+/// And where only one line is wanted.
+const SHORT: usize = 4 << 10;
 /// How many bytes are read at most before others get their turn, where they give no lines.
 const TURN: u64 = 4 << 20;
 /// A first line longer than this has no hash.
@@ -216,7 +218,7 @@ impl LogFile {
         self.at = offset;
         self.end = offset;
         self.head = if offset > 0 { Some(self.first_line()?) } else { None };
-        self.framer.clear();
+        self.framer.clear(self.window.last() == Some(&b'\n'));
         self.checked = Instant::now();
         Ok(())
     }
@@ -240,7 +242,7 @@ impl LogFile {
         self.window.clear();
         self.tail.clear();
         self.head = None;
-        self.framer.clear();
+        self.framer.clear(false);
     }
 
     /// Where it was read to.
@@ -311,11 +313,12 @@ impl LogFile {
 
     fn read_on(&mut self, scratch: &mut Scratch, limits: &Limits, out: &mut Vec<Line>) -> io::Result<Fill> {
         let turn = self.at + TURN;
+        let length = if limits.lines == 1 { SHORT } else { READ };
         loop {
             let now = wall();
             let before = self.window.len();
             let from = self.at.saturating_sub(before as u64);
-            let room = scratch.0.get_mut(..before + READ).unwrap_or_default();
+            let room = scratch.0.get_mut(..before + length).unwrap_or_default();
             let got = retry(|| self.file.read_at(room, from))?;
             let bytes = room.get(..got).unwrap_or_default();
             if got < before {
@@ -329,7 +332,7 @@ impl LogFile {
             if before + taken < got || self.at > turn {
                 return Ok(Fill::Full);
             }
-            if got < before + READ {
+            if got < before + length {
                 return Ok(Fill::End);
             }
         }
@@ -337,7 +340,7 @@ impl LogFile {
 
     /// The unterminated last line as it stands.
     pub(crate) fn finish(&mut self) -> Line {
-        let line = self.framer.finish(self.at);
+        let line = self.framer.finish(self.at, Ending::File);
         self.end = self.at;
         self.tail.clone_from(&self.window);
         line

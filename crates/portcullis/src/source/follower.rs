@@ -37,6 +37,7 @@ pub(crate) enum Progress {
 pub(crate) struct Follower {
     path: Arc<str>,
     to: SyncSender<Report>,
+    wide: bool,
     from: From,
     /// Reports that wait for room.
     pending: VecDeque<Report>,
@@ -66,6 +67,7 @@ impl Follower {
         Follower {
             path: follow.path,
             to: follow.to,
+            wide: follow.wide,
             from: follow.from,
             pending: VecDeque::new(),
             current: None,
@@ -107,7 +109,8 @@ impl Follower {
         if let Some(stop) = self.deliver() {
             return stop;
         }
-        let progress = self.advance(scratch, limits).unwrap_or_else(|error| self.fail(&error));
+        let limits = limits.of(self.wide);
+        let progress = self.advance(scratch, &limits).unwrap_or_else(|error| self.fail(&error));
         match self.deliver() {
             Some(stop) => stop,
             None => progress,

@@ -2,7 +2,7 @@
 //!
 //! Only the beginning of an unfinished line is kept, never more than the cap.
 
-use super::{Limits, Line};
+use super::{Ending, Limits, Line};
 
 /// A log that was truncated under a writer that does not append gets a hole: its next line begins with as many
 /// NUL bytes as the file was long. Up to three NULs are kept, because UTF-16 and UTF-32 have so many around a
@@ -15,6 +15,8 @@ pub(crate) struct Framer {
     held: Vec<u8>,
     zeros: u64,
     over: bool,
+    /// Whether the byte before the unfinished line is a newline
+    behind_newline: bool,
 }
 
 impl Framer {
@@ -30,13 +32,18 @@ impl Framer {
         let mut size: usize = out.iter().map(|line| line.bytes.len()).sum();
         while out.len() < limits.lines && size < limits.bytes {
             let Some(rest) = bytes.get(taken..) else { break };
+            if limits.wide && self.behind_newline && !self.is_partial() && rest.first() == Some(&0) {
+                taken += 1;
+                out.push(self.finish(offset + taken as u64, Ending::Nul));
+                continue;
+            }
             let Some(length) = memchr::memchr(b'\n', rest) else {
-                self.take(rest, limits.line);
+                self.take(rest, limits);
                 return bytes.len();
             };
-            self.take(rest.get(..length).unwrap_or_default(), limits.line);
+            self.take(rest.get(..length).unwrap_or_default(), limits);
             taken += length + 1;
-            let line = self.finish(offset + taken as u64);
+            let line = self.finish(offset + taken as u64, Ending::Newline);
             size += line.bytes.len();
             out.push(line);
         }
@@ -44,7 +51,7 @@ impl Framer {
     }
 
     /// The line as it stands, ending at `end`.
-    pub(crate) fn finish(&mut self, end: u64) -> Line {
+    pub(crate) fn finish(&mut self, end: u64, ending: Ending) -> Line {
         if self.held.is_empty() && self.zeros < HOLE {
             self.held.resize(usize::try_from(self.zeros).unwrap_or(0), 0);
         }
@@ -52,19 +59,21 @@ impl Framer {
             bytes: self.held.as_slice().into(),
             end,
             truncated: self.over,
+            ending,
         };
-        self.clear();
+        self.clear(ending == Ending::Newline);
         line
     }
 
-    /// Forgets the unfinished line.
-    pub(crate) fn clear(&mut self) {
+    /// Forgets the unfinished line. What comes next may stand behind a newline.
+    pub(crate) fn clear(&mut self, behind_newline: bool) {
         self.held.clear();
         self.zeros = 0;
         self.over = false;
+        self.behind_newline = behind_newline;
     }
 
-    fn take(&mut self, mut part: &[u8], cap: usize) {
+    fn take(&mut self, mut part: &[u8], limits: &Limits) {
         if self.held.is_empty() {
             let zeros = leading_zeros(part);
             self.zeros += zeros as u64;
@@ -72,11 +81,15 @@ impl Framer {
             if part.is_empty() {
                 return;
             }
-            if self.zeros < HOLE {
-                self.held.resize(usize::try_from(self.zeros).unwrap_or(0), 0);
-            }
+            // Of a hole in UTF-16 as much is left out as keeps what follows in step.
+            let kept = match self.zeros {
+                zeros if zeros < HOLE => zeros,
+                zeros if limits.wide => zeros % 2,
+                _ => 0,
+            };
+            self.held.resize(usize::try_from(kept).unwrap_or(0), 0);
         }
-        let room = cap.saturating_sub(self.held.len());
+        let room = limits.line.saturating_sub(self.held.len());
         self.over |= part.len() > room;
         self.held.extend_from_slice(part.get(..room).unwrap_or(part));
     }
@@ -140,6 +153,25 @@ mod tests {
         );
         check(b"123456\n12345\n", 5, &[(b"12345", 7, true), (b"12345", 13, false)]);
         check(b"a\0b\xff\n", 10, &[(b"a\0b\xff", 5, false)]);
+    }
+
+    #[test]
+    fn in_a_wide_file_every_end_of_a_line_is_one() {
+        let wide = Limits::default().of(true);
+        let text = [b"a\0\n\0\0\n\n\0\0b".as_slice(), b"\0\n", b"\0", b"\0\0\0\0\0\0c\n"];
+        let (lines, _) = frame(&text, &wide);
+        let lines: Vec<(&[u8], u64, Ending)> = lines.iter().map(|l| (&*l.bytes, l.end, l.ending)).collect();
+        let expect = [
+            (b"a\0".as_slice(), 3, Ending::Newline),
+            (b"", 4, Ending::Nul),
+            (b"\0", 6, Ending::Newline),
+            (b"", 7, Ending::Newline),
+            (b"", 8, Ending::Nul),
+            (b"\0b\0", 12, Ending::Newline),
+            (b"", 13, Ending::Nul),
+            (b"c", 21, Ending::Newline),
+        ];
+        assert_eq!(lines, expect);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! From log files to lines: one thread frames the raw bytes of all of them.
 //!
 //! In goes a list of paths with the place to begin at ([`Follow`]); out come [`Report`]s, one bounded channel a
-//! path. Nothing here knows about encodings, dates or jails: a line is the bytes between two newlines. What
-//! is promised is that every line that survives in the file, in a renamed generation or in a copy of it comes
+//! path. Nothing here knows about encodings, dates or jails: a line is the bytes between two newlines, and
+//! whoever reads UTF-16 puts them together. What is promised is that every line that survives in the file, in a renamed generation or in a copy of it comes
 //! exactly once and in order, also when the reader was stopped while the file was rotated.
 
 mod file;
@@ -34,6 +34,19 @@ pub(crate) struct Line {
     pub(crate) end: u64,
     /// Whether the line was longer than [`Limits::line`], and was cut there.
     pub(crate) truncated: bool,
+    /// What it ends in.
+    pub(crate) ending: Ending,
+}
+
+/// Where a line was cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// At a newline, which is not in its bytes
+    Newline,
+    /// At the NUL behind a newline, alone: only where [`Follow::wide`] asks for it
+    Nul,
+    /// At the end of a file that was replaced
+    File,
 }
 
 /// Lines that stand one after the other in one file.
@@ -110,6 +123,10 @@ pub(crate) struct Follow {
     /// Who gets the reports. While it is full, this path waits and others go on; when the other end is
     /// dropped, the path is no longer followed.
     pub(crate) to: SyncSender<Report>,
+    /// Whether somebody reads the file as UTF-16, where a newline byte may be half of a character and a newline is
+    /// two bytes. A NUL behind a newline is a line of its own then, so that every place where a line may end, for
+    /// whatever encoding, is the end of one; and each chunk has one line, so that there is a mark for it.
+    pub(crate) wide: bool,
 }
 
 /// The caps and times of the reader.
@@ -127,6 +144,16 @@ pub(crate) struct Limits {
     pub(crate) quiet: Duration,
     /// For how long a file that was replaced is watched for late writers, from its last growth.
     pub(crate) grace: Duration,
+    /// As [`Follow::wide`]; each path has its own.
+    pub(crate) wide: bool,
+}
+
+impl Limits {
+    /// For one path.
+    fn of(self, wide: bool) -> Limits {
+        let lines = if wide { 1 } else { self.lines };
+        Limits { lines, wide, ..self }
+    }
 }
 
 impl Default for Limits {
@@ -138,6 +165,7 @@ impl Default for Limits {
             poll: Duration::from_secs(2),
             quiet: Duration::from_secs(1),
             grace: Duration::from_secs(60),
+            wide: false,
         }
     }
 }

@@ -117,6 +117,7 @@ impl Seen {
             path: path.to_str().unwrap().into(),
             from,
             to,
+            wide: false,
         });
         Seen {
             reader,
@@ -250,6 +251,7 @@ fn a_slow_receiver_loses_nothing_and_holds_up_nobody() {
         path: brisk.path.to_str().unwrap().into(),
         from: From::Start,
         to,
+        wide: false,
     });
     for _ in 0..8 {
         slow.write(200);
@@ -654,6 +656,7 @@ fn binary_rubbish_is_only_bytes() {
         path: log.path.to_str().unwrap().into(),
         from: From::Start,
         to,
+        wide: false,
     });
     let rubbish: Vec<u8> = (0..100_000u32)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
@@ -844,6 +847,7 @@ fn orders_while_it_runs() {
         path: path.as_str().into(),
         from: From::Start,
         to,
+        wide: false,
     });
     other.write(1);
     while !matches!(reports.recv_timeout(PATIENCE), Ok(Report::Chunk(chunk)) if chunk.lines.len() == 1) {}
