@@ -6,6 +6,7 @@
 
 mod count;
 mod oracle;
+mod readings;
 
 use serde_json::json;
 

@@ -113,6 +113,25 @@ impl Filter {
         Some(split)
     }
 
+    /// A line whose date came with it; undated lines that follow take it, as any other.
+    pub(super) fn entry<'l>(&mut self, now: Clock, (at, date): (Timestamp, &str), line: &'l str) -> Split<'l> {
+        self.last = Some(LastDate {
+            text: date.to_owned(),
+            at,
+            whole: false,
+        });
+        Split {
+            now,
+            before: "",
+            date: date.to_owned(),
+            after: line,
+            line,
+            at: Some(at),
+            whole: false,
+            undated: false,
+        }
+    }
+
     /// A stamp with the same text as the last one means the same second; most lines of a busy log share theirs.
     /// Short ones may depend on the day, so only the very last text counts.
     fn known(&self, text: &str) -> Option<&LastDate> {
@@ -134,7 +153,7 @@ impl Filter {
                     off,
                     line: split.line.to_owned(),
                 });
-                split.at = Some(now.wall);
+                (split.at, split.whole) = (Some(now.wall), false);
                 if let Some(last) = &mut self.last {
                     *last = LastDate {
                         text: std::mem::take(&mut last.text),

@@ -175,6 +175,15 @@ impl Filter {
         self.window.as_ref().map_or(&[], |window| &window.lines)
     }
 
+    /// Sets the latest year that `%ExY` accepts, before the first line is read; without it, it is three years after
+    /// the year of the first line's `now`.
+    ///
+    /// # Errors
+    /// None that [`Filter::new`] would not have had.
+    pub fn accept_years_to(&mut self, last_year: i16) -> Result<(), Error> {
+        Ok(self.detector.accept_years_to(last_year)?)
+    }
+
     /// The failregexes, for tools that list them.
     #[must_use]
     pub fn failregex(&self) -> &[Pattern] {
@@ -219,10 +228,24 @@ impl Filter {
     /// are a clock's fault, not an age.
     pub fn read(&mut self, now: Clock, operating: bool, line: &str) -> Reading {
         let mut reading = Reading::default();
-        let Some(mut split) = self.split(now, operating, line, &mut reading) else {
-            reading.outcome = Outcome::Refused;
-            return reading;
-        };
+        match self.split(now, operating, line, &mut reading) {
+            Some(split) => self.read_split(split, operating, reading),
+            None => {
+                reading.outcome = Outcome::Refused;
+                reading
+            }
+        }
+    }
+
+    /// Reads an entry whose time is known without looking for it, as the journal's is. `date` is that time as the
+    /// entry shows it; it stands before the text in the matches and is not searched.
+    pub fn read_entry(&mut self, now: Clock, operating: bool, (at, date): (Timestamp, &str), text: &str) -> Reading {
+        let split = self.entry(now, (at, date), text);
+        self.read_split(split, operating, Reading::default())
+    }
+
+    fn read_split(&mut self, mut split: Split<'_>, operating: bool, mut reading: Reading) -> Reading {
+        let now = split.now;
         if self.settings.check_age && !self.age(now, operating, &mut split, &mut reading) {
             reading.outcome = Outcome::TooOld;
             return reading;
