@@ -93,15 +93,21 @@ pub(super) struct Pair {
 impl Pair {
     /// Both, with the lines that they read.
     pub(super) fn new(lines: Vec<String>) -> Self {
-        let mut oracle = Oracle::of(python().env("TZ", ZONE), "readings");
-        let told = oracle.ask(&json!({"lines": &lines}));
+        let mut pair = Self {
+            oracle: Oracle::of(python().env("TZ", ZONE), "readings"),
+            last_year: 0,
+            lines: Vec::new(),
+        };
+        pair.take(lines);
+        pair
+    }
+
+    /// Gives them other lines.
+    fn take(&mut self, lines: Vec<String>) {
+        let told = self.oracle.ask(&json!({"lines": &lines}));
         // Which years Fail2Ban takes for years depends on the day of the test.
-        let last_year = i16::try_from(told["year"].as_i64().unwrap()).unwrap() + 3;
-        Self {
-            oracle,
-            last_year,
-            lines,
-        }
+        self.last_year = i16::try_from(told["year"].as_i64().unwrap()).unwrap() + 3;
+        self.lines = lines;
     }
 
     fn theirs(&mut self, subject: &Subject, way: Way) -> Readings {
@@ -211,12 +217,16 @@ fn told(reading: &Reading, now: Clock, way: Way) -> Option<Value> {
 /// The warnings by the name of what Fail2Ban remembers them under.
 fn warnings(list: &[Warning]) -> Vec<&'static str> {
     let word = |warning: &Warning| match warning {
-        Warning::OddDate { .. } => "_next_simByTimeWarn",
-        Warning::OldLine { .. } => "_next_ignByTimeWarn",
-        Warning::NoDate { .. } => "_next_noTimeWarn",
-        Warning::BadDate { .. } => "unreadable date",
+        Warning::OddDate { .. } => Some("_next_simByTimeWarn"),
+        Warning::OldLine { .. } => Some("_next_ignByTimeWarn"),
+        Warning::NoDate { .. } => Some("_next_noTimeWarn"),
+        Warning::BadDate { .. } => Some("unreadable date"),
+        Warning::Refused { .. } => None,
     };
-    let (bad, other): (Vec<_>, Vec<_>) = list.iter().map(word).partition(|word| *word == "unreadable date");
+    let (bad, other): (Vec<_>, Vec<_>) = list
+        .iter()
+        .filter_map(word)
+        .partition(|word| *word == "unreadable date");
     other.into_iter().chain(bad).collect()
 }
 
@@ -258,10 +268,11 @@ fn identity(identity: &Identity) -> Value {
 fn field(field: &Field) -> Value {
     match field {
         Field::Text(text) => json!(text),
-        Field::Set(texts) => {
-            let mut texts = texts.clone();
-            texts.sort();
-            json!({"set": texts})
+        Field::Tuple(parts) => json!({"tuple": parts}),
+        Field::Set(items) => {
+            let mut items = items.clone();
+            items.sort_by_key(Field::to_string);
+            json!({"set": items.iter().map(self::field).collect::<Vec<_>>()})
         }
     }
 }

@@ -4,9 +4,11 @@
 //! one, in canonical spelling; all else is kept as text and can be banned too (contract §3.5, §13.7).
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
+
+use crate::letter;
 
 /// The key under which failures are counted and bans are kept.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,40 +45,41 @@ impl fmt::Display for Family {
 pub struct BadMask(pub String);
 
 impl Id {
-    /// Reads an id as Fail2Ban does: `[v6]` brackets stripped, `/24` and `/255.255.255.0` masks applied,
-    /// IPv4-mapped addresses made IPv4. What is no address stays text.
+    /// Reads an id as Fail2Ban does: `[…]` brackets stripped, `/24` and `/255.255.255.0` masks applied,
+    /// IPv4-mapped addresses made IPv4. What is no address stays text; of what only looks like an address with a mask,
+    /// the address stays.
     ///
     /// # Errors
     /// [`BadMask`] where a dotted mask is not contiguous (contract §13.7).
     pub fn parse(text: &str) -> Result<Id, BadMask> {
-        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-        if let Ok(ip) = bare.parse::<IpAddr>() {
-            return Ok(Id::Ip(canonical(ip)));
-        }
+        let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
+        let bare = inner.filter(|inner| !inner.is_empty()).unwrap_or(text);
         let Some((address, mask)) = bare.split_once('/') else {
-            return Ok(Id::Raw(text.to_owned()));
+            return Ok(Id::of(bare));
         };
-        let address = address
-            .strip_prefix('[')
-            .and_then(|t| t.strip_suffix(']'))
-            .unwrap_or(address);
-        let Ok(ip) = address.parse::<IpAddr>() else {
-            return Ok(Id::Raw(text.to_owned()));
-        };
-        match prefix_length(mask)? {
-            Some(length) => Ok(masked(ip, length)),
-            None => Ok(Id::Raw(text.to_owned())),
+        let digits = !mask.is_empty() && mask.chars().all(|c| letter::digit(c).is_some());
+        if !looks_like_address(address) || !(digits || looks_like_address(mask)) {
+            return Ok(Id::Raw(bare.to_owned()));
+        }
+        let length = if digits { decimal(mask) } else { mask_length(mask)? };
+        Ok(Id::masked(address, length))
+    }
+
+    /// A text as a network of so many bits; what is no address stays text. More bits than there are mean the address
+    /// itself.
+    #[must_use]
+    pub fn masked(address: &str, length: u32) -> Id {
+        match address.parse() {
+            Ok(ip) => masked(ip, length),
+            Err(_) => Id::Raw(address.to_owned()),
         }
     }
 
-    /// Like [`Id::parse`], with a captured address and, apart from it, a captured prefix length.
-    ///
-    /// # Errors
-    /// As [`Id::parse`].
-    pub fn parse_captured(address: &str, cidr: Option<&str>) -> Result<Id, BadMask> {
-        match cidr {
-            Some(cidr) => Id::parse(&format!("{address}/{cidr}")),
-            None => Id::parse(address),
+    /// A single address, or text.
+    fn of(text: &str) -> Id {
+        match text.parse::<IpAddr>() {
+            Ok(ip) => Id::Ip(canonical(ip)),
+            Err(_) => Id::Raw(text.to_owned()),
         }
     }
 
@@ -115,6 +118,8 @@ impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Id::Ip(ip) => ip.fmt(f),
+            // Fail2Ban does not write a length of 0 (contract §13.7).
+            Id::Net(net) if net.prefix_len() == 0 => net.addr().fmt(f),
             Id::Net(net) => net.fmt(f),
             Id::Raw(text) => f.write_str(text),
         }
@@ -147,29 +152,44 @@ fn masked(ip: IpAddr, length: u32) -> Id {
     }
 }
 
-/// The length of a mask; `None` for text that is no mask at all.
-fn prefix_length(mask: &str) -> Result<Option<u32>, BadMask> {
-    if let Ok(length) = mask.parse::<u32>() {
-        return Ok(Some(length));
-    }
-    let (ones, zeros, width) = match mask.parse::<IpAddr>() {
-        Ok(IpAddr::V4(v4)) => (
-            Ipv4Addr::to_bits(v4).leading_ones(),
-            Ipv4Addr::to_bits(v4).trailing_zeros(),
-            32,
-        ),
-        Ok(IpAddr::V6(v6)) => (
-            Ipv6Addr::to_bits(v6).leading_ones(),
-            Ipv6Addr::to_bits(v6).trailing_zeros(),
-            128,
-        ),
-        Err(_) => return Ok(None),
+/// Four numbers of one to three digits, or hexadecimal groups between colons: what Fail2Ban takes for an address until
+/// it has tried to read it.
+fn looks_like_address(text: &str) -> bool {
+    let number = |part: &str| {
+        let length = part.chars().count();
+        (1..=3).contains(&length) && part.chars().all(|c| letter::digit(c).is_some())
     };
-    if ones + zeros < width {
-        Err(BadMask(mask.to_owned()))
-    } else {
-        Ok(Some(ones))
+    let dotted = text.split('.').count() == 4 && text.split('.').all(number);
+    let groups = text.split(':');
+    let hex = |part: &str| part.len() <= 4 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    dotted || (text.contains(':') && groups.clone().count() <= 9 && groups.clone().all(hex))
+}
+
+fn decimal(digits: &str) -> u32 {
+    let value = |sum: u32, c| {
+        sum.saturating_mul(10)
+            .saturating_add(letter::digit(c).unwrap_or_default())
+    };
+    digits.chars().fold(0, value)
+}
+
+/// The length of a mask in the form of an address; one that cannot be read counts as 0, as in Fail2Ban.
+fn mask_length(mask: &str) -> Result<u32, BadMask> {
+    let (bits, width) = match mask.parse::<IpAddr>().map(canonical) {
+        Ok(IpAddr::V4(v4)) => (u128::from(v4.to_bits()), 32),
+        Ok(IpAddr::V6(v6)) => match v6.to_bits() {
+            // Fail2Ban looks the number up, whichever family it comes from.
+            bits if bits <= u128::from(u32::MAX) => (bits, 32),
+            bits => (bits, 128),
+        },
+        Err(_) => return Ok(0),
+    };
+    let bits = bits << (128 - width);
+    let ones = bits.leading_ones();
+    if bits.trailing_zeros() + ones < 128 {
+        return Err(BadMask(mask.to_owned()));
     }
+    Ok(ones)
 }
 
 #[cfg(test)]
@@ -203,6 +223,13 @@ mod tests {
         check("1.2.3.4/33", v4, "1.2.3.4");
         check("1.2.3.4/32", v4, "1.2.3.4");
         check("2001:db8::/32", v6, "2001:db8::/32");
+        check("1.2.3.4/0", v4, "0.0.0.0");
+        check("1.2.3.4/ffff::", v4, "1.2.0.0/16");
+        check("[host]", None, "host");
+        check("[]", None, "[]");
+        check("[2001:db8::]/32", None, "[2001:db8::]/32");
+        check("999.1.1.1/8", None, "999.1.1.1");
+        check("1.2.3.4/٨", v4, "1.0.0.0/8");
         assert!(Id::parse("1.2.3.4/255.0.255.0").is_err());
     }
 

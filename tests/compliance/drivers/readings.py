@@ -83,10 +83,9 @@ def identity(found):
         return None
     if isinstance(found.raw, Name):
         return ["name", str(found.raw)]
-    text = found.ntoa if isinstance(found.ntoa, str) else value(found.ntoa)
     if not (found.isIPv4 or found.isIPv6):
-        return ["text", text]
-    return ["address" if found.isSingle else f"network /{found.plen}", text]
+        return ["text", str(found)]
+    return ["address" if found.isSingle else f"network /{found.plen}", str(found)]
 
 
 class Name(str):
@@ -99,7 +98,7 @@ def stamp(at):
 
 def value(field):
     if isinstance(field, set):
-        return {"set": sorted(field)}
+        return {"set": [value(item) for item in sorted(field, key=str)]}
     if isinstance(field, (tuple, list)):
         return {"tuple": [value(part) for part in field]}
     return str(field) if isinstance(field, IPAddr) else field

@@ -157,12 +157,12 @@ impl Course<'_> {
 fn said(hit: &Hit, name: &str, told: &Value) -> Option<Value> {
     let field = |name: &str| hit.fields.iter().find(|(own, _)| own == name)?.1.as_ref();
     let text = |field: &Field| match field {
-        Field::Text(text) => json!(text),
-        Field::Set(texts) => {
-            let mut texts = texts.clone();
-            texts.sort();
-            json!(texts)
+        Field::Set(items) => {
+            let mut items: Vec<String> = items.iter().map(Field::to_string).collect();
+            items.sort();
+            json!(items)
         }
+        other => json!(other.to_string()),
     };
     match name {
         "match" | "desc" | "constraint" => None,

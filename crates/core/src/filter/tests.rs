@@ -33,7 +33,8 @@ fn failures(filter: &mut Filter, lines: &[&str]) -> Vec<String> {
         {
             let user = match failure.data.get("users").or_else(|| failure.data.get("user")) {
                 Some(Field::Text(user)) => user.clone(),
-                Some(Field::Set(users)) => users.join("+"),
+                Some(Field::Set(users)) => users.iter().map(Field::to_string).collect::<Vec<_>>().join("+"),
+                Some(other) => other.to_string(),
                 None => "-".into(),
             };
             out.push(format!("{} {user} {}", failure.identity, failure.matches.len()));
