@@ -3,6 +3,7 @@
 
 mod annotations;
 mod hostile;
+mod made;
 mod subject;
 
 use std::collections::BTreeMap;
@@ -221,7 +222,7 @@ fn warnings(list: &[Warning]) -> Vec<&'static str> {
         Warning::OldLine { .. } => Some("_next_ignByTimeWarn"),
         Warning::NoDate { .. } => Some("_next_noTimeWarn"),
         Warning::BadDate { .. } => Some("unreadable date"),
-        Warning::Refused { .. } => None,
+        Warning::Refused { .. } | Warning::Crowded => None,
     };
     let (bad, other): (Vec<_>, Vec<_>) = list
         .iter()

@@ -108,6 +108,7 @@ impl Course<'_> {
         let subject = Subject {
             filter: self.name.clone(),
             options: subject::plain(options),
+            commands: Vec::new(),
         };
         let last_year = self.last_year;
         let filter = self

@@ -19,6 +19,8 @@ pub(super) type Options = BTreeMap<String, String>;
 pub(super) struct Subject {
     pub(super) filter: String,
     pub(super) options: Options,
+    /// Commands in place of a stock filter: verb and value
+    pub(super) commands: Vec<(String, String)>,
 }
 
 impl fmt::Display for Subject {
@@ -36,6 +38,7 @@ impl Subject {
                 all.insert(Self {
                     filter: filter.clone(),
                     options,
+                    commands: Vec::new(),
                 })
             };
             add(Options::new());
@@ -58,6 +61,14 @@ impl Subject {
 
     /// Adds what the driver is to read to a question.
     pub(super) fn ask_into(&self, question: &mut serde_json::Value) {
+        if !self.commands.is_empty() {
+            let command = |(verb, value)| json!(["set", "jail", verb, value]);
+            question["commands"] = self
+                .commands
+                .iter()
+                .map(|(verb, value)| command((verb, value)))
+                .collect();
+        }
         question["configuration"] = json!(configuration());
         question["filter"] = json!(self.filter);
         question["options"] = json!(self.options);
@@ -65,17 +76,28 @@ impl Subject {
 
     /// The filter in a jail of its own.
     pub(super) fn plan(&self, usedns: &str) -> JailPlan {
-        let options: Vec<_> = self.options.clone().into_iter().collect();
-        let alone = filter_options(&tree(), "/etc", FilterName::Stock(&self.filter), &options, "auto");
         let jail = "fail2ban-regex-jail";
+        let command = |verb: &str, value: &str| vec!["set".into(), jail.into(), verb.into(), value.into()];
+        let stream = if self.commands.is_empty() {
+            self.stock()
+        } else {
+            self.commands.iter().map(|(verb, value)| command(verb, value)).collect()
+        };
         let first: [Vec<Value>; 2] = [
             vec!["add".into(), jail.into(), "auto".into()],
-            vec!["set".into(), jail.into(), "usedns".into(), usedns.into()],
+            command("usedns", usedns),
         ];
-        let stream: Vec<_> = first.into_iter().chain(alone.unwrap().stream).collect();
+        let stream: Vec<_> = first.into_iter().chain(stream).collect();
         let (plan, refused) = Plan::from_stream(&stream, Face::Fail2Ban);
         assert!(refused.is_empty(), "{self}: {refused:?}");
         plan.jails.into_iter().next().unwrap()
+    }
+
+    /// The commands of a stock filter.
+    fn stock(&self) -> Vec<Vec<Value>> {
+        let options: Vec<_> = self.options.clone().into_iter().collect();
+        let name = FilterName::Stock(&self.filter);
+        filter_options(&tree(), "/etc", name, &options, "auto").unwrap().stream
     }
 }
 

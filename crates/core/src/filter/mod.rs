@@ -30,9 +30,6 @@ use crate::pattern::{self, Flags, Found, Lane, Pattern, Search};
 use crate::stamp::{self, Detector};
 use crate::time::{Clock, Seconds, Timestamp};
 
-/// The most lines that a match may span: the window is searched anew for each line.
-const MOST_LINES: usize = 1000;
-
 /// What Fail2Ban keeps beside the captured groups under names of their kind; over such a group it fails at every
 /// match (D-051).
 const OWN: [&str; 3] = ["matches", "users", "failures"];
@@ -107,9 +104,6 @@ impl Filter {
     /// The first pattern or option that cannot be used.
     pub fn new(plan: &JailPlan, settings: Settings) -> Result<Self, Error> {
         let most = usize::try_from(plan.maxlines).unwrap_or(usize::MAX);
-        if most > MOST_LINES {
-            return Err(Error::Unsupported(format!("maxlines above {MOST_LINES}")));
-        }
         let host_is_addr = plan.usedns == UseDns::No;
         let flags = Flags {
             multiline: false,
@@ -262,7 +256,9 @@ impl Filter {
     fn search(&mut self, split: &Split<'_>, reading: &mut Reading) {
         let lines = match &mut self.window {
             Some(window) => {
-                window.push(split.buffered());
+                if window.push(split.buffered()) {
+                    reading.warnings.push(Warning::Crowded);
+                }
                 window.lines.clone()
             }
             None => Vec::new(),

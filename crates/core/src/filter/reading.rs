@@ -129,6 +129,8 @@ pub enum Warning {
         /// Its text
         text: String,
     },
+    /// The last `maxlines` lines are too long to be kept all; the oldest were left out.
+    Crowded,
     /// Fail2Ban fails over the line and drops it.
     Refused {
         /// The reason

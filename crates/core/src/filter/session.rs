@@ -165,7 +165,7 @@ impl Case {
         };
         if self.users.is_empty() {
             // The list itself is in `users`; this keeps its place among the fields.
-            self.fields.set("users", Some(Field::Set(Vec::new())));
+            self.fields.set("users", Some(Field::Text(String::new())));
         }
         if !self.users.contains(&user) && self.users.len() < MOST {
             self.users.push(user);
