@@ -4,7 +4,7 @@
 //! one, in canonical spelling; all else is kept as text and can be banned too (contract §3.5, §13.7).
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -117,12 +117,29 @@ impl Id {
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Id::Ip(ip) => ip.fmt(f),
+            Id::Ip(ip) => write_address(*ip, f),
             // Fail2Ban does not write a length of 0 (contract §13.7).
-            Id::Net(net) if net.prefix_len() == 0 => net.addr().fmt(f),
-            Id::Net(net) => net.fmt(f),
+            Id::Net(net) if net.prefix_len() == 0 => write_address(net.addr(), f),
+            Id::Net(net) => {
+                write_address(net.addr(), f)?;
+                write!(f, "/{}", net.prefix_len())
+            }
             Id::Raw(text) => f.write_str(text),
         }
+    }
+}
+
+/// Writes an address as the C library does: `::192.0.2.1` where Rust has `::c000:201`.
+fn write_address(ip: IpAddr, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match ip {
+        IpAddr::V6(v6) if (0x1_0000..1 << 32).contains(&v6.to_bits()) => {
+            write!(
+                f,
+                "::{}",
+                Ipv4Addr::from_bits(u32::try_from(v6.to_bits()).unwrap_or_default())
+            )
+        }
+        ip => fmt::Display::fmt(&ip, f),
     }
 }
 
@@ -226,6 +243,9 @@ mod tests {
         check("1.2.3.4/0", v4, "0.0.0.0");
         check("1.2.3.4/ffff::", v4, "1.2.0.0/16");
         check("[host]", None, "host");
+        check("::192.0.2.1", v6, "::192.0.2.1");
+        check("::1", v6, "::1");
+        check("::1:0", v6, "::0.1.0.0");
         check("[]", None, "[]");
         check("[2001:db8::]/32", None, "[2001:db8::]/32");
         check("999.1.1.1/8", None, "999.1.1.1");

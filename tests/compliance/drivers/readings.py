@@ -11,7 +11,7 @@ from fail2ban.server.ipdns import DNSUtils, IPAddr
 from fail2ban.server.mytime import MyTime
 from fail2ban.server.utils import Utils
 
-# How a session stands inside Fail2Ban; only what comes of it is compared.
+# How a session stands inside Fail2Ban, where these are no captured texts; only what comes of it is compared.
 INNER = ("matches", "nofail-matches", "mlfpending", "failures")
 SETTERS = {
     "usedns": "setUseDns",
@@ -104,8 +104,12 @@ def value(field):
     return str(field) if isinstance(field, IPAddr) else field
 
 
+def captured(fields):
+    return [[name, value(field)] for name, field in fields.items() if name not in INNER or isinstance(field, str)]
+
+
 def data(ticket):
-    return {name: value(field) for name, field in ticket.getData().items() if name not in INNER}
+    return dict(captured(ticket.getData()))
 
 
 def reader(question):
@@ -152,7 +156,7 @@ def read(made, line, question, errors):
             identity(found),
             stamp(at),
             isinstance(at, int),
-            [[name, value(field)] for name, field in fail.items() if name not in INNER] if question["tool"] else [],
+            captured(fail) if question["tool"] else [],
             ["".join(line) for line in fail.get("matches", ())] if question["tool"] else [],
         ]
         for number, found, at, fail in made.found
