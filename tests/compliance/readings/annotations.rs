@@ -50,6 +50,7 @@ impl Mark {
 struct Course<'o> {
     name: String,
     oracle: &'o mut Oracle,
+    count: &'o mut Count,
     last_year: i16,
     /// One for each set of options, with what it learned on the way
     filters: BTreeMap<Options, Filter>,
@@ -66,7 +67,7 @@ impl Course<'_> {
         told["holds"].as_bool().unwrap_or_else(|| panic!("{condition}: {told}"))
     }
 
-    fn file(&mut self, file: &str, count: &mut Count) -> Vec<String> {
+    fn file(&mut self, file: &str) -> Vec<String> {
         let mut more = Vec::new();
         let mut common = Options::new();
         let mut sets = vec![Options::new()];
@@ -85,7 +86,7 @@ impl Course<'_> {
                     let expect = std::mem::take(&mut expect);
                     for options in &sets {
                         let place = format!("{} {options:?}, {file}:{}", self.name, number + 1);
-                        self.line(line, options, &expect, &place, count);
+                        self.line(line, options, &expect, &place);
                     }
                 }
             }
@@ -93,7 +94,7 @@ impl Course<'_> {
         more
     }
 
-    fn line(&mut self, line: &str, options: &Options, expect: &Map<String, Value>, place: &str, count: &mut Count) {
+    fn line(&mut self, line: &str, options: &Options, expect: &Map<String, Value>, place: &str) {
         let conditions = [
             options.get("test.condition").map(String::as_str),
             expect.get("constraint").and_then(Value::as_str),
@@ -142,11 +143,12 @@ impl Course<'_> {
             .filter(|hit| hit.identity.is_some() && !hit.nofail)
             .collect();
         let matches = expect.get("match").and_then(Value::as_bool).unwrap_or(false);
-        count.compare(&failures.len(), &usize::from(matches), || format!("{place}: {line}"));
+        self.count
+            .compare(&failures.len(), &usize::from(matches), || format!("{place}: {line}"));
         for hit in failures {
             for (name, told) in expect {
                 if let Some(ours) = said(hit, name, told) {
-                    count.compare(&ours, told, || format!("{place}: {name} of {line}"));
+                    self.count.compare(&ours, told, || format!("{place}: {name} of {line}"));
                 }
             }
         }
@@ -224,6 +226,7 @@ fn annotations_of_the_samples_hold() {
         let mut course = Course {
             name: name.clone(),
             oracle: &mut oracle,
+            count: &mut count,
             last_year: i16::try_from(year).unwrap() + 3,
             filters: BTreeMap::new(),
             used: BTreeSet::new(),
@@ -231,10 +234,12 @@ fn annotations_of_the_samples_hold() {
         };
         let mut files = VecDeque::from([name.clone()]);
         while let Some(file) = files.pop_front() {
-            files.extend(course.file(&file, &mut count));
+            files.extend(course.file(&file));
         }
         let unused: Vec<_> = course.all.difference(&course.used).collect();
-        count.compare(&unused, &Vec::new(), || format!("{name}: failregexes without a line"));
+        course
+            .count
+            .compare(&unused, &Vec::new(), || format!("{name}: failregexes without a line"));
     }
     count.close(4_000);
 }
