@@ -18,6 +18,7 @@ mod names;
 mod oracle;
 mod rulings;
 mod timelines;
+mod readings;
 
 use serde_json::json;
 

@@ -10,6 +10,8 @@ use std::sync::LazyLock;
 use ipnet::IpNet;
 use regex::Regex;
 
+use crate::letter;
+
 /// The key under which failures are counted and bans are kept.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Id {
@@ -44,17 +46,18 @@ impl fmt::Display for Family {
 #[error("invalid mask '{0}', no plen representation")]
 pub struct BadMask(pub String);
 
-/// An address with a mask as Fail2Ban knows it by its look alone; `\d` stands for ASCII digits. What looks otherwise
+/// An address with a mask as Fail2Ban knows it by its look alone; the digits are those of any script. What looks otherwise
 /// is a name, a real address with too many colons in front of its mask among them.
 static MASKED: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    let v4 = r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}";
+    let v4 = r"(?:\d{1,3}\.){3}\d{1,3}";
     let v6 = r"(?:[0-9a-fA-F]{1,4}::?|:){1,7}(?:[0-9a-fA-F]{1,4}|:)";
-    Regex::new(&format!(r"^({v4}|{v6})/(?:([0-9]+)|({v4}|{v6}))\n?$")).ok()
+    Regex::new(&format!(r"^({v4}|{v6})/(?:(\d+)|({v4}|{v6}))\n?$")).ok()
 });
 
 impl Id {
     /// Reads an id as Fail2Ban does: brackets stripped, `/24` and `/255.255.255.0` masks applied, IPv4-mapped
-    /// addresses made IPv4, those with a mask excepted. What is no address stays text, without its brackets.
+    /// addresses made IPv4, those with a mask excepted. What is no address stays text, without its brackets; of what
+    /// only looks like an address with a mask, the address stays.
     ///
     /// # Errors
     /// [`BadMask`] where a mask is no prefix (contract §13.7) or no address at all (D-101).
@@ -73,10 +76,7 @@ impl Id {
             (None, Some(mask)) => mask_length(mask)?,
             (None, None) => return Ok(Id::plain(bare)),
         };
-        Ok(match address.parse() {
-            Ok(ip) => masked(ip, length),
-            Err(_) => Id::Raw(address.to_owned()),
-        })
+        Ok(Id::masked(address, length))
     }
 
     /// An address alone, IPv4-mapped ones made IPv4; any other text as it is.
@@ -88,21 +88,14 @@ impl Id {
         }
     }
 
-    /// A captured address with, apart from it, a captured prefix length.
-    ///
-    /// # Errors
-    /// [`BadMask`] where that is no number.
-    pub fn parse_captured(address: &str, cidr: Option<&str>) -> Result<Id, BadMask> {
-        let Some(cidr) = cidr else {
-            return Ok(Id::plain(address));
-        };
-        if cidr.is_empty() || !cidr.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(BadMask(cidr.to_owned()));
-        }
-        Ok(match address.parse() {
-            Ok(ip) => masked(ip, length(cidr)),
+    /// A text as a network of so many bits; what is no address stays text. More bits than there are mean the address
+    /// itself.
+    #[must_use]
+    pub fn masked(address: &str, length: u32) -> Id {
+        match address.parse() {
+            Ok(ip) => masked(ip, length),
             Err(_) => Id::Raw(address.to_owned()),
-        })
+        }
     }
 
     /// The family, if this is an address or a network.
@@ -149,6 +142,8 @@ impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Id::Ip(ip) => f.write_str(&text(*ip)),
+            // Fail2Ban does not write a length of 0 (Q-22).
+            Id::Net(net) if net.prefix_len() == 0 => f.write_str(&text(net.addr())),
             Id::Net(net) => write!(f, "{}/{}", text(net.addr()), net.prefix_len()),
             Id::Raw(text) => f.write_str(text),
         }
@@ -200,7 +195,11 @@ fn masked(ip: IpAddr, length: u32) -> Id {
 
 /// A number too large for its type is larger than any address.
 fn length(digits: &str) -> u32 {
-    digits.parse().unwrap_or(u32::MAX)
+    let value = |sum: u32, c| {
+        sum.saturating_mul(10)
+            .saturating_add(letter::digit(c).unwrap_or_default())
+    };
+    digits.chars().fold(0, value)
 }
 
 /// The length of a mask. Fail2Ban looks its number up, so that `::ffff:0` is a mask of 16 bits for IPv4, and those
@@ -264,6 +263,16 @@ mod tests {
         check("1.2.3.4/33", v4, "1.2.3.4");
         check("1.2.3.4/32", v4, "1.2.3.4");
         check("2001:db8::/32", v6, "2001:db8::/32");
+        check("1.2.3.4/0", v4, "0.0.0.0");
+        check("1.2.3.4/ffff::", v4, "1.2.0.0/16");
+        check("[host]", None, "host");
+        check("::192.0.2.1", v6, "::192.0.2.1");
+        check("::1", v6, "::1");
+        check("::1:0", v6, "::0.1.0.0");
+        check("[]", None, "[]");
+        check("[2001:db8::]/32", None, "[2001:db8::]/32");
+        check("999.1.1.1/8", None, "999.1.1.1");
+        check("1.2.3.4/٨", v4, "1.0.0.0/8");
         assert!(Id::parse("1.2.3.4/255.0.255.0").is_err());
         assert!(Id::parse("1.2.3.4/999.1.1.1").is_err());
     }

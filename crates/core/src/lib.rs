@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod letter;
 pub mod value;
 pub mod expression;
 pub mod time;

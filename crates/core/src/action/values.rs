@@ -305,11 +305,7 @@ impl Subject<'_> {
             ("failures".to_owned(), count(self.ticket.failures)),
         ];
         for (name, field) in &self.ticket.data {
-            let value = match field {
-                Field::Text(text) => text.as_str().into(),
-                Field::Set(items) => Value::Set(items.iter().map(|item| item.as_str().into()).collect()),
-            };
-            data.push((name.clone(), value));
+            data.push((name.clone(), field.to_value()));
         }
         data
     }

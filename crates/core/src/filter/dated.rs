@@ -16,6 +16,17 @@ pub(super) struct LastDate {
     pub(super) whole: bool,
 }
 
+/// A date that was read a moment ago.
+#[derive(Clone, Debug)]
+pub(super) struct Memo {
+    text: String,
+    template: usize,
+    /// The second of the clock: what a date without a year or a day means depends on it.
+    second: i64,
+    at: Timestamp,
+    whole: bool,
+}
+
 /// One line, split around its date.
 pub(super) struct Split<'l> {
     pub(super) now: Clock,
@@ -53,14 +64,14 @@ impl Split<'_> {
 }
 
 impl Filter {
-    /// Finds and reads the date (contract §3.4 step 1). `None` drops the line.
+    /// Finds and reads the date (contract §3.4 step 1). A reason drops the line.
     pub(super) fn split<'l>(
         &mut self,
         now: Clock,
         operating: bool,
         line: &'l str,
         reading: &mut Reading,
-    ) -> Option<Split<'l>> {
+    ) -> Result<Split<'l>, String> {
         let mut split = Split {
             now,
             before: "",
@@ -77,20 +88,15 @@ impl Filter {
                 .split_at_checked(found.end.saturating_sub(found.start))
                 .unwrap_or(("", rest));
             (split.before, split.date, split.after) = (before, date.to_owned(), after);
-            let (read, whole) = match self.known(&split.date) {
-                Some(known) => (stamp::Reading::At(known.at), known.whole),
-                None => self.detector.read_typed(line, &found, now.wall),
-            };
+            let (read, whole) = self.date(now, line, &found, &split.date);
             match read {
                 stamp::Reading::At(at) => {
                     (split.at, split.whole) = (Some(at), whole);
-                    let read = LastDate {
+                    self.last = Some(LastDate {
                         text: split.date.clone(),
                         at,
                         whole,
-                    };
-                    self.memo = Some(read.clone());
-                    self.last = Some(read);
+                    });
                 }
                 stamp::Reading::Unreadable => reading.warnings.push(Warning::BadDate {
                     text: split.date.clone(),
@@ -99,7 +105,7 @@ impl Filter {
                     Some(last) => take(&mut split, last),
                     None => split.at = Some(now.wall),
                 },
-                stamp::Reading::Refused(_) => return None,
+                stamp::Reading::Refused(why) => return Err(why),
             }
         }
         if split.at.is_none() {
@@ -110,13 +116,51 @@ impl Filter {
                 None => {}
             }
         }
-        Some(split)
+        Ok(split)
     }
 
-    /// A stamp with the same text as the last one means the same second; most lines of a busy log share theirs.
-    /// Short ones may depend on the day, so only the very last text counts.
-    fn known(&self, text: &str) -> Option<&LastDate> {
-        self.memo.as_ref().filter(|memo| !text.is_empty() && memo.text == text)
+    /// A line whose date came with it; undated lines that follow take it, as any other.
+    pub(super) fn entry<'l>(&mut self, now: Clock, (at, date): (Timestamp, &str), line: &'l str) -> Split<'l> {
+        self.last = Some(LastDate {
+            text: date.to_owned(),
+            at,
+            whole: false,
+        });
+        Split {
+            now,
+            before: "",
+            date: date.to_owned(),
+            after: line,
+            line,
+            at: Some(at),
+            whole: false,
+            undated: false,
+        }
+    }
+
+    /// Reads a date, unless the line before had the very same: most lines of a busy log share theirs.
+    fn date(&mut self, now: Clock, line: &str, found: &stamp::Found, text: &str) -> (stamp::Reading, bool) {
+        let (template, second) = (found.template, now.wall.seconds());
+        let known = self
+            .memo
+            .as_ref()
+            .filter(|memo| memo.template == template && memo.second == second && memo.text == text);
+        if let Some(memo) = known {
+            return (stamp::Reading::At(memo.at), memo.whole);
+        }
+        let (read, whole) = self.detector.read_typed(line, found, now.wall);
+        if let stamp::Reading::At(at) = read
+            && self.detector.is_self_contained(found)
+        {
+            self.memo = Some(Memo {
+                text: text.to_owned(),
+                template,
+                second,
+                at,
+                whole,
+            });
+        }
+        (read, whole)
     }
 
     fn recent(&self, now: Clock) -> Option<&LastDate> {
@@ -134,7 +178,7 @@ impl Filter {
                     off,
                     line: split.line.to_owned(),
                 });
-                split.at = Some(now.wall);
+                (split.at, split.whole) = (Some(now.wall), false);
                 if let Some(last) = &mut self.last {
                     *last = LastDate {
                         text: std::mem::take(&mut last.text),

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::fields::Fields;
 use super::session::Case;
-use crate::address::Id;
+use crate::address::{Family, Id, canonical};
 use crate::config::plan::UseDns;
 use crate::ledger::Field;
+use crate::letter;
 use crate::pattern::Found;
 use crate::time::Timestamp;
 
@@ -45,35 +47,49 @@ impl fmt::Display for Identity {
     }
 }
 
-/// The named groups of a match, alternatives (`alt_user_1` for `user`) merged (contract §3.2).
+/// The named groups of a match, alternatives (`alt_user_1` for `user`) merged, parts (`tuple_id`) combined (contract
+/// §3.2).
 pub(super) fn groups(found: &Found<'_>) -> Fields {
     let mut groups: Fields = found
         .groups()
-        .map(|(name, text)| (name.to_owned(), text.map(str::to_owned)))
+        .map(|(name, text)| (name.to_owned(), text.map(|text| Field::Text(text.to_owned()))))
         .collect();
-    let mut alternatives: Vec<(String, String)> = groups
-        .iter()
-        .filter_map(|(name, _)| alternative(name).map(|target| (name.to_owned(), target)))
-        .collect();
-    alternatives.sort();
-    for (name, target) in alternatives {
-        if let Some(text) = groups.truth(&name).map(str::to_owned)
-            && groups.truth(&target).is_none()
-        {
-            groups.set(&target, Some(text));
+    for (name, target) in complex(&groups, "alt_") {
+        if groups.is_true(&name) && !groups.is_true(&target) {
+            groups.set(&target, groups.get(&name).cloned());
         }
+    }
+    for (name, target) in complex(&groups, "tuple_") {
+        let part = groups.text(&name).map(str::to_owned);
+        let parts = match groups.get(&target).cloned() {
+            Some(Field::Tuple(parts)) => parts.into_iter().chain([part]).collect(),
+            _ => vec![groups.text(&target).map(str::to_owned), part],
+        };
+        groups.set(&target, Some(Field::Tuple(parts)));
     }
     groups
 }
 
-/// `alt_user`, `alt_user_2` → `user`; `alt_id` → `fid`, as the tags of the same name.
-fn alternative(name: &str) -> Option<String> {
-    let rest = name.strip_prefix("alt_").filter(|rest| !rest.is_empty())?;
+/// The groups whose names begin so, each with the group that it stands for, in order.
+fn complex(groups: &Fields, kind: &str) -> Vec<(String, String)> {
+    let names = groups.iter().map(|(name, _)| name);
+    let mut list: Vec<_> = names
+        .filter_map(|name| Some((name.to_owned(), target(name.strip_prefix(kind)?)?)))
+        .collect();
+    list.sort();
+    list
+}
+
+/// `user`, `user_2` → `user`; `id` → `fid`, as the tags of the same name. A bare `alt_` stands for nothing.
+fn target(rest: &str) -> Option<String> {
+    if rest.is_empty() {
+        return None;
+    }
     let target = match rest.rsplit_once('_') {
         Some((target, digits)) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => target,
         _ => rest,
     };
-    Some(match target {
+    Some(match target.to_lowercase().as_str() {
         "id" => "fid".to_owned(),
         "port" => "fport".to_owned(),
         other => other.to_owned(),
@@ -91,43 +107,127 @@ pub(super) fn merge(prefix: &Fields, fields: Fields) -> Fields {
     merged
 }
 
+/// Whose failure a case is.
+pub(super) struct Whose {
+    pub(super) identity: Identity,
+    /// The address where the ban key is another value, for `<ip>`
+    pub(super) address: Option<Id>,
+}
+
+/// Fail2Ban fails over such a value and drops the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused(pub(super) &'static str);
+
+/// What an id is read as.
+#[derive(Clone, Copy)]
+enum As {
+    Text,
+    Any,
+    Family(Family),
+    Network(u32),
+}
+
 /// Whose failure the case is; `None` while nobody is known (contract §3.5).
-pub(super) fn identify(case: &Case, usedns: UseDns) -> Option<Identity> {
-    let address = case.text("ip4").or_else(|| case.text("ip6"));
-    let name = if address.is_some() { None } else { case.text("dns") };
-    let fid = case.text("fid");
-    let cidr = case.text("cidr");
-    match (fid, address, name) {
-        (_, None, Some(name)) if usedns != UseDns::Raw => Some(by_name(name)),
-        (Some(fid), address, _) if address != Some(fid) => Some(Identity::Known(read(fid, None, usedns))),
-        (_, Some(address), _) => Some(Identity::Known(read(address, cidr, UseDns::Warn))),
-        (_, None, Some(name)) => Some(Identity::Known(Id::Raw(name.to_owned()))),
-        (_, None, None) => None,
-    }
-}
-
-fn by_name(name: &str) -> Identity {
-    match Id::parse(name) {
-        Ok(id @ Id::Ip(_)) => Identity::Known(id),
-        _ => Identity::Name(name.to_owned()),
-    }
-}
-
-/// An address or network if it parses and names may be anything else, the raw text otherwise.
-fn read(text: &str, cidr: Option<&str>, usedns: UseDns) -> Id {
-    if usedns == UseDns::Raw {
-        return Id::Raw(text.to_owned());
-    }
-    Id::parse_captured(text, cidr.filter(|cidr| !cidr.is_empty())).unwrap_or_else(|_| Id::Raw(text.to_owned()))
-}
-
-/// Where the ban key is not the address, the address is kept for `<ip>`.
-pub(super) fn note_address(case: &mut Case, identity: &Identity) {
-    let (Some(address), Identity::Known(id)) = (case.text("ip4").or_else(|| case.text("ip6")), identity) else {
-        return;
+pub(super) fn identify(case: &Case, usedns: UseDns) -> Result<Option<Whose>, Refused> {
+    let own = if usedns == UseDns::Raw { As::Text } else { As::Any };
+    let families = [("ip4", Family::Inet4), ("ip6", Family::Inet6)];
+    let address = families
+        .into_iter()
+        .find_map(|(name, family)| Some((case.get(name)?, family)));
+    let fid = case.get("fid");
+    let (captured, kind) = match (address, case.get("dns"), fid) {
+        (Some((address, family)), ..) => (address, length(case.get("cidr"))?.unwrap_or(As::Family(family))),
+        (None, Some(name), _) if usedns != UseDns::Raw => return by_name(name).map(Some),
+        (None, Some(name), _) => (name, own),
+        (None, None, Some(fid)) => (fid, own),
+        (None, None, None) => return Ok(None),
     };
-    let ip = read(address, case.text("cidr"), UseDns::Warn);
-    if case.text("fid").is_some() && ip != *id {
-        case.set("ip", ip.to_string());
+    let (id, address) = match fid.filter(|fid| *fid != captured) {
+        Some(fid) => (read(fid, own)?, Some(read(captured, kind)?)),
+        None => (read(captured, kind)?, None),
+    };
+    Ok(Some(Whose {
+        identity: Identity::Known(id),
+        address,
+    }))
+}
+
+fn by_name(name: &Field) -> Result<Whose, Refused> {
+    let Field::Text(name) = name else {
+        return Err(Refused("a host name of several parts"));
+    };
+    let bare = name.strip_prefix('[').unwrap_or(name);
+    let bare = bare.strip_suffix(']').unwrap_or(bare);
+    let identity = match (name.parse(), bare.parse()) {
+        (Ok(IpAddr::V4(v4)), _) => Identity::Known(Id::Ip(v4.into())),
+        (_, Ok(IpAddr::V6(v6))) if !bare.contains('.') => Identity::Known(Id::Ip(canonical(v6.into()))),
+        _ => Identity::Name(name.clone()),
+    };
+    Ok(Whose {
+        identity,
+        address: None,
+    })
+}
+
+/// What the captured prefix length says; `None` without one.
+fn length(cidr: Option<&Field>) -> Result<Option<As>, Refused> {
+    const NUMBER: Refused = Refused("a prefix length that is no number");
+    let digits = match cidr {
+        None => return Ok(None),
+        Some(Field::Text(text)) if text.is_empty() => return Ok(None),
+        Some(Field::Text(text)) => text.trim_matches(letter::is_space),
+        Some(_) => return Err(NUMBER),
+    };
+    let (negative, digits) = match digits.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, digits.strip_prefix('+').unwrap_or(digits)),
+    };
+    let value = number(digits).ok_or(NUMBER)?;
+    Ok(Some(match (negative, value) {
+        (true, 1) => As::Any,
+        // The numbers by which Fail2Ban tells the families; any other negative one is no family, hence plain text.
+        (true, 4) => As::Family(Family::Inet4),
+        (true, 12) => As::Family(Family::Inet6),
+        (true, 1..) => As::Text,
+        _ => As::Network(value),
+    }))
+}
+
+/// Python's `int()` of digits: any decimal digits, single underscores between them. Large ones are all the same here.
+fn number(digits: &str) -> Option<u32> {
+    /// Python reads no longer number.
+    const MOST: usize = 4300;
+    let grouped = digits.split('_').all(|group| !group.is_empty());
+    if !grouped || digits.chars().filter(|c| *c != '_').count() > MOST {
+        return None;
     }
+    let mut value = 0_u32;
+    for c in digits.chars().filter(|c| *c != '_') {
+        value = value.saturating_mul(10).saturating_add(letter::digit(c)?);
+    }
+    Some(value)
+}
+
+/// Reads an id; what is no address stays text.
+fn read(field: &Field, kind: As) -> Result<Id, Refused> {
+    let text = match (field, kind) {
+        (Field::Text(text), _) => text,
+        (_, As::Text | As::Any) => return Ok(Id::Raw(field.to_string())),
+        _ => return Err(Refused("an address of several parts")),
+    };
+    if matches!(kind, As::Text) {
+        return Ok(Id::Raw(text.clone()));
+    }
+    if text.contains('\0') {
+        return Err(Refused("embedded null character"));
+    }
+    Ok(match kind {
+        As::Network(length) => Id::masked(text, length),
+        As::Family(family) => match text.parse() {
+            Ok(IpAddr::V4(v4)) if family == Family::Inet4 => Id::Ip(v4.into()),
+            Ok(IpAddr::V6(v6)) if family == Family::Inet6 => Id::Ip(canonical(v6.into())),
+            _ => Id::Raw(text.clone()),
+        },
+        As::Any | As::Text => Id::parse(text).map_err(|_| Refused("a mask that is no prefix"))?,
+    })
 }

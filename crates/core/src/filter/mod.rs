@@ -19,17 +19,20 @@ use window::{Window, cut, joined};
 
 use std::sync::Arc;
 
-use dated::{LastDate, Split};
+use dated::{LastDate, Memo, Split};
+use failure::Refused;
 use fields::Fields;
 use jiff::tz::TimeZone;
 
 use crate::config::plan::{JailPlan, UseDns};
+use crate::ledger::Field;
 use crate::pattern::{self, Flags, Found, Lane, Pattern, Search};
 use crate::stamp::{self, Detector};
 use crate::time::{Clock, Seconds, Timestamp};
 
-/// The most lines that a match may span: the window is searched anew for each line.
-const MOST_LINES: usize = 1000;
+/// What Fail2Ban keeps beside the captured groups under names of their kind; over such a group it fails at every
+/// match (D-051).
+const OWN: [&str; 3] = ["matches", "users", "failures"];
 
 /// What a jail's filter needs to know that is not in its plan.
 #[derive(Clone, Debug)]
@@ -75,7 +78,7 @@ pub struct Filter {
     settings: Settings,
     sessions: Sessions,
     last: Option<LastDate>,
-    memo: Option<LastDate>,
+    memo: Option<Memo>,
     window: Option<Window>,
 }
 
@@ -101,9 +104,6 @@ impl Filter {
     /// The first pattern or option that cannot be used.
     pub fn new(plan: &JailPlan, settings: Settings) -> Result<Self, Error> {
         let most = usize::try_from(plan.maxlines).unwrap_or(usize::MAX);
-        if most > MOST_LINES {
-            return Err(Error::Unsupported(format!("maxlines above {MOST_LINES}")));
-        }
         let host_is_addr = plan.usedns == UseDns::No;
         let flags = Flags {
             multiline: false,
@@ -175,6 +175,15 @@ impl Filter {
         self.window.as_ref().map_or(&[], |window| &window.lines)
     }
 
+    /// Sets the latest year that `%ExY` accepts, before the first line is read; without it, it is three years after
+    /// the year of the first line's `now`.
+    ///
+    /// # Errors
+    /// None that [`Filter::new`] would not have had.
+    pub fn accept_years_to(&mut self, last_year: i16) -> Result<(), Error> {
+        Ok(self.detector.accept_years_to(last_year)?)
+    }
+
     /// The failregexes, for tools that list them.
     #[must_use]
     pub fn failregex(&self) -> &[Pattern] {
@@ -219,10 +228,22 @@ impl Filter {
     /// are a clock's fault, not an age.
     pub fn read(&mut self, now: Clock, operating: bool, line: &str) -> Reading {
         let mut reading = Reading::default();
-        let Some(mut split) = self.split(now, operating, line, &mut reading) else {
-            reading.outcome = Outcome::Refused;
-            return reading;
-        };
+        match self.split(now, operating, line, &mut reading) {
+            Ok(split) => return self.read_split(split, operating, reading),
+            Err(why) => reading.refuse(&why, line),
+        }
+        reading
+    }
+
+    /// Reads an entry whose time is known without looking for it, as the journal's is. `date` is that time as the
+    /// entry shows it; it stands before the text in the matches and is not searched.
+    pub fn read_entry(&mut self, now: Clock, operating: bool, (at, date): (Timestamp, &str), text: &str) -> Reading {
+        let split = self.entry(now, (at, date), text);
+        self.read_split(split, operating, Reading::default())
+    }
+
+    fn read_split(&mut self, mut split: Split<'_>, operating: bool, mut reading: Reading) -> Reading {
+        let now = split.now;
         if self.settings.check_age && !self.age(now, operating, &mut split, &mut reading) {
             reading.outcome = Outcome::TooOld;
             return reading;
@@ -235,7 +256,9 @@ impl Filter {
     fn search(&mut self, split: &Split<'_>, reading: &mut Reading) {
         let lines = match &mut self.window {
             Some(window) => {
-                window.push(split.buffered());
+                if window.push(split.buffered()) {
+                    reading.warnings.push(Warning::Crowded);
+                }
                 window.lines.clone()
             }
             None => Vec::new(),
@@ -256,7 +279,10 @@ impl Filter {
                 return;
             };
             prefix = failure::groups(&found);
-            if let Some(content) = prefix.truth("content") {
+            if let Some(Field::Tuple(_)) = prefix.get("content") {
+                return reading.refuse("content of several parts", split.line);
+            }
+            if let Some(content) = prefix.text("content").filter(|content| !content.is_empty()) {
                 text = format!("{content}\n");
                 if let Some(window) = &mut self.window {
                     window.lines = vec![Buffered {
@@ -274,6 +300,7 @@ impl Filter {
 
     /// The failregexes in order, with what the prefregex left of the line.
     fn try_all(&mut self, mut on: Text, prefix: &Fields, split: &Split<'_>, reading: &mut Reading) {
+        let spans_lines = self.window.is_some();
         for number in 0..self.failregex.len() {
             let Some(hit) = self.try_one(number, &on, split, reading) else {
                 continue;
@@ -297,7 +324,17 @@ impl Filter {
             }
             if !ignored {
                 let groups = failure::merge(prefix, hit.groups);
-                self.found(number, (groups, hit.matches), split, reading);
+                match self.found(number, (groups, hit.matches), split, reading) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        // Fail2Ban goes on, but has put the line away.
+                        if !self.settings.check_all && !spans_lines {
+                            on.text = "\n".into();
+                        }
+                        continue;
+                    }
+                    Err(refused) => return reading.refuse(refused.0, split.line),
+                }
             }
             if !self.settings.check_all {
                 return;
@@ -336,33 +373,39 @@ impl Filter {
         any
     }
 
-    /// A failregex matched: the session, the id, and whether it counts (contract §3.5, §3.6).
+    /// A failregex matched: the session, the id, and whether it counts (contract §3.5, §3.6). False where nobody is
+    /// named, now or later.
     fn found(
         &mut self,
         regex: usize,
         (groups, matches): (Fields, Vec<String>),
         split: &Split<'_>,
         reading: &mut Reading,
-    ) {
-        let mut case = match groups.text("mlfid").map(str::to_owned) {
+    ) -> Result<bool, Refused> {
+        let mut case = match groups.get("mlfid").map(Field::to_string) {
             Some(mlfid) => self.sessions.merge(split.now.steady, &mlfid, groups, matches),
             None => session::Case::single(groups, matches),
         };
         let informs = case.nofail();
         let mut identity = None;
         if !informs || self.settings.check_all {
-            identity = failure::identify(&case, self.usedns);
-            match &identity {
-                Some(identity) => {
-                    failure::note_address(&mut case, identity);
+            match failure::identify(&case, self.usedns) {
+                Ok(Some(whose)) => {
+                    if let Some(address) = whose.address {
+                        case.set("ip", address.to_string());
+                    }
                     if !informs {
-                        self.push(&case, identity.clone(), split, reading);
+                        self.push(&case, whose.identity.clone(), split, reading);
                         reading.outcome = Outcome::Failed;
                     }
+                    identity = Some(whose.identity);
                 }
-                // Nothing that could be banned took part, and no other line will tell: Fail2Ban drops the match.
-                None if !case.is_session() => return,
-                None => case.wait(),
+                Ok(None) if case.mlfid().is_none() => return Ok(false),
+                Ok(None) => case.wait(),
+                Err(refused) => {
+                    self.sessions.keep(case);
+                    return Err(refused);
+                }
             }
         }
         if reading.outcome != Outcome::Failed {
@@ -370,18 +413,20 @@ impl Filter {
         }
         if informs && !self.settings.check_all {
             self.sessions.keep(case);
-            return;
+            return Ok(true);
         }
+        reading.share(&case);
         reading.hits.push(Hit {
             regex,
             identity,
             time: split.at,
             whole: split.whole,
-            nofail: informs || case.text("nofail").is_some_and(|text| !text.is_empty()),
+            nofail: informs || case.get("nofail").is_some_and(Field::is_true),
             fields: case.fields(),
             matches: case.matches().to_vec(),
         });
         self.sessions.keep(case);
+        Ok(true)
     }
 
     fn push(&self, case: &session::Case, identity: Identity, split: &Split<'_>, reading: &mut Reading) {
@@ -402,10 +447,10 @@ fn one(option: &'static str, number: usize, text: &str, flags: Flags, id: bool) 
     if id && !pattern.has_failure_id() {
         return Err(wrap(pattern::Error::NoFailureId(pattern.expanded().to_owned())));
     }
-    if pattern.group_names().iter().any(|name| name.starts_with("tuple_")) {
-        return Err(Error::Unsupported("a <F-TUPLE_…> group".into()));
+    match pattern.group_names().iter().find(|name| OWN.contains(&name.as_str())) {
+        Some(name) => Err(Error::Unsupported(format!("a group of the name {name}"))),
+        None => Ok(pattern),
     }
-    Ok(pattern)
 }
 
 /// One search within the budget; what goes over it goes once to the slow lane, and over that it is unknown.

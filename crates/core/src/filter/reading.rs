@@ -1,6 +1,10 @@
 //! What a line meant: the values that a filter gives back.
 
+use std::collections::BTreeMap;
+
+use super::session::Case;
 use super::{Failure, Identity};
+use crate::ledger::Field;
 use crate::time::{Seconds, Timestamp};
 
 /// What became of one line.
@@ -13,13 +17,50 @@ pub struct Reading {
     /// Every pattern that matched, in order (several only with `check_all`).
     pub hits: Vec<Hit>,
     /// What the prefregex captured, if it matched: its groups in order.
-    pub prefix: Option<Vec<(String, Option<String>)>>,
+    pub prefix: Option<Vec<(String, Option<Field>)>>,
     /// The number of the ignoreregex that matched last, from 0.
     pub ignored_by: Option<usize>,
     /// The numbers of all that matched, in order: with `check_all`, one for each failregex that matched.
     pub ignored: Vec<usize>,
     /// What is to be said in the log, once a day each.
     pub warnings: Vec<Warning>,
+    /// For each session of which a pattern told, the first hit that has its names.
+    shared: BTreeMap<String, usize>,
+}
+
+impl Reading {
+    /// Fail2Ban fails over the line: nothing comes of it.
+    pub(super) fn refuse(&mut self, why: &str, line: &str) {
+        self.outcome = Outcome::Refused;
+        self.failures.clear();
+        self.hits.clear();
+        self.warnings.push(Warning::Refused {
+            why: why.to_owned(),
+            line: line.to_owned(),
+        });
+    }
+
+    /// Where several patterns tell of one session, its names are one set for all of them, as in Fail2Ban.
+    pub(super) fn share(&mut self, case: &Case) {
+        let Some(mlfid) = case.mlfid() else { return };
+        let here = self.hits.len();
+        if case.is_fresh() {
+            self.shared.insert(mlfid.to_owned(), here);
+        }
+        let first = *self.shared.entry(mlfid.to_owned()).or_insert(here);
+        for hit in self.hits.iter_mut().skip(first) {
+            let of = |name: &str| {
+                hit.fields
+                    .iter()
+                    .position(|(own, field)| own == name && field.is_some())
+            };
+            let same =
+                of("mlfid").is_some_and(|at| hit.fields.get(at).map(|(_, f)| f.as_ref()) == Some(case.get("mlfid")));
+            if let Some(users) = of("users").filter(|_| same).and_then(|at| hit.fields.get_mut(at)) {
+                users.1 = case.users();
+            }
+        }
+    }
 }
 
 /// A failregex that matched.
@@ -36,7 +77,7 @@ pub struct Hit {
     /// Whether the match only informs (`<F-NOFAIL>`).
     pub nofail: bool,
     /// What was captured, in Fail2Ban's order, with the groups that took no part.
-    pub fields: Vec<(String, Option<crate::ledger::Field>)>,
+    pub fields: Vec<(String, Option<Field>)>,
     /// The lines that belong to it.
     pub matches: Vec<String>,
 }
@@ -87,5 +128,14 @@ pub enum Warning {
     BadDate {
         /// Its text
         text: String,
+    },
+    /// The last `maxlines` lines are too long to be kept all; the oldest were left out.
+    Crowded,
+    /// Fail2Ban fails over the line and drops it.
+    Refused {
+        /// The reason
+        why: String,
+        /// The line
+        line: String,
     },
 }

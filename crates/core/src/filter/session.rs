@@ -22,13 +22,15 @@ const MOST_LINES: usize = 1000;
 pub(super) struct Case {
     mlfid: Option<String>,
     fields: Fields,
-    users: Vec<String>,
+    users: Vec<Field>,
     matches: Vec<String>,
     quiet_matches: Vec<String>,
     nofail: bool,
     gained: bool,
     pending: bool,
     forgotten: bool,
+    /// The present line began it.
+    fresh: bool,
 }
 
 impl Case {
@@ -42,17 +44,26 @@ impl Case {
         }
     }
 
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.fields.text(name)
+    pub(super) fn get(&self, name: &str) -> Option<&Field> {
+        self.fields.get(name)
     }
 
     pub(super) fn set(&mut self, name: &str, text: String) {
-        self.fields.set(name, Some(text));
+        self.fields.set(name, Some(Field::Text(text)));
     }
 
-    /// Whether lines that belong together are told by an id.
-    pub(super) fn is_session(&self) -> bool {
-        self.mlfid.is_some()
+    /// The id of its session.
+    pub(super) fn mlfid(&self) -> Option<&str> {
+        self.mlfid.as_deref()
+    }
+
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// The names tried so far, as a field.
+    pub(super) fn users(&self) -> Option<Field> {
+        (!self.users.is_empty()).then(|| Field::Set(self.users.clone()))
     }
 
     pub(super) fn nofail(&self) -> bool {
@@ -76,24 +87,22 @@ impl Case {
 
     /// The captured fields in order, those without a value included.
     pub(super) fn fields(&self) -> Vec<(String, Option<Field>)> {
-        let field = |(name, text): (&str, Option<&str>)| {
-            let field = match name {
-                "users" if !self.users.is_empty() => Some(Field::Set(self.users.clone())),
-                _ => text.map(|text| Field::Text(text.to_owned())),
-            };
-            (name.to_owned(), field)
+        let field = |(name, field): (&str, Option<&Field>)| {
+            let users = || self.users().filter(|_| name == "users");
+            (name.to_owned(), users().or_else(|| field.cloned()))
         };
         self.fields.iter().map(field).collect()
     }
 
     /// The first line of a session.
-    fn first(mlfid: &str, groups: Fields, user: Option<String>) -> Case {
+    fn first(mlfid: &str, groups: Fields, user: Option<Field>) -> Case {
         let mut case = Case {
             mlfid: Some(mlfid.to_owned()),
             fields: groups,
+            fresh: true,
             ..Case::default()
         };
-        case.add_user(user.as_deref());
+        case.add_user(user);
         case
     }
 
@@ -109,12 +118,12 @@ impl Case {
         let fields = self
             .fields
             .iter()
-            .filter_map(|(name, text)| Some((name.into(), text?.into())))
+            .filter_map(|(name, field)| Some((name.into(), field?.to_value())))
             .collect();
         let flags = [self.nofail, self.gained, self.pending].map(Value::Bool);
         Value::List(vec![
             Value::Dict(fields),
-            list(&self.users),
+            Value::List(self.users.iter().map(Field::to_value).collect()),
             list(&self.matches),
             list(&self.quiet_matches),
             Value::List(flags.into()),
@@ -135,30 +144,31 @@ impl Case {
         let [Value::Bool(nofail), Value::Bool(gained), Value::Bool(pending)] = *flags.as_items()? else {
             return None;
         };
-        let pair = |(name, text): &(Value, Value)| Some((name.as_str()?.to_owned(), Some(text.as_str()?.to_owned())));
+        let pair = |(name, field): &(Value, Value)| Some((name.as_str()?.to_owned(), Some(Field::from_value(field)?)));
         Some(Case {
             mlfid: Some(mlfid.to_owned()),
             fields: fields.iter().map(pair).collect::<Option<_>>()?,
-            users: texts(users)?,
+            users: users.as_items()?.iter().map(Field::from_value).collect::<Option<_>>()?,
             matches: texts(matches)?,
             quiet_matches: texts(quiet_matches)?,
             nofail,
             gained,
             pending,
             forgotten: false,
+            fresh: false,
         })
     }
 
-    fn add_user(&mut self, user: Option<&str>) {
-        let Some(user) = user.filter(|user| !user.is_empty()) else {
+    fn add_user(&mut self, user: Option<Field>) {
+        let Some(user) = user.filter(Field::is_true) else {
             return;
         };
         if self.users.is_empty() {
             // The list itself is in `users`; this keeps its place among the fields.
-            self.fields.set("users", Some(String::new()));
+            self.fields.set("users", Some(Field::Text(String::new())));
         }
-        if !self.users.iter().any(|known| known == user) && self.users.len() < MOST {
-            self.users.push(user.to_owned());
+        if !self.users.contains(&user) && self.users.len() < MOST {
+            self.users.push(user);
         }
     }
 }
@@ -226,17 +236,18 @@ impl Sessions {
     /// Adds a line's groups to its session and says what the case is now. The case is to be given back with
     /// [`Sessions::keep`].
     pub(super) fn merge(&mut self, now: Timestamp, mlfid: &str, mut groups: Fields, lines: Vec<String>) -> Case {
-        let gained = groups.truth("mlfgained").map(str::to_owned);
-        if gained.is_some() && groups.truth("nofail").is_none() {
-            groups.set("nofail", gained.clone());
+        let gained = groups.is_true("mlfgained");
+        if gained && !groups.is_true("nofail") {
+            groups.set("nofail", groups.get("mlfgained").cloned());
         }
-        let gained = gained.is_some();
-        let nofail = groups.truth("nofail").is_some();
-        let forget = groups.remove("mlfforget").is_some_and(|text| !text.is_empty());
-        let user = groups.text("user").map(str::to_owned);
+        let nofail = groups.is_true("nofail");
+        let forget = groups.remove("mlfforget").is_some_and(|field| field.is_true());
+        let pending = groups.remove("mlfpending").map(|field| field.is_true());
+        let user = groups.get("user").cloned();
         let mut case = match self.take(now, mlfid) {
             Some(mut case) => {
-                case.add_user(user.as_deref());
+                case.fresh = false;
+                case.add_user(user);
                 let was_quiet = case.nofail || case.gained;
                 case.clear_flags();
                 if gained {
@@ -256,6 +267,8 @@ impl Sessions {
             }
         };
         case.forgotten = forget;
+        // A pattern may say that somebody fails who is not known yet.
+        case.pending = pending.unwrap_or(case.pending);
         if forget {
             self.remove(mlfid);
         }

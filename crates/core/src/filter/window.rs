@@ -27,6 +27,10 @@ impl Buffered {
     }
 }
 
+/// Memory for the lines of one jail: they are searched anew at each line, and whoever writes the log chooses how long
+/// they are.
+const MOST_BYTES: usize = 16 << 20;
+
 /// The last lines of a jail whose matches span lines.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
@@ -48,12 +52,18 @@ impl Window {
         self.lines.len() >= self.most
     }
 
-    /// Takes a line in; the oldest goes.
-    pub(super) fn push(&mut self, line: Buffered) {
+    /// Takes a line in; the oldest goes. True where more had to go than `maxlines` asks for (D-050).
+    pub(super) fn push(&mut self, line: Buffered) -> bool {
         self.lines.push(line);
-        if self.lines.len() > self.most {
-            self.lines.drain(..self.lines.len() - self.most);
-        }
+        let mut bytes = 0;
+        let room = |line: &&Buffered| {
+            bytes += line.before.len() + line.date.len() + line.after.len() + size_of::<Buffered>();
+            bytes <= MOST_BYTES
+        };
+        let kept = self.lines.iter().rev().take(self.most);
+        let (most, kept) = (kept.len(), kept.take_while(room).count());
+        self.lines.drain(..self.lines.len() - kept);
+        kept < most
     }
 }
 

@@ -197,6 +197,14 @@ impl Detector {
         (reckon::read(ranked.template.kind, &groups, now, &self.zone), whole)
     }
 
+    /// Whether another line whose date has the same text, by the same template, has the same time in the same second
+    /// of `now`.
+    #[must_use]
+    pub fn is_self_contained(&self, found: &Found) -> bool {
+        let template = self.ranked.iter().find(|ranked| ranked.id == found.template);
+        template.is_some_and(|ranked| ranked.template.self_contained) && !found.beyond_end
+    }
+
     /// The templates in their present order.
     pub fn templates(&self) -> impl Iterator<Item = TemplateView<'_>> {
         self.ranked.iter().map(|ranked| TemplateView {

@@ -6,7 +6,6 @@
 
 mod detector;
 mod landmark;
-mod letter;
 mod program;
 mod reckon;
 mod roster;
@@ -20,6 +19,8 @@ mod zone;
 mod tests;
 
 pub use detector::Detector;
+
+use crate::letter;
 
 use crate::time::Timestamp;
 

@@ -1,6 +1,6 @@
 //! Setting the logs to be read: where each begins, and what the successor of a jail takes over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;

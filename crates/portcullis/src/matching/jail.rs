@@ -297,6 +297,8 @@ impl Reading {
                 "undated",
                 format!("Found a match but no valid date/time found: {}", quote(line)),
             ),
+            Warning::Crowded => ("crowded", "maxlines: the lines are too long to be kept all".to_owned()),
+            Warning::Refused { why, line } => ("refused", format!("Failed to process line: {}: {why}", quote(line))),
             Warning::BadDate { text } => ("bad date", format!("failed to parse timeText: {}", quote(text))),
         };
         self.say(clock, kind, text, news);

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use portcullis_core::filter::Filter;
+use portcullis_core::ledger::Field;
 use portcullis_core::pattern::Pattern;
 use portcullis_core::time::Timestamp;
-use portcullis_core::value::repr_str;
+use portcullis_core::value::{Value, repr_str};
 
 use super::options::Options;
 use super::screen::Screen;
@@ -88,9 +89,9 @@ impl Report<'_> {
             }
             let pairs: Vec<String> = groups
                 .iter()
-                .map(|(name, text)| {
-                    let text = text.as_deref().map_or_else(|| "None".to_owned(), repr_str);
-                    format!("{}: {text}", repr_str(name))
+                .map(|(name, field)| {
+                    let field = field.as_ref().map_or(Value::None, Field::to_value);
+                    format!("{}: {}", repr_str(name), field.repr())
                 })
                 .collect();
             items.push(format!("    {{{}}}", pairs.join(", ")));

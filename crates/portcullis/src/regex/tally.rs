@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_core::filter::{Buffered, Filter, Hit, Identity, Reading};
+use portcullis_core::ledger::Field;
 use portcullis_core::time::{Clock, Timestamp};
 
 use super::options::Options;
@@ -37,7 +38,7 @@ pub(crate) struct Tally {
     /// Lines that the prefregex took
     pub(crate) prefix: u64,
     /// What it captured of the first of them
-    pub(crate) prefixes: Vec<Vec<(String, Option<String>)>>,
+    pub(crate) prefixes: Vec<Vec<(String, Option<Field>)>>,
     /// Lines that failed
     pub(crate) matched: Kept,
     /// Lines that an ignoreregex took or that only inform

@@ -121,19 +121,15 @@ impl<'h> Failure<'h> {
 /// Python's `str()` of a field.
 fn text(field: &Option<Field>) -> String {
     match field {
-        Some(Field::Text(text)) => text.clone(),
-        other => repr(other),
+        Some(field) => field.to_string(),
+        None => "None".to_owned(),
     }
 }
 
 fn repr(field: &Option<Field>) -> String {
     match field {
         None => "None".to_owned(),
-        Some(Field::Text(text)) => repr_str(text),
-        Some(Field::Set(texts)) => {
-            let texts: Vec<String> = texts.iter().map(|text| repr_str(text)).collect();
-            format!("{{{}}}", texts.join(", "))
-        }
+        Some(field) => field.to_value().repr(),
     }
 }
 

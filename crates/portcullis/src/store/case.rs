@@ -50,13 +50,11 @@ pub(super) fn encode(matches: &[String], failures: u32, data: &BTreeMap<String, 
 fn value(field: &Field) -> Value {
     match field {
         Field::Text(text) => Value::from(cut(text)),
-        Field::Set(texts) => Value::Array(
-            texts
-                .iter()
-                .take(MAX_FIELDS)
-                .map(|text| Value::from(cut(text)))
-                .collect(),
-        ),
+        Field::Tuple(parts) => {
+            let part = |part: &Option<String>| part.as_deref().map_or(Value::Null, |text| Value::from(cut(text)));
+            Value::Array(parts.iter().take(MAX_FIELDS).map(part).collect())
+        }
+        Field::Set(items) => Value::Array(items.iter().take(MAX_FIELDS).map(value).collect()),
     }
 }
 
@@ -104,7 +102,15 @@ fn line(value: &Value) -> String {
 
 fn field(value: &Value) -> Field {
     match value {
-        Value::Array(texts) => Field::Set(texts.iter().map(text).collect()),
+        Value::Array(items) => Field::Set(items.iter().map(item).collect()),
+        other => Field::Text(text(other)),
+    }
+}
+
+fn item(value: &Value) -> Field {
+    let part = |part: &Value| (!part.is_null()).then(|| text(part));
+    match value {
+        Value::Array(parts) => Field::Tuple(parts.iter().take(MAX_FIELDS).map(part).collect()),
         other => Field::Text(text(other)),
     }
 }
@@ -149,7 +155,7 @@ mod tests {
                 ("n", text("5")),
                 ("ok", text("True")),
                 ("user", text("root")),
-                ("users", Field::Set(vec!["x".into(), "é".into()])),
+                ("users", Field::Set(vec![text("x"), text("é")])),
             ],
         );
         check(r#"{"failures": -1, "matches": "no list"}"#, &[], None, &[]);

@@ -89,7 +89,10 @@ fn ticket(ip: &str, seconds: i64, bantime: i64) -> Ticket {
         matches: vec!["line one".into(), "line two é".into()],
         data: BTreeMap::from([
             ("user".to_owned(), Field::Text("root".into())),
-            ("users".to_owned(), Field::Set(vec!["a".into(), "b".into()])),
+            (
+                "users".to_owned(),
+                Field::Set(vec![Field::Text("a".into()), Field::Text("b".into())]),
+            ),
         ]),
         restored: false,
     }

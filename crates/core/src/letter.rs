@@ -19,7 +19,7 @@ const ZEROS: [u32; 65] = [
 static WORD: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^[\p{L}\p{N}_]$").ok());
 
 /// The value of a decimal digit of any script, as Python's `int()` reads it.
-pub(super) fn digit(c: char) -> Option<u32> {
+pub(crate) fn digit(c: char) -> Option<u32> {
     if c.is_ascii() {
         return c.to_digit(10);
     }
@@ -30,7 +30,7 @@ pub(super) fn digit(c: char) -> Option<u32> {
 }
 
 /// Python's `\w`: letters, numbers of any kind, and the underscore.
-pub(super) fn is_word(c: char) -> bool {
+pub(crate) fn is_word(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_alphanumeric() || c == '_';
     }
@@ -40,12 +40,12 @@ pub(super) fn is_word(c: char) -> bool {
 }
 
 /// Python's `str.isalnum()` of one character.
-pub(super) fn is_alphanumeric(c: char) -> bool {
+pub(crate) fn is_alphanumeric(c: char) -> bool {
     c != '_' && is_word(c)
 }
 
 /// Python's `\s` and `str.isspace()`.
-pub(super) fn is_space(c: char) -> bool {
+pub(crate) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 
