@@ -8,7 +8,6 @@ mod count;
 #[expect(dead_code, reason = "the tests of the daemon use all of it")]
 #[path = "../daemon/house.rs"]
 mod house;
-#[expect(dead_code, reason = "the tests of the daemon use all of it")]
 #[path = "../daemon/nameserver.rs"]
 mod nameserver;
 mod names;
