@@ -11,7 +11,6 @@ mod expressions;
 #[expect(dead_code, reason = "the tests of the daemon use all of it")]
 #[path = "../daemon/house.rs"]
 mod house;
-#[expect(dead_code, reason = "the tests of the daemon use all of it")]
 #[path = "../daemon/nameserver.rs"]
 mod nameserver;
 mod names;

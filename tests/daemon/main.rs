@@ -16,7 +16,10 @@ mod growth;
 mod house;
 #[cfg(test)]
 mod kernel;
+#[cfg(test)]
 mod names;
+#[cfg(test)]
+#[expect(dead_code, reason = "the comparisons with Fail2Ban use all of it")]
 mod nameserver;
 #[cfg(test)]
 mod reload;

@@ -1,7 +1,7 @@
 //! A name server for one house: made-up names, whose answers may be late, wrong, huge or missing.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
@@ -241,9 +241,4 @@ pub(crate) fn pointer(address: &str) -> String {
 /// Addresses from text.
 pub(crate) fn addresses(texts: &[&str]) -> Said {
     Said::Addresses(texts.iter().map(|text| text.parse().unwrap()).collect())
-}
-
-/// Whether the kernel lets the house have IPv6 at all.
-pub(crate) fn kernel_has_ipv6() -> bool {
-    fs::exists("/proc/sys/net/ipv6").unwrap()
 }
