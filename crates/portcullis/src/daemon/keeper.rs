@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use portcullis_core::config::plan::Server;
+use portcullis_core::engine;
 use portcullis_core::ledger::Entry;
-use portcullis_core::time::{Clock, Seconds};
+use portcullis_core::time::{Clock, Timestamp};
 
 use crate::observe::log::{Level, note as say};
 use crate::store::{Merged, Opened, Place, Running, Saved, Settings, Store};
@@ -148,10 +149,10 @@ impl Keeper {
         self.unsaved = kept;
     }
 
-    /// Drops what is long past (contract §7.3), and says how old that is, unless it could not be dropped.
-    pub(super) fn purge(&mut self, clock: Clock) -> Option<Seconds> {
+    /// Drops what is long past (contract §7.3), and says from when on the steady clock, unless that could not be done.
+    pub(super) fn purge(&mut self, clock: Clock) -> Option<Timestamp> {
         match self.store.as_mut()?.purge(clock) {
-            Ok(_) => Some(self.settings.purge_age),
+            Ok(_) => Some(clock.steady - self.settings.purge_age),
             Err(error) => {
                 say(Level::Error, DATABASE, &format!("cannot purge: {error}"));
                 None
@@ -174,6 +175,25 @@ impl Keeper {
                 Err(error) => say(Level::Error, DATABASE, &error.to_string()),
             }
         }
+    }
+}
+
+/// The part of what was kept that the engine takes up again.
+pub(super) fn remembered(saved: Saved) -> engine::Saved {
+    let Saved {
+        bans,
+        adopted,
+        counts,
+        history,
+        waiting,
+        ..
+    } = saved;
+    engine::Saved {
+        bans,
+        adopted,
+        counts,
+        history,
+        waiting,
     }
 }
 

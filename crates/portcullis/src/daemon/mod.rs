@@ -253,22 +253,7 @@ impl Daemon {
         self.gather_own();
         // Drawn by the system: who is banned must not be able to reckon for how long.
         self.step(Input::Seed(RandomState::new().build_hasher().finish()));
-        let store::Saved {
-            bans,
-            adopted,
-            counts,
-            history,
-            waiting,
-            ..
-        } = saved;
-        let saved = Saved {
-            bans,
-            adopted,
-            counts,
-            history,
-            waiting,
-        };
-        self.arrange(setup, Some(saved));
+        self.arrange(setup, Some(keeper::remembered(saved)));
     }
 
     /// Puts a configuration in force. The groups of the former one have been taken down.
@@ -467,8 +452,8 @@ impl Daemon {
         }
         if now >= self.hourly_due {
             self.hourly_due = now + HOURLY;
-            if let Some(age) = self.keeper.purge(clock) {
-                self.step(Input::Purge(clock.steady - age));
+            if let Some(before) = self.keeper.purge(clock) {
+                self.step(Input::Purge(before));
             }
             self.repeat_remarks();
             self.complain_if_unprotected();
