@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its set-up fails")]
 
 mod count;
+mod dates;
 mod oracle;
 
 use serde_json::json;

@@ -16,6 +16,18 @@ pub(super) struct LastDate {
     pub(super) whole: bool,
 }
 
+/// The last date read, with all that it was read from: most lines of a busy log share theirs with the line before.
+#[derive(Clone, Debug)]
+pub(super) struct Memo {
+    template: usize,
+    seen: String,
+    at: Timestamp,
+    whole: bool,
+    /// The clock at which it is read so.
+    from: Timestamp,
+    until: Timestamp,
+}
+
 /// One line, split around its date.
 pub(super) struct Split<'l> {
     pub(super) now: Clock,
@@ -77,20 +89,15 @@ impl Filter {
                 .split_at_checked(found.end.saturating_sub(found.start))
                 .unwrap_or(("", rest));
             (split.before, split.date, split.after) = (before, date.to_owned(), after);
-            let (read, whole) = match self.known(&split.date) {
-                Some(known) => (stamp::Reading::At(known.at), known.whole),
-                None => self.detector.read_typed(line, &found, now.wall),
-            };
+            let (read, whole) = self.read_date(line, &found, now.wall);
             match read {
                 stamp::Reading::At(at) => {
                     (split.at, split.whole) = (Some(at), whole);
-                    let read = LastDate {
+                    self.last = Some(LastDate {
                         text: split.date.clone(),
                         at,
                         whole,
-                    };
-                    self.memo = Some(read.clone());
-                    self.last = Some(read);
+                    });
                 }
                 stamp::Reading::Unreadable => reading.warnings.push(Warning::BadDate {
                     text: split.date.clone(),
@@ -113,10 +120,27 @@ impl Filter {
         Some(split)
     }
 
-    /// A stamp with the same text as the last one means the same second; most lines of a busy log share theirs.
-    /// Short ones may depend on the day, so only the very last text counts.
-    fn known(&self, text: &str) -> Option<&LastDate> {
-        self.memo.as_ref().filter(|memo| !text.is_empty() && memo.text == text)
+    /// Reads a date, unless it is the one that was read last.
+    fn read_date(&mut self, line: &str, found: &stamp::Found, wall: Timestamp) -> (stamp::Reading, bool) {
+        let seen = found.seen(line);
+        let known = self.memo.as_ref().filter(|memo| {
+            memo.template == found.template && memo.seen == seen && memo.from <= wall && wall < memo.until
+        });
+        if let Some(known) = known {
+            return (stamp::Reading::At(known.at), known.whole);
+        }
+        let read = self.detector.read_whole(line, found, wall);
+        if let stamp::Reading::At(at) = read.reading {
+            self.memo = Some(Memo {
+                template: found.template,
+                seen: seen.to_owned(),
+                at,
+                whole: read.whole,
+                from: wall,
+                until: read.until,
+            });
+        }
+        (read.reading, read.whole)
     }
 
     fn recent(&self, now: Clock) -> Option<&LastDate> {
@@ -134,7 +158,7 @@ impl Filter {
                     off,
                     line: split.line.to_owned(),
                 });
-                split.at = Some(now.wall);
+                (split.at, split.whole) = (Some(now.wall), false);
                 if let Some(last) = &mut self.last {
                     *last = LastDate {
                         text: std::mem::take(&mut last.text),

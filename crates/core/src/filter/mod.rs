@@ -19,7 +19,7 @@ use window::{Window, cut, joined};
 
 use std::sync::Arc;
 
-use dated::{LastDate, Split};
+use dated::{LastDate, Memo, Split};
 use fields::Fields;
 use jiff::tz::TimeZone;
 
@@ -75,7 +75,7 @@ pub struct Filter {
     settings: Settings,
     sessions: Sessions,
     last: Option<LastDate>,
-    memo: Option<LastDate>,
+    memo: Option<Memo>,
     window: Option<Window>,
 }
 
