@@ -7,6 +7,7 @@
 mod count;
 mod dates;
 mod oracle;
+mod regex_tool;
 
 use serde_json::json;
 
