@@ -12,7 +12,7 @@ pub(crate) struct Count {
 }
 
 /// So many differences are shown in full; the others are counted.
-const SHOWN: usize = 400;
+const SHOWN: usize = 40;
 
 impl Count {
     /// A row with nothing compared yet. `name` says what is counted.

@@ -50,6 +50,11 @@ impl Split<'_> {
         text
     }
 
+    /// The text of the date, or of the last one where that stands in.
+    pub(super) fn date(&self) -> &str {
+        &self.date
+    }
+
     /// The line as it is kept among the matches.
     pub(super) fn whole(&self) -> String {
         format!("{}{}{}", self.before, self.date, self.after)
