@@ -6,18 +6,20 @@
 
 mod chance;
 mod count;
+mod dates;
 mod encodings;
 mod expressions;
 #[expect(dead_code, reason = "the tests of the daemon use all of it")]
 #[path = "../daemon/house.rs"]
 mod house;
+mod names;
 #[path = "../daemon/nameserver.rs"]
 mod nameserver;
-mod names;
 mod oracle;
+mod readings;
+mod regex_tool;
 mod rulings;
 mod timelines;
-mod readings;
 
 use serde_json::json;
 

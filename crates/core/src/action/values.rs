@@ -5,7 +5,7 @@
 
 use super::{Script, Values};
 use crate::address::{Family, Id};
-use crate::ledger::{Field, Ticket};
+use crate::ledger::Ticket;
 use crate::time::{Clock, Seconds, Timestamp};
 use crate::value::{Value, repr_float};
 use std::collections::BTreeMap;

@@ -164,13 +164,21 @@ pub(crate) fn set(jail: &str, verb: &str, values: impl IntoIterator<Item = Value
     command
 }
 
-/// The commands of one filter without a jail; `None` if there is no such filter (contract §9).
+/// One filter without a jail.
+pub(crate) struct Alone {
+    pub(crate) commands: Vec<Command>,
+    pub(crate) values: Options,
+    /// The names of the parameters, and of the options of `[Init]` behind them.
+    pub(crate) parameters: Vec<String>,
+}
+
+/// One filter without a jail; `None` if there is no such filter (contract §9).
 pub(crate) fn read_alone(
     shelf: &mut Shelf<'_>,
     name: FilterName<'_>,
     parameters: &[(String, String)],
     backend: &str,
-) -> Result<Option<(Vec<Command>, Options)>, Problem> {
+) -> Result<Option<Alone>, Problem> {
     const JAIL: &str = "fail2ban-regex-jail";
     let document = match name {
         FilterName::Stock(name) => shelf.load(&format!("filter.d/{name}"))?,
@@ -193,5 +201,10 @@ pub(crate) fn read_alone(
     let mut commands = Commands::default();
     fill(&mut commands, &values, JAIL, Care::Strict)?;
     let commands = commands.list.into_iter().map(|(command, _)| command).collect();
-    Ok(Some((commands, values)))
+    let parameters = definition.init.iter().map(|(name, _)| name.to_owned()).collect();
+    Ok(Some(Alone {
+        commands,
+        values,
+        parameters,
+    }))
 }

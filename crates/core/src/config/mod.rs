@@ -166,6 +166,8 @@ pub struct FilterAlone {
     pub stream: Vec<Command>,
     /// Every value of the filter after all replacements, `mode` and the like included
     pub options: BTreeMap<String, String>,
+    /// The names of the parameters, and of the options of `[Init]` behind them
+    pub parameters: Vec<String>,
     /// What is wrong, but not so wrong that it could not be read
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -192,9 +194,11 @@ pub fn filter_options(
 ) -> Result<FilterAlone, Vec<Diagnostic>> {
     let mut shelf = Shelf::new(tree, base, Face::Fail2Ban);
     match filter::read_alone(&mut shelf, name, parameters, backend) {
-        Ok(Some((stream, values))) => Ok(FilterAlone {
-            stream,
-            options: values
+        Ok(Some(alone)) => Ok(FilterAlone {
+            stream: alone.commands,
+            parameters: alone.parameters,
+            options: alone
+                .values
                 .iter()
                 .map(|(name, value)| (name.to_owned(), value.to_text().as_str().to_owned()))
                 .collect(),

@@ -16,15 +16,16 @@ pub(super) struct LastDate {
     pub(super) whole: bool,
 }
 
-/// A date that was read a moment ago.
+/// The last date read, with all that it was read from: most lines of a busy log share theirs with the line before.
 #[derive(Clone, Debug)]
 pub(super) struct Memo {
-    text: String,
     template: usize,
-    /// The second of the clock: what a date without a year or a day means depends on it.
-    second: i64,
+    seen: String,
     at: Timestamp,
     whole: bool,
+    /// The clock at which it is read so.
+    from: Timestamp,
+    until: Timestamp,
 }
 
 /// One line, split around its date.
@@ -47,6 +48,11 @@ impl Split<'_> {
         text.push_str(self.after);
         text.push('\n');
         text
+    }
+
+    /// The text of the date, or of the last one where that stands in.
+    pub(super) fn date(&self) -> &str {
+        &self.date
     }
 
     /// The line as it is kept among the matches.
@@ -88,7 +94,7 @@ impl Filter {
                 .split_at_checked(found.end.saturating_sub(found.start))
                 .unwrap_or(("", rest));
             (split.before, split.date, split.after) = (before, date.to_owned(), after);
-            let (read, whole) = self.date(now, line, &found, &split.date);
+            let (read, whole) = self.read_date(line, &found, now.wall);
             match read {
                 stamp::Reading::At(at) => {
                     (split.at, split.whole) = (Some(at), whole);
@@ -138,29 +144,27 @@ impl Filter {
         }
     }
 
-    /// Reads a date, unless the line before had the very same: most lines of a busy log share theirs.
-    fn date(&mut self, now: Clock, line: &str, found: &stamp::Found, text: &str) -> (stamp::Reading, bool) {
-        let (template, second) = (found.template, now.wall.seconds());
-        let known = self
-            .memo
-            .as_ref()
-            .filter(|memo| memo.template == template && memo.second == second && memo.text == text);
-        if let Some(memo) = known {
-            return (stamp::Reading::At(memo.at), memo.whole);
+    /// Reads a date, unless it is the one that was read last.
+    fn read_date(&mut self, line: &str, found: &stamp::Found, wall: Timestamp) -> (stamp::Reading, bool) {
+        let seen = found.seen(line);
+        let known = self.memo.as_ref().filter(|memo| {
+            memo.template == found.template && memo.seen == seen && memo.from <= wall && wall < memo.until
+        });
+        if let Some(known) = known {
+            return (stamp::Reading::At(known.at), known.whole);
         }
-        let (read, whole) = self.detector.read_typed(line, found, now.wall);
-        if let stamp::Reading::At(at) = read
-            && self.detector.is_self_contained(found)
-        {
+        let read = self.detector.read_whole(line, found, wall);
+        if let stamp::Reading::At(at) = read.reading {
             self.memo = Some(Memo {
-                text: text.to_owned(),
-                template,
-                second,
+                template: found.template,
+                seen: seen.to_owned(),
                 at,
-                whole,
+                whole: read.whole,
+                from: wall,
+                until: read.until,
             });
         }
-        (read, whole)
+        (read.reading, read.whole)
     }
 
     fn recent(&self, now: Clock) -> Option<&LastDate> {

@@ -312,7 +312,8 @@ impl Filter {
                 };
             if !ignored && split.undated {
                 reading.warnings.push(Warning::NoDate {
-                    line: split.line.to_owned(),
+                    text: split.date().to_owned(),
+                    line: hit.matches.join("\n"),
                 });
                 if split.at.is_none() && self.settings.check_age {
                     continue;

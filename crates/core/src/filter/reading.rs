@@ -121,7 +121,9 @@ pub enum Warning {
     },
     /// A pattern matched a line that has no date.
     NoDate {
-        /// The line
+        /// The text of a date that could not be read, or of the last date where that stands in
+        text: String,
+        /// The lines of the match
         line: String,
     },
     /// A date was found but is none (30 February).

@@ -12,7 +12,7 @@ use super::reckon::{self, Zone};
 use super::roster;
 use super::template::{Kind, Template};
 use super::zone;
-use super::{Error, Found, PatternName, Reading, TemplateView};
+use super::{Error, Found, PatternName, Read, Reading, TemplateView};
 use crate::time::{Seconds, Timestamp};
 
 /// The latest year of `%ExY` until the first line tells what year it is.
@@ -86,7 +86,7 @@ impl Detector {
     /// # Errors
     /// A pattern or a zone that Fail2Ban would refuse, or a regex that does not compile.
     pub fn new(datepattern: Option<&str>, logtimezone: Option<&str>, local: TimeZone) -> Result<Detector, Error> {
-        let fixed = logtimezone.map(zone::offset).transpose();
+        let fixed = logtimezone.map(zone::standing_offset).transpose();
         let fixed = fixed.map_err(|_| Error::Zone(logtimezone.unwrap_or_default().to_owned()))?;
         let mut detector = Detector {
             datepattern: datepattern.map(str::to_owned),
@@ -152,30 +152,34 @@ impl Detector {
     /// The time that a found date stands for. Missing years and days are taken from `now`, the wall time.
     #[must_use]
     pub fn read(&self, line: &str, found: &Found, now: Timestamp) -> Reading {
-        self.read_typed(line, found, now).0
+        self.read_whole(line, found, now).reading
     }
 
-    /// Like [`Detector::read`], and whether Fail2Ban would hold the time as a whole number: dates with a zone of
-    /// their own or by `logtimezone`, and TAI64N. `fail2ban-regex -o row` shows the difference.
+    /// Like [`Detector::read`], with all that is known of the date.
     #[must_use]
-    pub fn read_typed(&self, line: &str, found: &Found, now: Timestamp) -> (Reading, bool) {
+    pub fn read_whole(&self, line: &str, found: &Found, now: Timestamp) -> Read {
+        let no_date = |reading| Read {
+            reading,
+            whole: false,
+            until: now,
+        };
         let Some(ranked) = self.ranked.iter().find(|ranked| ranked.id == found.template) else {
-            return (Reading::Unreadable, false);
+            return no_date(Reading::Unreadable);
         };
         if found.beyond_end {
             let why = "a date pattern matched at the end of the line";
-            return (Reading::Refused(why.to_owned()), false);
+            return no_date(Reading::Refused(why.to_owned()));
         }
         if found.start == found.end {
-            return (Reading::NoText, false);
+            return no_date(Reading::NoText);
         }
         let mut scratch = Scratch::default();
         let (Some(engine), Some(text)) = (ranked.template.engine(), line.get(..found.limit)) else {
-            return (Reading::Unreadable, false);
+            return no_date(Reading::Unreadable);
         };
         match engine.search(text, found.from, &mut scratch) {
             Ok(true) => {}
-            _ => return (Reading::Unreadable, false),
+            _ => return no_date(Reading::Unreadable),
         }
         let groups: Vec<(&str, Option<&str>)> = engine
             .names()
@@ -194,15 +198,8 @@ impl Detector {
             Kind::Epoch { .. } => false,
             Kind::Tai => true,
         };
-        (reckon::read(ranked.template.kind, &groups, now, &self.zone), whole)
-    }
-
-    /// Whether another line whose date has the same text, by the same template, has the same time in the same second
-    /// of `now`.
-    #[must_use]
-    pub fn is_self_contained(&self, found: &Found) -> bool {
-        let template = self.ranked.iter().find(|ranked| ranked.id == found.template);
-        template.is_some_and(|ranked| ranked.template.self_contained) && !found.beyond_end
+        let (reading, until) = reckon::read(ranked.template.kind, &groups, now, &self.zone);
+        Read { reading, whole, until }
     }
 
     /// The templates in their present order.
@@ -257,6 +254,7 @@ impl Detector {
             end,
             template: ranked.id,
             from: whole_start,
+            to: whole_end,
             limit,
             beyond_end: false,
         };

@@ -23,6 +23,7 @@ pub use detector::Detector;
 use crate::letter;
 
 use crate::time::Timestamp;
+use crate::value::repr_str;
 
 /// Where the date of a line stands, and what is needed to read it later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +36,36 @@ pub struct Found {
     pub template: usize,
     /// The first byte of the whole match.
     from: usize,
+    /// The byte after it.
+    to: usize,
     /// The text was searched up to here.
     limit: usize,
     beyond_end: bool,
+}
+
+impl Found {
+    /// The whole match with the character on either side of it: what the reading is made of. Two lines that have the
+    /// same, found by the same template, are read as the same date, unless the wall clock has a part in it.
+    #[must_use]
+    pub fn seen<'l>(&self, line: &'l str) -> &'l str {
+        let before = line.get(..self.from).and_then(|head| head.chars().next_back());
+        let after = line.get(self.to..).and_then(|tail| tail.chars().next());
+        let start = self.from - before.map_or(0, char::len_utf8);
+        let end = self.to + after.map_or(0, char::len_utf8);
+        line.get(start..end).unwrap_or_default()
+    }
+}
+
+/// A date that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// What it comes to.
+    pub reading: Reading,
+    /// Whether Fail2Ban would hold the time as a whole number: dates with a zone of their own or by `logtimezone`, and
+    /// TAI64N. `fail2ban-regex -o row` shows the difference.
+    pub whole: bool,
+    /// Until when the same text is read as the same date: a year or a day that it leaves out is taken from the clock.
+    pub until: Timestamp,
 }
 
 /// What a found date comes to.
@@ -112,6 +140,6 @@ pub enum Error {
     #[error("There is already a template with name {0}")]
     Duplicate(String),
     /// `logtimezone` has another form, or an unknown abbreviation.
-    #[error("Unknown or unsupported time zone: '{0}'")]
+    #[error("Unknown or unsupported time zone: {}", repr_str(.0))]
     Zone(String),
 }

@@ -14,7 +14,7 @@ use super::Reading;
 use super::letter;
 use super::template::Kind;
 use super::zone::{self, NoZone};
-use crate::time::Timestamp;
+use crate::time::{Seconds, Timestamp};
 
 const DAY: i64 = 86_400;
 const MICROS: i64 = 1_000_000;
@@ -69,19 +69,19 @@ fn refused<T>(why: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::Refused(why.into()))
 }
 
-/// Reads the groups of a match: name (empty if it has none) and text.
-pub(super) fn read(kind: Kind, groups: &[(&str, Option<&str>)], now: Timestamp, zone: &Zone) -> Reading {
+/// Reads the groups of a match: name (empty if it has none) and text; and until when it is read so.
+pub(super) fn read(kind: Kind, groups: &[(&str, Option<&str>)], now: Timestamp, zone: &Zone) -> (Reading, Timestamp) {
     let value = match kind {
-        Kind::Date => parts(groups)
-            .and_then(|parts| parts.reckon(now, zone))
-            .map(Timestamp::from_seconds),
-        Kind::Epoch { group, long } => epoch(groups.get(group).and_then(|group| group.1), long),
-        Kind::Tai => tai(groups.get(1).and_then(|group| group.1)),
+        Kind::Date => parts(groups).and_then(|parts| parts.reckon(now, zone)),
+        Kind::Epoch { group, long } => {
+            epoch(groups.get(group).and_then(|group| group.1), long).map(|at| (at, Timestamp::MAX))
+        }
+        Kind::Tai => tai(groups.get(1).and_then(|group| group.1)).map(|at| (at, Timestamp::MAX)),
     };
     match value {
-        Ok(at) => Reading::At(at),
-        Err(Fault::NoDate) => Reading::Unreadable,
-        Err(Fault::Refused(why)) => Reading::Refused(why),
+        Ok((at, until)) => (Reading::At(at), until),
+        Err(Fault::NoDate) => (Reading::Unreadable, now),
+        Err(Fault::Refused(why)) => (Reading::Refused(why), now),
     }
 }
 
@@ -214,8 +214,8 @@ fn offset(text: &str) -> Result<i32, Fault> {
 }
 
 impl Parts {
-    /// Seconds since the epoch.
-    fn reckon(mut self, now: Timestamp, zone: &Zone) -> Result<i64, Fault> {
+    /// The time, and until when it is that.
+    fn reckon(mut self, now: Timestamp, zone: &Zone) -> Result<(Timestamp, Timestamp), Fault> {
         let here = civil(now, &zone.local);
         let assume_year = self.year.is_none();
         let mut year = self.year.unwrap_or_else(|| i64::from(here.year()));
@@ -237,15 +237,24 @@ impl Parts {
         if assume_today && seconds * MICROS > here {
             seconds -= DAY;
         }
+        let mut until = Timestamp::MAX;
+        if assume_today {
+            until = now;
+        } else if assume_year {
+            // A day's margin is more than the clock can be put forth by its zone.
+            let left = midnight(year + 1, 1, 1)? - here.div_euclid(MICROS) - 2 * DAY;
+            until = now + Seconds::new(left.max(0));
+        }
         if assume_year && seconds * MICROS > here + DAY * MICROS {
             seconds = midnight(year - 1, month, day)? + seconds.rem_euclid(DAY);
+            until = now;
         }
         in_range(seconds)?;
-        if offset.is_some() {
-            Ok(seconds)
-        } else {
-            local(seconds, &zone.local)
-        }
+        let at = match offset {
+            Some(_) => seconds,
+            None => local(seconds, &zone.local)?,
+        };
+        Ok((Timestamp::from_seconds(at), until))
     }
 
     /// Month and day from the day of the year, or from week and weekday; returns the year, which may change.

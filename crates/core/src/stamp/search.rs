@@ -29,6 +29,8 @@ impl Engine {
     /// # Errors
     /// The reason, as text, if it is none.
     pub(super) fn new(source: &str) -> Result<Engine, String> {
+        // A pattern that begins with `%k` leaves its question mark to the boundary, which then asks for nothing.
+        let source = &source.replace(r"(?=^|\b|\W)?", "");
         let program = shape::parse(source).ok().and_then(|shape| Program::new(&shape));
         let mut engine = Engine {
             program,
@@ -86,6 +88,9 @@ impl Engine {
 }
 
 fn general(source: &str) -> Result<Regex, String> {
+    if flags_inside(source) {
+        return Err("global flags not at the start of the expression".to_owned());
+    }
     let mut known = BTreeSet::new();
     let names = source.split("(?P<").skip(1).filter_map(|tail| tail.split_once('>'));
     for (name, _) in names {
@@ -94,4 +99,16 @@ fn general(source: &str) -> Result<Regex, String> {
         }
     }
     Regex::new(source).map_err(|error| error.to_string())
+}
+
+/// Flags for the whole regex may stand at its start only; so says Python since 3.11.
+fn flags_inside(source: &str) -> bool {
+    source.match_indices("(?").any(|(at, _)| {
+        let (head, tail) = source.split_at(at);
+        let flags = tail
+            .get(2..)
+            .and_then(|tail| tail.split_once(')'))
+            .map_or("", |(flags, _)| flags);
+        at > 0 && !head.ends_with('\\') && !flags.is_empty() && flags.bytes().all(|b| b.is_ascii_lowercase())
+    })
 }

@@ -30,8 +30,6 @@ pub(super) struct Template {
     /// Bound to the start or the end of the line.
     pub(super) anchored: bool,
     pub(super) line_begin: bool,
-    /// All that is read stands in what is cut out of the line: the same text means the same.
-    pub(super) self_contained: bool,
     /// What its hits count in the ranking.
     pub(super) weight: f64,
     /// What the match is made with where that is simpler than, and equal to, the shown regex.
@@ -124,7 +122,6 @@ impl Template {
         };
         let mut template = Template::bounded(name, &shown, kind, ends);
         template.simpler = Some(simpler);
-        template.self_contained = true;
         template
     }
 
@@ -152,8 +149,7 @@ impl Template {
         let (flags, body) = take_flags(regex.trim_matches(super::letter::is_space));
         let bound_begin = front != Front::Open && !opens_itself(&body);
         let bound_end = bound_end && !closes_itself(&body);
-        let self_contained = !has_plain_group(&body);
-        let body = if self_contained { grouped(&body) } else { body };
+        let body = if has_plain_group(&body) { body } else { grouped(&body) };
         let mut name = name.to_owned();
         let mut line_begin = false;
         let mut body = match front {
@@ -180,7 +176,6 @@ impl Template {
             kind,
             anchored,
             line_begin,
-            self_contained,
             weight: 1.0,
             simpler: None,
             engine: None,

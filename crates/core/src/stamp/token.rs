@@ -95,6 +95,7 @@ pub(super) fn expand(pattern: &str, last_year: i16) -> Result<Expanded, BadToken
     while let Some((before, after)) = rest.split_once('%') {
         out.regex.push_str(before);
         out.words.push_str(before);
+        let (after, closing) = in_brackets(after);
         if let Some((token, regex, word)) = TOKENS.iter().find(|(token, ..)| after.starts_with(token)) {
             if *token == "ExY" {
                 out.regex.push_str(&format!("(?P<Y>{}\\d)", decades(last_year)));
@@ -102,11 +103,11 @@ pub(super) fn expand(pattern: &str, last_year: i16) -> Result<Expanded, BadToken
                 out.regex.push_str(regex);
             }
             out.words.push_str(word);
-            rest = after.get(token.len()..).unwrap_or_default();
+            rest = after.get(token.len() + closing..).unwrap_or_default();
         } else if let Some((token, parts)) = COMPOSITES.iter().find(|(token, _)| after.starts_with(token)) {
             out.regex.push_str(&composite(parts));
             out.words.push_str(&format!("%{token}"));
-            rest = after.get(token.len()..).unwrap_or_default();
+            rest = after.get(token.len() + closing..).unwrap_or_default();
         } else {
             return Err(BadToken(format!("%{}", after.chars().take(3).collect::<String>())));
         }
@@ -114,6 +115,16 @@ pub(super) fn expand(pattern: &str, last_year: i16) -> Result<Expanded, BadToken
     out.regex.push_str(rest);
     out.words.push_str(rest);
     Ok(out)
+}
+
+/// A token may be written `%(Y)s`: what follows the bracket then, and the length of what closes it.
+fn in_brackets(after: &str) -> (&str, usize) {
+    let inner = after.strip_prefix('(').unwrap_or_default();
+    let end = inner.find(")s").unwrap_or_default();
+    let known = inner.get(..end).is_some_and(|name| {
+        TOKENS.iter().any(|(token, ..)| *token == name) || COMPOSITES.iter().any(|(token, _)| *token == name)
+    });
+    if known { (inner, ")s".len()) } else { (after, 0) }
 }
 
 fn composite(parts: &str) -> String {
@@ -187,6 +198,7 @@ mod tests {
         let expanded = expand("%%%ExY-%k", 2029).unwrap();
         assert_eq!(expanded.regex, r"%(?P<Y>20[012]\d)- ?(?P<H>[0-2]?\d)");
         assert_eq!(expanded.words, "%ExYear-%k");
+        assert_eq!(expand("%(ExM)s%(x)sx", 2029).unwrap().words, "ExMinute%xx");
         assert_eq!(expand("50% of", 2029), Err(BadToken("% of".to_owned())));
         assert!(expand("%s", 2029).is_err());
         assert!(expand("%", 2029).is_err());

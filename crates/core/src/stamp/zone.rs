@@ -56,6 +56,14 @@ const NAMES: &[(i32, &str)] = &[
     (780, "FJST NZDT"),
 ];
 
+/// The offset of `logtimezone`, where a line end behind it does no harm.
+///
+/// # Errors
+/// Those of [`offset`].
+pub(super) fn standing_offset(text: &str) -> Result<i32, NoZone> {
+    offset(text.strip_suffix('\n').unwrap_or(text))
+}
+
 /// The offset from UTC in minutes of `ABBR`, `[+-]hh`, `[+-]hhmm`, `[+-]hh:mm` or both; empty text is UTC.
 ///
 /// # Errors

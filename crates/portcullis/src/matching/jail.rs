@@ -293,7 +293,7 @@ impl Reading {
                     format!("{what}; these were written while nobody was watching: {}", quote(line)),
                 )
             }
-            Warning::NoDate { line } => (
+            Warning::NoDate { line, .. } => (
                 "undated",
                 format!("Found a match but no valid date/time found: {}", quote(line)),
             ),

@@ -5,6 +5,7 @@
 //! file is read once, and of its lines only those that are printed are kept.
 
 mod lines;
+mod log;
 mod options;
 mod report;
 mod screen;
@@ -30,6 +31,7 @@ use portcullis_core::time::{Clock, Timestamp};
 
 use crate::folder;
 use lines::Lines;
+use log::Log;
 pub(crate) use options::Options;
 use report::Report;
 use screen::Screen;
@@ -37,12 +39,19 @@ use subject::Subject;
 use tally::{Names, Tally};
 use token::{Failure, Token};
 
-/// Fail2Ban's exit code for everything that went wrong.
+/// Fail2Ban's exit code for everything that it says is wrong.
 const FAILED: u8 = 255;
+/// Fail2Ban's exit code where it fails itself.
+const BROKEN: u8 = 1;
 
 /// The verb under the name `fail2ban-regex`.
 #[derive(Parser, Debug)]
-#[command(name = "fail2ban-regex", about = "Tries a filter on a log", max_term_width = 100)]
+#[command(
+    name = "fail2ban-regex",
+    about = "Tries a filter on a log",
+    max_term_width = 100,
+    override_usage = "fail2ban-regex [OPTIONS] <LOG> <REGEX> [IGNOREREGEX]"
+)]
 struct Program {
     #[command(flatten)]
     options: Options,
@@ -51,7 +60,7 @@ struct Program {
 /// Runs as `fail2ban-regex` with these arguments, the program's name first. The built-in stock is not seen.
 pub(crate) fn fail2ban_regex(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Program::try_parse_from(arguments) {
-        Ok(program) => finish(run(&program.options, &folder::Disk)),
+        Ok(program) => finish(run(&program.options.settled(), &folder::Disk)),
         Err(error) => {
             let _ = error.print();
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(FAILED))
@@ -61,6 +70,7 @@ pub(crate) fn fail2ban_regex(arguments: impl IntoIterator<Item = OsString>) -> E
 
 /// Runs as our own verb: the built-in stock stands behind the folder.
 pub(crate) fn main(options: &Options) -> ExitCode {
+    let options = &options.clone().settled();
     // A folder of filters is no configuration folder, and the stock does not stand behind it.
     if options.config.trim_end_matches('/').ends_with("filter.d") {
         return finish(run(options, &folder::Disk));
@@ -69,10 +79,9 @@ pub(crate) fn main(options: &Options) -> ExitCode {
 }
 
 /// A reader that closes early (`| head`) ends the program quietly.
-fn finish(ended: io::Result<bool>) -> ExitCode {
+fn finish(ended: io::Result<u8>) -> ExitCode {
     match ended {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(FAILED),
+        Ok(code) => ExitCode::from(code),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "ERROR: {error}");
@@ -81,37 +90,33 @@ fn finish(ended: io::Result<bool>) -> ExitCode {
     }
 }
 
-/// Prints to standard output; false stands for exit code 255.
-fn run(options: &Options, tree: &dyn Tree) -> io::Result<bool> {
+/// Prints to standard output; returns the exit code.
+fn run(options: &Options, tree: &dyn Tree) -> io::Result<u8> {
     let mut screen = Screen::stdout();
-    let good = attempt(options, tree, &mut screen)?;
+    let code = attempt(options, tree, &mut screen)?;
     screen.flush()?;
-    Ok(good)
+    Ok(code)
 }
 
-fn attempt(
-    options: &Options,
-    tree: &dyn Tree,
-    screen: &mut Screen<BufWriter<StdoutLock<'static>>>,
-) -> io::Result<bool> {
+fn attempt(options: &Options, tree: &dyn Tree, screen: &mut Screen<BufWriter<StdoutLock<'static>>>) -> io::Result<u8> {
     if options.short_version {
         screen.line(options::FAIL2BAN_SHORT)?;
-        return Ok(true);
+        return Ok(0);
     }
     if options.version {
         screen.line(&format!("fail2ban-regex {}", options::FAIL2BAN))?;
-        return Ok(true);
+        return Ok(0);
     }
     let errors = options.contradictions();
     if !errors.is_empty() {
         screen.line(Program::command().render_help().to_string().trim_end())?;
         screen.flush()?;
         writeln!(io::stderr(), "\n{}", errors.join("\n"))?;
-        return Ok(false);
+        return Ok(FAILED);
     }
     if let Some(what) = options.unsupported() {
         screen.line(&format!("ERROR: {what}"))?;
-        return Ok(false);
+        return Ok(FAILED);
     }
     let trial = Trial {
         options,
@@ -143,34 +148,38 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// Everything from the first line of the output to the last.
-    fn run<W: Write>(&self, tree: &dyn Tree, screen: &mut Screen<W>) -> io::Result<bool> {
+    /// Everything from the first line of the output to the last; returns the exit code.
+    fn run<W: Write>(&self, tree: &dyn Tree, screen: &mut Screen<W>) -> io::Result<u8> {
         let options = self.options;
         if options.out.is_none() {
             screen.line("\nRunning tests\n=============\n")?;
         }
+        let mut log = match Log::new(options, &self.zone) {
+            Ok(log) => log,
+            Err(wrong) => return wrong.tell(screen),
+        };
         let mut filter = match self.filter(tree, screen)? {
             Ok(filter) => filter,
             Err(error) => {
                 screen.line(&error)?;
-                return Ok(false);
+                return Ok(FAILED);
             }
         };
-        let log = options.inputs.first().map(String::as_str).unwrap_or_default();
+        let place = options.inputs.first().map(String::as_str).unwrap_or_default();
         let quiet = options.out.is_some();
-        let opened = Lines::open(log, &options.encoding, filter.spans_lines(), quiet, screen)?;
+        let opened = Lines::open(place, &options.encoding, filter.spans_lines(), quiet, screen)?;
         let lines = match opened {
             Ok(lines) => lines,
             Err(error) => {
                 screen.line(&error.to_string())?;
-                return Ok(false);
+                return Ok(FAILED);
             }
         };
         match options.out.as_deref().map(Token::parse) {
-            Some(token) => self.print_failures(&token, &mut filter, lines, screen)?,
-            None => self.count(&mut filter, lines, screen)?,
+            Some(token) => self.print_failures(&token, (&mut filter, lines), &mut log, screen)?,
+            None => self.count((&mut filter, lines), &mut log, screen)?,
         }
-        Ok(true)
+        log.ended()
     }
 
     /// The filter that REGEX and IGNOREREGEX stand for, or what is wrong with them.
@@ -216,14 +225,29 @@ impl Trial<'_> {
         Names::new(if no { |_| Vec::new() } else { self.look_up })
     }
 
-    fn count<W: Write>(&self, filter: &mut Filter, lines: Lines, screen: &mut Screen<W>) -> io::Result<()> {
+    fn count<W: Write>(
+        &self,
+        (filter, lines): (&mut Filter, Lines),
+        log: &mut Log,
+        screen: &mut Screen<W>,
+    ) -> io::Result<()> {
         screen.line("")?;
         let start = Instant::now();
         let mut tally = Tally::new(self.options, self.names());
         lines.each(|line| {
-            tally.line(self.options, filter, clock(), line);
+            if log.is_broken() {
+                return Ok(());
+            }
+            let (before, reading) = tally.read(filter, clock(), line);
+            log.note(line, &reading, screen)?;
+            if !log.is_broken() {
+                tally.line(self.options, filter, (before, reading), line);
+            }
             Ok(())
         })?;
+        if log.is_broken() {
+            return Ok(());
+        }
         let report = Report {
             options: self.options,
             filter,
@@ -239,13 +263,20 @@ impl Trial<'_> {
     fn print_failures<W: Write>(
         &self,
         token: &Token,
-        filter: &mut Filter,
-        lines: Lines,
+        (filter, lines): (&mut Filter, Lines),
+        log: &mut Log,
         screen: &mut Screen<W>,
     ) -> io::Result<()> {
         let mut names = self.names();
         lines.each(|line| {
+            if log.is_broken() {
+                return Ok(());
+            }
             let reading = filter.read(clock(), false, line);
+            log.note(line, &reading, screen)?;
+            if log.is_broken() {
+                return Ok(());
+            }
             let mut failures = Vec::new();
             for hit in reading.hits.iter().filter(|hit| !hit.nofail) {
                 failures.extend(names.of(hit).iter().flatten().map(|id| Failure::new(hit, id)));

@@ -12,6 +12,7 @@ pub(crate) const FAIL2BAN_SHORT: &str = "1.1.2.1";
 #[command(
     disable_version_flag = true,
     infer_long_args = true,
+    args_override_self = true,
     override_usage = "portcullis regex [OPTIONS] <LOG> <REGEX> [IGNOREREGEX]"
 )]
 pub(crate) struct Options {
@@ -55,7 +56,7 @@ pub(crate) struct Options {
     /// Journal match (the journal is not supported yet)
     #[arg(short = 'm', long, value_name = "MATCH")]
     pub(crate) journalmatch: Option<String>,
-    /// Log level; only `critical`, at which nothing is logged
+    /// What to log of the lines: `error`, `warning`, `notice`; at `critical` nothing
     #[arg(short = 'l', long, value_name = "LEVEL", default_value = "critical")]
     pub(crate) log_level: String,
     /// List also what had no hits, and who was found; give it twice for more
@@ -129,6 +130,19 @@ impl Options {
         errors
     }
 
+    /// Options that are given and empty count as not given.
+    pub(crate) fn settled(mut self) -> Self {
+        for option in [
+            &mut self.datepattern,
+            &mut self.timezone,
+            &mut self.usedns,
+            &mut self.out,
+        ] {
+            option.take_if(|text| text.is_empty());
+        }
+        self
+    }
+
     /// What is asked for and not supported yet, by name.
     pub(crate) fn unsupported(&self) -> Option<String> {
         if self.journalmatch.is_some() {
@@ -143,12 +157,6 @@ impl Options {
         }
         if self.debuggex {
             return Some("--debuggex is not supported: it would hand log lines to a web site".to_owned());
-        }
-        if !matches!(self.log_level.to_lowercase().as_str(), "critical" | "fatal" | "50") {
-            return Some(format!(
-                "--log-level {} is not supported yet (only critical)",
-                self.log_level
-            ));
         }
         if self.out.as_deref() == Some("matches") {
             return Some("--out matches is not supported yet (--out msg prints the lines)".to_owned());

@@ -120,6 +120,10 @@ impl<'a, W: Write> Subject<'a, W> {
                 return self.filter(&place, &named.options, text);
             }
         }
+        self.literal(text)
+    }
+
+    fn literal(&mut self, text: &str) -> Outcome {
         self.say(&format!("Use   failregex line : {}", short(text)))?;
         self.plan.failregex = vec![text.to_owned()];
         Ok(Ok(()))
@@ -159,20 +163,21 @@ impl<'a, W: Write> Subject<'a, W> {
             return Ok(Err(format!("{why}ERROR: Failed to get jail for {}", repr_str(text))));
         }
         if let Some(used) = outcome.filters.get(name) {
-            self.say_real(&used.options, &forced)?;
+            let names: Vec<String> = forced.iter().map(|(name, _)| name.clone()).collect();
+            self.say_real(&used.options, &names)?;
         }
         Ok(self.apply(&outcome.stream)?.map(|()| true))
     }
 
     /// With `-vv`: what became of the options in brackets, and of those that matter most.
-    fn say_real(&mut self, all: &BTreeMap<String, String>, given: &[(String, String)]) -> io::Result<()> {
+    fn say_real(&mut self, all: &BTreeMap<String, String>, given: &[String]) -> io::Result<()> {
         if self.options.verbosity() < 2 {
             return Ok(());
         }
         let mut shown: Vec<(String, String)> = Vec::new();
         for name in ["logtype", "datepattern"]
             .into_iter()
-            .chain(given.iter().map(|(name, _)| name.as_str()))
+            .chain(given.iter().map(String::as_str))
         {
             if let Some(value) = all.get(name).filter(|_| shown.iter().all(|(known, _)| known != name)) {
                 shown.push((name.to_owned(), value.clone()));
@@ -231,7 +236,11 @@ impl<'a, W: Write> Subject<'a, W> {
         };
         match read {
             Ok(alone) => {
-                self.say_real(&alone.options, options)?;
+                self.say_real(&alone.options, &alone.parameters)?;
+                if alone.stream.is_empty() {
+                    // A filter without anything in it leaves its name to be a failregex.
+                    return self.literal(text);
+                }
                 self.apply(&alone.stream)
             }
             Err(found) => {

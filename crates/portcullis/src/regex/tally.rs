@@ -49,6 +49,8 @@ pub(crate) struct Tally {
     pub(crate) most: i64,
     keep_found: bool,
     names: Names,
+    /// What the prefregex captured when it was tried last
+    last_prefix: Option<Vec<(String, Option<Field>)>>,
 }
 
 impl Tally {
@@ -65,6 +67,7 @@ impl Tally {
             most: if options.maxlines > 0 { options.maxlines } else { USUAL },
             keep_found: options.verbosity() > 0,
             names,
+            last_prefix: None,
         }
     }
 
@@ -73,15 +76,25 @@ impl Tally {
         self.matched.count + self.ignored.count + self.missed.count
     }
 
-    /// Reads a line and counts what it is.
-    pub(crate) fn line(&mut self, options: &Options, filter: &mut Filter, clock: Clock, line: &str) {
+    /// Reads a line; with the lines that waited for it.
+    pub(crate) fn read(&self, filter: &mut Filter, clock: Clock, line: &str) -> (Vec<Buffered>, Reading) {
         let before: Vec<Buffered> = filter
             .buffered()
             .iter()
             .skip(usize::from(filter.is_buffer_full()))
             .cloned()
             .collect();
-        let reading = filter.read(clock, false, line);
+        (before, filter.read(clock, false, line))
+    }
+
+    /// Counts what a line was.
+    pub(crate) fn line(
+        &mut self,
+        options: &Options,
+        filter: &Filter,
+        (before, reading): (Vec<Buffered>, Reading),
+        line: &str,
+    ) {
         for used in before.iter().filter(|line| !filter.buffered().contains(line)) {
             self.matched_after_all(options, &used.whole());
         }
@@ -129,7 +142,13 @@ impl Tally {
         for number in reading.ignored {
             *self.ignore.entry(number).or_default() += 1;
         }
-        if let Some(prefix) = reading.prefix {
+        // Where an ignoreregex took the line before the prefregex was tried, Fail2Ban counts what that made of the
+        // line before.
+        let untried = reading.prefix.is_none() && reading.ignored_by.is_some();
+        if !untried {
+            self.last_prefix.clone_from(&reading.prefix);
+        }
+        if let Some(prefix) = self.last_prefix.clone() {
             self.prefix += 1;
             if self.keep_found && i64::try_from(self.prefixes.len()).is_ok_and(|kept| kept <= self.most) {
                 self.prefixes.push(prefix);

@@ -31,7 +31,7 @@ fn output(options: Options) -> (bool, String) {
         zone: TimeZone::UTC,
         look_up: found,
     };
-    let good = trial.run(&tree, &mut screen).unwrap();
+    let good = trial.run(&tree, &mut screen).unwrap() == 0;
     let text = String::from_utf8(out).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with("[processed in "));
     (good, lines.map(|line| format!("{line}\n")).collect())
@@ -245,14 +245,41 @@ fn what_is_not_supported_is_named() {
         },
         "--debuggex",
     );
-    check(
-        Options {
-            log_level: "debug".into(),
-            ..options(&[LINE, "sshd"])
-        },
-        "--log-level debug",
-    );
     assert_eq!(options(&[LINE, "sshd"]).unsupported(), None);
+}
+
+#[test]
+fn levels_of_the_log() {
+    let at = |level: &str| Options {
+        log_level: level.to_owned(),
+        ..options(&["30/Feb/2026:12:00:00 from 192.0.2.1", "from <HOST>"])
+    };
+    assert!(
+        output(at("debug"))
+            .1
+            .contains("ERROR: --log-level debug is not supported yet")
+    );
+    assert!(output(at("no such")).1.ends_with("=============\n\n"));
+    let parse = "ERROR  E: findFailure failed to parse timeText: 30/Feb/2026:12:00:00\n";
+    let warn = "WARNINGW: [~jailless~] Match without a timestamp: 30/Feb/2026:12:00:00 from 192.0.2.1\n";
+    for (level, error, warning) in [("critical", false, false), ("Error", true, false), ("25", true, true)] {
+        let text = output(at(level)).1;
+        assert_eq!((text.contains(parse), text.contains(warn)), (error, warning), "{level}");
+    }
+}
+
+/// Where Fail2Ban fails at a line, the run ends.
+#[test]
+fn a_line_that_ends_the_run() {
+    let mut asked = options(&[
+        "11:00 from 192.0.2.1\n5 11:00 from 192.0.2.2\n11:00 from 192.0.2.3",
+        "from <HOST>",
+    ]);
+    asked.datepattern = Some("(?:%d )?%H:%M".to_owned());
+    let (good, text) = output(asked.clone());
+    assert!(!good && text.ends_with("`-\n\n"), "{text}");
+    asked.out = Some("id".to_owned());
+    assert_eq!(output(asked), (false, "192.0.2.1\n".to_owned()));
 }
 
 /// The samples of the repository, with the stock: each line that must fail or must not.
