@@ -318,3 +318,42 @@ fn fields_keep_their_order() {
         ("content".into(), Some(Field::Text("no bob 192.0.2.1".into())))
     );
 }
+
+/// Most lines share their date with the line before, but the same text is not always the same date.
+#[test]
+fn the_same_text_may_be_another_date() {
+    let read = |datepattern: &str, lines: &[(i64, &str)]| -> Vec<i64> {
+        let mut plan = JailPlan::new("j", "auto");
+        plan.failregex = vec!["from <HOST>".to_owned()];
+        plan.datepattern = Some(datepattern.to_owned());
+        let settings = Settings {
+            zone: TimeZone::UTC,
+            check_all: false,
+            check_age: false,
+        };
+        let mut filter = Filter::new(&plan, settings).unwrap();
+        let times = lines.iter().map(|(now, line)| {
+            let now = Clock::at(Timestamp::from_seconds(*now));
+            filter.read(now, false, line).failures[0].time.seconds()
+        });
+        times.collect()
+    };
+    // Only the year is cut out: the rest of the date stands outside.
+    let lines = [
+        (1_124_013_600, "2005-08-14 from 192.0.2.1"),
+        (1_124_013_600, "2005-08-15 from 192.0.2.1"),
+    ];
+    assert_eq!(read("(%Y)-%m-%d", &lines), [1_123_977_600, 1_124_064_000]);
+    // 2005-08-14 10:00:00, and two seconds later the time that was to come is past.
+    let lines = [
+        (1_124_013_600, "10:00:01 from 192.0.2.1"),
+        (1_124_013_602, "10:00:01 from 192.0.2.1"),
+    ];
+    assert_eq!(read("%H:%M:%S", &lines), [1_123_927_201, 1_124_013_601]);
+    // More than a day ahead is the year before, until it is a day ahead.
+    let lines = [
+        (1_124_013_600, "Aug 15 10:00:01 from 192.0.2.1"),
+        (1_124_013_602, "Aug 15 10:00:01 from 192.0.2.1"),
+    ];
+    assert_eq!(read("%b %d %H:%M:%S", &lines), [1_092_564_001, 1_124_100_001]);
+}
