@@ -256,12 +256,9 @@ impl Reading {
             return None;
         }
         progress.generation = chunk.generation;
-        // A line counts as read once it is whole. Where lines are joined, each chunk has one.
-        if progress.is_joining(chunk.generation) {
-            return None;
-        }
-        progress.done = Some(chunk.mark.clone());
-        Some((Arc::clone(&self.name), Arc::clone(&chunk.path), chunk.mark.clone()))
+        let mark = progress.whole(chunk)?;
+        progress.done = Some(mark.clone());
+        Some((Arc::clone(&self.name), Arc::clone(&chunk.path), mark))
     }
 
     /// The filter's sessions, if they changed.
@@ -391,8 +388,22 @@ impl Progress {
         self.joiners.entry(generation).or_default().take(encoding, line)
     }
 
-    fn is_joining(&self, generation: u64) -> bool {
-        self.joiners.get(&generation).is_some_and(Joiner::is_joining)
+    /// How far the jail has come with a chunk: a line counts as read once it is whole. Nothing where it is not further
+    /// than before.
+    fn whole(&self, chunk: &Chunk) -> Option<Mark> {
+        let joiner = self.joiners.get(&chunk.generation).filter(|joiner| joiner.is_joining());
+        let Some(joiner) = joiner else {
+            return Some(chunk.mark.clone());
+        };
+        // What stands before that place is not at hand, so it is not compared.
+        let mark = Mark {
+            offset: joiner.begin()?,
+            tail: String::new(),
+            ..chunk.mark.clone()
+        };
+        let place = |mark: &Mark| (mark.device, mark.inode, mark.offset);
+        let is_further = self.done.as_ref().is_none_or(|done| place(done) != place(&mark));
+        is_further.then_some(mark)
     }
 
     /// Whether the jail has read a line that ends at `end`, in an earlier run.

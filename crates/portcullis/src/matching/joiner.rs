@@ -22,6 +22,8 @@ pub(super) struct Joiner {
     /// Its last two bytes
     last: [u8; 2],
     over: bool,
+    /// Where in the file it begins, if anything before it was read
+    begin: Option<u64>,
     /// Where the last piece ended
     at: Option<u64>,
 }
@@ -49,6 +51,11 @@ impl Joiner {
         self.length > 0
     }
 
+    /// Where in the file that line begins; nothing where no line before it was read in this run.
+    pub(super) fn begin(&self) -> Option<u64> {
+        self.begin
+    }
+
     /// Takes the next piece. Returns the line that it makes whole.
     pub(super) fn take<'l>(&mut self, encoding: Encoding, piece: &'l Line) -> Option<Whole<'l>> {
         if !encoding.is_wide() && !self.is_joining() && piece.ending != Ending::Nul {
@@ -69,6 +76,11 @@ impl Joiner {
     }
 
     fn add(&mut self, piece: &Line) {
+        if !self.is_joining() {
+            // Others come here with a NUL only.
+            let is_nul = piece.ending == Ending::Nul;
+            self.begin = if is_nul { piece.end.checked_sub(1) } else { self.at };
+        }
         let end: &[u8] = match piece.ending {
             Ending::Newline => b"\n",
             Ending::Nul => b"\0",

@@ -93,7 +93,11 @@ fn run(path: &Path, jails: &[&str], kept: &mut Kept, mut chunks: usize) {
             Ok(())
         },
     };
-    let reader = Reader::spawn(Limits::default()).unwrap();
+    let limits = Limits {
+        lines: 3,
+        ..Limits::default()
+    };
+    let reader = Reader::spawn(limits).unwrap();
     let (to, reports) = sync_channel(1);
     reader.add(Follow {
         path: path.to_str().unwrap().into(),

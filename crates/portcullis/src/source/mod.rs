@@ -125,7 +125,7 @@ pub(crate) struct Follow {
     pub(crate) to: SyncSender<Report>,
     /// Whether somebody reads the file as UTF-16, where a newline byte may be half of a character and a newline is
     /// two bytes. A NUL behind a newline is a line of its own then, so that every place where a line may end, for
-    /// whatever encoding, is the end of one; and each chunk has one line, so that there is a mark for it.
+    /// whatever encoding, is the end of one.
     pub(crate) wide: bool,
 }
 
@@ -151,8 +151,7 @@ pub(crate) struct Limits {
 impl Limits {
     /// For one path.
     fn of(self, wide: bool) -> Limits {
-        let lines = if wide { 1 } else { self.lines };
-        Limits { lines, wide, ..self }
+        Limits { wide, ..self }
     }
 }
 
