@@ -1,4 +1,5 @@
-//! Expressions, lengths of time and printed lengths: the same value as Python's to the last bit, or no value for either.
+//! Expressions, lengths of time and printed lengths: the same value as Python's to the last bit, or no value for
+//! either.
 //!
 //! Whatever the generator writes is within the stated grammar and must be understood. Text that was damaged afterwards
 //! may be refused, but where it is not, Python must agree.

@@ -1,5 +1,5 @@
-//! Timelines of failures, bans by hand and restarts: the same bans, ends, counts and log lines as Fail2Ban's own parts, at
-//! the same second. Both get the same clock and the same random numbers.
+//! Timelines of failures, bans by hand and restarts: the same bans, ends, counts and log lines as Fail2Ban's own parts,
+//! at the same second. Both get the same clock and the same random numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

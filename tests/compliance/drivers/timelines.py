@@ -1,7 +1,7 @@
 """Timelines of failures, as Fail2Ban's own parts count and ban them with a fixed clock.
 
-The filter, the list of failures, the list of bans, the database and the observer are Fail2Ban's. What it does in threads
-is done here in line, at the same second: bans right after the failure, the observer right after that.
+The filter, the list of failures, the list of bans, the database and the observer are Fail2Ban's. What it does in
+threads is done here in line, at the same second: bans right after the failure, the observer right after that.
 """
 
 import heapq

@@ -71,7 +71,13 @@ fn what_is_kept_comes_back() {
     let (store, opened) = bench.open(1);
     assert!(!opened.created);
     assert_eq!(opened.adopted, Adopted::default());
-    assert_eq!(store.load().unwrap(), expect);
+    assert_eq!(
+        without_history(&store),
+        Saved {
+            history: vec![],
+            ..expect
+        }
+    );
 }
 
 #[test]
@@ -153,7 +159,7 @@ fn expiry_and_restored_bans_leave_fail2bans_rows() {
         id: id("192.0.2.1"),
     };
     store.commit(at(700), &[expire]).unwrap();
-    assert_eq!(store.load().unwrap(), Saved::default());
+    assert_eq!(without_history(&store), Saved::default());
     assert_eq!(
         bench.ask("SELECT (SELECT count(*) FROM bans) + (SELECT count(*) FROM bips)"),
         "2"
