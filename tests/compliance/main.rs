@@ -5,6 +5,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its set-up fails")]
 
 mod count;
+mod dice;
+mod dumps;
+mod folder;
+mod mutations;
 mod oracle;
 
 use serde_json::json;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::text::{Mark, Text};
-use crate::value::Value;
+use crate::value::{Value, is_python_letter};
 
 /// A map that remembers the order in which keys came; setting a key again keeps its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,7 +145,7 @@ impl Document {
             match split_condition(name) {
                 Some((base, condition)) => {
                     let mut renamed = Options::default();
-                    for (key, value) in options.iter() {
+                    for (key, value) in options.iter().filter(|(key, _)| *key != "__name__") {
                         renamed.set(format!("{key}{condition}"), value.clone());
                     }
                     self.merge_section(base, &renamed);
@@ -201,5 +201,8 @@ pub(crate) fn split_condition(name: &str) -> Option<(&str, &str)> {
 
 /// A word character of Python's `\w`.
 pub(crate) fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
+    if c.is_ascii() {
+        return c.is_ascii_alphanumeric() || c == '_';
+    }
+    is_python_letter(c)
 }

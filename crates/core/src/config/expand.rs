@@ -209,8 +209,8 @@ impl<'a> Ask<'a> {
         let (depth, mark) = place;
         let name = name.to_lowercase();
         if name == "__name__" {
-            making.out.push(self.section, &[mark], depth + 1);
-            return Ok(());
+            // The name of a section may hold a percent sign itself, and is put together like any other text.
+            return self.weave(option, &Text::new(self.section, mark), depth + 1, making);
         }
         let found = match making.extra.iter().find(|(key, _)| *key == name) {
             Some((_, Datum::Text(text))) => Some(Found::Text(text)),

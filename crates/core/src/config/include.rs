@@ -173,10 +173,10 @@ impl<'t> Shelf<'t> {
 
     /// `N.conf`, `N.d/*.conf`, `N.local`, `N.d/*.local`: those that exist.
     fn files_of(&self, name: &str) -> Vec<String> {
-        let stem = if name.starts_with('/') {
+        let stem = if name.starts_with("./") {
             name.to_owned()
         } else {
-            format!("{}/{name}", self.base)
+            joined(&self.base, name)
         };
         let folder = format!("{stem}.d");
         let names = self.tree.list(&folder);
@@ -474,8 +474,16 @@ fn explain(fault: &Fault, file: u32) -> Problem {
     Problem::new(code, message, mark).mend(mend)
 }
 
+/// A path below a folder, unless it is absolute.
+pub(crate) fn joined(folder: &str, path: &str) -> String {
+    if path.starts_with('/') {
+        return path.to_owned();
+    }
+    format!("{folder}/{path}")
+}
+
 /// A path without its last extension, as Python's `splitext` cuts it.
-fn without_extension(path: &str) -> &str {
+pub(crate) fn without_extension(path: &str) -> &str {
     let name = path.rfind('/').map_or(0, |slash| slash + 1);
     let base = path.get(name..).unwrap_or_default();
     let lead = base.len() - base.trim_start_matches('.').len();

@@ -8,7 +8,7 @@ use super::expand::{Ask, Miss, Problem};
 use super::include::Shelf;
 use super::text::Mark;
 use crate::diagnostic::Severity;
-use crate::value::{Value, repr_str};
+use crate::value::{Value, python_digit, repr_str};
 
 /// Read before all else, for the client itself; they win over [`OPTIONS`], as do those of the command line.
 const EARLY: &[Known] = &[
@@ -53,6 +53,7 @@ const LEVELS: &[&str] = &[
     "FATAL",
     "WARN",
     "NOTSET",
+    "BASIC_FORMAT",
 ];
 
 /// Reads `fail2ban.conf` into the first commands of the stream.
@@ -155,7 +156,7 @@ fn check_level(shelf: &mut Shelf<'_>, values: &mut Options) -> Result<(), Proble
     };
     let text = value.to_text();
     let level = text.as_str();
-    let is_number = !level.is_empty() && level.chars().all(|c| c.is_ascii_digit());
+    let is_number = !level.is_empty() && level.chars().all(|c| python_digit(c).is_some());
     if is_number || LEVELS.contains(&level.to_uppercase().as_str()) {
         return Ok(());
     }
