@@ -19,7 +19,9 @@ pub(crate) fn enable<'j>(folder: &Folder, jails: impl IntoIterator<Item = &'j st
 /// The names of the jails of jail.conf.
 pub(crate) fn jails(folder: &Folder) -> Vec<String> {
     let text = folder.read("jail.conf");
-    let headers = text.lines().filter_map(|line| line.strip_prefix('[')?.strip_suffix(']'));
+    let headers = text
+        .lines()
+        .filter_map(|line| line.strip_prefix('[')?.strip_suffix(']'));
     let jails = headers.filter(|name| !["INCLUDES", "DEFAULT"].contains(name));
     jails.map(str::to_owned).collect()
 }
@@ -68,7 +70,10 @@ fn make_logs(folder: &Folder, outcome: &Outcome) -> usize {
 pub(crate) fn stock(oracle: &mut Oracle) -> Folder {
     let folder = Folder::copy_of(&oracle::configuration(), oracle);
     // Debian's own choice of one jail would be part of every case.
-    folder.write("jail.d/defaults-debian.conf", "[DEFAULT]\nbanaction = nftables\nbanaction_allports = nftables[type=allports]\n");
+    folder.write(
+        "jail.d/defaults-debian.conf",
+        "[DEFAULT]\nbanaction = nftables\nbanaction_allports = nftables[type=allports]\n",
+    );
     folder
 }
 
@@ -93,4 +98,3 @@ fn every_jail_of_the_stock() {
     }
     count.close(2 * 90);
 }
-

@@ -50,7 +50,12 @@ impl Dump {
         };
         let pairs = ours.iter().zip(theirs).filter(|(ours, theirs)| ours != theirs);
         let shown = pairs.take(3).map(|(ours, theirs)| format!("- {ours}\n+ {theirs}\n"));
-        format!("{} lines, {} lines\n{}", ours.len(), theirs.len(), shown.collect::<String>())
+        format!(
+            "{} lines, {} lines\n{}",
+            ours.len(),
+            theirs.len(),
+            shown.collect::<String>()
+        )
     }
 }
 
@@ -61,7 +66,10 @@ impl Folder {
         let root = place.path().join("root");
         fs::create_dir(&root).unwrap();
         fs::create_dir(place.path().join("etc")).unwrap();
-        let version = oracle.ask(&json!({"arguments": ["-V"]}))["version"].as_str().unwrap().to_owned();
+        let version = oracle.ask(&json!({"arguments": ["-V"]}))["version"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         Self { place, root, version }
     }
 
@@ -171,21 +179,33 @@ impl Folder {
     /// The complaints about a line that do not name its file and number, with the line as it stands there.
     pub(crate) fn misplaced(&self, outcome: &Outcome) -> Vec<String> {
         let faults = outcome.diagnostics.iter().filter(|told| is_fault(told));
-        faults.filter(|told| !is_placed(told)).map(|told| format!("{told:?}")).collect()
+        faults
+            .filter(|told| !is_placed(told))
+            .map(|told| format!("{told:?}"))
+            .collect()
     }
 }
 
 fn is_placed(told: &Diagnostic) -> bool {
     let Some(place) = &told.position else { return false };
     let bytes = fs::read(&*place.file).unwrap();
-    let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n").replace('\r', "\n");
+    let text = String::from_utf8_lossy(&bytes)
+        .replace("\r\n", "\n")
+        .replace('\r', "\n");
     let line = text.split('\n').nth(place.line - 1);
     line.is_some_and(|line| told.line.as_ref().is_some_and(|told| line.starts_with(told.as_str())))
 }
 
 /// Whether a complaint is about something that stands in a line.
 fn is_fault(told: &Diagnostic) -> bool {
-    const NOWHERE: [&str; 6] = ["no-folder", "not-found", "unreadable", "no-jails", "no-server-options", "no-jail"];
+    const NOWHERE: [&str; 6] = [
+        "no-folder",
+        "not-found",
+        "unreadable",
+        "no-jails",
+        "no-server-options",
+        "no-jail",
+    ];
     told.severity == Severity::Error && !NOWHERE.contains(&told.code)
 }
 
@@ -229,7 +249,9 @@ impl Tree for Disk<'_> {
 
     fn list(&self, dir: &str) -> Vec<String> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let mut names: Vec<String> = entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
         names.sort_unstable();
         names
     }
@@ -243,7 +265,11 @@ impl Tree for Disk<'_> {
     }
 
     fn glob(&self, pattern: &str) -> Vec<String> {
-        if pattern.is_empty() { Vec::new() } else { Rooted(self).glob(pattern) }
+        if pattern.is_empty() {
+            Vec::new()
+        } else {
+            Rooted(self).glob(pattern)
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod count;
 mod dice;
 mod dumps;
 mod folder;
+mod ini;
 mod mutations;
 mod oracle;
 

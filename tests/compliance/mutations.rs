@@ -8,21 +8,101 @@ use super::oracle::Oracle;
 
 /// What people write into such files, in the right place or in a wrong one.
 const TOKENS: &[&str] = &[
-    "%", "%%", "%(", ")s", "%(__name__)s", "%(known/failregex)s", "%(default/bantime)s", "%(port)s", "%(nothing)s",
-    "%(sshd/port)s", "%(KNOWN/failregex)s", "<", ">", "<HOST>", "<name>", "<known/chain>", "<mode>", "<port>",
-    "<Definition/failregex>", "[", "]", "[mode=x]", "[mode=\"x\"]", "?family=inet6", "\"", "'", ",", "=", ":", ";", " ;",
-    "#", " # ", "\t", " ", "\\", "é", "\u{a0}", "\u{2028}", "\r", "$", "{", "}", "/", "|", "true", "0",
+    "%",
+    "%%",
+    "%(",
+    ")s",
+    "%(__name__)s",
+    "%(known/failregex)s",
+    "%(default/bantime)s",
+    "%(port)s",
+    "%(nothing)s",
+    "%(sshd/port)s",
+    "%(KNOWN/failregex)s",
+    "<",
+    ">",
+    "<HOST>",
+    "<name>",
+    "<known/chain>",
+    "<mode>",
+    "<port>",
+    "<Definition/failregex>",
+    "[",
+    "]",
+    "[mode=x]",
+    "[mode=\"x\"]",
+    "?family=inet6",
+    "\"",
+    "'",
+    ",",
+    "=",
+    ":",
+    ";",
+    " ;",
+    "#",
+    " # ",
+    "\t",
+    " ",
+    "\\",
+    "é",
+    "\u{a0}",
+    "\u{2028}",
+    "\r",
+    "$",
+    "{",
+    "}",
+    "/",
+    "|",
+    "true",
+    "0",
 ];
 
 /// Lines to put somewhere.
 const LINES: &[&str] = &[
-    "", " ", "# words", "; words", "    # words", "[DEFAULT]", "[Definition]", "[Init]", "[Init?family=inet6]",
-    "[INCLUDES]", "[sshd]", "[", "[]", "[a]b", "before = none.conf", "after = common.conf", "enabled = true", "filter =",
-    "action = %(action_)s", "action = nftables[type=x]", "port = %(port)s", "mode = <mode>", "failregex = ^x <HOST>",
-    "            ^y <HOST>$", "words", " words", "x", "maxretry = three", "maxlines = 2", "logtype = journal",
-    "backend = systemd", "journalmatch = A=b 'c d' + _E=f", "journalmatch = 'open", "= x", "__name__ = x",
-    "known/failregex = x", "actionban = <actionban>", "usedns = no", "logpath = /nowhere\n /nor here", "\u{feff}",
-    "skip_if_nologs = yes", "name = other", "blocktype = <rejecttype>", "ignoreip = 192.0.2.1, ,198.51.100.2",
+    "",
+    " ",
+    "# words",
+    "; words",
+    "    # words",
+    "[DEFAULT]",
+    "[Definition]",
+    "[Init]",
+    "[Init?family=inet6]",
+    "[INCLUDES]",
+    "[sshd]",
+    "[",
+    "[]",
+    "[a]b",
+    "before = none.conf",
+    "after = common.conf",
+    "enabled = true",
+    "filter =",
+    "action = %(action_)s",
+    "action = nftables[type=x]",
+    "port = %(port)s",
+    "mode = <mode>",
+    "failregex = ^x <HOST>",
+    "            ^y <HOST>$",
+    "words",
+    " words",
+    "x",
+    "maxretry = three",
+    "maxlines = 2",
+    "logtype = journal",
+    "backend = systemd",
+    "journalmatch = A=b 'c d' + _E=f",
+    "journalmatch = 'open",
+    "= x",
+    "__name__ = x",
+    "known/failregex = x",
+    "actionban = <actionban>",
+    "usedns = no",
+    "logpath = /nowhere\n /nor here",
+    "\u{feff}",
+    "skip_if_nologs = yes",
+    "name = other",
+    "blocktype = <rejecttype>",
+    "ignoreip = 192.0.2.1, ,198.51.100.2",
 ];
 
 /// One change of a text.
@@ -46,7 +126,11 @@ fn change(text: &str, dice: &mut Dice) -> String {
         5 => lines[at] = lines[at].trim_start().to_owned(),
         6 | 7 => lines.insert(at, (*dice.pick(LINES)).to_owned()),
         8 => {
-            let next = if at + 1 < lines.len() { lines.remove(at + 1) } else { String::new() };
+            let next = if at + 1 < lines.len() {
+                lines.remove(at + 1)
+            } else {
+                String::new()
+            };
             lines[at].push_str(&next);
         }
         9 => lines[at] = spliced(&lines[at], dice, 0, "\n"),
@@ -68,7 +152,13 @@ fn spliced(line: &str, dice: &mut Dice, cut: usize, text: &str) -> String {
     let chars: Vec<char> = line.chars().collect();
     let at = dice.below(chars.len() + 1);
     let tail = chars.iter().skip(at + cut);
-    chars.iter().take(at).copied().chain(text.chars()).chain(tail.copied()).collect()
+    chars
+        .iter()
+        .take(at)
+        .copied()
+        .chain(text.chars())
+        .chain(tail.copied())
+        .collect()
 }
 
 /// Takes a sign of the grammar away, doubles it or makes it another.
@@ -86,7 +176,13 @@ fn at_a_sign(line: &str, dice: &mut Dice) -> String {
         _ => (*dice.pick(TOKENS)).to_owned(),
     };
     let tail = chars.iter().skip(at + 1);
-    chars.iter().take(at).copied().chain(new.chars()).chain(tail.copied()).collect()
+    chars
+        .iter()
+        .take(at)
+        .copied()
+        .chain(new.chars())
+        .chain(tail.copied())
+        .collect()
 }
 
 /// jail.conf with two of its jails only.
@@ -94,7 +190,11 @@ fn reduced(text: &str, keep: &[&str]) -> String {
     let mut out = String::new();
     let mut kept = true;
     for line in text.split_inclusive('\n') {
-        if let Some(name) = line.trim_end().strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+        if let Some(name) = line
+            .trim_end()
+            .strip_prefix('[')
+            .and_then(|line| line.strip_suffix(']'))
+        {
             kept = ["INCLUDES", "DEFAULT"].contains(&name) || keep.contains(&name);
         }
         if kept {
@@ -133,7 +233,9 @@ fn one(folder: &Folder, files: &[String], oracle: &mut Oracle, tools: (&mut Dice
         text = change(&text, dice);
     }
     folder.write(file, &text);
-    compare_dump(folder, oracle, count, || format!("{file}\n{}", difference(&before, &text)));
+    compare_dump(folder, oracle, count, || {
+        format!("{file}\n{}", difference(&before, &text))
+    });
     folder.write(file, before);
 }
 

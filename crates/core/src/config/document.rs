@@ -137,6 +137,22 @@ impl Document {
         self.sections.get(name)
     }
 
+    /// Everything as plain text, `DEFAULT` first.
+    pub(crate) fn raw_sections(&self) -> Vec<super::RawSection> {
+        let texts = |options: &Options| -> Vec<(String, String)> {
+            let pairs = options.iter();
+            pairs
+                .map(|(key, value)| (key.to_owned(), value.to_text().as_str().to_owned()))
+                .collect()
+        };
+        let defaults = ("DEFAULT".to_owned(), texts(&self.defaults));
+        let others = self
+            .sections
+            .iter()
+            .map(|(name, options)| (name.to_owned(), texts(options)));
+        std::iter::once(defaults).chain(others).collect()
+    }
+
     /// Lays another file over this one (contract §1.4): what it overwrites goes to `KNOWN/…`, and the options of
     /// `[name?cond]` become `option?cond` of `[name]`.
     pub(crate) fn merge(&mut self, other: &Document) {

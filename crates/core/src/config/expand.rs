@@ -209,8 +209,12 @@ impl<'a> Ask<'a> {
         let (depth, mark) = place;
         let name = name.to_lowercase();
         if name == "__name__" {
-            // The name of a section may hold a percent sign itself, and is put together like any other text.
-            return self.weave(option, &Text::new(self.section, mark), depth + 1, making);
+            // A section's name that holds a percent sign is put together like any other text.
+            if self.section.contains('%') {
+                return self.weave(option, &Text::new(self.section, mark), depth + 1, making);
+            }
+            making.out.push(self.section, &[mark], depth + 1);
+            return Ok(());
         }
         let found = match making.extra.iter().find(|(key, _)| *key == name) {
             Some((_, Datum::Text(text))) => Some(Found::Text(text)),

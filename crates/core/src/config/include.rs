@@ -190,6 +190,18 @@ impl<'t> Shelf<'t> {
         files
     }
 
+    /// What Python says of the fault at a place, if it is one of the reading itself.
+    pub(crate) fn python_words(&self, mark: Mark) -> Option<String> {
+        let source = self.source(mark)?;
+        let parsed = ini::parse(&source.bytes, mark.file);
+        match parsed.refusal(&source.bytes)? {
+            ini::Refusal::Fault(fault) if fault.line == mark.line => {
+                Some(ini::python_words(&source.bytes, &parsed, fault, &source.name))
+            }
+            _ => None,
+        }
+    }
+
     fn unreadable(&mut self, name: &str, path: &str) {
         let reason = match self.files.get(path) {
             Some(File::Closed(reason)) => format!(": {reason}"),
@@ -325,23 +337,22 @@ impl<'t> Shelf<'t> {
     }
 
     fn parse(&mut self, path: &str, bytes: Vec<u8>) -> Result<File, Problem> {
-        let is_utf8 = std::str::from_utf8(&bytes).is_ok();
         let number = u32::try_from(self.sources.len() + 1).unwrap_or_default();
         let parsed = ini::parse(&bytes, number);
+        let refusal = match parsed.refusal(&bytes) {
+            Some(ini::Refusal::Fault(fault)) => Some(Err(explain(fault, number))),
+            Some(ini::Refusal::Bytes) => Some(Ok(File::Bytes)),
+            None => None,
+        };
         self.sources.push(Source {
             name: path.into(),
             bytes,
         });
         if self.face == Face::Fail2Ban {
-            if !is_utf8 {
+            if matches!(refusal, Some(Ok(File::Bytes))) {
                 self.not_utf8(path, &parsed, number);
-                return Ok(File::Bytes);
             }
-            let worst = parsed.faults.iter().filter(|fault| fault.refusal().is_some());
-            if let Some(fault) = worst.min_by_key(|fault| (fault.refusal(), fault.line)) {
-                return Err(explain(fault, number));
-            }
-            return Ok(File::Read(Rc::new(parsed)));
+            return refusal.unwrap_or_else(|| Ok(File::Read(Rc::new(parsed))));
         }
         for fault in &parsed.faults {
             let problem = explain(fault, number);

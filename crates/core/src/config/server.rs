@@ -103,6 +103,21 @@ pub(crate) fn read(shelf: &mut Shelf<'_>, overrides: &[(&str, &str)]) -> Result<
     Ok(stream)
 }
 
+/// Whether the options that a client needs before all else can be had; false if there is no such file.
+pub(crate) fn check_early(shelf: &mut Shelf<'_>) -> Result<bool, Problem> {
+    let Some(document) = shelf.load("fail2ban")? else {
+        return Ok(false);
+    };
+    let places = [
+        ("socket", Kind::Text, Fallback::None),
+        ("pidfile", Kind::Text, Fallback::None),
+    ];
+    for option in places.iter().chain(EARLY) {
+        option_value(shelf, &document, "Definition", *option)?;
+    }
+    Ok(true)
+}
+
 /// One option of `fail2ban.conf` that is no part of the stream, such as `socket`; nothing if it is not set or cannot
 /// be read.
 pub(crate) fn read_one(shelf: &mut Shelf<'_>, name: &'static str) -> Option<String> {
