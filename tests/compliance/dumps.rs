@@ -98,3 +98,73 @@ fn every_jail_of_the_stock() {
     }
     count.close(2 * 90);
 }
+
+/// A case of `configurations.txt`.
+struct Case<'t> {
+    name: &'t str,
+    expect: &'t str,
+    files: Vec<(&'t str, Vec<u8>)>,
+}
+
+fn cases(text: &str) -> Vec<Case<'_>> {
+    let mut cases: Vec<Case<'_>> = Vec::new();
+    let mut escaped = false;
+    for line in text.lines() {
+        if let Some(title) = line.strip_prefix("=== ") {
+            let (name, expect) = title.rsplit_once(": ").unwrap();
+            let files = Vec::new();
+            cases.push(Case { name, expect, files });
+        } else if let (Some(name), Some(case)) = (line.strip_prefix("--- "), cases.last_mut()) {
+            escaped = name.ends_with(" \\");
+            case.files.push((name.trim_end_matches(" \\"), Vec::new()));
+        } else if let Some((_, content)) = cases.last_mut().and_then(|case| case.files.last_mut()) {
+            content.extend(if escaped { bytes(line) } else { line.as_bytes().to_vec() });
+            content.push(b'\n');
+        }
+    }
+    cases
+}
+
+/// A line in which `\t`, `\r`, `\\` and `\xNN` stand for bytes.
+fn bytes(line: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = line;
+    while let Some((head, tail)) = rest.split_once('\\') {
+        bytes.extend(head.as_bytes());
+        let length = if tail.starts_with('x') { 3 } else { 1 };
+        bytes.push(match &tail[..length] {
+            "t" => b'\t',
+            "r" => b'\r',
+            "\\" => b'\\',
+            hex => u8::from_str_radix(&hex[1..], 16).unwrap(),
+        });
+        rest = &tail[length..];
+    }
+    bytes.extend(rest.as_bytes());
+    bytes
+}
+
+#[test]
+fn configurations_made_for_the_purpose() {
+    let mut oracle = Oracle::start("configuration");
+    let folder = Folder::new(&mut oracle);
+    let mut count = Count::of("configurations made for the purpose");
+    let text = include_str!("configurations.txt");
+    let mut wrong = Vec::new();
+    for case in cases(text) {
+        folder.clear();
+        folder.write("fail2ban.conf", "[Definition]\n");
+        for (name, content) in &case.files {
+            match name.strip_prefix("root") {
+                Some(log) => folder.log(log),
+                None => folder.write(name, content),
+            }
+        }
+        let (theirs, _) = compare(&folder, &mut oracle, &mut count, case.name);
+        if theirs.kind() != case.expect {
+            wrong.push(format!("{}: {} and not {}", case.name, theirs.kind(), case.expect));
+        }
+    }
+    count.close(2 * 60);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

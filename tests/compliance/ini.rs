@@ -105,12 +105,24 @@ const LINES: &[&str] = &[
     "  o = p",
 ];
 
+fn pieces(dice: &mut Dice, most: usize) -> String {
+    let many = dice.below(most + 1);
+    (0..many).map(|_| *dice.pick(PIECES)).collect()
+}
+
 fn line(dice: &mut Dice) -> String {
-    if !dice.one_in(4) {
-        return (*dice.pick(LINES)).to_owned();
+    match dice.below(40) {
+        0 => pieces(dice, 6),
+        1 | 2 => (*dice.pick(LINES)).to_owned(),
+        3 | 4 => format!("[s{}]", dice.below(1000)),
+        5..=9 => (*dice.pick(&["", " ", "# comment", "  ; inside", "\t", "; c", "   # inside"])).to_owned(),
+        10..=17 => format!("{}{}", dice.pick(&[" ", "  ", "\t", "      "]), pieces(dice, 3)),
+        _ => {
+            let sign = *dice.pick(&["=", " = ", ":", " : ", "= ", "\t=\t", " =", "="]);
+            let indent = *dice.pick(&["", "", "", " ", "  "]);
+            format!("{indent}k{}{sign}{}", dice.below(1000), pieces(dice, 4))
+        }
     }
-    let pieces = dice.below(6);
-    (0..pieces).map(|_| *dice.pick(PIECES)).collect()
 }
 
 fn file(dice: &mut Dice) -> Vec<u8> {

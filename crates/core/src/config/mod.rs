@@ -146,19 +146,22 @@ pub fn read(tree: &dyn Tree, request: &Request<'_>) -> Outcome {
     outcome
 }
 
-/// What Fail2Ban prints where it cannot read the options that its client needs before all else: `socket`, `pidfile`
-/// and those of the log, in `fail2ban.conf` (contract §8.1).
+/// Whether the options can be had that Fail2Ban's client needs before all else: `socket`, `pidfile` and those of the
+/// log, from `fail2ban.conf` unless the command line gave them (contract §8.1).
 ///
 /// # Errors
-/// That text, and what is wrong with its place.
-pub fn read_early(tree: &dyn Tree, base: &str) -> Result<(), (String, Vec<Diagnostic>)> {
+/// What Fail2Ban prints then, and what is wrong with its place.
+pub fn read_early(tree: &dyn Tree, base: &str, given: &[(&str, &str)]) -> Result<(), (String, Vec<Diagnostic>)> {
     let mut shelf = Shelf::new(tree, base, Face::Fail2Ban);
-    let said = match server::check_early(&mut shelf) {
+    let said = match server::check_early(&mut shelf, given) {
         Ok(true) => return Ok(()),
         Ok(false) => "Read fail2ban configuration failed.".to_owned(),
         Err(problem) => {
             shelf.report(&problem, Severity::Error, None);
             match problem.code {
+                "bad-loglevel" => problem
+                    .message
+                    .replacen("there is no log level", "Invalid log level", 1),
                 "no-folder" => format!("Base configuration directory {} does not exist ", shelf.base()),
                 _ => shelf.python_words(problem.mark).unwrap_or(problem.message),
             }

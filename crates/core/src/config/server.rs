@@ -103,18 +103,29 @@ pub(crate) fn read(shelf: &mut Shelf<'_>, overrides: &[(&str, &str)]) -> Result<
     Ok(stream)
 }
 
-/// Whether the options that a client needs before all else can be had; false if there is no such file.
-pub(crate) fn check_early(shelf: &mut Shelf<'_>) -> Result<bool, Problem> {
-    let Some(document) = shelf.load("fail2ban")? else {
-        return Ok(false);
-    };
-    let places = [
+/// Whether the options that a client needs before all else can be had, those given left aside; false if there is no
+/// such file.
+pub(crate) fn check_early(shelf: &mut Shelf<'_>, given: &[(&str, &str)]) -> Result<bool, Problem> {
+    const PLACES: [Known; 2] = [
         ("socket", Kind::Text, Fallback::None),
         ("pidfile", Kind::Text, Fallback::None),
     ];
-    for option in places.iter().chain(EARLY) {
-        option_value(shelf, &document, "Definition", *option)?;
+    let is_given = |option: &Known| given.iter().any(|(name, _)| *name == option.0);
+    let mut values = Options::default();
+    if !PLACES.iter().chain(EARLY).all(is_given) {
+        let Some(document) = shelf.load("fail2ban")? else {
+            return Ok(false);
+        };
+        for option in PLACES.iter().chain(EARLY) {
+            if let Some(value) = option_value(shelf, &document, "Definition", *option)? {
+                values.set(option.0, value);
+            }
+        }
     }
+    for (name, value) in given {
+        values.set(*name, Datum::plain(*value));
+    }
+    check_level(shelf, &mut values)?;
     Ok(true)
 }
 

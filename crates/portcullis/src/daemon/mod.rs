@@ -53,6 +53,7 @@ use keeper::Keeper;
 use layers::{Facts, Lanes, Way};
 use requests::done;
 use resolver::Resolver;
+pub(crate) use setup::FAIL2BAN_VERSION;
 use setup::Setup;
 
 const SERVER: &str = "fail2ban.server";

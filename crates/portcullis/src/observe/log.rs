@@ -268,6 +268,24 @@ impl Log {
         })
     }
 
+    /// One on standard error, of lines from this level on.
+    pub(crate) fn to_stderr(threshold: Level) -> Log {
+        let shape = Shape {
+            time: true,
+            padding: true,
+        };
+        let place = Place::Stderr;
+        Log {
+            threshold: AtomicU8::new(threshold.number()),
+            output: Mutex::new(Output {
+                target: Target { place, shape },
+                sink: Sink::Stderr,
+                lost: 0,
+                torn: false,
+            }),
+        }
+    }
+
     /// Makes it the log of the process, for the `log` crate's macros and for [`note`].
     ///
     /// # Errors
