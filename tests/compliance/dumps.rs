@@ -168,3 +168,74 @@ fn configurations_made_for_the_purpose() {
     count.close(2 * 60);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// A folder with one jail of these options, and what both make of it.
+fn one_jail(options: &str, filter: &str) -> (Folder, Dump, Dump, Outcome) {
+    let mut oracle = Oracle::start("configuration");
+    let folder = Folder::new(&mut oracle);
+    folder.write("fail2ban.conf", "[Definition]\n");
+    folder.write("jail.conf", format!("[door]\nenabled = true\n{options}"));
+    folder.write("filter.d/door.conf", filter);
+    for log in ["b", "c", "a"] {
+        folder.log(&format!("/var/log/{log}.log"));
+    }
+    let (theirs, _) = folder.theirs(&mut oracle);
+    let (ours, outcome) = folder.ours();
+    (folder, ours, theirs, outcome)
+}
+
+fn lines(dump: &Dump) -> Vec<String> {
+    let Dump::Lines { lines, .. } = dump else {
+        panic!("{dump:?}")
+    };
+    lines.clone()
+}
+
+/// D-040.
+#[test]
+fn whole_numbers_of_more_than_64_bits() {
+    let (_, ours, theirs, outcome) = one_jail("maxretry = 99999999999999999999\n", "");
+    let line = |value: &str| format!("['set', 'door', 'maxretry', {value}]");
+    assert!(lines(&theirs).contains(&line("99999999999999999999")), "{theirs:?}");
+    assert!(lines(&ours).contains(&line("None")), "{ours:?}");
+    assert!(
+        outcome
+            .diagnostics
+            .iter()
+            .any(|told| told.code == "not-a-number" && told.position.is_some())
+    );
+}
+
+/// D-041.
+#[test]
+fn values_that_grow_beyond_a_mebibyte() {
+    let mut filter = format!("[Definition]\nfailregex = <t0> <HOST>\nt15 = {}\n", "x".repeat(64));
+    for level in 0..15 {
+        filter.push_str(&format!("t{level} = <t{0}><t{0}>\n", level + 1));
+    }
+    let (folder, ours, theirs, outcome) = one_jail("filter = door\n", &filter);
+    assert!(
+        lines(&theirs).iter().any(|line| line.len() > 64 << 15),
+        "Fail2Ban does not print it"
+    );
+    assert_eq!(ours, Dump::Refused);
+    assert_eq!(outcome.diagnostics.last().unwrap().code, "too-large");
+    assert!(folder.misplaced(&outcome).is_empty());
+}
+
+/// D-042.
+#[test]
+fn logs_of_a_wildcard_in_order() {
+    let (_, ours, theirs, _) = one_jail("logpath = /var/log/*.log\n", "");
+    let logs = |dump: &Dump| -> Vec<String> {
+        lines(dump)
+            .into_iter()
+            .filter(|line| line.contains("addlogpath"))
+            .collect()
+    };
+    let expect = ["a", "b", "c"].map(|log| format!("['set', 'door', 'addlogpath', '/var/log/{log}.log', 'head']"));
+    assert_eq!(logs(&ours), expect);
+    let mut theirs = logs(&theirs);
+    theirs.sort();
+    assert_eq!(theirs, expect);
+}
