@@ -13,7 +13,8 @@ use super::oracle::{self, Oracle};
 /// that cannot be read, `EARLY` one whose fail2ban.conf cannot.
 const SAME: &[&str] = &[
     "-c DIR -d",
-    "-dc DIR",
+    "-c DIR/ -dc . -s DIR",
+    "-dc DIR//",
     "--conf=DIR --dp",
     "--co DIR --dump-p",
     "-c DIR -t",
@@ -55,7 +56,9 @@ const OWN_WORDS: &[&str] = &[
 ];
 
 fn run(command: &mut Command, name: &str, line: &str) -> Output {
+    let folder = line.split(' ').find(|word| word.starts_with('/')).unwrap_or("/");
     command
+        .current_dir(folder)
         .args(line.split(' '))
         .env("TZ", "UTC")
         .output()
@@ -122,6 +125,21 @@ fn command_lines() {
     early.write(
         "fail2ban.local",
         "# words\n[Definition]\nloglevel = INFO\nwords\n  more\nother words",
+    );
+    // What is longer than a line is printed in pieces, and names that begin with a dot stand for files nearby.
+    let long = "a 'quoted' word and \"another\" \\n é ".repeat(40);
+    let many = "\n  printf one more line".repeat(60);
+    good.write("filter.d/near.conf", "[Definition]\nfailregex = ^<HOST> near\n");
+    good.write(
+        "action.d/long.conf",
+        format!(
+            "[Definition]\nactionban = {long}{many}\nactionunban = {}\n",
+            "y".repeat(1500)
+        ),
+    );
+    good.write(
+        "jail.d/near.local",
+        "[near]\nenabled = true\nfilter = ./filter.d/near\naction = long\n",
     );
     let mut count = Count::of("command lines of fail2ban-client and fail2ban-server");
     for name in ["fail2ban-client", "fail2ban-server"] {

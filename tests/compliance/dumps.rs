@@ -34,7 +34,7 @@ fn compare(folder: &Folder, oracle: &mut Oracle, count: &mut Count, told: &str) 
     dumped
 }
 
-/// Compares the dumps of one folder. A refusal of ours names its place.
+/// Compares the dumps of one folder. What we complain of has its file and line.
 pub(crate) fn compare_dump(
     folder: &Folder,
     oracle: &mut Oracle,
@@ -43,10 +43,7 @@ pub(crate) fn compare_dump(
 ) -> (Dump, Outcome) {
     let (theirs, words) = folder.theirs(oracle);
     let (ours, outcome) = folder.ours();
-    let misplaced = match ours {
-        Dump::Refused => folder.misplaced(&outcome),
-        Dump::Lines { .. } => Vec::new(),
-    };
+    let misplaced = folder.misplaced(&outcome);
     count.compare(&(ours == theirs, misplaced), &(true, Vec::new()), || {
         let log = &words["log"];
         let diagnostics: Vec<_> = outcome.diagnostics.iter().map(ToString::to_string).collect();
@@ -220,6 +217,16 @@ fn values_that_grow_beyond_a_mebibyte() {
     );
     assert_eq!(ours, Dump::Refused);
     assert_eq!(outcome.diagnostics.last().unwrap().code, "too-large");
+    assert!(folder.misplaced(&outcome).is_empty());
+    let (folder, ours, theirs, outcome) = one_jail(&format!("bantime = {}\n", "1".repeat(1 << 20)), "");
+    assert!(
+        lines(&theirs).iter().any(|line| line.len() > 1 << 20),
+        "Fail2Ban does not print it"
+    );
+    assert_eq!(
+        (ours, outcome.diagnostics.last().unwrap().code),
+        (Dump::Refused, "line-too-long")
+    );
     assert!(folder.misplaced(&outcome).is_empty());
 }
 

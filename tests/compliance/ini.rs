@@ -134,11 +134,9 @@ fn file(dice: &mut Dice) -> Vec<u8> {
     }
     for _ in 0..dice.below(14) {
         text.push_str(&line(dice));
-        text.push_str(if dice.one_in(30) {
-            *dice.pick(&["\r", "\r\n"])
-        } else {
-            "\n"
-        });
+        let ends: &[&str] = if dice.one_in(30) { &["\r", "\r\n"] } else { &["\n"] };
+        let end: &&str = dice.pick(ends);
+        text.push_str(end);
     }
     let mut bytes = text.into_bytes();
     if dice.one_in(30) && !bytes.is_empty() {
@@ -159,7 +157,7 @@ fn ours(bytes: &[u8]) -> Value {
 }
 
 /// How long to go on: COMPLIANCE_MINUTES, or until there are enough.
-fn patience() -> Duration {
+pub(crate) fn patience() -> Duration {
     let minutes = std::env::var("COMPLIANCE_MINUTES").ok();
     minutes.map_or(Duration::ZERO, |minutes| {
         Duration::from_secs(60 * minutes.parse::<u64>().unwrap())

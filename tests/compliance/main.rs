@@ -10,6 +10,7 @@ mod dice;
 mod dumps;
 mod folder;
 mod ini;
+mod jumbles;
 mod mutations;
 mod oracle;
 

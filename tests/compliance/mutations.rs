@@ -1,9 +1,13 @@
 //! Fail2Ban's stock with faults put in: whatever a slip of the pen makes of it, both programs make the same of that.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
 use super::count::Count;
 use super::dice::Dice;
 use super::dumps::{compare_dump, enable, jails, stock};
-use super::folder::Folder;
+use super::folder::{Dump, Folder};
+use super::ini::patience;
 use super::oracle::Oracle;
 
 /// What people write into such files, in the right place or in a wrong one.
@@ -212,19 +216,35 @@ fn many(name: &'static str, seed: u64, changes: u64) {
     let names = jails(&folder);
     let mut dice = Dice::new(seed);
     let mut count = Count::of(name);
-    for _ in 0..changes / 20 {
-        let pair = [dice.pick(&names).as_str(), dice.pick(&names).as_str()];
-        folder.write("jail.conf", reduced(&whole, &pair));
-        enable(&folder, std::collections::BTreeSet::from(pair));
-        let files: Vec<_> = folder.files_read().into_iter().collect();
-        for _ in 0..20 {
-            one(&folder, &files, &mut oracle, (&mut dice, &mut count));
+    let mut files = Vec::new();
+    kinds(name, changes, || {
+        if files.is_empty() || dice.one_in(20) {
+            let pair = [dice.pick(&names).as_str(), dice.pick(&names).as_str()];
+            folder.write("jail.conf", reduced(&whole, &pair));
+            enable(&folder, BTreeSet::from(pair));
+            files = folder.files_read().into_iter().collect();
         }
-    }
+        one(&folder, &files, &mut oracle, (&mut dice, &mut count))
+    });
     count.close(changes);
 }
 
-fn one(folder: &Folder, files: &[String], oracle: &mut Oracle, tools: (&mut Dice, &mut Count)) {
+/// Runs so many cases, or as long as COMPLIANCE_MINUTES says, and prints what they come to.
+pub(crate) fn kinds(name: &str, at_least: u64, mut case: impl FnMut() -> Dump) {
+    let end = Instant::now() + patience();
+    let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut made = 0;
+    while made < at_least || Instant::now() < end {
+        made += 1;
+        *kinds.entry(case().kind()).or_default() += 1;
+    }
+    println!("{name}: {kinds:?}");
+    for kind in ["dump", "a bad jail", "refused"] {
+        assert!(kinds.contains_key(kind), "{name}: none is {kind}");
+    }
+}
+
+fn one(folder: &Folder, files: &[String], oracle: &mut Oracle, tools: (&mut Dice, &mut Count)) -> Dump {
     let (dice, count) = tools;
     let file = dice.pick(files);
     let before = folder.read(file);
@@ -233,16 +253,16 @@ fn one(folder: &Folder, files: &[String], oracle: &mut Oracle, tools: (&mut Dice
         text = change(&text, dice);
     }
     folder.write(file, &text);
-    compare_dump(folder, oracle, count, || {
-        format!("{file}\n{}", difference(&before, &text))
-    });
+    let told = || format!("{file}\n{}", difference(&before, &text));
+    let (dump, _) = compare_dump(folder, oracle, count, told);
     folder.write(file, before);
+    dump
 }
 
 /// The lines that only one of two texts has.
 fn difference(before: &str, after: &str) -> String {
     let only = |one: &str, other: &str, sign: &str| -> String {
-        let known: std::collections::BTreeSet<&str> = other.split('\n').collect();
+        let known: BTreeSet<&str> = other.split('\n').collect();
         let lines = one.split('\n').filter(|line| !known.contains(line));
         lines.map(|line| format!("    {sign} {line:?}\n")).collect()
     };

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Face;
+use super::complaint::{explain, severity};
 use super::document::{Datum, Document};
 use super::expand::{Ask, Miss, Problem};
 use super::ini::{self, FILE_CAP, Fault, Flaw, Parsed};
@@ -340,7 +341,7 @@ impl<'t> Shelf<'t> {
         let number = u32::try_from(self.sources.len() + 1).unwrap_or_default();
         let parsed = ini::parse(&bytes, number);
         let refusal = match parsed.refusal(&bytes) {
-            Some(ini::Refusal::Fault(fault)) => Some(Err(explain(fault, number))),
+            Some(ini::Refusal::Fault(fault)) => Some(Err(explain(fault, number, self.face))),
             Some(ini::Refusal::Bytes) => Some(Ok(File::Bytes)),
             None => None,
         };
@@ -355,7 +356,7 @@ impl<'t> Shelf<'t> {
             return refusal.unwrap_or_else(|| Ok(File::Read(Rc::new(parsed))));
         }
         for fault in &parsed.faults {
-            let problem = explain(fault, number);
+            let problem = explain(fault, number, self.face);
             let severity = severity(fault);
             self.report(&problem, severity, None);
         }
@@ -423,66 +424,6 @@ fn decides_bans(option: &str) -> bool {
 /// A second value of an option that decides nothing about bans: both are known, so nothing is in doubt.
 fn is_harmless(fault: &Fault) -> bool {
     matches!(&fault.flaw, Flaw::OptionTwice { option, .. } if !decides_bans(option))
-}
-
-fn severity(fault: &Fault) -> Severity {
-    match fault.flaw {
-        Flaw::ByteOrderMark | Flaw::CommentBytes => Severity::Note,
-        Flaw::SectionTwice(_) | Flaw::OptionTwice { joined: true, .. } => Severity::Warning,
-        _ => Severity::Error,
-    }
-}
-
-fn explain(fault: &Fault, file: u32) -> Problem {
-    let mark = Mark { file, line: fault.line };
-    let (code, message, mend) = match &fault.flaw {
-        Flaw::ByteOrderMark => (
-            "byte-order-mark",
-            "the file begins with a byte order mark, which Fail2Ban refuses".to_owned(),
-            "save the file as UTF-8 without a byte order mark",
-        ),
-        Flaw::CommentBytes => (
-            "comment-not-utf8",
-            "this comment is no UTF-8; Fail2Ban refuses such a file".to_owned(),
-            "save the file as UTF-8",
-        ),
-        Flaw::Bytes => (
-            "not-utf8",
-            "this line is no UTF-8, so it is left out".to_owned(),
-            "save the file as UTF-8",
-        ),
-        Flaw::Nonsense => (
-            "no-option",
-            "this line is neither [section] nor name = value, so it is left out".to_owned(),
-            "indent it if it continues the line above, or begin it with # if it is a comment",
-        ),
-        Flaw::NoSection => (
-            "no-section",
-            "this line stands before the first [section], so it is left out".to_owned(),
-            "put the name of a section above it, such as [DEFAULT]",
-        ),
-        Flaw::SectionTwice(name) => (
-            "duplicate-section",
-            format!("section [{name}] stands in this file already; both are taken together"),
-            "move the options to the first of the two",
-        ),
-        Flaw::OptionTwice { option, joined: true } => (
-            "duplicate-option",
-            format!("{option} is set in this section already; the values are joined"),
-            "write one list, with further lines indented",
-        ),
-        Flaw::OptionTwice { option, joined: false } => (
-            "duplicate-option",
-            format!("{option} is set in this section already; the first value stands"),
-            "keep one of the two; a list goes on in further lines that are indented",
-        ),
-        Flaw::TooLong => (
-            "line-too-long",
-            "this line is longer than 1 MiB, so it is left out".to_owned(),
-            "break the line up",
-        ),
-    };
-    Problem::new(code, message, mark).mend(mend)
 }
 
 /// A path below a folder, unless it is absolute.

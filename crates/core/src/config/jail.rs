@@ -382,7 +382,7 @@ impl JailReader<'_, '_> {
             init.set(name, Datum::Text(Text::new(value, entry.mark())));
         }
         let document = self.part("action", &named.name, entry.mark())?;
-        let mut action = Action::new(document, &named.name, self.name, init, self.care);
+        let mut action = Action::new(document, (&named.name, entry.mark()), self.name, init, self.care);
         action.definition.read(options, false)?;
         if self.care == Care::Lenient {
             for (mark, name) in action.address_slips() {

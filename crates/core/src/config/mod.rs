@@ -7,6 +7,7 @@
 
 mod action;
 mod apply;
+mod complaint;
 mod definition;
 mod document;
 mod expand;
