@@ -5,13 +5,20 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its set-up fails")]
 
 mod chance;
+mod client;
 mod count;
 mod dates;
+mod dice;
+mod dumps;
 mod encodings;
 mod expressions;
+mod folder;
 #[expect(dead_code, reason = "the tests of the daemon use all of it")]
 #[path = "../daemon/house.rs"]
 mod house;
+mod ini;
+mod jumbles;
+mod mutations;
 mod names;
 #[path = "../daemon/nameserver.rs"]
 mod nameserver;

@@ -5,6 +5,9 @@
 //! configuration in memory are one thing.
 
 use std::fmt::{self, Display};
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 /// A Python datum: what a command of the stream, a request or a reply is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -175,10 +178,7 @@ pub fn repr_str(text: &str) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            c if c < ' ' || ('\u{7f}'..'\u{a1}').contains(&c) || c == '\u{ad}' => {
-                out.push_str(&format!("\\x{:02x}", u32::from(c)));
-            }
-            c if !prints(c) => out.push_str(&escape_wide(c)),
+            c if !prints(c) => out.push_str(&escape(c)),
             c => out.push(c),
         }
     }
@@ -186,17 +186,47 @@ pub fn repr_str(text: &str) -> String {
     out
 }
 
-/// Line and paragraph separators, surrogate-like and private code points do not print in Python either.
-fn prints(c: char) -> bool {
-    !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2000}'..='\u{200a}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{3000}' | '\u{e000}'..='\u{f8ff}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{1680}')
+/// Classes of code points as Python 3.11 has them, whose Unicode tables are those of version 14.
+static PRINTING: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^[\p{age=14.0}&&[^\p{C}\p{Z}]]$").ok());
+static LETTER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^[\p{age=14.0}&&[\p{L}\p{N}]]$").ok());
+static DIGIT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^[\p{age=14.0}&&\p{Nd}]$").ok());
+
+fn is_in(class: &LazyLock<Option<Regex>>, c: char) -> bool {
+    let mut bytes = [0; 4];
+    let text = c.encode_utf8(&mut bytes);
+    class.as_ref().is_some_and(|class| class.is_match(text))
 }
 
-fn escape_wide(c: char) -> String {
-    let code = u32::from(c);
-    if code < 0x1_0000 {
-        format!("\\u{code:04x}")
-    } else {
-        format!("\\U{code:08x}")
+/// Python's `str.isprintable` of one character.
+fn prints(c: char) -> bool {
+    if c.is_ascii() {
+        return matches!(c, ' '..='~');
+    }
+    is_in(&PRINTING, c)
+}
+
+/// Python's `str.isalnum` of one character beyond ASCII.
+pub(crate) fn is_python_letter(c: char) -> bool {
+    is_in(&LETTER, c)
+}
+
+/// The value of a decimal digit of any script, as Python's `int()` reads it.
+pub(crate) fn python_digit(c: char) -> Option<u32> {
+    if c.is_ascii() || !is_in(&DIGIT, c) {
+        return c.to_digit(10);
+    }
+    // The ten digits of a script stand together, and where several tens do, each begins with its zero.
+    let below = (1..=50).map_while(|back| char::from_u32(u32::from(c) - back));
+    let before = below.take_while(|&c| is_in(&DIGIT, c)).count();
+    u32::try_from(before % 10).ok()
+}
+
+/// A code point as a backslash escape.
+fn escape(c: char) -> String {
+    match u32::from(c) {
+        code @ ..0x100 => format!("\\x{code:02x}"),
+        code @ ..0x1_0000 => format!("\\u{code:04x}"),
+        code => format!("\\U{code:08x}"),
     }
 }
 

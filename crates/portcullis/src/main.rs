@@ -10,6 +10,7 @@ mod enforce;
 mod folder;
 mod json;
 mod matching;
+mod namesake;
 mod observe;
 mod place;
 mod regex;

@@ -6,7 +6,7 @@ use super::definition::{Care, Definition, Fallback, Kind, Known};
 use super::document::{Datum, Document, Options};
 use super::expand::Problem;
 use super::filter::{Commands, set};
-use super::text::Mark;
+use super::text::{Mark, Text};
 use crate::value::Value;
 
 /// The options of an action that the server runs or obeys; all others are tags.
@@ -41,11 +41,18 @@ pub(crate) struct Action {
 }
 
 impl Action {
-    /// An action of a file with the parameters of the jail's `action` entry.
-    pub(crate) fn new(document: Rc<Document>, file: &str, jail: &str, mut options: Options, care: Care) -> Self {
+    /// An action of a file, named at a place, with the parameters of the jail's `action` entry.
+    pub(crate) fn new(
+        document: Rc<Document>,
+        (file, mark): (&str, Mark),
+        jail: &str,
+        mut options: Options,
+        care: Care,
+    ) -> Self {
+        let made = |text: &str| Datum::Text(Text::new(text, mark));
         let given = options.get("name").map(Datum::to_text);
         if given.is_none() {
-            options.set("name", Datum::plain(jail));
+            options.set("name", made(jail));
         }
         let given = given.as_ref().map_or(jail, |text| text.as_str());
         let name = match options.get("actname") {
@@ -57,7 +64,7 @@ impl Action {
             },
         };
         if !options.contains("actname") {
-            options.set("actname", Datum::plain(name.clone()));
+            options.set("actname", made(&name));
         }
         let mut definition = Definition::new(document, ACTION_OPTIONS, options, care);
         if care == Care::Lenient {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::text::{Mark, Text};
-use crate::value::Value;
+use crate::value::{Value, is_python_letter};
 
 /// A map that remembers the order in which keys came; setting a key again keeps its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -137,6 +137,22 @@ impl Document {
         self.sections.get(name)
     }
 
+    /// Everything as plain text, `DEFAULT` first.
+    pub(crate) fn raw_sections(&self) -> Vec<super::RawSection> {
+        let texts = |options: &Options| -> Vec<(String, String)> {
+            let pairs = options.iter();
+            pairs
+                .map(|(key, value)| (key.to_owned(), value.to_text().as_str().to_owned()))
+                .collect()
+        };
+        let defaults = ("DEFAULT".to_owned(), texts(&self.defaults));
+        let others = self
+            .sections
+            .iter()
+            .map(|(name, options)| (name.to_owned(), texts(options)));
+        std::iter::once(defaults).chain(others).collect()
+    }
+
     /// Lays another file over this one (contract §1.4): what it overwrites goes to `KNOWN/…`, and the options of
     /// `[name?cond]` become `option?cond` of `[name]`.
     pub(crate) fn merge(&mut self, other: &Document) {
@@ -145,7 +161,7 @@ impl Document {
             match split_condition(name) {
                 Some((base, condition)) => {
                     let mut renamed = Options::default();
-                    for (key, value) in options.iter() {
+                    for (key, value) in options.iter().filter(|(key, _)| *key != "__name__") {
                         renamed.set(format!("{key}{condition}"), value.clone());
                     }
                     self.merge_section(base, &renamed);
@@ -201,5 +217,8 @@ pub(crate) fn split_condition(name: &str) -> Option<(&str, &str)> {
 
 /// A word character of Python's `\w`.
 pub(crate) fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
+    if c.is_ascii() {
+        return c.is_ascii_alphanumeric() || c == '_';
+    }
+    is_python_letter(c)
 }

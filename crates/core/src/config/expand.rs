@@ -131,7 +131,12 @@ impl<'a> Ask<'a> {
             steps: 0,
         };
         self.weave(&option, &value, 1, &mut making).map_err(Miss::Bad)?;
-        Ok(Datum::Text(making.out.finish()))
+        let made = making.out.finish();
+        if made.as_str().is_empty() {
+            // Nothing came of it, but it is written somewhere.
+            return Ok(Datum::Text(Text::new("", value.mark())));
+        }
+        Ok(Datum::Text(made))
     }
 
     /// Like [`Ask::get`], where the name may carry its section: `section/option`, `known/option`,
@@ -209,6 +214,10 @@ impl<'a> Ask<'a> {
         let (depth, mark) = place;
         let name = name.to_lowercase();
         if name == "__name__" {
+            // A section's name that holds a percent sign is put together like any other text.
+            if self.section.contains('%') {
+                return self.weave(option, &Text::new(self.section, mark), depth + 1, making);
+            }
             making.out.push(self.section, &[mark], depth + 1);
             return Ok(());
         }

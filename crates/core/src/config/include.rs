@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Face;
+use super::complaint::{explain, severity};
 use super::document::{Datum, Document};
 use super::expand::{Ask, Miss, Problem};
 use super::ini::{self, FILE_CAP, Fault, Flaw, Parsed};
@@ -173,10 +174,10 @@ impl<'t> Shelf<'t> {
 
     /// `N.conf`, `N.d/*.conf`, `N.local`, `N.d/*.local`: those that exist.
     fn files_of(&self, name: &str) -> Vec<String> {
-        let stem = if name.starts_with('/') {
+        let stem = if name.starts_with("./") {
             name.to_owned()
         } else {
-            format!("{}/{name}", self.base)
+            joined(&self.base, name)
         };
         let folder = format!("{stem}.d");
         let names = self.tree.list(&folder);
@@ -188,6 +189,18 @@ impl<'t> Shelf<'t> {
         }
         files.retain(|file| self.tree.exists(file));
         files
+    }
+
+    /// What Python says of the fault at a place, if it is one of the reading itself.
+    pub(crate) fn python_words(&self, mark: Mark) -> Option<String> {
+        let source = self.source(mark)?;
+        let parsed = ini::parse(&source.bytes, mark.file);
+        match parsed.refusal(&source.bytes)? {
+            ini::Refusal::Fault(fault) if fault.line == mark.line => {
+                Some(ini::python_words(&source.bytes, &parsed, fault, &source.name))
+            }
+            _ => None,
+        }
     }
 
     fn unreadable(&mut self, name: &str, path: &str) {
@@ -325,26 +338,25 @@ impl<'t> Shelf<'t> {
     }
 
     fn parse(&mut self, path: &str, bytes: Vec<u8>) -> Result<File, Problem> {
-        let is_utf8 = std::str::from_utf8(&bytes).is_ok();
         let number = u32::try_from(self.sources.len() + 1).unwrap_or_default();
         let parsed = ini::parse(&bytes, number);
+        let refusal = match parsed.refusal(&bytes) {
+            Some(ini::Refusal::Fault(fault)) => Some(Err(explain(fault, number, self.face))),
+            Some(ini::Refusal::Bytes) => Some(Ok(File::Bytes)),
+            None => None,
+        };
         self.sources.push(Source {
             name: path.into(),
             bytes,
         });
         if self.face == Face::Fail2Ban {
-            if !is_utf8 {
+            if matches!(refusal, Some(Ok(File::Bytes))) {
                 self.not_utf8(path, &parsed, number);
-                return Ok(File::Bytes);
             }
-            let worst = parsed.faults.iter().filter(|fault| fault.refusal().is_some());
-            if let Some(fault) = worst.min_by_key(|fault| (fault.refusal(), fault.line)) {
-                return Err(explain(fault, number));
-            }
-            return Ok(File::Read(Rc::new(parsed)));
+            return refusal.unwrap_or_else(|| Ok(File::Read(Rc::new(parsed))));
         }
         for fault in &parsed.faults {
-            let problem = explain(fault, number);
+            let problem = explain(fault, number, self.face);
             let severity = severity(fault);
             self.report(&problem, severity, None);
         }
@@ -414,68 +426,16 @@ fn is_harmless(fault: &Fault) -> bool {
     matches!(&fault.flaw, Flaw::OptionTwice { option, .. } if !decides_bans(option))
 }
 
-fn severity(fault: &Fault) -> Severity {
-    match fault.flaw {
-        Flaw::ByteOrderMark | Flaw::CommentBytes => Severity::Note,
-        Flaw::SectionTwice(_) | Flaw::OptionTwice { joined: true, .. } => Severity::Warning,
-        _ => Severity::Error,
+/// A path below a folder, unless it is absolute.
+pub(crate) fn joined(folder: &str, path: &str) -> String {
+    if path.starts_with('/') {
+        return path.to_owned();
     }
-}
-
-fn explain(fault: &Fault, file: u32) -> Problem {
-    let mark = Mark { file, line: fault.line };
-    let (code, message, mend) = match &fault.flaw {
-        Flaw::ByteOrderMark => (
-            "byte-order-mark",
-            "the file begins with a byte order mark, which Fail2Ban refuses".to_owned(),
-            "save the file as UTF-8 without a byte order mark",
-        ),
-        Flaw::CommentBytes => (
-            "comment-not-utf8",
-            "this comment is no UTF-8; Fail2Ban refuses such a file".to_owned(),
-            "save the file as UTF-8",
-        ),
-        Flaw::Bytes => (
-            "not-utf8",
-            "this line is no UTF-8, so it is left out".to_owned(),
-            "save the file as UTF-8",
-        ),
-        Flaw::Nonsense => (
-            "no-option",
-            "this line is neither [section] nor name = value, so it is left out".to_owned(),
-            "indent it if it continues the line above, or begin it with # if it is a comment",
-        ),
-        Flaw::NoSection => (
-            "no-section",
-            "this line stands before the first [section], so it is left out".to_owned(),
-            "put the name of a section above it, such as [DEFAULT]",
-        ),
-        Flaw::SectionTwice(name) => (
-            "duplicate-section",
-            format!("section [{name}] stands in this file already; both are taken together"),
-            "move the options to the first of the two",
-        ),
-        Flaw::OptionTwice { option, joined: true } => (
-            "duplicate-option",
-            format!("{option} is set in this section already; the values are joined"),
-            "write one list, with further lines indented",
-        ),
-        Flaw::OptionTwice { option, joined: false } => (
-            "duplicate-option",
-            format!("{option} is set in this section already; the first value stands"),
-            "keep one of the two; a list goes on in further lines that are indented",
-        ),
-        Flaw::TooLong => (
-            "line-too-long",
-            "this line is longer than 1 MiB, so it is left out".to_owned(),
-            "break the line up",
-        ),
-    };
-    Problem::new(code, message, mark).mend(mend)
+    format!("{folder}/{path}")
 }
 
 /// A path without its last extension, as Python's `splitext` cuts it.
-fn without_extension(path: &str) -> &str {
+pub(crate) fn without_extension(path: &str) -> &str {
     let name = path.rfind('/').map_or(0, |slash| slash + 1);
     let base = path.get(name..).unwrap_or_default();
     let lead = base.len() - base.trim_start_matches('.').len();

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use super::document::{Datum, Document, Options};
 use super::text::{Mark, Text, is_space, strip};
+use crate::value::repr_str;
 
 /// The largest file that is read, in bytes.
 pub(crate) const FILE_CAP: usize = 16 << 20;
@@ -57,6 +58,18 @@ impl Fault {
         }
     }
 
+    /// The exception that Python raises for it.
+    pub(crate) fn python_class(&self) -> &'static str {
+        match self.flaw {
+            Flaw::Nonsense => "ParsingError",
+            Flaw::SectionTwice(_) => "DuplicateSectionError",
+            Flaw::OptionTwice { .. } => "DuplicateOptionError",
+            Flaw::CommentBytes | Flaw::Bytes => "UnicodeDecodeError",
+            Flaw::ByteOrderMark | Flaw::NoSection => "MissingSectionHeaderError",
+            Flaw::TooLong => "OverflowError",
+        }
+    }
+
     /// Whether Fail2Ban refuses the file for it at once (1), at the end of the file (2), or not at all.
     pub(crate) fn refusal(&self) -> Option<u8> {
         match self.flaw {
@@ -67,11 +80,85 @@ impl Fault {
     }
 }
 
+/// Why Fail2Ban does not read a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal<'p> {
+    /// It is no UTF-8: this file alone is left out.
+    Bytes,
+    /// This fault refuses the whole configuration.
+    Fault(&'p Fault),
+}
+
 /// A file as read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Parsed {
     pub(crate) document: Document,
     pub(crate) faults: Vec<Fault>,
+}
+
+/// How many bytes Python decodes at a time.
+const CHUNK: usize = 8192;
+
+impl Parsed {
+    /// Why Fail2Ban refuses the file, if it does. What is no UTF-8 is found only when the chunk that holds it is
+    /// decoded; a fault in a line before that chunk comes first.
+    pub(crate) fn refusal(&self, bytes: &[u8]) -> Option<Refusal<'_>> {
+        let refused = self.faults.iter().filter(|fault| fault.refusal().is_some());
+        let worst = refused.min_by_key(|fault| (fault.refusal(), fault.line));
+        let Err(error) = std::str::from_utf8(bytes) else {
+            return worst.map(Refusal::Fault);
+        };
+        let decoded = match error.error_len() {
+            None => bytes.len(),
+            Some(length) => {
+                let lead = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
+                let shown = if matches!(lead, 0xc2..=0xf4) { length } else { 0 };
+                (error.valid_up_to() + shown) / CHUNK * CHUNK
+            }
+        };
+        let whole = bytes.get(..decoded).unwrap_or_default();
+        let lines = split_lines(whole).count() - usize::from(!whole.is_empty() && !whole.ends_with(b"\n"));
+        let in_reach =
+            |fault: &&Fault| fault.refusal() == Some(1) && usize::try_from(fault.line).is_ok_and(|line| line <= lines);
+        match worst.filter(in_reach) {
+            Some(fault) => Some(Refusal::Fault(fault)),
+            None => Some(Refusal::Bytes),
+        }
+    }
+}
+
+/// What Python says of a fault that refuses a file.
+pub(crate) fn python_words(bytes: &[u8], parsed: &Parsed, fault: &Fault, path: &str) -> String {
+    let (path, line) = (repr_str(path), fault.line);
+    let section = repr_str(fault.section.as_deref().unwrap_or_default());
+    match &fault.flaw {
+        Flaw::SectionTwice(name) => {
+            let name = repr_str(name);
+            format!("While reading from {path} [line {line:2}]: section {name} already exists")
+        }
+        Flaw::OptionTwice { option, .. } => {
+            let option = repr_str(option);
+            format!("While reading from {path} [line {line:2}]: option {option} in section {section} already exists")
+        }
+        Flaw::Nonsense => {
+            let lines = parsed.faults.iter().filter(|fault| fault.flaw == Flaw::Nonsense);
+            let listed = lines.map(|fault| format!("\n\t[line {:2}]: {}", fault.line, python_line(bytes, fault.line)));
+            format!("Source contains parsing errors: {path}{}", listed.collect::<String>())
+        }
+        _ => format!(
+            "File contains no section headers.\nfile: {path}, line: {line}\n{}",
+            python_line(bytes, line)
+        ),
+    }
+}
+
+/// A line as Python's reader hands it out, with its end, as `repr` shows it.
+fn python_line(bytes: &[u8], number: u32) -> String {
+    let at = usize::try_from(number).unwrap_or_default().saturating_sub(1);
+    let line = split_lines(bytes).nth(at).unwrap_or_default();
+    let is_last = split_lines(bytes).nth(at + 1).is_none() && !bytes.ends_with(b"\n") && !bytes.ends_with(b"\r");
+    let end = if is_last { "" } else { "\n" };
+    repr_str(&format!("{}{end}", String::from_utf8_lossy(line)))
 }
 
 /// Reads a file; `file` is its number for the marks.
@@ -270,7 +357,12 @@ impl Parser {
                 _ => None,
             };
             self.fault(Flaw::Nonsense, number, option);
+            let follows_header = self.target == Target::None;
             self.drop_line(indent);
+            if follows_header {
+                // Without an option above, a deeper line continues nothing.
+                self.target = Target::None;
+            }
             return;
         };
         self.close();
@@ -298,13 +390,15 @@ impl Parser {
     }
 
     fn open_option(&mut self, option: String, first: &str, number: u32) {
+        let place = self.section_name();
+        let is_first = self.seen.insert((place, option.clone()));
         if option.is_empty() {
             self.fault(Flaw::Nonsense, number, None);
-            self.target = Target::Dropped;
+        }
+        if option.is_empty() && is_first {
             return;
         }
-        let place = self.section_name();
-        if !self.seen.insert((place, option.clone())) {
+        if !is_first {
             // Nobody may lose an exemption to a slip; of all else the first value stands.
             let joined = option == "ignoreip";
             let flaw = Flaw::OptionTwice {

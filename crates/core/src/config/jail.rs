@@ -11,7 +11,7 @@ use super::definition::{Care, Definition, Fallback, JAIL_OPTIONS, Kind, Known, c
 use super::document::{Datum, Document, KNOWN, Options};
 use super::expand::{Ask, Miss, Problem};
 use super::filter::{self, Commands, FILTER_OPTIONS};
-use super::include::Shelf;
+use super::include::{Shelf, joined, without_extension};
 use super::options::{extract, json_object, near_names, split_entries};
 use super::text::{Mark, Text, strip};
 use super::{Command, Face, FilterUse, Outcome, Request, care, logpath};
@@ -294,7 +294,7 @@ impl JailReader<'_, '_> {
     /// The document of a filter or an action; without one, the jail cannot be.
     fn part(&mut self, kind: &str, name: &str, mark: Mark) -> Result<Rc<Document>, Stop> {
         let before = self.shelf.diagnostics.len();
-        if let Some(document) = self.shelf.load(&format!("{kind}.d/{name}"))? {
+        if let Some(document) = self.shelf.load(&part_name(kind, name))? {
             return Ok(document);
         }
         // The shelf complained of the missing name already; the jail's own complaint says it with its line.
@@ -370,9 +370,9 @@ impl JailReader<'_, '_> {
             let given = named.options.iter().position(|(name, _)| name == "actname");
             let name = match given {
                 Some(at) => named.options.remove(at).1,
-                None => named.name.trim_end_matches(".py").to_owned(),
+                None => without_extension(&named.name).to_owned(),
             };
-            let path = format!("{}/action.d/{}", self.shelf.base(), named.name);
+            let path = joined(&format!("{}/action.d", self.shelf.base()), &named.name);
             let json = json_object(&named.options);
             let command = filter::set(self.name, "addaction", [name.into(), path.into(), json.into()]);
             return Ok(Entry::Python(command));
@@ -382,7 +382,7 @@ impl JailReader<'_, '_> {
             init.set(name, Datum::Text(Text::new(value, entry.mark())));
         }
         let document = self.part("action", &named.name, entry.mark())?;
-        let mut action = Action::new(document, &named.name, self.name, init, self.care);
+        let mut action = Action::new(document, (&named.name, entry.mark()), self.name, init, self.care);
         action.definition.read(options, false)?;
         if self.care == Care::Lenient {
             for (mark, name) in action.address_slips() {
@@ -462,6 +462,14 @@ impl JailReader<'_, '_> {
                 .or_insert_with(|| reason.clone());
         }
     }
+}
+
+/// `filter.d/NAME`; a name that begins with `/` or `./` is a path of its own (contract §1.1).
+fn part_name(kind: &str, name: &str) -> String {
+    if name.starts_with("./") {
+        return name.to_owned();
+    }
+    joined(&format!("{kind}.d"), name)
 }
 
 /// The filter's values as the jail sees them: `%(known/maxlines)s` of a converted number makes Fail2Ban fail, and we

@@ -7,6 +7,7 @@
 
 mod action;
 mod apply;
+mod complaint;
 mod definition;
 mod document;
 mod expand;
@@ -145,6 +146,47 @@ pub fn read(tree: &dyn Tree, request: &Request<'_>) -> Outcome {
     outcome.diagnostics = shelf.diagnostics;
     outcome
 }
+
+/// Whether the options can be had that Fail2Ban's client needs before all else: `socket`, `pidfile` and those of the
+/// log, from `fail2ban.conf` unless the command line gave them (contract §8.1).
+///
+/// # Errors
+/// What Fail2Ban prints then, and what is wrong with its place.
+pub fn read_early(tree: &dyn Tree, base: &str, given: &[(&str, &str)]) -> Result<(), (String, Vec<Diagnostic>)> {
+    let mut shelf = Shelf::new(tree, base, Face::Fail2Ban);
+    let said = match server::check_early(&mut shelf, given) {
+        Ok(true) => return Ok(()),
+        Ok(false) => "Read fail2ban configuration failed.".to_owned(),
+        Err(problem) => {
+            shelf.report(&problem, Severity::Error, None);
+            match problem.code {
+                "bad-loglevel" => problem
+                    .message
+                    .replacen("there is no log level", "Invalid log level", 1),
+                "no-folder" => format!("Base configuration directory {} does not exist ", shelf.base()),
+                _ => shelf.python_words(problem.mark).unwrap_or(problem.message),
+            }
+        }
+    };
+    Err((said, shelf.diagnostics))
+}
+
+/// One file as Python's `ConfigParser` has it before values are put together: `DEFAULT` and the other sections in
+/// order, each with its options. For comparing the two.
+///
+/// # Errors
+/// The class of Python's exception, and the line that it names (0 where it names none).
+pub fn raw_sections(bytes: &[u8]) -> Result<Vec<RawSection>, (&'static str, u32)> {
+    let parsed = ini::parse(bytes, 1);
+    match parsed.refusal(bytes) {
+        None => Ok(parsed.document.raw_sections()),
+        Some(ini::Refusal::Bytes) => Err(("UnicodeDecodeError", 0)),
+        Some(ini::Refusal::Fault(fault)) => Err((fault.python_class(), fault.line)),
+    }
+}
+
+/// A section's name, and its options with their values.
+pub type RawSection = (String, Vec<(String, String)>);
 
 /// One option of `fail2ban.conf` that is no part of the stream: `socket`, `pidfile` (contract §2.1).
 #[must_use]

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use super::document::is_word;
 use super::text::{is_space, strip};
-use crate::value::repr_str;
+use crate::value::{python_digit, repr_str};
 
 /// `name[opt=value,…]`, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,17 +203,20 @@ pub(crate) fn split_shell(text: &str) -> Result<Vec<String>, &'static str> {
     Ok(words)
 }
 
-/// Python's `int()` of text: blanks around it, a sign, digits with single underscores between them. Numbers of
+/// Python's `int()` of text: blanks around it, a sign, digits of any script with single underscores between them. Numbers of
 /// more than 64 bits are refused.
 pub(crate) fn parse_int(text: &str) -> Option<i64> {
     let text = strip(text);
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let well_placed = !digits.starts_with('_') && !digits.ends_with('_') && !digits.contains("__");
-    let is_number = well_placed && !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit() || c == '_');
-    if !is_number {
+    if !well_placed || digits.is_empty() {
         return None;
     }
-    text.replace('_', "").parse().ok()
+    let mut plain = String::from(if text.starts_with('-') { "-" } else { "" });
+    for c in digits.chars().filter(|&c| c != '_') {
+        plain.push(char::from_digit(python_digit(c)?, 10)?);
+    }
+    plain.parse().ok()
 }
 
 /// A truth: `1`, `on`, `true` and `yes` in any case are true, all else is false (contract §1.11).

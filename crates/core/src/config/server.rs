@@ -8,7 +8,7 @@ use super::expand::{Ask, Miss, Problem};
 use super::include::Shelf;
 use super::text::Mark;
 use crate::diagnostic::Severity;
-use crate::value::{Value, repr_str};
+use crate::value::{Value, python_digit, repr_str};
 
 /// Read before all else, for the client itself; they win over [`OPTIONS`], as do those of the command line.
 const EARLY: &[Known] = &[
@@ -53,6 +53,7 @@ const LEVELS: &[&str] = &[
     "FATAL",
     "WARN",
     "NOTSET",
+    "BASIC_FORMAT",
 ];
 
 /// Reads `fail2ban.conf` into the first commands of the stream.
@@ -100,6 +101,32 @@ pub(crate) fn read(shelf: &mut Shelf<'_>, overrides: &[(&str, &str)]) -> Result<
         }
     }
     Ok(stream)
+}
+
+/// Whether the options that a client needs before all else can be had, those given left aside; false if there is no
+/// such file.
+pub(crate) fn check_early(shelf: &mut Shelf<'_>, given: &[(&str, &str)]) -> Result<bool, Problem> {
+    const PLACES: [Known; 2] = [
+        ("socket", Kind::Text, Fallback::None),
+        ("pidfile", Kind::Text, Fallback::None),
+    ];
+    let is_given = |option: &Known| given.iter().any(|(name, _)| *name == option.0);
+    let mut values = Options::default();
+    if !PLACES.iter().chain(EARLY).all(is_given) {
+        let Some(document) = shelf.load("fail2ban")? else {
+            return Ok(false);
+        };
+        for option in PLACES.iter().chain(EARLY) {
+            if let Some(value) = option_value(shelf, &document, "Definition", *option)? {
+                values.set(option.0, value);
+            }
+        }
+    }
+    for (name, value) in given {
+        values.set(*name, Datum::plain(*value));
+    }
+    check_level(shelf, &mut values)?;
+    Ok(true)
 }
 
 /// One option of `fail2ban.conf` that is no part of the stream, such as `socket`; nothing if it is not set or cannot
@@ -155,7 +182,7 @@ fn check_level(shelf: &mut Shelf<'_>, values: &mut Options) -> Result<(), Proble
     };
     let text = value.to_text();
     let level = text.as_str();
-    let is_number = !level.is_empty() && level.chars().all(|c| c.is_ascii_digit());
+    let is_number = !level.is_empty() && level.chars().all(|c| python_digit(c).is_some());
     if is_number || LEVELS.contains(&level.to_uppercase().as_str()) {
         return Ok(());
     }

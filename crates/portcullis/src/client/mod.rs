@@ -7,10 +7,13 @@ pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod stock;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::namesake;
 
 /// Exit codes of our verbs (DESIGN §5).
 pub(crate) mod exit {
@@ -119,6 +122,20 @@ pub(crate) enum Verb {
     Check(crate::check::Options),
     /// Try a filter on a log, as fail2ban-regex does
     Regex(crate::regex::Options),
+    /// Do what fail2ban-client does without a server: print a configuration (-d) or test it (-t)
+    #[command(disable_help_flag = true)]
+    Client {
+        /// As for fail2ban-client
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// The same as fail2ban-server; starting one is not supported yet
+    #[command(disable_help_flag = true)]
+    Server {
+        /// As for fail2ban-server
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Show in under a minute, without any set-up, that attackers are dropped
     Try(crate::trial::Options),
     /// List the built-in configuration files, or print one
@@ -128,18 +145,13 @@ pub(crate) enum Verb {
     },
 }
 
-/// Names that portcullis is to take over and has not yet.
-fn refuse_name(name: &str) -> ExitCode {
-    eprintln!("portcullis does not stand in for {name} yet; its own verbs are listed by: portcullis --help");
-    ExitCode::from(u8::MAX)
-}
-
 /// Runs the program that the command line asks for, or that it was started as.
 pub(crate) fn main() -> ExitCode {
     let name = std::env::args_os().next().unwrap_or_default();
     match Path::new(&name).file_name().and_then(|name| name.to_str()) {
         Some("fail2ban-regex") => return crate::regex::fail2ban_regex(std::env::args_os()),
-        Some(name @ ("fail2ban-client" | "fail2ban-server")) => return refuse_name(name),
+        Some("fail2ban-client") => return namesake::main(namesake::Name::Client, std::env::args_os().skip(1)),
+        Some("fail2ban-server") => return namesake::main(namesake::Name::Server, std::env::args_os().skip(1)),
         _ => {}
     }
     match Cli::parse().verb {
@@ -155,6 +167,8 @@ pub(crate) fn main() -> ExitCode {
         Verb::Flush { state, ask } => flush::flush(state, &ask),
         Verb::Check(options) => crate::check::main(&options),
         Verb::Regex(options) => crate::regex::main(&options),
+        Verb::Client { arguments } => namesake::main(namesake::Name::Client, arguments),
+        Verb::Server { arguments } => namesake::main(namesake::Name::Server, arguments),
         Verb::Try(options) => crate::trial::main(&options),
         Verb::Stock { file } => stock::main(file.as_deref()),
     }

@@ -55,6 +55,7 @@ use inquiries::Inquiries;
 use keeper::Keeper;
 use layers::{Facts, Lanes, Way};
 use requests::done;
+pub(crate) use setup::FAIL2BAN_VERSION;
 use setup::Setup;
 
 const SERVER: &str = "fail2ban.server";

@@ -190,6 +190,19 @@ impl Log {
         })
     }
 
+    /// One on standard error, of lines from this level on.
+    pub(crate) fn to_stderr(threshold: Level) -> Log {
+        Log {
+            threshold: AtomicU8::new(threshold.number()),
+            output: Mutex::new(Output {
+                target: Target::stderr(),
+                sink: Sink::Stderr,
+                lost: 0,
+                torn: false,
+            }),
+        }
+    }
+
     /// Makes it the log of the process, for the `log` crate's macros and for [`note`].
     ///
     /// # Errors

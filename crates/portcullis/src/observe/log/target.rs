@@ -40,6 +40,14 @@ impl fmt::Display for Place {
 }
 
 impl Target {
+    /// Standard error, in Fail2Ban's own shape.
+    pub(super) fn stderr() -> Target {
+        Target {
+            place: Place::Stderr,
+            shape: Shape::of(true, true),
+        }
+    }
+
     /// Reads a `logtarget`, already split into its name and the options in brackets; `syslogsocket` is `auto` or
     /// a path. Options that Fail2Ban does not know are ignored, as it does. `INHERITED` is standard output, which
     /// whoever started the program has directed.
