@@ -1,0 +1,594 @@
+//! The engine for what no automaton can do: it goes through the text and back again as CPython's does, step by step,
+//! so that it finds what CPython finds, and the steps are counted.
+//!
+//! What Python's groups hold after loops, look-around and failed alternatives follows from the order in which they
+//! are set and put back; therefore the places where CPython keeps them are the places where this machine does.
+
+use super::case::folded;
+use super::program::{Program, Step, Test};
+use super::set::within;
+use super::tables::WORD;
+use super::tree::{At, Case, Greed, Times};
+
+/// No place, no loop, no choice.
+const NONE: u32 = u32::MAX;
+/// Choices that may be open at a time.
+const CHOICES_MAX: usize = 1 << 20;
+/// Marks that may be kept at a time.
+const KEPT_MAX: usize = 1 << 23;
+/// Bits for the places that were tried.
+const TRIED_MAX: usize = 1 << 28;
+/// So many characters of a run count as a step.
+const RUN: usize = 16;
+
+/// The steps ran out, or the memory did.
+#[derive(Debug)]
+pub(super) struct Spent;
+
+/// A loop in progress.
+#[derive(Clone, Copy)]
+struct Round {
+    /// How often its body has matched; at the beginning, none yet is −1.
+    count: i64,
+    /// Where the last optional round began.
+    last: u32,
+    /// The loop around it.
+    outer: u32,
+}
+
+/// How to go on where the way taken before has failed.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// At the other place.
+    Fork,
+    /// With one character less, down to this place of the text.
+    Less(u32),
+    /// With one more; so many were taken.
+    More(u32),
+    /// Behind the loop.
+    Leave,
+    /// With another round.
+    Again,
+    /// A body that is matched for itself has failed. With the body around it.
+    Body(u32),
+    /// The same for a repetition that gives nothing back, in this round.
+    Round(u32, u32),
+}
+
+#[derive(Clone, Copy)]
+struct Choice {
+    kind: Kind,
+    pc: usize,
+    at: u32,
+    round: u32,
+    rounds: usize,
+    /// How many marks were in force; whether they are kept, and from where on.
+    marked: usize,
+    keep: bool,
+    kept: usize,
+}
+
+/// A search in one text.
+pub(super) struct Machine<'p, 't> {
+    program: &'p Program,
+    text: &'t str,
+    marks: Vec<u32>,
+    /// The marks below this are in force.
+    marked: usize,
+    round: u32,
+    rounds: Vec<Round>,
+    choices: Vec<Choice>,
+    kept: Vec<u32>,
+    /// The innermost body that is matched for itself.
+    body: u32,
+    steps: usize,
+    tried: Vec<u64>,
+}
+
+impl<'p, 't> Machine<'p, 't> {
+    /// A machine that may take so many steps.
+    ///
+    /// # Errors
+    /// The text is too long for it.
+    pub(super) fn new(program: &'p Program, text: &'t str, steps: usize) -> Result<Self, Spent> {
+        if u32::try_from(text.len()).is_err() {
+            return Err(Spent);
+        }
+        let bits = program.steps.len().saturating_mul(text.len() + 1);
+        let linear = program.flat && bits <= TRIED_MAX;
+        Ok(Machine {
+            program,
+            text,
+            marks: vec![NONE; program.groups * 2],
+            marked: 0,
+            round: NONE,
+            rounds: Vec::new(),
+            choices: Vec::new(),
+            kept: Vec::new(),
+            body: NONE,
+            steps: if linear { usize::MAX } else { steps },
+            tried: if linear { vec![0; bits / 64 + 1] } else { Vec::new() },
+        })
+    }
+
+    /// Counts something that was done for this search elsewhere.
+    ///
+    /// # Errors
+    /// The steps have run out.
+    pub(super) fn spend(&mut self, steps: usize) -> Result<(), Spent> {
+        self.steps = self.steps.checked_sub(steps).ok_or(Spent)?;
+        Ok(())
+    }
+
+    /// Where a match that begins at this place ends.
+    ///
+    /// # Errors
+    /// The steps, or the memory, have run out.
+    pub(super) fn match_at(&mut self, start: usize) -> Result<Option<usize>, Spent> {
+        self.marked = 0;
+        self.round = NONE;
+        self.body = NONE;
+        self.rounds.clear();
+        self.choices.clear();
+        self.kept.clear();
+        let mut next = Some((0, place(start)));
+        while let Some((pc, at)) = next {
+            self.spend(1)?;
+            next = match self.program.steps.get(pc) {
+                Some(Step::Done) if self.body == NONE => return Ok(usize::try_from(at).ok()),
+                Some(step) => self.step(step, pc, at)?,
+                None => None,
+            };
+            if next.is_none() {
+                next = self.fail()?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The text that a group holds.
+    pub(super) fn group(&self, group: usize) -> Option<&'t str> {
+        let end = group.checked_mul(2)?.checked_sub(1)?;
+        if end >= self.marked {
+            return None;
+        }
+        let (from, to) = (*self.marks.get(end - 1)?, *self.marks.get(end)?);
+        self.text.get(usize::try_from(from).ok()?..usize::try_from(to).ok()?)
+    }
+
+    /// One step: where to go on, or nothing if it fails.
+    fn step(&mut self, step: &'p Step, pc: usize, at: u32) -> Result<Option<(usize, u32)>, Spent> {
+        Ok(match step {
+            Step::One(test) => self.next(at).filter(|&(c, _)| test.passes(c)).map(|(_, to)| (pc + 1, to)),
+            Step::At(position) => self.is_at(*position, at).then_some((pc + 1, at)),
+            Step::Mark(mark) => {
+                self.mark(*mark, at);
+                Some((pc + 1, at))
+            }
+            Step::Jump(to) => Some((*to, at)),
+            Step::Fork(first, second) => {
+                if self.was_tried(pc, at) {
+                    return Ok(None);
+                }
+                let keep = self.program.flat || self.round != NONE;
+                self.choose(Kind::Fork, *second, at, keep)?;
+                Some((*first, at))
+            }
+            Step::Run(test, times) => self.run(test, *times, pc, at)?,
+            Step::Enter(until) => {
+                self.enter(Round {
+                    count: -1,
+                    last: NONE,
+                    outer: self.round,
+                });
+                Some((*until, at))
+            }
+            Step::Until(times, body) => self.until(*times, *body, pc, at)?,
+            Step::Possessive(times, end) => self.possessive(*times, *end, pc, (at, 0, NONE))?,
+            Step::Atomic(_) => {
+                self.begin(Kind::Body(self.body), pc, at, false)?;
+                Some((pc + 1, at))
+            }
+            Step::Look { back, negated, end } => self.look(*back, *negated, *end, (pc, at))?,
+            Step::Done => self.done(at)?,
+            Step::Same(group, case) => self.same(*group, *case, at)?.map(|to| (pc + 1, to)),
+            Step::IfSet(group, no) => Some((if self.span(*group).is_some() { pc + 1 } else { *no }, at)),
+        })
+    }
+
+    /// Notes that this step is tried at this place; true if it was tried before.
+    fn was_tried(&mut self, pc: usize, at: u32) -> bool {
+        let bit = index(at) * self.program.steps.len() + pc;
+        let Some(word) = self.tried.get_mut(bit / 64) else { return false };
+        let mask = 1 << (bit % 64);
+        let before = *word & mask != 0;
+        *word |= mask;
+        before
+    }
+
+    fn mark(&mut self, mark: usize, at: u32) {
+        if mark >= self.marked {
+            if let Some(between) = self.marks.get_mut(self.marked..mark) {
+                between.fill(NONE);
+            }
+            self.marked = mark + 1;
+        }
+        if let Some(place) = self.marks.get_mut(mark) {
+            *place = at;
+        }
+    }
+
+    /// Where a group was begun and ended, if both happened, in this order.
+    fn span(&self, group: usize) -> Option<(u32, u32)> {
+        let begin = group.checked_mul(2)?.checked_sub(2)?;
+        if begin + 1 >= self.marked {
+            return None;
+        }
+        let (from, to) = (*self.marks.get(begin)?, *self.marks.get(begin + 1)?);
+        (from != NONE && to != NONE && from <= to).then_some((from, to))
+    }
+
+    /// Leaves a choice behind, with the marks if they are to be put back.
+    fn choose(&mut self, kind: Kind, pc: usize, at: u32, keep: bool) -> Result<(), Spent> {
+        let kept = self.kept.len();
+        if keep {
+            self.kept.extend(self.marks.iter().take(self.marked));
+        }
+        if self.choices.len() >= CHOICES_MAX || self.kept.len() > KEPT_MAX {
+            return Err(Spent);
+        }
+        self.choices.push(Choice {
+            kind,
+            pc,
+            at,
+            round: self.round,
+            rounds: self.rounds.len(),
+            marked: self.marked,
+            keep,
+            kept,
+        });
+        Ok(())
+    }
+
+    /// Begins a body that is matched for itself.
+    fn begin(&mut self, kind: Kind, pc: usize, at: u32, keep: bool) -> Result<(), Spent> {
+        let body = place(self.choices.len());
+        self.choose(kind, pc, at, keep)?;
+        self.body = body;
+        Ok(())
+    }
+
+    fn enter(&mut self, round: Round) {
+        self.round = place(self.rounds.len());
+        self.rounds.push(round);
+    }
+
+    /// Puts back what was when a choice was left.
+    fn restore(&mut self, choice: &Choice) {
+        if choice.keep {
+            let marks = self.marks.iter_mut().take(choice.marked);
+            marks.zip(self.kept.iter().skip(choice.kept)).for_each(|(mark, old)| *mark = *old);
+        }
+        self.marked = choice.marked;
+        self.round = choice.round;
+        self.rounds.truncate(choice.rounds);
+    }
+
+    /// The way taken has failed: the next one, from the last choice.
+    fn fail(&mut self) -> Result<Option<(usize, u32)>, Spent> {
+        while let Some(choice) = self.choices.pop() {
+            self.spend(1)?;
+            let next = match choice.kind {
+                Kind::Body(_) | Kind::Round(..) => self.body_failed(&choice)?,
+                _ => {
+                    self.restore(&choice);
+                    self.other_way(choice)?
+                }
+            };
+            if next.is_some() {
+                return Ok(next);
+            }
+        }
+        Ok(None)
+    }
+
+    fn other_way(&mut self, choice: Choice) -> Result<Option<(usize, u32)>, Spent> {
+        let Choice { kind, pc, at, .. } = choice;
+        match kind {
+            Kind::Less(low) => self.one_less(choice, low),
+            Kind::More(count) => self.one_more(choice, count),
+            Kind::Leave => {
+                self.drop_kept(&choice);
+                self.round = self.this_round().outer;
+                Ok(Some((pc + 1, at)))
+            }
+            Kind::Again => {
+                self.drop_kept(&choice);
+                self.another_round(pc, at)
+            }
+            _ => {
+                self.drop_kept(&choice);
+                Ok(Some((pc, at)))
+            }
+        }
+    }
+
+    fn drop_kept(&mut self, choice: &Choice) {
+        self.kept.truncate(choice.kept);
+    }
+
+    /// Leaves a choice behind once more, as it was.
+    fn choose_still(&mut self, choice: Choice) {
+        self.kept.truncate(choice.kept + if choice.keep { choice.marked } else { 0 });
+        self.choices.push(choice);
+    }
+
+    fn this_round(&self) -> Round {
+        let none = Round {
+            count: -1,
+            last: NONE,
+            outer: NONE,
+        };
+        self.rounds.get(index(self.round)).copied().unwrap_or(none)
+    }
+}
+
+impl<'p> Machine<'p, '_> {
+    fn next(&self, at: u32) -> Option<(char, u32)> {
+        let at = index(at);
+        let byte = *self.text.as_bytes().get(at)?;
+        if byte < 0x80 {
+            return Some((char::from(byte), place(at + 1)));
+        }
+        let c = self.text.get(at..)?.chars().next()?;
+        Some((c, place(at + c.len_utf8())))
+    }
+
+    fn previous(&self, at: u32) -> Option<(char, u32)> {
+        let at = index(at);
+        let c = self.text.get(..at)?.chars().next_back()?;
+        Some((c, place(at - c.len_utf8())))
+    }
+
+    fn is_at(&self, position: At, at: u32) -> bool {
+        let rest = self.text.as_bytes().get(index(at)..).unwrap_or_default();
+        match position {
+            At::TextStart => at == 0,
+            At::TextEnd => rest.is_empty(),
+            At::LineStart => self.previous(at).is_none_or(|(c, _)| c == '\n'),
+            At::LineEnd => rest.first().is_none_or(|&byte| byte == b'\n'),
+            At::End => rest.is_empty() || rest == b"\n",
+            // In an empty text Python finds neither.
+            At::Word { .. } if self.text.is_empty() => false,
+            At::Word { negated, ascii } => {
+                let is_word = |(c, _): (char, u32)| match ascii {
+                    true => c.is_ascii_alphanumeric() || c == '_',
+                    false => within(WORD, c.into()),
+                };
+                let here = self.next(at).is_some_and(is_word);
+                (here != self.previous(at).is_some_and(is_word)) != negated
+            }
+        }
+    }
+
+    /// Takes up to `most` characters that pass, and says how many they were.
+    fn take(&mut self, test: &Test, mut at: u32, most: Option<u32>) -> Result<(u32, u32), Spent> {
+        let mut count = 0;
+        while most.is_none_or(|most| count < most) {
+            match self.next(at) {
+                Some((c, to)) if test.passes(c) => at = to,
+                _ => break,
+            }
+            count += 1;
+        }
+        self.spend(index(count) / RUN)?;
+        Ok((at, count))
+    }
+
+    fn run(&mut self, test: &'p Test, times: Times, pc: usize, at: u32) -> Result<Option<(usize, u32)>, Spent> {
+        let (low, count) = self.take(test, at, Some(times.min))?;
+        if count < times.min {
+            return Ok(None);
+        }
+        let keep = self.round != NONE;
+        if times.greed == Greed::Lazy {
+            self.choose(Kind::More(count), pc, low, keep)?;
+            return Ok(Some((pc + 1, low)));
+        }
+        let (high, _) = self.take(test, low, times.max.map(|max| max - times.min))?;
+        if times.greed == Greed::Greedy && high > low {
+            self.choose(Kind::Less(low), pc, high, keep)?;
+        }
+        Ok(Some((pc + 1, high)))
+    }
+
+    /// A run gives back characters until what follows can match.
+    fn one_less(&mut self, mut choice: Choice, low: u32) -> Result<Option<(usize, u32)>, Spent> {
+        let after = match self.program.steps.get(choice.pc + 1) {
+            Some(Step::One(Test::Char(c))) => Some(*c),
+            _ => None,
+        };
+        let mut given = 0;
+        while let Some((c, to)) = self.previous(choice.at).filter(|_| choice.at > low) {
+            choice.at = to;
+            given += 1;
+            if after.is_some_and(|after| after != c) {
+                continue;
+            }
+            if to > low {
+                self.choose_still(choice);
+            } else {
+                self.drop_kept(&choice);
+            }
+            self.spend(given / RUN)?;
+            return Ok(Some((choice.pc + 1, to)));
+        }
+        self.drop_kept(&choice);
+        self.spend(given / RUN)?;
+        Ok(None)
+    }
+
+    fn one_more(&mut self, mut choice: Choice, count: u32) -> Result<Option<(usize, u32)>, Spent> {
+        let Some(Step::Run(test, times)) = self.program.steps.get(choice.pc) else {
+            return Ok(None);
+        };
+        let more = times.max.is_none_or(|max| count < max);
+        let Some((_, to)) = self.next(choice.at).filter(|&(c, _)| more && test.passes(c)) else {
+            self.drop_kept(&choice);
+            return Ok(None);
+        };
+        choice.at = to;
+        choice.kind = Kind::More(count + 1);
+        self.choose_still(choice);
+        Ok(Some((choice.pc + 1, to)))
+    }
+
+    fn until(&mut self, times: Times, body: usize, pc: usize, at: u32) -> Result<Option<(usize, u32)>, Spent> {
+        let round = self.this_round();
+        let count = round.count + 1;
+        if count < i64::from(times.min) {
+            self.enter(Round { count, ..round });
+            return Ok(Some((body, at)));
+        }
+        if times.greed == Greed::Lazy {
+            self.choose_again(round, pc, at)?;
+            self.round = round.outer;
+            return Ok(Some((pc + 1, at)));
+        }
+        if times.max.is_none_or(|max| count < i64::from(max)) && at != round.last {
+            self.choose(Kind::Leave, pc, at, true)?;
+            self.enter(Round {
+                count,
+                last: at,
+                ..round
+            });
+            return Ok(Some((body, at)));
+        }
+        self.round = round.outer;
+        Ok(Some((pc + 1, at)))
+    }
+
+    /// The marks are kept if what follows the loop is itself in one.
+    fn choose_again(&mut self, round: Round, pc: usize, at: u32) -> Result<(), Spent> {
+        self.choose(Kind::Again, pc, at, round.outer != NONE)
+    }
+
+    fn another_round(&mut self, pc: usize, at: u32) -> Result<Option<(usize, u32)>, Spent> {
+        let Some(&Step::Until(times, body)) = self.program.steps.get(pc) else {
+            return Ok(None);
+        };
+        let round = self.this_round();
+        let count = round.count + 1;
+        if times.max.is_some_and(|max| count >= i64::from(max)) || at == round.last {
+            return Ok(None);
+        }
+        self.enter(Round {
+            count,
+            last: at,
+            ..round
+        });
+        Ok(Some((body, at)))
+    }
+
+    /// The next round of a repetition that gives nothing back, or what follows it. `from` is the place in the text,
+    /// the rounds done, and where the last one began.
+    fn possessive(
+        &mut self,
+        times: Times,
+        end: usize,
+        pc: usize,
+        from: (u32, u32, u32),
+    ) -> Result<Option<(usize, u32)>, Spent> {
+        let (at, count, last) = from;
+        let needed = count < times.min;
+        if !needed && (times.max.is_some_and(|max| count >= max) || at == last) {
+            return Ok(Some((end, at)));
+        }
+        self.begin(Kind::Round(self.body, count), pc, at, !needed)?;
+        Ok(Some((pc + 1, at)))
+    }
+
+    fn look(
+        &mut self,
+        back: u64,
+        negated: bool,
+        end: usize,
+        (pc, at): (usize, u32),
+    ) -> Result<Option<(usize, u32)>, Spent> {
+        let mut from = at;
+        for _ in 0..back {
+            match self.previous(from) {
+                Some((_, to)) => from = to,
+                None => return Ok(negated.then_some((end, at))),
+            }
+        }
+        self.begin(Kind::Body(self.body), pc, at, negated && self.round != NONE)?;
+        Ok(Some((pc + 1, from)))
+    }
+
+    /// A body that is matched for itself has matched.
+    fn done(&mut self, at: u32) -> Result<Option<(usize, u32)>, Spent> {
+        let body = index(self.body);
+        let Some(&choice) = self.choices.get(body) else { return Ok(None) };
+        self.choices.truncate(body);
+        self.round = choice.round;
+        self.rounds.truncate(choice.rounds);
+        self.drop_kept(&choice);
+        match choice.kind {
+            Kind::Round(outer, _) | Kind::Body(outer) => self.body = outer,
+            _ => {}
+        }
+        match (self.program.steps.get(choice.pc), choice.kind) {
+            (Some(&Step::Look { negated, end, .. }), _) => Ok((!negated).then_some((end, choice.at))),
+            (Some(&Step::Atomic(end)), _) => Ok(Some((end, at))),
+            (Some(&Step::Possessive(times, end)), Kind::Round(_, count)) => {
+                let last = if count < times.min { NONE } else { choice.at };
+                self.possessive(times, end, choice.pc, (at, count + 1, last))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn body_failed(&mut self, choice: &Choice) -> Result<Option<(usize, u32)>, Spent> {
+        match choice.kind {
+            Kind::Round(outer, _) | Kind::Body(outer) => self.body = outer,
+            _ => {}
+        }
+        let next = match (self.program.steps.get(choice.pc), choice.kind) {
+            (Some(&Step::Look { negated: true, end, .. }), _) => Some((end, choice.at)),
+            (Some(&Step::Possessive(times, end)), Kind::Round(_, count)) if count >= times.min => {
+                Some((end, choice.at))
+            }
+            _ => None,
+        };
+        if next.is_some() {
+            self.restore(choice);
+        }
+        self.drop_kept(choice);
+        Ok(next)
+    }
+
+    /// The end of a text that is the same as what a group holds.
+    fn same(&mut self, group: usize, case: Case, mut at: u32) -> Result<Option<u32>, Spent> {
+        let Some((mut from, to)) = self.span(group) else { return Ok(None) };
+        self.spend(index(to - from) / RUN)?;
+        while from < to {
+            let (Some((theirs, next_from)), Some((ours, next_at))) = (self.next(from), self.next(at)) else {
+                return Ok(None);
+            };
+            if theirs != ours && folded(case, theirs.into()) != folded(case, ours.into()) {
+                return Ok(None);
+            }
+            (from, at) = (next_from, next_at);
+        }
+        Ok(Some(at))
+    }
+}
+
+fn index(place: u32) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
+}
+
+fn place(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(NONE)
+}
