@@ -6,6 +6,7 @@
 
 mod count;
 mod oracle;
+mod patterns;
 
 use serde_json::json;
 

@@ -47,7 +47,9 @@ pub(super) fn joined(mut arms: Vec<Vec<Node>>) -> Node {
 
 /// How many parts all arms begin with alike.
 fn shared(arms: &[Vec<Node>]) -> usize {
-    let Some((first, others)) = arms.split_first() else { return 0 };
+    let Some((first, others)) = arms.split_first() else {
+        return 0;
+    };
     let alike = |(n, part): &(usize, &Node)| {
         part.is_plain() && others.iter().all(|arm| arm.get(*n).is_some_and(|other| other == *part))
     };

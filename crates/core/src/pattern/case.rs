@@ -43,7 +43,11 @@ pub(super) fn kin(code: Code) -> impl Iterator<Item = Code> {
 /// Adds the lower case of every character of a range.
 pub(super) fn fold_range(case: Case, (low, high): (Code, Code), ranges: &mut Vec<(Code, Code)>) {
     let range = Set::of(vec![(low, high)]);
-    let changed: Vec<_> = shifts_of(case).iter().flat_map(moved).filter(|&(code, _)| range.contains(code)).collect();
+    let changed: Vec<_> = shifts_of(case)
+        .iter()
+        .flat_map(moved)
+        .filter(|&(code, _)| range.contains(code))
+        .collect();
     let unchanged = Set::of(changed.iter().map(|&(code, _)| (code, code)).collect()).complement();
     let mut folded = range.intersection(&unchanged).ranges().to_vec();
     folded.extend(changed.iter().map(|&(_, lower)| (lower, lower)));

@@ -1,8 +1,10 @@
 //! What may stand behind an opening parenthesis in Python's dialect.
 
+use std::fmt::Write as _;
+
 use super::branch;
-use super::parse::{Flags, Reader, descend};
 use super::is_python_space;
+use super::parse::{Flags, Reader, descend};
 use super::set::within;
 use super::tables::{DIGIT, FIRST, REST, WORD};
 use super::token::{Refusal, Token};
@@ -383,6 +385,10 @@ fn quoted(name: &str) -> String {
             '\r' => out.push_str(r"\r"),
             '\t' => out.push_str(r"\t"),
             c if c == mark => out.extend(['\\', c]),
+            c if c.is_control() || matches!(c, '\u{a0}' | '\u{ad}') => {
+                // Writing into a String cannot fail.
+                let _ = write!(out, r"\x{:02x}", u32::from(c));
+            }
             c => out.push(c),
         }
     }

@@ -51,8 +51,6 @@ enum Kind {
     Again,
     /// A body that is matched for itself has failed. With the body around it.
     Body(u32),
-    /// The same for a repetition that gives nothing back, in this round.
-    Round(u32, u32),
 }
 
 #[derive(Clone, Copy)]
@@ -159,7 +157,10 @@ impl<'p, 't> Machine<'p, 't> {
     /// One step: where to go on, or nothing if it fails.
     fn step(&mut self, step: &'p Step, pc: usize, at: u32) -> Result<Option<(usize, u32)>, Spent> {
         Ok(match step {
-            Step::One(test) => self.next(at).filter(|&(c, _)| test.passes(c)).map(|(_, to)| (pc + 1, to)),
+            Step::One(test) => self
+                .next(at)
+                .filter(|&(c, _)| test.passes(c))
+                .map(|(_, to)| (pc + 1, to)),
             Step::At(position) => self.is_at(*position, at).then_some((pc + 1, at)),
             Step::Mark(mark) => {
                 self.mark(*mark, at);
@@ -184,13 +185,12 @@ impl<'p, 't> Machine<'p, 't> {
                 Some((*until, at))
             }
             Step::Until(times, body) => self.until(*times, *body, pc, at)?,
-            Step::Possessive(times, end) => self.possessive(*times, *end, pc, (at, 0, NONE))?,
             Step::Atomic(_) => {
-                self.begin(Kind::Body(self.body), pc, at, false)?;
+                self.begin(pc, at, false)?;
                 Some((pc + 1, at))
             }
             Step::Look { back, negated, end } => self.look(*back, *negated, *end, (pc, at))?,
-            Step::Done => self.done(at)?,
+            Step::Done => self.done(at),
             Step::Same(group, case) => self.same(*group, *case, at)?.map(|to| (pc + 1, to)),
             Step::IfSet(group, no) => Some((if self.span(*group).is_some() { pc + 1 } else { *no }, at)),
         })
@@ -199,7 +199,9 @@ impl<'p, 't> Machine<'p, 't> {
     /// Notes that this step is tried at this place; true if it was tried before.
     fn was_tried(&mut self, pc: usize, at: u32) -> bool {
         let bit = index(at) * self.program.steps.len() + pc;
-        let Some(word) = self.tried.get_mut(bit / 64) else { return false };
+        let Some(word) = self.tried.get_mut(bit / 64) else {
+            return false;
+        };
         let mask = 1 << (bit % 64);
         let before = *word & mask != 0;
         *word |= mask;
@@ -251,9 +253,9 @@ impl<'p, 't> Machine<'p, 't> {
     }
 
     /// Begins a body that is matched for itself.
-    fn begin(&mut self, kind: Kind, pc: usize, at: u32, keep: bool) -> Result<(), Spent> {
+    fn begin(&mut self, pc: usize, at: u32, keep: bool) -> Result<(), Spent> {
         let body = place(self.choices.len());
-        self.choose(kind, pc, at, keep)?;
+        self.choose(Kind::Body(self.body), pc, at, keep)?;
         self.body = body;
         Ok(())
     }
@@ -267,7 +269,9 @@ impl<'p, 't> Machine<'p, 't> {
     fn restore(&mut self, choice: &Choice) {
         if choice.keep {
             let marks = self.marks.iter_mut().take(choice.marked);
-            marks.zip(self.kept.iter().skip(choice.kept)).for_each(|(mark, old)| *mark = *old);
+            marks
+                .zip(self.kept.iter().skip(choice.kept))
+                .for_each(|(mark, old)| *mark = *old);
         }
         self.marked = choice.marked;
         self.round = choice.round;
@@ -278,13 +282,7 @@ impl<'p, 't> Machine<'p, 't> {
     fn fail(&mut self) -> Result<Option<(usize, u32)>, Spent> {
         while let Some(choice) = self.choices.pop() {
             self.spend(1)?;
-            let next = match choice.kind {
-                Kind::Body(_) | Kind::Round(..) => self.body_failed(&choice)?,
-                _ => {
-                    self.restore(&choice);
-                    self.other_way(choice)?
-                }
-            };
+            let next = self.other_way(choice)?;
             if next.is_some() {
                 return Ok(next);
             }
@@ -294,22 +292,23 @@ impl<'p, 't> Machine<'p, 't> {
 
     fn other_way(&mut self, choice: Choice) -> Result<Option<(usize, u32)>, Spent> {
         let Choice { kind, pc, at, .. } = choice;
+        if let Kind::Body(outer) = kind {
+            self.body = outer;
+            return Ok(self.body_failed(&choice));
+        }
+        self.restore(&choice);
         match kind {
-            Kind::Less(low) => self.one_less(choice, low),
-            Kind::More(count) => self.one_more(choice, count),
+            Kind::Less(low) => return self.one_less(choice, low),
+            Kind::More(count) => return self.one_more(choice, count),
+            _ => self.drop_kept(&choice),
+        }
+        match kind {
             Kind::Leave => {
-                self.drop_kept(&choice);
                 self.round = self.this_round().outer;
                 Ok(Some((pc + 1, at)))
             }
-            Kind::Again => {
-                self.drop_kept(&choice);
-                self.another_round(pc, at)
-            }
-            _ => {
-                self.drop_kept(&choice);
-                Ok(Some((pc, at)))
-            }
+            Kind::Again => Ok(self.another_round(pc, at)),
+            _ => Ok(Some((pc, at))),
         }
     }
 
@@ -319,7 +318,8 @@ impl<'p, 't> Machine<'p, 't> {
 
     /// Leaves a choice behind once more, as it was.
     fn choose_still(&mut self, choice: Choice) {
-        self.kept.truncate(choice.kept + if choice.keep { choice.marked } else { 0 });
+        self.kept
+            .truncate(choice.kept + if choice.keep { choice.marked } else { 0 });
         self.choices.push(choice);
     }
 
@@ -473,39 +473,21 @@ impl<'p> Machine<'p, '_> {
         self.choose(Kind::Again, pc, at, round.outer != NONE)
     }
 
-    fn another_round(&mut self, pc: usize, at: u32) -> Result<Option<(usize, u32)>, Spent> {
+    fn another_round(&mut self, pc: usize, at: u32) -> Option<(usize, u32)> {
         let Some(&Step::Until(times, body)) = self.program.steps.get(pc) else {
-            return Ok(None);
+            return None;
         };
         let round = self.this_round();
         let count = round.count + 1;
         if times.max.is_some_and(|max| count >= i64::from(max)) || at == round.last {
-            return Ok(None);
+            return None;
         }
         self.enter(Round {
             count,
             last: at,
             ..round
         });
-        Ok(Some((body, at)))
-    }
-
-    /// The next round of a repetition that gives nothing back, or what follows it. `from` is the place in the text,
-    /// the rounds done, and where the last one began.
-    fn possessive(
-        &mut self,
-        times: Times,
-        end: usize,
-        pc: usize,
-        from: (u32, u32, u32),
-    ) -> Result<Option<(usize, u32)>, Spent> {
-        let (at, count, last) = from;
-        let needed = count < times.min;
-        if !needed && (times.max.is_some_and(|max| count >= max) || at == last) {
-            return Ok(Some((end, at)));
-        }
-        self.begin(Kind::Round(self.body, count), pc, at, !needed)?;
-        Ok(Some((pc + 1, at)))
+        Some((body, at))
     }
 
     fn look(
@@ -522,55 +504,45 @@ impl<'p> Machine<'p, '_> {
                 None => return Ok(negated.then_some((end, at))),
             }
         }
-        self.begin(Kind::Body(self.body), pc, at, negated && self.round != NONE)?;
+        self.begin(pc, at, negated && self.round != NONE)?;
         Ok(Some((pc + 1, from)))
     }
 
     /// A body that is matched for itself has matched.
-    fn done(&mut self, at: u32) -> Result<Option<(usize, u32)>, Spent> {
-        let body = index(self.body);
-        let Some(&choice) = self.choices.get(body) else { return Ok(None) };
-        self.choices.truncate(body);
+    fn done(&mut self, at: u32) -> Option<(usize, u32)> {
+        let begun = index(self.body);
+        let choice = self.choices.get(begun).copied()?;
+        self.choices.truncate(begun);
         self.round = choice.round;
         self.rounds.truncate(choice.rounds);
         self.drop_kept(&choice);
-        match choice.kind {
-            Kind::Round(outer, _) | Kind::Body(outer) => self.body = outer,
-            _ => {}
+        if let Kind::Body(outer) = choice.kind {
+            self.body = outer;
         }
-        match (self.program.steps.get(choice.pc), choice.kind) {
-            (Some(&Step::Look { negated, end, .. }), _) => Ok((!negated).then_some((end, choice.at))),
-            (Some(&Step::Atomic(end)), _) => Ok(Some((end, at))),
-            (Some(&Step::Possessive(times, end)), Kind::Round(_, count)) => {
-                let last = if count < times.min { NONE } else { choice.at };
-                self.possessive(times, end, choice.pc, (at, count + 1, last))
-            }
-            _ => Ok(None),
+        match self.program.steps.get(choice.pc)? {
+            Step::Look { negated, end, .. } => (!negated).then_some((*end, choice.at)),
+            Step::Atomic(end) => Some((*end, at)),
+            _ => None,
         }
     }
 
-    fn body_failed(&mut self, choice: &Choice) -> Result<Option<(usize, u32)>, Spent> {
-        match choice.kind {
-            Kind::Round(outer, _) | Kind::Body(outer) => self.body = outer,
-            _ => {}
-        }
-        let next = match (self.program.steps.get(choice.pc), choice.kind) {
-            (Some(&Step::Look { negated: true, end, .. }), _) => Some((end, choice.at)),
-            (Some(&Step::Possessive(times, end)), Kind::Round(_, count)) if count >= times.min => {
+    fn body_failed(&mut self, choice: &Choice) -> Option<(usize, u32)> {
+        let next = match self.program.steps.get(choice.pc) {
+            Some(&Step::Look { negated: true, end, .. }) => {
+                self.restore(choice);
                 Some((end, choice.at))
             }
             _ => None,
         };
-        if next.is_some() {
-            self.restore(choice);
-        }
         self.drop_kept(choice);
-        Ok(next)
+        next
     }
 
     /// The end of a text that is the same as what a group holds.
     fn same(&mut self, group: usize, case: Case, mut at: u32) -> Result<Option<u32>, Spent> {
-        let Some((mut from, to)) = self.span(group) else { return Ok(None) };
+        let Some((mut from, to)) = self.span(group) else {
+            return Ok(None);
+        };
         self.spend(index(to - from) / RUN)?;
         while from < to {
             let (Some((theirs, next_from)), Some((ours, next_at))) = (self.next(from), self.next(at)) else {

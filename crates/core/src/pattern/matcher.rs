@@ -200,9 +200,16 @@ impl Matcher {
         }
         let mut captures = regex.create_captures();
         regex.captures(text, &mut captures);
-        let Some(whole) = captures.get_match() else { return Search::No };
+        let Some(whole) = captures.get_match() else {
+            return Search::No;
+        };
         let groups = self.groups.iter().map(|&group| captures.get_group(group));
-        self.found(text, whole.start(), whole.end(), groups.map(|span| text.get(span?.range())))
+        self.found(
+            text,
+            whole.start(),
+            whole.end(),
+            groups.map(|span| text.get(span?.range())),
+        )
     }
 
     /// The machine at every place where the linear engine finds that a match may begin.
@@ -220,13 +227,18 @@ impl Matcher {
         let mut machine = Machine::new(program, text, STEPS * factor)?;
         let mut from = Some(0);
         while let Some(start) = from {
-            let Some(start) = self.candidate(linear, text, start) else { break };
+            let Some(start) = self.candidate(linear, text, start) else {
+                break;
+            };
             machine.spend((text.len() - start) / SCANNED + 1)?;
             if let Some(end) = machine.match_at(start)? {
                 let groups = self.groups.iter().map(|&group| machine.group(group));
                 return Ok(self.found(text, start, end, groups));
             }
-            from = text.get(start..).and_then(|rest| rest.chars().next()).map(|c| start + c.len_utf8());
+            from = text
+                .get(start..)
+                .and_then(|rest| rest.chars().next())
+                .map(|c| start + c.len_utf8());
         }
         Ok(Search::No)
     }
@@ -268,7 +280,9 @@ impl Matcher {
         self.stepwise
             .get_or_init(|| {
                 let parsed = self.parsed()?;
-                program(&parsed.root, parsed.groups, self.traits.regular).ok().map(Box::new)
+                program(&parsed.root, parsed.groups, self.traits.regular)
+                    .ok()
+                    .map(Box::new)
             })
             .as_deref()
     }

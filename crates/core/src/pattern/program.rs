@@ -42,7 +42,9 @@ impl Test {
         {
             return Test::Char(c);
         }
-        let ascii = (0..128).filter(|&code| set.contains(code)).fold(0, |bits, code| bits | 1 << code);
+        let ascii = (0..128)
+            .filter(|&code| set.contains(code))
+            .fold(0, |bits, code| bits | 1 << code);
         Test::Set(Box::new(Members { ascii, all: set }))
     }
 }
@@ -63,8 +65,6 @@ pub(super) enum Step {
     Enter(usize),
     /// The condition of a loop whose body begins at the place; behind the loop it goes on with the next step.
     Until(Times, usize),
-    /// A repetition that gives nothing back; its body follows, the place is behind it.
-    Possessive(Times, usize),
     /// Its body follows, the place is behind it.
     Atomic(usize),
     /// Its body follows.
@@ -95,7 +95,10 @@ pub(super) struct Program {
 /// # Errors
 /// How many instructions there may be, where there are more.
 pub(super) fn program(root: &Node, groups: usize, flat: bool) -> Result<Program, usize> {
-    let mut writer = Writer { steps: Vec::new(), flat };
+    let mut writer = Writer {
+        steps: Vec::new(),
+        flat,
+    };
     writer.node(root)?;
     writer.push(Step::Done)?;
     Ok(Program {
@@ -152,9 +155,9 @@ impl Writer {
             Node::Look { behind, negated, body } => {
                 let back = if *behind { body.width().0 } else { 0 };
                 let negated = *negated;
-                self.apart(body, |end| Step::Look { back, negated, end })?;
+                self.apart(|own| own.node(body), |end| Step::Look { back, negated, end })?;
             }
-            Node::Atomic(body) => self.apart(body, Step::Atomic)?,
+            Node::Atomic(body) => self.apart(|own| own.node(body), Step::Atomic)?,
             Node::Backref { group, case, .. } => drop(self.push(Step::Same(*group, *case))?),
             Node::Conditional { group, yes, no } => self.conditional(*group, yes, no)?,
         }
@@ -162,9 +165,13 @@ impl Writer {
     }
 
     /// A body that is matched for itself, behind the step that says how.
-    fn apart(&mut self, body: &Node, step: impl FnOnce(usize) -> Step) -> Result<(), usize> {
+    fn apart(
+        &mut self,
+        body: impl FnOnce(&mut Self) -> Result<(), usize>,
+        step: impl FnOnce(usize) -> Step,
+    ) -> Result<(), usize> {
         let head = self.push(Step::Done)?;
-        self.node(body)?;
+        body(self)?;
         self.push(Step::Done)?;
         let end = self.here();
         self.put(head, step(end));
@@ -172,7 +179,9 @@ impl Writer {
     }
 
     fn arms(&mut self, arms: &[Node]) -> Result<(), usize> {
-        let Some((last, others)) = arms.split_last() else { return Ok(()) };
+        let Some((last, others)) = arms.split_last() else {
+            return Ok(());
+        };
         let mut exits = Vec::with_capacity(others.len());
         for arm in others {
             let fork = self.push(Step::Done)?;
@@ -204,8 +213,16 @@ impl Writer {
             return self.push(Step::Run(test, times)).map(drop);
         }
         if times.greed == Greed::Possessive {
-            return self.apart(body, |end| Step::Possessive(times, end));
+            let greedy = Times {
+                greed: Greed::Greedy,
+                ..times
+            };
+            return self.apart(|own| own.counted(greedy, body), Step::Atomic);
         }
+        self.counted(times, body)
+    }
+
+    fn counted(&mut self, times: Times, body: &Node) -> Result<(), usize> {
         let head = self.push(Step::Done)?;
         self.node(body)?;
         let until = self.push(Step::Until(times, head + 1))?;

@@ -89,6 +89,9 @@ mod tests {
         assert_eq!(Set::default().complement().ranges(), [(0, 0x10_ffff)]);
         assert!(set.contains(9) && !set.contains(10) && set.contains(0x10_ffff));
         assert_eq!(set.intersection(&Set::of(vec![(8, 21)])).ranges(), [(8, 9), (20, 21)]);
-        assert_eq!(Set::of(vec![(0xd000, 0xdfff)]).characters().collect::<Vec<_>>(), [('\u{d000}', '\u{d7ff}')]);
+        assert_eq!(
+            Set::of(vec![(0xd000, 0xdfff)]).characters().collect::<Vec<_>>(),
+            [('\u{d000}', '\u{d7ff}')]
+        );
     }
 }

@@ -10,6 +10,9 @@ pub(super) type Code = u32;
 /// Python's "without end", for counts and widths.
 const ENDLESS: u64 = u32::MAX as u64;
 
+/// How far Python looks behind.
+const BEHIND_MAX: u64 = i32::MAX as u64;
+
 /// How a literal, a class or a back-reference treats upper and lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Case {
@@ -34,7 +37,10 @@ pub(super) enum Item {
     /// One character, written as such.
     One(Code),
     Range(Code, Code),
-    Category { kind: Category, negated: bool },
+    Category {
+        kind: Category,
+        negated: bool,
+    },
 }
 
 /// A character class, or a category that stands alone.
@@ -98,7 +104,10 @@ pub(super) enum Node {
     At(At),
     Capture(usize, Box<Node>),
     /// `(?:…)`. Those without flags are gone from a finished tree.
-    Plain { flagged: bool, body: Box<Node> },
+    Plain {
+        flagged: bool,
+        body: Box<Node>,
+    },
     Concat(Vec<Node>),
     Alternation(Vec<Node>),
     Repeat(Times, Box<Node>),
@@ -216,12 +225,16 @@ impl Node {
     pub(super) fn fault(&self, template: bool) -> Option<String> {
         match self {
             Node::Repeat(times, body) => match template {
-                true => Some(format!("internal: unsupported template operator {}", times.greed.operator())),
+                true => Some(format!(
+                    "internal: unsupported template operator {}",
+                    times.greed.operator()
+                )),
                 false => body.fault(template),
             },
             Node::Look { behind: true, body, .. } if body.width().0 != body.width().1 => {
                 Some("look-behind requires fixed-width pattern".to_owned())
             }
+            Node::Look { behind: true, body, .. } if body.width().0 > BEHIND_MAX => Some("invalid SRE code".to_owned()),
             Node::Capture(_, body) | Node::Plain { body, .. } | Node::Atomic(body) | Node::Look { body, .. } => {
                 body.fault(template)
             }
@@ -298,10 +311,7 @@ fn widest(arms: impl Iterator<Item = (u64, u64)>) -> (u64, u64) {
 
 fn repeated(times: Times, (lo, hi): (u64, u64)) -> (u64, u64) {
     let most = times.max.map_or(ENDLESS, u64::from);
-    clamped((
-        lo.saturating_mul(u64::from(times.min)),
-        hi.saturating_mul(most),
-    ))
+    clamped((lo.saturating_mul(u64::from(times.min)), hi.saturating_mul(most)))
 }
 
 /// Python counts no further than this.
