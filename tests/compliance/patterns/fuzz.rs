@@ -19,7 +19,7 @@ const BATCH: usize = 250;
 struct Unknown {
     /// CPython took longer than a quarter of a second.
     late: u64,
-    /// Our steps ran out (D-060).
+    /// Our steps ran out (D-061).
     over_budget: u64,
 }
 

@@ -5,13 +5,11 @@
 //! are set and put back; therefore the places where CPython keeps them are the places where this machine does.
 
 use super::case::folded;
+use super::choice::{Choice, Kind, Round};
+use super::cursor::{Cursor, NONE, index, place};
 use super::program::{Program, Step, Test};
-use super::set::within;
-use super::tables::WORD;
-use super::tree::{At, Case, Greed, Times};
+use super::tree::{Case, Greed, Times};
 
-/// No place, no loop, no choice.
-const NONE: u32 = u32::MAX;
 /// Choices that may be open at a time.
 const CHOICES_MAX: usize = 1 << 20;
 /// Marks that may be kept at a time.
@@ -25,51 +23,10 @@ const RUN: usize = 16;
 #[derive(Debug)]
 pub(super) struct Spent;
 
-/// A loop in progress.
-#[derive(Clone, Copy)]
-struct Round {
-    /// How often its body has matched; at the beginning, none yet is −1.
-    count: i64,
-    /// Where the last optional round began.
-    last: u32,
-    /// The loop around it.
-    outer: u32,
-}
-
-/// How to go on where the way taken before has failed.
-#[derive(Clone, Copy)]
-enum Kind {
-    /// At the other place.
-    Fork,
-    /// With one character less, down to this place of the text.
-    Less(u32),
-    /// With one more; so many were taken.
-    More(u32),
-    /// Behind the loop.
-    Leave,
-    /// With another round.
-    Again,
-    /// A body that is matched for itself has failed. With the body around it.
-    Body(u32),
-}
-
-#[derive(Clone, Copy)]
-struct Choice {
-    kind: Kind,
-    pc: usize,
-    at: u32,
-    round: u32,
-    rounds: usize,
-    /// How many marks were in force; whether they are kept, and from where on.
-    marked: usize,
-    keep: bool,
-    kept: usize,
-}
-
 /// A search in one text.
 pub(super) struct Machine<'p, 't> {
     program: &'p Program,
-    text: &'t str,
+    text: Cursor<'t>,
     marks: Vec<u32>,
     /// The marks below this are in force.
     marked: usize,
@@ -96,7 +53,7 @@ impl<'p, 't> Machine<'p, 't> {
         let linear = program.flat && bits <= TRIED_MAX;
         Ok(Machine {
             program,
-            text,
+            text: Cursor(text),
             marks: vec![NONE; program.groups * 2],
             marked: 0,
             round: NONE,
@@ -133,7 +90,7 @@ impl<'p, 't> Machine<'p, 't> {
         while let Some((pc, at)) = next {
             self.spend(1)?;
             next = match self.program.steps.get(pc) {
-                Some(Step::Done) if self.body == NONE => return Ok(usize::try_from(at).ok()),
+                Some(Step::Done) if self.body == NONE => return Ok(Some(index(at))),
                 Some(step) => self.step(step, pc, at)?,
                 None => None,
             };
@@ -151,17 +108,18 @@ impl<'p, 't> Machine<'p, 't> {
             return None;
         }
         let (from, to) = (*self.marks.get(end - 1)?, *self.marks.get(end)?);
-        self.text.get(usize::try_from(from).ok()?..usize::try_from(to).ok()?)
+        self.text.between(from, to)
     }
 
     /// One step: where to go on, or nothing if it fails.
     fn step(&mut self, step: &'p Step, pc: usize, at: u32) -> Result<Option<(usize, u32)>, Spent> {
         Ok(match step {
             Step::One(test) => self
+                .text
                 .next(at)
                 .filter(|&(c, _)| test.passes(c))
                 .map(|(_, to)| (pc + 1, to)),
-            Step::At(position) => self.is_at(*position, at).then_some((pc + 1, at)),
+            Step::At(position) => self.text.is_at(*position, at).then_some((pc + 1, at)),
             Step::Mark(mark) => {
                 self.mark(*mark, at);
                 Some((pc + 1, at))
@@ -177,11 +135,7 @@ impl<'p, 't> Machine<'p, 't> {
             }
             Step::Run(test, times) => self.run(test, *times, pc, at)?,
             Step::Enter(until) => {
-                self.enter(Round {
-                    count: -1,
-                    last: NONE,
-                    outer: self.round,
-                });
+                self.enter(Round::first(self.round));
                 Some((*until, at))
             }
             Step::Until(times, body) => self.until(*times, *body, pc, at)?,
@@ -324,58 +278,19 @@ impl<'p, 't> Machine<'p, 't> {
     }
 
     fn this_round(&self) -> Round {
-        let none = Round {
-            count: -1,
-            last: NONE,
-            outer: NONE,
-        };
-        self.rounds.get(index(self.round)).copied().unwrap_or(none)
+        self.rounds
+            .get(index(self.round))
+            .copied()
+            .unwrap_or(Round::first(NONE))
     }
 }
 
 impl<'p> Machine<'p, '_> {
-    fn next(&self, at: u32) -> Option<(char, u32)> {
-        let at = index(at);
-        let byte = *self.text.as_bytes().get(at)?;
-        if byte < 0x80 {
-            return Some((char::from(byte), place(at + 1)));
-        }
-        let c = self.text.get(at..)?.chars().next()?;
-        Some((c, place(at + c.len_utf8())))
-    }
-
-    fn previous(&self, at: u32) -> Option<(char, u32)> {
-        let at = index(at);
-        let c = self.text.get(..at)?.chars().next_back()?;
-        Some((c, place(at - c.len_utf8())))
-    }
-
-    fn is_at(&self, position: At, at: u32) -> bool {
-        let rest = self.text.as_bytes().get(index(at)..).unwrap_or_default();
-        match position {
-            At::TextStart => at == 0,
-            At::TextEnd => rest.is_empty(),
-            At::LineStart => self.previous(at).is_none_or(|(c, _)| c == '\n'),
-            At::LineEnd => rest.first().is_none_or(|&byte| byte == b'\n'),
-            At::End => rest.is_empty() || rest == b"\n",
-            // In an empty text Python finds neither.
-            At::Word { .. } if self.text.is_empty() => false,
-            At::Word { negated, ascii } => {
-                let is_word = |(c, _): (char, u32)| match ascii {
-                    true => c.is_ascii_alphanumeric() || c == '_',
-                    false => within(WORD, c.into()),
-                };
-                let here = self.next(at).is_some_and(is_word);
-                (here != self.previous(at).is_some_and(is_word)) != negated
-            }
-        }
-    }
-
     /// Takes up to `most` characters that pass, and says how many they were.
     fn take(&mut self, test: &Test, mut at: u32, most: Option<u32>) -> Result<(u32, u32), Spent> {
         let mut count = 0;
         while most.is_none_or(|most| count < most) {
-            match self.next(at) {
+            match self.text.next(at) {
                 Some((c, to)) if test.passes(c) => at = to,
                 _ => break,
             }
@@ -409,7 +324,7 @@ impl<'p> Machine<'p, '_> {
             _ => None,
         };
         let mut given = 0;
-        while let Some((c, to)) = self.previous(choice.at).filter(|_| choice.at > low) {
+        while let Some((c, to)) = self.text.previous(choice.at).filter(|_| choice.at > low) {
             choice.at = to;
             given += 1;
             if after.is_some_and(|after| after != c) {
@@ -433,7 +348,7 @@ impl<'p> Machine<'p, '_> {
             return Ok(None);
         };
         let more = times.max.is_none_or(|max| count < max);
-        let Some((_, to)) = self.next(choice.at).filter(|&(c, _)| more && test.passes(c)) else {
+        let Some((_, to)) = self.text.next(choice.at).filter(|&(c, _)| more && test.passes(c)) else {
             self.drop_kept(&choice);
             return Ok(None);
         };
@@ -451,7 +366,8 @@ impl<'p> Machine<'p, '_> {
             return Ok(Some((body, at)));
         }
         if times.greed == Greed::Lazy {
-            self.choose_again(round, pc, at)?;
+            // The marks are kept if what follows the loop is itself in one.
+            self.choose(Kind::Again, pc, at, round.outer != NONE)?;
             self.round = round.outer;
             return Ok(Some((pc + 1, at)));
         }
@@ -466,11 +382,6 @@ impl<'p> Machine<'p, '_> {
         }
         self.round = round.outer;
         Ok(Some((pc + 1, at)))
-    }
-
-    /// The marks are kept if what follows the loop is itself in one.
-    fn choose_again(&mut self, round: Round, pc: usize, at: u32) -> Result<(), Spent> {
-        self.choose(Kind::Again, pc, at, round.outer != NONE)
     }
 
     fn another_round(&mut self, pc: usize, at: u32) -> Option<(usize, u32)> {
@@ -499,7 +410,7 @@ impl<'p> Machine<'p, '_> {
     ) -> Result<Option<(usize, u32)>, Spent> {
         let mut from = at;
         for _ in 0..back {
-            match self.previous(from) {
+            match self.text.previous(from) {
                 Some((_, to)) => from = to,
                 None => return Ok(negated.then_some((end, at))),
             }
@@ -545,7 +456,7 @@ impl<'p> Machine<'p, '_> {
         };
         self.spend(index(to - from) / RUN)?;
         while from < to {
-            let (Some((theirs, next_from)), Some((ours, next_at))) = (self.next(from), self.next(at)) else {
+            let (Some((theirs, next_from)), Some((ours, next_at))) = (self.text.next(from), self.text.next(at)) else {
                 return Ok(None);
             };
             if theirs != ours && folded(case, theirs.into()) != folded(case, ours.into()) {
@@ -555,12 +466,4 @@ impl<'p> Machine<'p, '_> {
         }
         Ok(Some(at))
     }
-}
-
-fn index(place: u32) -> usize {
-    usize::try_from(place).unwrap_or(usize::MAX)
-}
-
-fn place(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or(NONE)
 }

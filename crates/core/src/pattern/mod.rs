@@ -7,7 +7,9 @@
 
 mod branch;
 mod case;
+mod choice;
 mod class;
+mod cursor;
 mod escape;
 mod group;
 mod linear;

@@ -186,6 +186,47 @@ fn look_around_references_and_conditions() {
     }
 }
 
+/// The expected values are those of CPython from 3.11.5 on (D-060).
+#[test]
+fn loops_groups_and_what_they_leave_behind() {
+    for (source, text, expect) in [
+        ("(?P<m>a|)+", "aa\n", "m="),
+        ("(?P<m>|a)+", "aa\n", "m="),
+        ("(?:(?P<m>a)|(?P<n>b)|)*", "ab\n", "m=a n=b"),
+        ("(?P<m>a?)*?b", "aab\n", "m=a"),
+        ("(?:(?!(?P<m>a))|a)+", "ab\n", "m"),
+        ("(?:(?P<r>(?(1)b|c))(?P<s>a)?)+", "cab\n", "r=b s=a"),
+        (r"(?ai)(?P<m>é|a)(?P=m)", "ÉéaA\n", "m=a"),
+        (r"(?i)(?P<m>é|a)(?P=m)", "Éé\n", "m=É"),
+    ] {
+        check_groups(source, text, expect);
+    }
+    check("(?:ab?c)++", "aca\n", Some("ac"));
+    check("(?:a|ab){2}+", "aba\n", Some("aba"));
+}
+
+#[test]
+fn words_end_where_python_says() {
+    for (source, text, expect) in [
+        (r"e\b", "e\u{301}\n", Some("e")),
+        (r"\bx", "\u{301}x\n", Some("x")),
+        (r"\b\w+\b", "-é²½\u{203f}\n", Some("é²½")),
+        (r"a\B", "aé\n", Some("a")),
+        (r"(?a)a\b", "aé\n", Some("a")),
+        (r"\B", "", None),
+        (r"\B", "\n", Some("")),
+        (r"é\b$", "x\né\n", Some("é")),
+    ] {
+        check(source, text, expect);
+    }
+    let regular = pattern(r"^é(?:a|aa)+\b!$");
+    let text = format!("é{}\n", "a".repeat(50_000));
+    assert!(
+        matches!(regular.search(&text, Lane::Fast), Search::No),
+        "no way is taken twice"
+    );
+}
+
 #[test]
 fn groups_come_in_the_order_of_their_numbers() {
     check_groups("(?P<z>a)(?P<b>x)?(c)(?P<a>d)", "acd\n", "z=a b a=d");
@@ -270,6 +311,11 @@ fn refusals_are_pythons() {
         ),
         (r"\1", "invalid group reference 1 at position 1"),
         (r"(a\1)", "cannot refer to an open group at position 2"),
+        (r"\Nx", "missing { at position 2"),
+        (r"\N{}", "missing character name at position 3"),
+        ("(?t)a*", "internal: unsupported template operator MAX_REPEAT"),
+        ("(?a)(?u)(", "missing ), unterminated subpattern at position 8"),
+        ("(?a)(?u)a", "ASCII and UNICODE flags are incompatible"),
     ] {
         check_refused(source, reason);
     }
@@ -409,6 +455,12 @@ fn a_search_that_costs_too_much_says_so() {
         matches!(hard.search(&line, Lane::Slow), Search::No),
         "the slow lane has steps enough for 24"
     );
+    let line = format!("{}\n", "ab".repeat(1 << 20));
+    let remembering = pattern("(?=a)(?:a|b)*c|(?!a)c");
+    assert!(matches!(
+        remembering.search(&format!("{line}c"), Lane::Slow),
+        Search::OverBudget
+    ));
     let linear = pattern("^(?:a|aa)+b$");
     assert!(matches!(linear.search(&"a".repeat(100_000), Lane::Fast), Search::No));
 }
