@@ -1,8 +1,8 @@
 //! The linear engine: a tree as the regular expression that `regex-automata` runs.
 //!
-//! Two are made of one tree where both are needed, for text of ASCII characters and for any text: the first is small
-//! and quick, and nearly all log lines are such text. And there is a *wider* one, which matches wherever the tree
-//! does and maybe elsewhere, so that a line which it rejects needs no engine that goes back and forth.
+//! Two are made of a tree that asks where words end, for text of ASCII characters and for any text, as the engine knows
+//! Python's words in the first only. And there is a *wider* one, which matches wherever the tree does and maybe
+//! elsewhere, so that a line which it rejects needs no engine that goes back and forth.
 
 use regex_automata::meta::{BuildError, Config, Regex};
 use regex_syntax::hir::{Capture, Class, ClassUnicode, ClassUnicodeRange, Hir, Look, Repetition};

@@ -93,7 +93,7 @@ pub(super) struct Matcher {
     names: Arc<[String]>,
     /// The group of each name.
     groups: Box<[usize]>,
-    /// For text of ASCII characters, and for any.
+    /// For text of ASCII characters, where that makes a difference, and for any.
     linear: [OnceLock<Option<Regex>>; 2],
     stepwise: OnceLock<Option<Box<Program>>>,
 }
@@ -181,15 +181,16 @@ impl Matcher {
 
     /// The leftmost match anywhere in the text.
     pub(super) fn search<'t>(&self, text: &'t str, lane: Lane) -> Search<'t> {
-        let ascii = text.is_ascii();
+        // Only where a word ends is told apart by this; the question itself costs some of what a search does.
+        let ascii = self.traits.words && text.is_ascii();
         let linear = self.linear(ascii);
         if self.traits.is_linear_in(text, ascii) {
             return linear.map_or(Search::OverBudget, |regex| self.search_linear(regex, text));
         }
-        let Some(program) = self.stepwise() else {
-            return Search::OverBudget;
+        let Some(first) = self.candidate(linear, text, 0) else {
+            return Search::No;
         };
-        self.search_stepwise(program, linear, text, lane)
+        self.search_stepwise(linear, text, first, lane)
             .unwrap_or(Search::OverBudget)
     }
 
@@ -212,33 +213,29 @@ impl Matcher {
         )
     }
 
-    /// The machine at every place where the linear engine finds that a match may begin.
+    /// The machine at every place, from the first on, where the linear engine finds that a match may begin.
     fn search_stepwise<'t>(
         &self,
-        program: &Program,
         linear: Option<&Regex>,
         text: &'t str,
+        first: usize,
         lane: Lane,
     ) -> Result<Search<'t>, Spent> {
-        if linear.is_some_and(|regex| !regex.is_match(text)) {
-            return Ok(Search::No);
-        }
         let factor = if lane == Lane::Slow { SLOW_FACTOR } else { 1 };
+        let program = self.stepwise().ok_or(Spent)?;
         let mut machine = Machine::new(program, text, STEPS * factor)?;
-        let mut from = Some(0);
-        while let Some(start) = from {
-            let Some(start) = self.candidate(linear, text, start) else {
-                break;
-            };
+        let mut next = Some(first);
+        while let Some(start) = next {
             machine.spend((text.len() - start) / SCANNED + 1)?;
             if let Some(end) = machine.match_at(start)? {
                 let groups = self.groups.iter().map(|&group| machine.group(group));
                 return Ok(self.found(text, start, end, groups));
             }
-            from = text
+            let behind = text
                 .get(start..)
                 .and_then(|rest| rest.chars().next())
                 .map(|c| start + c.len_utf8());
+            next = behind.and_then(|from| self.candidate(linear, text, from));
         }
         Ok(Search::No)
     }
@@ -246,7 +243,8 @@ impl Matcher {
     /// The first place from here on where a match may begin.
     fn candidate(&self, linear: Option<&Regex>, text: &str, from: usize) -> Option<usize> {
         match linear {
-            _ if self.traits.anchored => (from == 0).then_some(0),
+            _ if self.traits.anchored && from > 0 => None,
+            Some(regex) if self.traits.anchored => regex.is_match(text).then_some(0),
             // Where an inner newline satisfies its `$`, it finds more than there is, and never less.
             Some(regex) => regex.search(&Input::new(text).range(from..)).map(|found| found.start()),
             None => Some(from),
