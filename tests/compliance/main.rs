@@ -23,6 +23,7 @@ mod names;
 #[path = "../daemon/nameserver.rs"]
 mod nameserver;
 mod oracle;
+mod patterns;
 mod readings;
 mod regex_tool;
 mod rulings;

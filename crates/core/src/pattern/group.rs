@@ -1,8 +1,17 @@
 //! What may stand behind an opening parenthesis in Python's dialect.
 
-use super::parse::{Flags, Reader};
+use std::fmt::Write as _;
+
+use super::branch;
+use super::is_python_space;
+use super::parse::{Flags, Reader, descend};
+use super::set::within;
+use super::tables::{DIGIT, FIRST, REST, WORD};
 use super::token::{Refusal, Token};
-use super::tree::Node;
+use super::tree::{Code, Node};
+
+/// Python has no group of this number or a higher one.
+const GROUPS_MAX: usize = (i32::MAX / 2) as usize;
 
 /// What an opening parenthesis turned out to be.
 pub(super) enum Opened {
@@ -18,6 +27,8 @@ pub(super) enum Opened {
 pub(super) struct Group {
     capture: Option<usize>,
     atomic: bool,
+    /// Its flags are its own.
+    flagged: bool,
     flags: Flags,
     /// Where its parenthesis stands.
     start: usize,
@@ -30,6 +41,7 @@ impl Reader {
         let plain = Group {
             capture: None,
             atomic: false,
+            flagged: false,
             flags,
             start,
         };
@@ -148,9 +160,6 @@ impl Reader {
             self.look_behind = None;
         }
         self.close(plain.start)?;
-        if behind {
-            self.check_fixed_width(&body);
-        }
         Ok(Opened::Node(Node::Look {
             behind,
             negated: sign == '!',
@@ -158,28 +167,10 @@ impl Reader {
         }))
     }
 
-    fn check_fixed_width(&mut self, body: &Node) {
-        let (lo, hi) = body.width();
-        let reason = if lo > u64::from(u32::MAX) {
-            "looks too much behind"
-        } else if lo != hi {
-            "look-behind requires fixed-width pattern"
-        } else {
-            return;
-        };
-        self.late.get_or_insert(Refusal::anywhere(reason));
-    }
-
     fn conditional(&mut self, plain: &Group, depth: usize) -> Result<Opened, Refusal> {
         let name = self.tokens.until(')', "group name")?;
         let group = self.condition(&name)?;
         self.check_look_behind(group)?;
-        if group < self.widths.len() && self.widths.get(group).copied().flatten().is_none() {
-            // Python answers this from a half-set group; no engine of ours does the same.
-            return Err(Refusal::ours(
-                "a conditional inside the group it asks for is not supported",
-            ));
-        }
         let yes = self.branch(plain.flags, depth)?;
         let mut no = Node::Empty;
         if self.tokens.take('|')? {
@@ -197,8 +188,8 @@ impl Reader {
     }
 
     fn branch(&mut self, flags: Flags, depth: usize) -> Result<Node, Refusal> {
-        self.descend(depth + 1)?;
-        self.sequence(flags, depth + 1, false)
+        descend(depth + 1)?;
+        self.sequence(flags, depth + 1, false).map(branch::sequence)
     }
 
     /// The group that a conditional asks for: a name already seen, or any number.
@@ -210,19 +201,17 @@ impl Reader {
                     .refuse(format!("unknown group name {}", quoted(name)), length + 1)
             });
         }
-        let digits = name.trim();
-        let digits = digits.strip_prefix('+').unwrap_or(digits);
-        let Some(group) = digits
-            .bytes()
-            .all(|b| b.is_ascii_digit())
-            .then(|| digits.parse().ok())
-            .flatten()
-        else {
+        let Some(group) = number(name) else {
             let reason = format!("bad character in group name {}", quoted(name));
             return Err(self.tokens.refuse(reason, length + 1));
         };
         if group == 0 {
             return Err(self.tokens.refuse("bad group number", length + 1));
+        }
+        if group >= GROUPS_MAX {
+            return Err(self
+                .tokens
+                .refuse(format!("invalid group reference {group}"), length + 1));
         }
         let position = self.tokens.tell().saturating_sub(length + 1);
         self.forward.entry(group).or_insert(position);
@@ -254,6 +243,7 @@ impl Reader {
         if on.chars().any(|c| off.contains(c)) {
             return Err(self.tokens.refuse("bad inline flags: flag turned on and off", 1));
         }
+        plain.flagged = true;
         on.chars().for_each(|c| plain.flags.set(c, true));
         off.chars().for_each(|c| plain.flags.set(c, false));
         Ok(Opened::Group(plain))
@@ -307,13 +297,10 @@ impl Reader {
                 .tokens
                 .refuse("global flags not at the start of the expression", back));
         }
-        if on.contains('t') {
-            return Err(Refusal::ours("the flag t (template) is not supported"));
-        }
         let had = self.global;
         on.chars().for_each(|c| self.global.set(c, true));
         if (had.ascii && on.contains('u')) || (had.unicode && on.contains('a')) {
-            return Err(Refusal::anywhere("ASCII and UNICODE flags are incompatible"));
+            self.both_types = true;
         }
         Ok(Opened::Nothing)
     }
@@ -327,7 +314,10 @@ impl Reader {
             return Ok(if group.atomic {
                 Node::Atomic(body)
             } else {
-                Node::Plain(body)
+                Node::Plain {
+                    flagged: group.flagged,
+                    body,
+                }
             });
         };
         if let Some(width) = self.widths.get_mut(number) {
@@ -347,8 +337,37 @@ impl Reader {
 
 /// Python's rule for names, which are Unicode there as well.
 fn is_identifier(name: &str) -> bool {
-    let mut chars = name.chars();
-    chars.next().is_some_and(|c| c == '_' || c.is_alphabetic()) && chars.all(|c| c == '_' || c.is_alphanumeric())
+    let begins = |c: char| within(WORD, c.into()) != within(FIRST, c.into());
+    let goes_on = |c: char| within(WORD, c.into()) != within(REST, c.into());
+    name.chars().next().is_some_and(begins) && name.chars().all(goes_on)
+}
+
+/// A whole number as Python reads one: blanks around it, a plus, underscores between digits of any script.
+fn number(text: &str) -> Option<usize> {
+    // Only a text with other characters has its blanks of Unicode put right first.
+    let ascii = text.is_ascii();
+    let text = text.trim_matches(|c: char| is_python_space(c) && !(ascii && ('\x1c'..='\x1f').contains(&c)));
+    let (digits, negative) = match text.strip_prefix('-') {
+        Some(digits) => (digits, true),
+        None => (text.strip_prefix('+').unwrap_or(text), false),
+    };
+    let mut sum: usize = 0;
+    for part in digits.split('_') {
+        if part.is_empty() {
+            return None;
+        }
+        for c in part.chars() {
+            sum = sum.saturating_mul(10).saturating_add(digit(c)?);
+        }
+    }
+    (!negative || sum == 0).then_some(sum)
+}
+
+/// The worth of a decimal digit: each script has ten in a row.
+fn digit(c: char) -> Option<usize> {
+    let code = Code::from(c);
+    let &(first, _) = DIGIT.iter().find(|&&(first, last)| (first..=last).contains(&code))?;
+    usize::try_from((code - first) % 10).ok()
 }
 
 /// A name as Python's messages quote it.
@@ -366,6 +385,10 @@ fn quoted(name: &str) -> String {
             '\r' => out.push_str(r"\r"),
             '\t' => out.push_str(r"\t"),
             c if c == mark => out.extend(['\\', c]),
+            c if c.is_control() || matches!(c, '\u{a0}' | '\u{ad}') => {
+                // Writing into a String cannot fail.
+                let _ = write!(out, r"\x{:02x}", u32::from(c));
+            }
             c => out.push(c),
         }
     }

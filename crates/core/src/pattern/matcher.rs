@@ -1,35 +1,35 @@
 //! The engines behind a pattern: each built at its first use, kept for good, bounded in memory and in steps.
 //!
-//! A regular pattern runs on the linear engine alone. For any other, a wider pattern on the linear engine
-//! rejects most lines first, and only a line that passes is given to the backtracking engine, whose steps are
-//! counted: a search that runs out of them says so, and never "no match" (DESIGN invariant 5).
+//! A regular pattern runs on the linear engine alone, or where a text asks for what that engine cannot say, on the
+//! machine without going any way twice. For any other, a wider pattern on the linear engine rejects most lines first,
+//! and only a line that passes is given to the machine, whose steps are counted: a search that runs out of them says
+//! so, and never "no match" (DESIGN invariant 5).
 
 use std::sync::{Arc, OnceLock};
 
-use super::dialect::{Target, translate};
+use regex_automata::Input;
+use regex_automata::meta::Regex;
+
+use super::linear::{self, Aim};
+use super::machine::{Machine, Spent};
 use super::parse::{Parsed, parse};
+use super::program::{Program, program};
 use super::token::Refusal;
 use super::tree::{At, Node};
 
-/// Steps of the backtracking engine on [`Lane::Fast`].
-const STEPS: usize = 100_000;
+/// Steps of the machine on [`Lane::Fast`].
+const STEPS: usize = 250_000;
 /// How many times as many on [`Lane::Slow`].
 const SLOW_FACTOR: usize = 100;
-/// Bytes that one compiled program may take; the largest stock pattern takes a fiftieth.
-const PROGRAM_MAX: usize = 32 << 20;
-/// Up to this estimated weight a linear program is sure to stay far below [`PROGRAM_MAX`], unseen.
+/// So many bytes that the linear engine goes through count as a step.
+const SCANNED: usize = 64;
+/// Up to this estimated weight a linear program is sure to stay far below what one may have, unseen.
 const WEIGHT_SURE: u64 = 16 << 20;
-/// Instructions of one backtracking program.
-const INSTRUCTIONS_MAX: usize = 100_000;
-/// The backtracking engine refuses 64 open parentheses; a level of Python's costs at most two of its own.
-const NESTING_SURE: usize = 28;
-/// Above what 200 levels of Python can become: the linear engine's reader counts each operator as a level.
-const NEST_LIMIT: u32 = 4_000;
 
 /// How many steps a search may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// The lane of every line: 100,000 steps of the backtracking engine.
+    /// The lane of every line: 250,000 steps of the machine.
     Fast,
     /// The lane of a line that was over budget: 100 times as many.
     Slow,
@@ -84,48 +84,86 @@ impl<'t> Found<'t> {
     }
 }
 
-/// One engine with the way from the named groups to its own group numbers.
-struct Engine<R> {
-    regex: R,
-    slots: Box<[Option<usize>]>,
-}
-
 /// The engines of one pattern.
 pub(super) struct Matcher {
     /// Python's text after tag expansion.
     text: Box<str>,
     multiline: bool,
+    traits: Traits,
+    names: Arc<[String]>,
+    /// The group of each name.
+    groups: Box<[usize]>,
+    /// For text of ASCII characters, where that makes a difference, and for any.
+    linear: [OnceLock<Option<Regex>>; 2],
+    stepwise: OnceLock<Option<Box<Program>>>,
+}
+
+/// What of a tree decides which engine may search which text.
+#[derive(Clone, Copy)]
+struct Traits {
+    /// The linear engine can do it.
     regular: bool,
     /// It has a `$` that an inner newline must not satisfy.
     ends: bool,
-    names: Arc<[String]>,
-    linear: OnceLock<Option<Engine<regex::Regex>>>,
-    /// By [`Lane`], and by whether the text has inner newlines.
-    backtrack: [OnceLock<Option<Box<Engine<fancy_regex::Regex>>>>; 4],
+    /// It asks where words of any script end, which the linear engine knows for ASCII only.
+    words: bool,
+    /// It can match at the beginning of the text only.
+    anchored: bool,
+}
+
+impl Traits {
+    fn of(root: &Node) -> Traits {
+        Traits {
+            regular: !root.any(Node::is_irregular),
+            ends: root.any(|node| matches!(node, Node::At(At::End))),
+            words: root.any(|node| matches!(node, Node::At(At::Word { .. }))),
+            anchored: match root {
+                Node::Concat(parts) => parts.first() == Some(&Node::At(At::TextStart)),
+                root => *root == Node::At(At::TextStart),
+            },
+        }
+    }
+
+    /// Whether the linear engine alone finds what Python finds in this text.
+    fn is_linear_in(self, text: &str, ascii: bool) -> bool {
+        let lines = self.ends && has_inner_newline(text);
+        let words = self.words && (!ascii || text.is_empty());
+        self.regular && !lines && !words
+    }
+
+    fn aim(self, ascii: bool) -> Aim {
+        Aim {
+            ascii,
+            wider: !self.regular,
+        }
+    }
 }
 
 impl Matcher {
     /// Takes over a text that was read, and makes sure that its engines can be built later.
     ///
     /// # Errors
-    /// The program would be larger, or nested deeper, than we allow.
+    /// The program would be larger than we allow.
     pub(super) fn new(text: String, multiline: bool, parsed: &Parsed) -> Result<Matcher, Refusal> {
-        let regular = !parsed.root.any(Node::is_irregular);
-        let ends = parsed.root.any(|node| matches!(node, Node::At(At::End)));
-        if regular && parsed.root.weight() > WEIGHT_SURE {
-            build_linear(parsed, Target::Linear)?;
+        let traits = Traits::of(&parsed.root);
+        if traits.regular && parsed.root.weight() > WEIGHT_SURE {
+            for ascii in [true, false] {
+                linear::build(&parsed.root, traits.aim(ascii))
+                    .map_err(|error| Refusal::ours(format!("too large to compile: {error}")))?;
+            }
         }
-        if !regular || (ends && parsed.nesting > NESTING_SURE) {
-            build_backtrack(parsed, Target::BacktrackLines, Lane::Fast)?;
+        if !traits.regular || traits.ends || traits.words {
+            program(&parsed.root, parsed.groups, traits.regular)
+                .map_err(|most| Refusal::ours(format!("too large to compile: more than {most} instructions")))?;
         }
         Ok(Matcher {
             text: text.into(),
             multiline,
-            regular,
-            ends,
+            traits,
             names: parsed.names.iter().map(|(name, _)| name.clone()).collect(),
-            linear: OnceLock::new(),
-            backtrack: Default::default(),
+            groups: parsed.names.iter().map(|&(_, group)| group).collect(),
+            linear: Default::default(),
+            stepwise: OnceLock::new(),
         })
     }
 
@@ -138,97 +176,120 @@ impl Matcher {
     }
 
     pub(super) fn is_regular(&self) -> bool {
-        self.regular
+        self.traits.regular
     }
 
     /// The leftmost match anywhere in the text.
     pub(super) fn search<'t>(&self, text: &'t str, lane: Lane) -> Search<'t> {
-        let lines = self.ends && has_inner_newline(text);
-        if self.regular && !lines {
-            return match self.linear() {
-                Some(engine) => self.search_linear(engine, text),
-                None => Search::OverBudget,
-            };
+        // Only where a word ends is told apart by this; the question itself costs some of what a search does.
+        let ascii = self.traits.words && text.is_ascii();
+        let linear = self.linear(ascii);
+        if self.traits.is_linear_in(text, ascii) {
+            return linear.map_or(Search::OverBudget, |regex| self.search_linear(regex, text));
         }
-        if self.linear().is_some_and(|engine| !engine.regex.is_match(text)) {
-            return Search::No;
-        }
-        match self.backtrack(lane, lines) {
-            Some(engine) => self.search_backtrack(engine, text),
-            None => Search::OverBudget,
-        }
-    }
-
-    fn search_linear<'t>(&self, engine: &Engine<regex::Regex>, text: &'t str) -> Search<'t> {
-        // Groups cost far more than the bare answer, and most lines do not match.
-        if !engine.regex.is_match(text) {
-            return Search::No;
-        }
-        let Some(captures) = engine.regex.captures(text) else {
+        let Some(first) = self.candidate(linear, text, 0) else {
             return Search::No;
         };
-        self.found(text, &engine.slots, |slot| {
-            captures.get(slot).map(|group| (group.start(), group.end()))
-        })
+        self.search_stepwise(linear, text, first, lane)
+            .unwrap_or(Search::OverBudget)
     }
 
-    fn search_backtrack<'t>(&self, engine: &Engine<fancy_regex::Regex>, text: &'t str) -> Search<'t> {
-        match engine.regex.captures(text) {
-            Err(_) => Search::OverBudget,
-            Ok(None) => Search::No,
-            Ok(Some(captures)) => self.found(text, &engine.slots, |slot| {
-                captures.get(slot).map(|group| (group.start(), group.end()))
-            }),
+    fn search_linear<'t>(&self, regex: &Regex, text: &'t str) -> Search<'t> {
+        // Groups cost far more than the bare answer, and most lines do not match.
+        if !regex.is_match(text) {
+            return Search::No;
+        }
+        let mut captures = regex.create_captures();
+        regex.captures(text, &mut captures);
+        let Some(whole) = captures.get_match() else {
+            return Search::No;
+        };
+        let groups = self.groups.iter().map(|&group| captures.get_group(group));
+        self.found(
+            text,
+            whole.start(),
+            whole.end(),
+            groups.map(|span| text.get(span?.range())),
+        )
+    }
+
+    /// The machine at every place, from the first on, where the linear engine finds that a match may begin.
+    fn search_stepwise<'t>(
+        &self,
+        linear: Option<&Regex>,
+        text: &'t str,
+        first: usize,
+        lane: Lane,
+    ) -> Result<Search<'t>, Spent> {
+        let factor = if lane == Lane::Slow { SLOW_FACTOR } else { 1 };
+        let program = self.stepwise().ok_or(Spent)?;
+        let mut machine = Machine::new(program, text, STEPS * factor)?;
+        let mut next = Some(first);
+        while let Some(start) = next {
+            machine.spend((text.len() - start) / SCANNED + 1)?;
+            if let Some(end) = machine.match_at(start)? {
+                let groups = self.groups.iter().map(|&group| machine.group(group));
+                return Ok(self.found(text, start, end, groups));
+            }
+            let behind = text
+                .get(start..)
+                .and_then(|rest| rest.chars().next())
+                .map(|c| start + c.len_utf8());
+            next = behind.and_then(|from| self.candidate(linear, text, from));
+        }
+        Ok(Search::No)
+    }
+
+    /// The first place from here on where a match may begin.
+    fn candidate(&self, linear: Option<&Regex>, text: &str, from: usize) -> Option<usize> {
+        match linear {
+            _ if self.traits.anchored && from > 0 => None,
+            Some(regex) if self.traits.anchored => regex.is_match(text).then_some(0),
+            // Where an inner newline satisfies its `$`, it finds more than there is, and never less.
+            Some(regex) => regex.search(&Input::new(text).range(from..)).map(|found| found.start()),
+            None => Some(from),
         }
     }
 
     fn found<'t>(
         &self,
         text: &'t str,
-        slots: &[Option<usize>],
-        span: impl Fn(usize) -> Option<(usize, usize)>,
+        start: usize,
+        end: usize,
+        groups: impl Iterator<Item = Option<&'t str>>,
     ) -> Search<'t> {
-        let Some((start, end)) = span(0) else { return Search::No };
-        let held = |slot: &Option<usize>| slot.and_then(&span).and_then(|(start, end)| text.get(start..end));
-        let groups = slots.iter().map(held).collect();
         Search::Found(Found {
             text,
             start,
             end,
-            groups,
+            groups: groups.collect(),
             names: Arc::clone(&self.names),
         })
     }
 
     /// The linear engine: of the pattern itself if it is regular, else of a wider one.
-    fn linear(&self) -> Option<&Engine<regex::Regex>> {
-        let target = if self.regular { Target::Linear } else { Target::Wider };
-        self.linear
-            .get_or_init(|| build_linear(&self.parsed()?, target).ok())
+    fn linear(&self, ascii: bool) -> Option<&Regex> {
+        let cell = self.linear.get(usize::from(!ascii))?;
+        cell.get_or_init(|| linear::build(&self.parsed()?.root, self.traits.aim(ascii)).ok())
             .as_ref()
     }
 
-    fn backtrack(&self, lane: Lane, lines: bool) -> Option<&Engine<fancy_regex::Regex>> {
-        let target = if lines {
-            Target::BacktrackLines
-        } else {
-            Target::Backtrack
-        };
-        let cell = self
-            .backtrack
-            .get(usize::from(lane == Lane::Slow) * 2 + usize::from(lines))?;
-        cell.get_or_init(|| build_backtrack(&self.parsed()?, target, lane).ok().map(Box::new))
+    fn stepwise(&self) -> Option<&Program> {
+        self.stepwise
+            .get_or_init(|| {
+                let parsed = self.parsed()?;
+                program(&parsed.root, parsed.groups, self.traits.regular)
+                    .ok()
+                    .map(Box::new)
+            })
             .as_deref()
     }
 
     /// Whether every engine that a search may ask for can be built.
     #[cfg(test)]
     pub(super) fn builds(&self) -> bool {
-        let lanes = [Lane::Fast, Lane::Slow];
-        let backtracks = |lines| lanes.iter().all(|&lane| self.backtrack(lane, lines).is_some());
-        (!self.regular || self.linear().is_some())
-            && (self.regular || backtracks(false))
-            && (!self.ends || backtracks(true))
+        let linear = || [true, false].iter().all(|&ascii| self.linear(ascii).is_some());
+        (!self.traits.regular || linear()) && self.stepwise().is_some()
     }
 
     /// The tree is read anew for each engine, as reading is quick and a kept tree costs memory.
@@ -239,40 +300,4 @@ impl Matcher {
 
 fn has_inner_newline(text: &str) -> bool {
     text.strip_suffix('\n').unwrap_or(text).contains('\n')
-}
-
-fn build_linear(parsed: &Parsed, target: Target) -> Result<Engine<regex::Regex>, Refusal> {
-    let translation = translate(&parsed.root, parsed.groups, target);
-    let regex = regex::RegexBuilder::new(&translation.text)
-        .size_limit(PROGRAM_MAX)
-        .nest_limit(NEST_LIMIT)
-        .build()
-        .map_err(|error| Refusal::ours(format!("too large or too deep to compile: {error}")))?;
-    Ok(Engine {
-        regex,
-        slots: named_slots(parsed, &translation.slots),
-    })
-}
-
-fn build_backtrack(parsed: &Parsed, target: Target, lane: Lane) -> Result<Engine<fancy_regex::Regex>, Refusal> {
-    let translation = translate(&parsed.root, parsed.groups, target);
-    let steps = if lane == Lane::Slow { STEPS * SLOW_FACTOR } else { STEPS };
-    let regex = fancy_regex::RegexBuilder::new(&translation.text)
-        .backtrack_limit(steps)
-        .delegate_size_limit(PROGRAM_MAX)
-        .max_prog_size(INSTRUCTIONS_MAX)
-        .build()
-        .map_err(|error| Refusal::ours(format!("too large or too deep to compile: {error}")))?;
-    Ok(Engine {
-        regex,
-        slots: named_slots(parsed, &translation.slots),
-    })
-}
-
-fn named_slots(parsed: &Parsed, slots: &[Option<usize>]) -> Box<[Option<usize>]> {
-    parsed
-        .names
-        .iter()
-        .map(|&(_, group)| slots.get(group).copied().flatten())
-        .collect()
 }

@@ -5,11 +5,20 @@
 //! the engines are built at the first search, because one compiled regex per pattern costs much memory.
 //! What the groups mean (`alt_user`, `mlfid`, …) is the filter's business: here they are plain groups.
 
-mod dialect;
+mod branch;
+mod case;
+mod choice;
+mod class;
+mod cursor;
 mod escape;
 mod group;
+mod linear;
+mod machine;
 mod matcher;
 mod parse;
+mod program;
+mod set;
+mod tables;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -86,8 +95,7 @@ impl Pattern {
     ///
     /// # Errors
     /// What Fail2Ban would refuse, and by name what we do not support: more than 64 KiB, parentheses deeper
-    /// than 200 (about 30 where a regex needs backtracking), a compiled size above 32 MiB, `\N{…}`, the flag
-    /// `t`, and back-references under `(?ai)`.
+    /// than 200, a compiled size above 32 MiB or 100,000 instructions, and `\N{…}`.
     pub fn new(source: &str, flags: Flags) -> Result<Pattern, Error> {
         if source.len() > SOURCE_MAX {
             return Err(too_long(source, SOURCE_MAX));

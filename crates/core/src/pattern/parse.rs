@@ -1,10 +1,11 @@
 //! The reader of Python's regex dialect: text in, a tree or a refusal in Python's words out.
 //!
 //! It takes and refuses what CPython 3.11's `re` does (contract §3.1), apart from named limits of our own:
-//! nesting, and the few constructs that no log filter needs and that would only be approximated.
+//! nesting, and characters by their names.
 
 use std::collections::BTreeMap;
 
+use super::branch;
 use super::escape::{self, Escape};
 use super::group::Opened;
 use super::token::{Refusal, Token, Tokens};
@@ -26,6 +27,8 @@ pub(super) struct Flags {
     pub(super) ascii: bool,
     /// `u` was written; it is in force anyhow, but excludes `a`.
     pub(super) unicode: bool,
+    /// `t`: no repetitions.
+    pub(super) template: bool,
 }
 
 impl Flags {
@@ -55,6 +58,7 @@ impl Flags {
             'x' => self.verbose = on,
             'a' => self.ascii = true,
             'u' => (self.ascii, self.unicode) = (false, true),
+            't' => self.template = on,
             _ => {}
         }
     }
@@ -67,8 +71,6 @@ pub(super) struct Parsed {
     pub(super) names: Vec<(String, usize)>,
     /// How many capture groups there are.
     pub(super) groups: usize,
-    /// How deep the parentheses go.
-    pub(super) nesting: usize,
 }
 
 /// Reads a whole regex.
@@ -86,10 +88,12 @@ pub(super) fn parse(text: &str, multiline: bool) -> Result<Parsed, Refusal> {
         widths: vec![None],
         look_behind: None,
         forward: BTreeMap::new(),
-        late: None,
-        nesting: 0,
+        both_types: false,
     };
     let mut root = reader.alternation(reader.global, 0)?;
+    if reader.both_types {
+        return Err(Refusal::anywhere("ASCII and UNICODE flags are incompatible"));
+    }
     if reader.tokens.peek().is_some() {
         return Err(reader.tokens.refuse("unbalanced parenthesis", 0));
     }
@@ -101,8 +105,8 @@ pub(super) fn parse(text: &str, multiline: bool) -> Result<Parsed, Refusal> {
             ours: false,
         });
     }
-    if let Some(refusal) = reader.late.take() {
-        return Err(refusal);
+    if let Some(reason) = root.fault(reader.global.template) {
+        return Err(Refusal::anywhere(reason));
     }
     root.settle_look_behind(None);
     let mut names: Vec<_> = reader.names.into_iter().collect();
@@ -111,7 +115,6 @@ pub(super) fn parse(text: &str, multiline: bool) -> Result<Parsed, Refusal> {
         root,
         names,
         groups: reader.widths.len() - 1,
-        nesting: reader.nesting,
     })
 }
 
@@ -126,29 +129,14 @@ pub(super) struct Reader {
     pub(super) look_behind: Option<usize>,
     /// Groups that a conditional names by number, and where: they may come later.
     pub(super) forward: BTreeMap<usize, usize>,
-    /// What Python finds only after the whole regex is read.
-    pub(super) late: Option<Refusal>,
-    nesting: usize,
+    /// `a` and `u` were both turned on for the whole, which Python finds when all is read.
+    pub(super) both_types: bool,
 }
 
 impl Reader {
-    /// Notes how deep the reading is.
-    ///
-    /// # Errors
-    /// Deeper than our limit.
-    pub(super) fn descend(&mut self, depth: usize) -> Result<(), Refusal> {
-        self.nesting = self.nesting.max(depth);
-        if depth > NESTING_MAX {
-            return Err(Refusal::ours(format!(
-                "nesting deeper than {NESTING_MAX} is not supported"
-            )));
-        }
-        Ok(())
-    }
-
     /// Everything up to the closing parenthesis or the end.
     pub(super) fn alternation(&mut self, mut flags: Flags, depth: usize) -> Result<Node, Refusal> {
-        self.descend(depth)?;
+        descend(depth)?;
         let mut arms = vec![self.sequence(flags, depth, depth == 0)?];
         while self.tokens.take('|')? {
             if depth == 0 {
@@ -157,14 +145,14 @@ impl Reader {
             arms.push(self.sequence(flags, depth, false)?);
         }
         if arms.len() > 1 {
-            Ok(Node::Alternation(arms))
+            Ok(branch::joined(arms))
         } else {
-            Ok(arms.pop().unwrap_or(Node::Empty))
+            Ok(branch::sequence(arms.pop().unwrap_or_default()))
         }
     }
 
     /// One arm of an alternation. Only the very first may begin with global flags.
-    pub(super) fn sequence(&mut self, mut flags: Flags, depth: usize, first: bool) -> Result<Node, Refusal> {
+    pub(super) fn sequence(&mut self, mut flags: Flags, depth: usize, first: bool) -> Result<Vec<Node>, Refusal> {
         let mut parts: Vec<Node> = Vec::new();
         loop {
             if matches!(self.tokens.peek(), None | Some(Token::Char('|' | ')'))) {
@@ -188,11 +176,7 @@ impl Reader {
                 Token::Char(c) => parts.push(plain(c, flags)),
             }
         }
-        if parts.len() > 1 {
-            Ok(Node::Concat(parts))
-        } else {
-            Ok(parts.pop().unwrap_or(Node::Empty))
-        }
+        Ok(branch::unpacked(parts))
     }
 
     /// Skips what `(?x)` makes meaningless.
@@ -224,9 +208,6 @@ impl Reader {
     pub(super) fn backref(&mut self, group: usize, flags: Flags) -> Result<Node, Refusal> {
         self.check_look_behind(group)?;
         let case = flags.case();
-        if case == Case::Ascii {
-            return Err(Refusal::ours("a back-reference under (?ai) is not supported"));
-        }
         let width = self.widths.get(group).copied().flatten().unwrap_or((0, 0));
         Ok(Node::Backref { group, case, width })
     }
@@ -260,6 +241,7 @@ impl Reader {
         let item = match parts.pop() {
             None | Some(Node::At(_)) => return Err(self.tokens.refuse("nothing to repeat", back)),
             Some(Node::Repeat(..)) => return Err(self.tokens.refuse("multiple repeat", back)),
+            Some(Node::Plain { flagged: false, body }) => *body,
             Some(item) => item,
         };
         let greed = if self.tokens.take('?')? {
@@ -297,6 +279,16 @@ impl Reader {
         }
         Ok(Some((min, max)))
     }
+}
+
+/// Stops before the stack does.
+pub(super) fn descend(depth: usize) -> Result<(), Refusal> {
+    if depth > NESTING_MAX {
+        return Err(Refusal::ours(format!(
+            "nesting deeper than {NESTING_MAX} is not supported"
+        )));
+    }
+    Ok(())
 }
 
 fn plain(c: char, flags: Flags) -> Node {

@@ -1,11 +1,17 @@
 //! A Python regex as a tree, its flags already resolved into the nodes, and what can be read off it: how wide a
 //! match is, how much room the compiled form may need, whether a linear engine can run it.
 
+use super::class::members;
+use super::set::Set;
+
 /// A code point as Python counts it: surrogates included, which no searched text contains.
 pub(super) type Code = u32;
 
-/// The widest match Python tells apart from "without end".
-pub(super) const WIDTH_MAX: u64 = u64::MAX;
+/// Python's "without end", for counts and widths.
+const ENDLESS: u64 = u32::MAX as u64;
+
+/// How far Python looks behind.
+const BEHIND_MAX: u64 = i32::MAX as u64;
 
 /// How a literal, a class or a back-reference treats upper and lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,26 +34,13 @@ pub(super) enum Category {
 /// One member of a character class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Item {
+    /// One character, written as such.
+    One(Code),
     Range(Code, Code),
-    Category { kind: Category, negated: bool },
-}
-
-impl Item {
-    fn weight(&self) -> u64 {
-        match self {
-            Item::Range(_, high) if *high < 0x80 => 1_024,
-            Item::Range(..) => 65_536,
-            Item::Category {
-                kind: Category::Space, ..
-            } => 4_096,
-            Item::Category {
-                kind: Category::Digit, ..
-            } => 32_768,
-            Item::Category {
-                kind: Category::Word, ..
-            } => 131_072,
-        }
-    }
+    Category {
+        kind: Category,
+        negated: bool,
+    },
 }
 
 /// A character class, or a category that stands alone.
@@ -82,6 +75,17 @@ pub(super) enum Greed {
     Possessive,
 }
 
+impl Greed {
+    /// Python's name of such a repetition.
+    fn operator(self) -> &'static str {
+        match self {
+            Greed::Greedy => "MAX_REPEAT",
+            Greed::Lazy => "MIN_REPEAT",
+            Greed::Possessive => "POSSESSIVE_REPEAT",
+        }
+    }
+}
+
 /// How often a part repeats; no `max` is no end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Times {
@@ -99,8 +103,11 @@ pub(super) enum Node {
     Dot(bool),
     At(At),
     Capture(usize, Box<Node>),
-    /// `(?:…)`, kept apart because a quantifier may follow it whatever stands inside.
-    Plain(Box<Node>),
+    /// `(?:…)`. Those without flags are gone from a finished tree.
+    Plain {
+        flagged: bool,
+        body: Box<Node>,
+    },
     Concat(Vec<Node>),
     Alternation(Vec<Node>),
     Repeat(Times, Box<Node>),
@@ -129,11 +136,11 @@ impl Node {
         match self {
             Node::Empty | Node::At(_) | Node::Look { .. } => (0, 0),
             Node::Literal(..) | Node::Class(_) | Node::Dot(_) => (1, 1),
-            Node::Capture(_, body) | Node::Plain(body) | Node::Atomic(body) => body.width(),
+            Node::Capture(_, body) | Node::Plain { body, .. } | Node::Atomic(body) => body.width(),
             Node::Concat(parts) => parts
                 .iter()
                 .map(Node::width)
-                .fold((0, 0), |(lo, hi), (l, h)| (lo.saturating_add(l), hi.saturating_add(h))),
+                .fold((0, 0), |(lo, hi), (l, h)| clamped((lo + l, hi + h))),
             Node::Alternation(arms) => widest(arms.iter().map(Node::width)),
             Node::Repeat(times, body) => repeated(*times, body.width()),
             Node::Backref { width, .. } => *width,
@@ -146,10 +153,11 @@ impl Node {
     pub(super) fn weight(&self) -> u64 {
         match self {
             Node::Empty | Node::At(_) => 128,
+            Node::Literal(_, Case::Unicode) => 8_192,
             Node::Literal(..) => 2_048,
             Node::Dot(_) => 4_096,
-            Node::Class(class) => class.items.iter().map(Item::weight).fold(8_192, u64::saturating_add),
-            Node::Capture(_, body) | Node::Plain(body) | Node::Atomic(body) => body.weight().saturating_add(256),
+            Node::Class(class) => weight_of(&members(class)),
+            Node::Capture(_, body) | Node::Plain { body, .. } | Node::Atomic(body) => body.weight().saturating_add(256),
             Node::Concat(parts) | Node::Alternation(parts) => {
                 parts.iter().fold(256, |sum, part| part.weight().saturating_add(sum))
             }
@@ -163,12 +171,20 @@ impl Node {
         }
     }
 
+    /// Whether it is one character or position, so that two of them can be told to be the same.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(
+            self,
+            Node::Literal(..) | Node::Class(_) | Node::Dot(_) | Node::At(_) | Node::Backref { .. }
+        )
+    }
+
     /// Whether `test` holds for this node or one below it.
     pub(super) fn any(&self, test: fn(&Node) -> bool) -> bool {
         test(self)
             || match self {
                 Node::Capture(_, body)
-                | Node::Plain(body)
+                | Node::Plain { body, .. }
                 | Node::Atomic(body)
                 | Node::Repeat(_, body)
                 | Node::Look { body, .. } => body.any(test),
@@ -186,7 +202,6 @@ impl Node {
                 | Node::Atomic(_)
                 | Node::Backref { .. }
                 | Node::Conditional { .. }
-                | Node::At(At::Word { ascii: true, .. })
                 | Node::Repeat(
                     Times {
                         greed: Greed::Possessive,
@@ -194,7 +209,39 @@ impl Node {
                     },
                     _
                 )
-        )
+        ) || self.repeats_nothing()
+    }
+
+    /// Whether this is a loop that may go round without taking a character: what its groups then hold, only a
+    /// search step by step can tell.
+    fn repeats_nothing(&self) -> bool {
+        match self {
+            Node::Repeat(times, body) => times.max.is_none_or(|max| max > 1) && body.width().0 == 0,
+            _ => false,
+        }
+    }
+
+    /// What of this node is wrong although it could be read; Python finds it when it compiles.
+    pub(super) fn fault(&self, template: bool) -> Option<String> {
+        match self {
+            Node::Repeat(times, body) => match template {
+                true => Some(format!(
+                    "internal: unsupported template operator {}",
+                    times.greed.operator()
+                )),
+                false => body.fault(template),
+            },
+            Node::Look { behind: true, body, .. } if body.width().0 != body.width().1 => {
+                Some("look-behind requires fixed-width pattern".to_owned())
+            }
+            Node::Look { behind: true, body, .. } if body.width().0 > BEHIND_MAX => Some("invalid SRE code".to_owned()),
+            Node::Capture(_, body) | Node::Plain { body, .. } | Node::Atomic(body) | Node::Look { body, .. } => {
+                body.fault(template)
+            }
+            Node::Concat(parts) | Node::Alternation(parts) => parts.iter().find_map(|part| part.fault(template)),
+            Node::Conditional { yes, no, .. } => yes.fault(template).or_else(|| no.fault(template)),
+            _ => None,
+        }
     }
 
     /// Removes each look-behind for a character that the text before it always ends in, as in `<HOST>`, where
@@ -209,7 +256,7 @@ impl Node {
                 caseless.then_some(*code)
             }
             Node::Class(_) | Node::Dot(_) | Node::Backref { .. } => None,
-            Node::Capture(_, body) | Node::Plain(body) | Node::Atomic(body) => body.settle_look_behind(before),
+            Node::Capture(_, body) | Node::Plain { body, .. } | Node::Atomic(body) => body.settle_look_behind(before),
             Node::Concat(parts) => parts
                 .iter_mut()
                 .fold(before, |known, part| part.settle_look_behind(known)),
@@ -246,7 +293,7 @@ impl Node {
     fn is_character(&self, known: Option<Code>) -> bool {
         match self {
             Node::Literal(code, Case::Exact) => Some(*code) == known,
-            Node::Plain(body) => body.is_character(known),
+            Node::Plain { body, .. } => body.is_character(known),
             _ => false,
         }
     }
@@ -263,10 +310,18 @@ fn widest(arms: impl Iterator<Item = (u64, u64)>) -> (u64, u64) {
 }
 
 fn repeated(times: Times, (lo, hi): (u64, u64)) -> (u64, u64) {
-    let most = match times.max {
-        None if hi > 0 => WIDTH_MAX,
-        None => 0,
-        Some(max) => hi.saturating_mul(u64::from(max)),
-    };
-    (lo.saturating_mul(u64::from(times.min)), most)
+    let most = times.max.map_or(ENDLESS, u64::from);
+    clamped((lo.saturating_mul(u64::from(times.min)), hi.saturating_mul(most)))
+}
+
+/// Python counts no further than this.
+fn clamped((lo, hi): (u64, u64)) -> (u64, u64) {
+    (lo.min(ENDLESS - 1), hi.min(ENDLESS))
+}
+
+/// What a program needs for a set, rounded up from measured programs.
+fn weight_of(set: &Set) -> u64 {
+    let outside = set.ranges().iter().filter(|&&(_, high)| high >= 0x80).count();
+    let outside = u64::try_from(outside).unwrap_or(u64::MAX);
+    8_192 + outside.min(1) * 65_536 + outside.saturating_mul(512)
 }

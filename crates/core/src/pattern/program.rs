@@ -1,0 +1,268 @@
+//! A tree as a program for the [machine](super::machine), which goes back and forth as CPython does.
+
+use super::class::{literal, members};
+use super::set::Set;
+use super::tree::{At, Case, Greed, Node, Times};
+
+/// Instructions that one program may have.
+const INSTRUCTIONS_MAX: usize = 100_000;
+
+/// What one character is tested for.
+#[derive(Debug)]
+pub(super) enum Test {
+    Char(char),
+    Set(Box<Members>),
+    /// Everything but a newline.
+    Dot,
+    Any,
+}
+
+/// A set with the ASCII half as bits.
+#[derive(Debug)]
+pub(super) struct Members {
+    ascii: u128,
+    all: Set,
+}
+
+impl Test {
+    pub(super) fn passes(&self, c: char) -> bool {
+        match self {
+            Test::Char(own) => *own == c,
+            Test::Set(set) if c.is_ascii() => set.ascii >> u32::from(c) & 1 == 1,
+            Test::Set(set) => set.all.contains(c.into()),
+            Test::Dot => c != '\n',
+            Test::Any => true,
+        }
+    }
+
+    fn of(set: Set) -> Test {
+        if let [(low, high)] = *set.ranges()
+            && low == high
+            && let Some(c) = char::from_u32(low)
+        {
+            return Test::Char(c);
+        }
+        let ascii = (0..128)
+            .filter(|&code| set.contains(code))
+            .fold(0, |bits, code| bits | 1 << code);
+        Test::Set(Box::new(Members { ascii, all: set }))
+    }
+}
+
+/// One instruction. Places in the program are absolute.
+#[derive(Debug)]
+pub(super) enum Step {
+    One(Test),
+    At(At),
+    /// Notes where a group begins (even) or ends (odd).
+    Mark(usize),
+    Jump(usize),
+    /// Goes on at the first place, and at the second if that fails.
+    Fork(usize, usize),
+    /// A repeated character.
+    Run(Test, Times),
+    /// Begins a loop, whose condition stands at the place.
+    Enter(usize),
+    /// The condition of a loop whose body begins at the place; behind the loop it goes on with the next step.
+    Until(Times, usize),
+    /// Its body follows, the place is behind it.
+    Atomic(usize),
+    /// Its body follows.
+    Look {
+        back: u64,
+        negated: bool,
+        end: usize,
+    },
+    /// The end of the whole, or of a body that is matched for itself.
+    Done,
+    Same(usize, Case),
+    /// Goes on if the group is set, else at the place.
+    IfSet(usize, usize),
+}
+
+/// A program.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) steps: Vec<Step>,
+    pub(super) groups: usize,
+    /// It counts nothing and looks at nothing but the next character, so that a place in it and a place in the text
+    /// need to be tried together only once.
+    pub(super) flat: bool,
+}
+
+/// Writes the program of a tree with that many groups. A flat one is possible for a regular tree only.
+///
+/// # Errors
+/// How many instructions there may be, where there are more.
+pub(super) fn program(root: &Node, groups: usize, flat: bool) -> Result<Program, usize> {
+    let mut writer = Writer {
+        steps: Vec::new(),
+        flat,
+    };
+    writer.node(root)?;
+    writer.push(Step::Done)?;
+    Ok(Program {
+        steps: writer.steps,
+        groups,
+        flat,
+    })
+}
+
+struct Writer {
+    steps: Vec<Step>,
+    flat: bool,
+}
+
+impl Writer {
+    fn here(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Adds a step, and says where it stands.
+    fn push(&mut self, step: Step) -> Result<usize, usize> {
+        if self.steps.len() >= INSTRUCTIONS_MAX {
+            return Err(INSTRUCTIONS_MAX);
+        }
+        self.steps.push(step);
+        Ok(self.steps.len() - 1)
+    }
+
+    /// Puts a step whose place was kept free.
+    fn put(&mut self, at: usize, step: Step) {
+        if let Some(place) = self.steps.get_mut(at) {
+            *place = step;
+        }
+    }
+
+    fn node(&mut self, node: &Node) -> Result<(), usize> {
+        match node {
+            Node::Empty => {}
+            Node::Plain { body, .. } => self.node(body)?,
+            Node::Literal(..) | Node::Class(_) | Node::Dot(_) => {
+                if let Some(test) = test(node) {
+                    self.push(Step::One(test))?;
+                }
+            }
+            Node::At(at) => drop(self.push(Step::At(*at))?),
+            Node::Capture(group, body) => {
+                self.push(Step::Mark(group * 2 - 2))?;
+                self.node(body)?;
+                self.push(Step::Mark(group * 2 - 1))?;
+            }
+            Node::Concat(parts) => parts.iter().try_for_each(|part| self.node(part))?,
+            Node::Alternation(arms) => self.arms(arms)?,
+            Node::Repeat(times, body) => self.repeat(*times, body)?,
+            Node::Look { behind, negated, body } => {
+                let back = if *behind { body.width().0 } else { 0 };
+                let negated = *negated;
+                self.apart(|own| own.node(body), |end| Step::Look { back, negated, end })?;
+            }
+            Node::Atomic(body) => self.apart(|own| own.node(body), Step::Atomic)?,
+            Node::Backref { group, case, .. } => drop(self.push(Step::Same(*group, *case))?),
+            Node::Conditional { group, yes, no } => self.conditional(*group, yes, no)?,
+        }
+        Ok(())
+    }
+
+    /// A body that is matched for itself, behind the step that says how.
+    fn apart(
+        &mut self,
+        body: impl FnOnce(&mut Self) -> Result<(), usize>,
+        step: impl FnOnce(usize) -> Step,
+    ) -> Result<(), usize> {
+        let head = self.push(Step::Done)?;
+        body(self)?;
+        self.push(Step::Done)?;
+        let end = self.here();
+        self.put(head, step(end));
+        Ok(())
+    }
+
+    fn arms(&mut self, arms: &[Node]) -> Result<(), usize> {
+        let Some((last, others)) = arms.split_last() else {
+            return Ok(());
+        };
+        let mut exits = Vec::with_capacity(others.len());
+        for arm in others {
+            let fork = self.push(Step::Done)?;
+            self.node(arm)?;
+            exits.push(self.push(Step::Done)?);
+            self.put(fork, Step::Fork(fork + 1, self.here()));
+        }
+        self.node(last)?;
+        let end = self.here();
+        exits.into_iter().for_each(|exit| self.put(exit, Step::Jump(end)));
+        Ok(())
+    }
+
+    fn conditional(&mut self, group: usize, yes: &Node, no: &Node) -> Result<(), usize> {
+        let head = self.push(Step::Done)?;
+        self.node(yes)?;
+        let exit = self.push(Step::Done)?;
+        self.put(head, Step::IfSet(group, self.here()));
+        self.node(no)?;
+        self.put(exit, Step::Jump(self.here()));
+        Ok(())
+    }
+
+    fn repeat(&mut self, times: Times, body: &Node) -> Result<(), usize> {
+        if self.flat {
+            return self.unrolled(times, body);
+        }
+        if let Some(test) = test(body) {
+            return self.push(Step::Run(test, times)).map(drop);
+        }
+        if times.greed == Greed::Possessive {
+            let greedy = Times {
+                greed: Greed::Greedy,
+                ..times
+            };
+            return self.apart(|own| own.counted(greedy, body), Step::Atomic);
+        }
+        self.counted(times, body)
+    }
+
+    fn counted(&mut self, times: Times, body: &Node) -> Result<(), usize> {
+        let head = self.push(Step::Done)?;
+        self.node(body)?;
+        let until = self.push(Step::Until(times, head + 1))?;
+        self.put(head, Step::Enter(until));
+        Ok(())
+    }
+
+    /// The body as often as it may come, without a counter; it always takes a character.
+    fn unrolled(&mut self, times: Times, body: &Node) -> Result<(), usize> {
+        for _ in 0..times.min {
+            self.node(body)?;
+        }
+        let lazy = times.greed == Greed::Lazy;
+        let fork = |on: usize, end: usize| if lazy { Step::Fork(end, on) } else { Step::Fork(on, end) };
+        let Some(max) = times.max else {
+            let head = self.push(Step::Done)?;
+            self.node(body)?;
+            self.push(Step::Jump(head))?;
+            self.put(head, fork(head + 1, self.here()));
+            return Ok(());
+        };
+        let mut forks = Vec::new();
+        for _ in times.min..max {
+            forks.push(self.push(Step::Done)?);
+            self.node(body)?;
+        }
+        let end = self.here();
+        forks.into_iter().for_each(|at| self.put(at, fork(at + 1, end)));
+        Ok(())
+    }
+}
+
+/// The test of a node that is one character; what matches none is a set without members.
+fn test(node: &Node) -> Option<Test> {
+    Some(match node {
+        Node::Literal(code, case) => Test::of(literal(*code, *case)),
+        Node::Class(class) => Test::of(members(class)),
+        Node::Dot(false) => Test::Dot,
+        Node::Dot(true) => Test::Any,
+        Node::Plain { body, .. } => test(body)?,
+        _ => return None,
+    })
+}
