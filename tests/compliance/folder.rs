@@ -139,7 +139,8 @@ impl Folder {
         let base = self.base();
         let mut request = Request::new(&base, Face::Fail2Ban, &self.version);
         request.all_must_be_good = true;
-        config::read(&Disk::below(&self.root), &request).usable
+        let disk = Disk::below(&self.root);
+        config::read_early(&disk, &base, &[]).is_ok() && config::read(&disk, &request).usable
     }
 
     fn ask(&self, oracle: &mut Oracle, option: &str) -> Value {
