@@ -139,7 +139,8 @@ impl Folder {
         let base = self.base();
         let mut request = Request::new(&base, Face::Fail2Ban, &self.version);
         request.all_must_be_good = true;
-        config::read(&Disk::below(&self.root), &request).usable
+        let disk = Disk::below(&self.root);
+        config::read_early(&disk, &base, &[]).is_ok() && config::read(&disk, &request).usable
     }
 
     fn ask(&self, oracle: &mut Oracle, option: &str) -> Value {
@@ -152,7 +153,15 @@ impl Folder {
         let base = self.base();
         let mut request = Request::new(&base, Face::Fail2Ban, &self.version);
         request.allow_no_files = true;
-        let outcome = config::read(&Disk::below(&self.root), &request);
+        let disk = Disk::below(&self.root);
+        let mut outcome = config::read(&disk, &request);
+        // The client asks for its own options first.
+        if let Err((_, diagnostics)) = config::read_early(&disk, &base, &[]) {
+            outcome = Outcome {
+                diagnostics,
+                ..Outcome::default()
+            };
+        }
         let dump = if outcome.stream.is_empty() {
             Dump::Refused
         } else {

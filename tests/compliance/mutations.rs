@@ -116,6 +116,9 @@ fn change(text: &str, dice: &mut Dice) -> String {
     let live: Vec<usize> = (0..lines.len())
         .filter(|&at| !lines[at].trim().is_empty() && !lines[at].starts_with('#') || dice.one_in(40))
         .collect();
+    if live.is_empty() {
+        return format!("{text}\n{}", dice.pick(LINES));
+    }
     let at = *dice.pick(&live);
     let other = *dice.pick(&live);
     match dice.below(14) {

@@ -10,7 +10,6 @@ mod enforce;
 mod folder;
 mod json;
 mod matching;
-mod namesake;
 mod observe;
 mod place;
 mod regex;

@@ -3,6 +3,7 @@
 pub(crate) mod banning;
 pub(crate) mod call;
 pub(crate) mod flush;
+pub(crate) mod namesake;
 pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod stock;
@@ -12,8 +13,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-
-use crate::namesake;
 
 /// Exit codes of our verbs (DESIGN §5).
 pub(crate) mod exit {
