@@ -1,5 +1,6 @@
 //! Random cases that are the same in every run, and how many of them there are.
 
+use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 /// Random numbers from a seed (`SplitMix64`).
@@ -15,12 +16,15 @@ impl Chance {
     }
 
     /// From 0 up to, not including, `end`.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+    pub(crate) fn below<N>(&mut self, end: N) -> N
+    where
+        N: TryInto<u64, Error: Debug> + TryFrom<u64, Error: Debug>,
+    {
+        N::try_from(self.next() % end.try_into().unwrap()).unwrap()
     }
 
     pub(crate) fn between(&mut self, first: i64, last: i64) -> i64 {
-        first + i64::try_from(self.below(u64::try_from(last - first + 1).unwrap())).unwrap()
+        first + self.below(last - first + 1)
     }
 
     /// Whether one of so many in a hundred.
@@ -28,17 +32,25 @@ impl Chance {
         self.below(100) < many
     }
 
+    /// True once in so many times.
+    pub(crate) fn one_in(&mut self, many: usize) -> bool {
+        self.below(many) == 0
+    }
+
+    /// One of several.
     pub(crate) fn pick<'l, T>(&mut self, list: &'l [T]) -> &'l T {
-        &list[usize::try_from(self.below(list.len() as u64)).unwrap()]
+        &list[self.below(list.len())]
     }
 }
 
-/// Rounds of a fuzz run: at least `least`, and more for as many minutes as `COMPLIANCE_MINUTES` says.
+/// How long a fuzz run shall last at the least: the minutes that `COMPLIANCE_MINUTES` says.
+pub(crate) fn patience() -> Duration {
+    let minutes = std::env::var("COMPLIANCE_MINUTES").map_or(0, |text| text.parse().unwrap());
+    Duration::from_secs(60 * minutes)
+}
+
+/// Rounds of a fuzz run: at least `least`, and more for as long as [`patience`] lasts.
 pub(crate) fn rounds(least: u64) -> impl Iterator<Item = u64> {
-    let minutes = std::env::var("COMPLIANCE_MINUTES")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let length = Duration::from_secs(60 * minutes.unwrap_or(0));
-    let start = Instant::now();
+    let (length, start) = (patience(), Instant::now());
     (0..).take_while(move |round| *round < least || start.elapsed() < length)
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use portcullis_core::encoding::Encoding;
 use serde_json::{Value, json};
 
+use crate::chance::Chance;
 use crate::count::Count;
 use crate::oracle::{Oracle, python};
 
@@ -16,18 +17,8 @@ const UNITS: [u16; 16] = [
     0x41, 0x0a, 0x0d, 0x0a0d, 0x0d0a, 0x0a0a, 0, 0xd800, 0xdbff, 0xdc00, 0xdfff, 0xd80a, 0xd80d, 0xfeff, 0xfffe, 0xffff,
 ];
 
-/// Numbers that are the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        usize::try_from(self.0 >> 33).unwrap() % sides
-    }
-
-    fn byte(&mut self) -> u8 {
-        u8::try_from(self.roll(256)).unwrap()
-    }
+fn byte(dice: &mut Chance) -> u8 {
+    u8::try_from(dice.below(256)).unwrap()
 }
 
 /// All encodings that are read, by Python's own names.
@@ -109,21 +100,21 @@ fn pairs() -> impl Iterator<Item = [u8; 2]> {
 }
 
 /// Each byte alone and before a line end, every two bytes beside each other, and lines of chance.
-fn everywhere(dice: &mut Dice) -> Vec<Vec<u8>> {
+fn everywhere(dice: &mut Chance) -> Vec<Vec<u8>> {
     let mut inputs: Vec<Vec<u8>> = (0..=255u8)
         .flat_map(|byte| [vec![byte], vec![byte, b'\r', b'\n']])
         .collect();
     inputs.extend((0..=255u8).map(|one| (0..=255).flat_map(|other| [one, other]).collect()));
     for _ in 0..400 {
-        let ascii = dice.roll(4);
-        let byte = |dice: &mut Dice| {
-            if dice.roll(4) < ascii {
-                dice.byte() & 0x7f
+        let ascii = dice.below(4);
+        let some = |dice: &mut Chance| {
+            if dice.below(4) < ascii {
+                byte(dice) & 0x7f
             } else {
-                dice.byte()
+                byte(dice)
             }
         };
-        inputs.push((0..dice.roll(60)).map(|_| byte(dice)).collect());
+        inputs.push((0..dice.below(60)).map(|_| some(dice)).collect());
     }
     inputs
 }
@@ -157,7 +148,7 @@ fn utf_16() -> Vec<Vec<u8>> {
 }
 
 /// All pairs, alone and with something behind or around them; all make-up sequences, whole, cut and spoilt.
-fn korean(dice: &mut Dice) -> Vec<Vec<u8>> {
+fn korean(dice: &mut Chance) -> Vec<Vec<u8>> {
     let mut inputs: Vec<Vec<u8>> = pairs().map(Vec::from).collect();
     inputs.extend(pairs().map(|[one, two]| vec![one, two, b'A']));
     inputs.extend(pairs().map(|[one, two]| vec![0xb0, one, two, b'\n']));
@@ -172,9 +163,9 @@ fn korean(dice: &mut Dice) -> Vec<Vec<u8>> {
     }
     for _ in 0..4000 {
         let mut input = vec![b'x', 0xa4, 0xd4, 0xa4, 0xa1, 0xa4, 0xbf, 0xa4, 0xd4, b'y', b'\n'];
-        let at = dice.roll(input.len());
-        input[at] = dice.byte();
-        input.truncate(dice.roll(input.len() + 1));
+        let at = dice.below(input.len());
+        input[at] = byte(dice);
+        input.truncate(dice.below(input.len() + 1));
         inputs.push(input);
     }
     inputs
@@ -185,7 +176,7 @@ fn bytes() {
     let mut oracle = Oracle::start("encodings");
     let mut count = Count::of("bytes decoded");
     for (seed, encoding) in encodings(&mut oracle).into_iter().enumerate() {
-        let mut dice = Dice(seed as u64);
+        let mut dice = Chance(seed as u64);
         let mut inputs = everywhere(&mut dice);
         inputs.extend(match encoding.name() {
             "utf_8" | "utf_8_sig" => utf_8(),
@@ -205,7 +196,8 @@ fn read(encoding: &str, bytes: &[u8]) -> Vec<String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-        .args(["regex", "-d", "{NONE}", "-o", "msg", "-e", encoding])
+        // Raw, because NUL bytes are in no name or address.
+        .args(["regex", "-r", "-d", "{NONE}", "-o", "msg", "-e", encoding])
         .arg(file.path())
         .arg("^<F-ID>.+</F-ID>$")
         .output()
@@ -226,33 +218,33 @@ fn lines(oracle: &mut Oracle, encoding: &str, files: &[Vec<u8>]) -> Vec<Vec<Stri
 }
 
 /// A file of chance: any bytes, NULs, both line ends, and a last line without one.
-fn any_file(dice: &mut Dice) -> Vec<u8> {
+fn any_file(dice: &mut Chance) -> Vec<u8> {
     let mut file = Vec::new();
-    for _ in 0..dice.roll(40) {
-        for _ in 0..dice.roll(30) {
-            file.push(if dice.roll(2) == 0 { dice.byte() } else { b'a' });
+    for _ in 0..dice.below(40) {
+        for _ in 0..dice.below(30) {
+            file.push(if dice.below(2) == 0 { byte(dice) } else { b'a' });
         }
-        file.extend([&b"\n"[..], b"\r\n", b"\0\0\n", b"\n\0"][dice.roll(4)]);
+        file.extend([&b"\n"[..], b"\r\n", b"\0\0\n", b"\n\0"][dice.below(4)]);
     }
     file.extend(b"the last line");
     file
 }
 
 /// The same in code units, most of which have a newline byte.
-fn wide_file(dice: &mut Dice, bytes: fn(u16) -> [u8; 2], end: &str) -> Vec<u8> {
+fn wide_file(dice: &mut Chance, bytes: fn(u16) -> [u8; 2], end: &str) -> Vec<u8> {
     const UNITS: [u16; 10] = [0x41, 0x0a41, 0x410a, 0x0a0a, 0x0a00, 0, 0xd800, 0xdc00, 0xd80a, 0xdc0a];
     let mut units = Vec::new();
-    for _ in 0..dice.roll(30) {
+    for _ in 0..dice.below(30) {
         // A line that begins with half a newline is D-080.
         units.push(0x44);
-        for _ in 0..dice.roll(20) {
-            units.push(UNITS[dice.roll(UNITS.len())]);
+        for _ in 0..dice.below(20) {
+            units.push(UNITS[dice.below(UNITS.len())]);
         }
         units.extend(end.encode_utf16());
     }
     units.push(0x43);
     let mut file: Vec<u8> = units.into_iter().flat_map(bytes).collect();
-    file.truncate(file.len() - dice.roll(2));
+    file.truncate(file.len() - dice.below(2));
     file
 }
 
@@ -261,18 +253,18 @@ fn files() {
     let mut oracle = Oracle::start("encodings");
     let mut count = Count::of("files read");
     for (seed, encoding) in encodings(&mut oracle).into_iter().enumerate() {
-        let mut dice = Dice(seed as u64);
+        let mut dice = Chance(seed as u64);
         let name = encoding.name();
-        let file = |dice: &mut Dice| match name {
+        let file = |dice: &mut Chance| match name {
             "utf_16_le" => wide_file(dice, u16::to_le_bytes, "\n"),
             "utf_16_be" => {
-                let end = ["\n", "\r\n"][dice.roll(2)];
+                let end = ["\n", "\r\n"][dice.below(2)];
                 wide_file(dice, u16::to_be_bytes, end)
             }
             // More than one line is D-081.
             "utf_16" => "\u{feff}上ab\n"
                 .encode_utf16()
-                .flat_map([u16::to_le_bytes, u16::to_be_bytes][dice.roll(2)])
+                .flat_map([u16::to_le_bytes, u16::to_be_bytes][dice.below(2)])
                 .collect(),
             _ => any_file(dice),
         };

@@ -1,14 +1,14 @@
 //! Files that nobody would write, read by Python's `ConfigParser`, as Fail2Ban sets it up, and by ours: the same
 //! sections, options and values, or the same complaint about the same line.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use portcullis_core::config;
 use portcullis_core::value::Value as Datum;
 use serde_json::{Value, json};
 
+use super::chance::{Chance, patience};
 use super::count::Count;
-use super::dice::Dice;
 use super::oracle::Oracle;
 
 /// What lines are made of.
@@ -105,12 +105,12 @@ const LINES: &[&str] = &[
     "  o = p",
 ];
 
-fn pieces(dice: &mut Dice, most: usize) -> String {
+fn pieces(dice: &mut Chance, most: usize) -> String {
     let many = dice.below(most + 1);
     (0..many).map(|_| *dice.pick(PIECES)).collect()
 }
 
-fn line(dice: &mut Dice) -> String {
+fn line(dice: &mut Chance) -> String {
     match dice.below(40) {
         0 => pieces(dice, 6),
         1 | 2 => (*dice.pick(LINES)).to_owned(),
@@ -125,7 +125,7 @@ fn line(dice: &mut Dice) -> String {
     }
 }
 
-fn file(dice: &mut Dice) -> Vec<u8> {
+fn file(dice: &mut Chance) -> Vec<u8> {
     let mut text = String::from(if dice.one_in(8) { "" } else { "[s]\n" });
     // Now and then a file is longer than what Python decodes at a time.
     if dice.one_in(200) {
@@ -156,14 +156,6 @@ fn ours(bytes: &[u8]) -> Value {
     }
 }
 
-/// How long to go on: COMPLIANCE_MINUTES, or until there are enough.
-pub(crate) fn patience() -> Duration {
-    let minutes = std::env::var("COMPLIANCE_MINUTES").ok();
-    minutes.map_or(Duration::ZERO, |minutes| {
-        Duration::from_secs(60 * minutes.parse::<u64>().unwrap())
-    })
-}
-
 /// As many are compared at the least.
 const ENOUGH: u64 = 4000;
 
@@ -171,7 +163,7 @@ const ENOUGH: u64 = 4000;
 fn files_nobody_would_write() {
     let mut oracle = Oracle::start("ini");
     let mut count = Count::of("files read as by ConfigParser");
-    let (mut read, mut made, mut dice) = (0, 0, Dice::new(3));
+    let (mut read, mut made, mut dice) = (0, 0, Chance(3));
     let end = Instant::now() + patience();
     while made < ENOUGH || Instant::now() < end {
         made += 200;

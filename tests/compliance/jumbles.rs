@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
+use super::chance::Chance;
 use super::count::Count;
-use super::dice::Dice;
 use super::dumps::compare_dump;
 use super::folder::Folder;
 use super::mutations::kinds;
@@ -40,7 +40,7 @@ const SECTIONS: &[&str] = &[
 ];
 
 /// One piece of a value. Mostly it asks for one of the names from a place on, so that few ask in a circle.
-fn piece(dice: &mut Dice, from: usize) -> String {
+fn piece(dice: &mut Chance, from: usize) -> String {
     let from = if dice.one_in(30) { 0 } else { from };
     let name = *dice.pick(NAMES.get(from..).filter(|names| !names.is_empty()).unwrap_or(&["z"]));
     let section = *dice.pick(SECTIONS);
@@ -75,12 +75,12 @@ fn piece(dice: &mut Dice, from: usize) -> String {
     }
 }
 
-fn value(dice: &mut Dice, from: usize) -> String {
+fn value(dice: &mut Chance, from: usize) -> String {
     (0..dice.below(4)).map(|_| piece(dice, from)).collect()
 }
 
 /// A section with some of the names, each once; in the defaults all of them.
-fn section(header: &str, dice: &mut Dice) -> String {
+fn section(header: &str, dice: &mut Chance) -> String {
     let mut text = format!("[{header}]\n");
     let all = header == "DEFAULT";
     for (at, name) in NAMES.iter().enumerate() {
@@ -93,9 +93,9 @@ fn section(header: &str, dice: &mut Dice) -> String {
 }
 
 /// `name[option=value,…]`
-fn entry(name: &str, dice: &mut Dice) -> String {
+fn entry(name: &str, dice: &mut Chance) -> String {
     let mut text = name.to_owned();
-    for _ in 0..dice.below(6).saturating_sub(3) {
+    for _ in 0..dice.below(6_u32).saturating_sub(3) {
         let quote = *dice.pick(&["", "\"", "'"]);
         let option = *dice.pick(&[
             "a",
@@ -115,7 +115,7 @@ fn entry(name: &str, dice: &mut Dice) -> String {
 }
 
 /// The sections of a filter or an action; some are left out.
-fn definition(dice: &mut Dice) -> String {
+fn definition(dice: &mut Chance) -> String {
     let mut text = String::new();
     for header in ["DEFAULT", "Definition", "other", "Init", "Init?family=inet6"] {
         if !dice.one_in(3) || ["DEFAULT", "Definition"].contains(&header) {
@@ -125,7 +125,7 @@ fn definition(dice: &mut Dice) -> String {
     text
 }
 
-fn throw_together(folder: &Folder, dice: &mut Dice) -> String {
+fn throw_together(folder: &Folder, dice: &mut Chance) -> String {
     let mut all = String::new();
     let mut write = |name: &str, text: String| {
         writeln!(all, "--- {name}\n{text}").unwrap();
@@ -172,7 +172,7 @@ fn names_that_ask_for_each_other() {
     let folder = Folder::new(&mut oracle);
     folder.write("fail2ban.conf", "[Definition]\n");
     let mut count = Count::of("configurations thrown together");
-    let mut dice = Dice::new(4);
+    let mut dice = Chance(4);
     kinds("thrown together", 1500, || {
         let all = throw_together(&folder, &mut dice);
         compare_dump(&folder, &mut oracle, &mut count, || all).0

@@ -8,7 +8,6 @@ mod chance;
 mod client;
 mod count;
 mod dates;
-mod dice;
 mod dumps;
 mod encodings;
 mod expressions;

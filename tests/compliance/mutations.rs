@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use super::chance::{Chance, patience};
 use super::count::Count;
-use super::dice::Dice;
 use super::dumps::{compare_dump, enable, jails, stock};
 use super::folder::{Dump, Folder};
-use super::ini::patience;
 use super::oracle::Oracle;
 
 /// What people write into such files, in the right place or in a wrong one.
@@ -110,7 +109,7 @@ const LINES: &[&str] = &[
 ];
 
 /// One change of a text.
-fn change(text: &str, dice: &mut Dice) -> String {
+fn change(text: &str, dice: &mut Chance) -> String {
     let mut lines: Vec<String> = text.split('\n').map(str::to_owned).collect();
     // Comments are most of the stock, and changing them changes little.
     let live: Vec<usize> = (0..lines.len())
@@ -155,7 +154,7 @@ fn change(text: &str, dice: &mut Dice) -> String {
 }
 
 /// Cuts so many characters out somewhere and puts a text in their place.
-fn spliced(line: &str, dice: &mut Dice, cut: usize, text: &str) -> String {
+fn spliced(line: &str, dice: &mut Chance, cut: usize, text: &str) -> String {
     let chars: Vec<char> = line.chars().collect();
     let at = dice.below(chars.len() + 1);
     let tail = chars.iter().skip(at + cut);
@@ -169,7 +168,7 @@ fn spliced(line: &str, dice: &mut Dice, cut: usize, text: &str) -> String {
 }
 
 /// Takes a sign of the grammar away, doubles it or makes it another.
-fn at_a_sign(line: &str, dice: &mut Dice) -> String {
+fn at_a_sign(line: &str, dice: &mut Chance) -> String {
     const SIGNS: &str = "%()<>[]\"'=,?:;/_";
     let chars: Vec<char> = line.chars().collect();
     let signs: Vec<usize> = (0..chars.len()).filter(|&at| SIGNS.contains(chars[at])).collect();
@@ -217,7 +216,7 @@ fn many(name: &'static str, seed: u64, changes: u64) {
     let folder = stock(&mut oracle);
     let whole = folder.read("jail.conf");
     let names = jails(&folder);
-    let mut dice = Dice::new(seed);
+    let mut dice = Chance(seed);
     let mut count = Count::of(name);
     let mut files = Vec::new();
     kinds(name, changes, || {
@@ -247,7 +246,7 @@ pub(crate) fn kinds(name: &str, at_least: u64, mut case: impl FnMut() -> Dump) {
     }
 }
 
-fn one(folder: &Folder, files: &[String], oracle: &mut Oracle, tools: (&mut Dice, &mut Count)) -> Dump {
+fn one(folder: &Folder, files: &[String], oracle: &mut Oracle, tools: (&mut Chance, &mut Count)) -> Dump {
     let (dice, count) = tools;
     let file = dice.pick(files);
     let before = folder.read(file);

@@ -190,7 +190,7 @@ fn write(chance: &mut Chance) -> Value {
     }
     steps.push(json!([now, "look"]));
     steps.push(json!([now + 20_000, "look"]));
-    json!({ "jails": jails, "seed": chance.below(1 << 53), "start": start, "purgeage": 3000, "steps": steps })
+    json!({ "jails": jails, "seed": chance.below(1_u64 << 53), "start": start, "purgeage": 3000, "steps": steps })
 }
 
 struct Number;

@@ -79,6 +79,21 @@ impl Id {
         Ok(Id::masked(address, length))
     }
 
+    /// An id captured from a line: as [`Id::parse`], but a mask that is no address counts as a length of 0, as in
+    /// Fail2Ban. That text comes from outside; nobody who writes a configuration can mend it.
+    ///
+    /// # Errors
+    /// [`BadMask`] where a mask is an address and no prefix.
+    pub fn parse_captured(text: &str) -> Result<Id, BadMask> {
+        match Id::parse(text) {
+            Err(BadMask(mask)) if mask.parse::<IpAddr>().is_err() => {
+                let bare = unbracketed(text);
+                Ok(Id::masked(bare.split('/').next().unwrap_or(bare), 0))
+            }
+            read => read,
+        }
+    }
+
     /// An address alone, IPv4-mapped ones made IPv4; any other text as it is.
     #[must_use]
     pub fn plain(text: &str) -> Id {

@@ -2,34 +2,12 @@
 //!
 //! `COMPLIANCE_MINUTES` makes the run longer, with further seeds.
 
-use std::time::{Duration, Instant};
-
 use super::{Case, Pair, Way};
+use crate::chance::{Chance, rounds};
 
-/// A row of numbers that looks like chance and is the same for the same seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).unwrap()
-    }
-
-    fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
-        of[self.below(of.len())]
-    }
-
-    /// True once in `times`.
-    fn once_in(&mut self, times: usize) -> bool {
-        self.below(times) == 0
-    }
+/// One of several.
+fn one<T: Copy>(dice: &mut Chance, of: &[T]) -> T {
+    *dice.pick(of)
 }
 
 /// Forms of dates; a letter stands for a part of a date, as [`part`] has them, and a backslash keeps one as it is.
@@ -128,37 +106,31 @@ const ODD: &[char] = &[
     '\u{a0}', '\t', '+', '_', '%', '@', 'a', '\u{301}', '\u{1e}',
 ];
 
-fn part(dice: &mut Dice, letter: char) -> String {
-    let two = |dice: &mut Dice, end: usize| match dice.below(12) {
+fn part(dice: &mut Chance, letter: char) -> String {
+    let two = |dice: &mut Chance, end: usize| match dice.below(12) {
         0 => dice.below(100).to_string(),
         1 => format!("{:2}", dice.below(end)),
         2 => dice.below(end).to_string(),
         _ => format!("{:02}", dice.below(end)),
     };
     match letter {
-        'Y' => dice
-            .one(&["2024", "2024", "2023", "2025", "2000", "1999", "2030"])
-            .to_owned(),
-        'y' => dice.one(&["24", "23", "00", "99"]).to_owned(),
+        'Y' => one(dice, &["2024", "2024", "2023", "2025", "2000", "1999", "2030"]).to_owned(),
+        'y' => one(dice, &["24", "23", "00", "99"]).to_owned(),
         'm' => two(dice, 13),
         'd' => two(dice, 32),
         'H' => two(dice, 25),
         'M' | 'S' => two(dice, 60),
-        'f' => (0..=dice.below(7)).map(|_| dice.one(&["0", "5", "9"])).collect(),
-        'b' => dice
-            .one(&["Jan", "Feb", "Mar", "Jun", "JUN", "jun", "Oct", "Dec", "Okt"])
-            .to_owned(),
-        'a' => dice.one(&["Mon", "Sat", "Sun", "sun", "Don"]).to_owned(),
-        'z' => dice
-            .one(&["Z", "UTC", "+0200", "-03:30", "+01", " +0200", "CET", "+2"])
-            .to_owned(),
-        'Z' => dice.one(&["UTC", "CEST", "PDT", "XYZ", "Z", "pdt"]).to_owned(),
+        'f' => (0..=dice.below(7)).map(|_| one(dice, &["0", "5", "9"])).collect(),
+        'b' => one(dice, &["Jan", "Feb", "Mar", "Jun", "JUN", "jun", "Oct", "Dec", "Okt"]).to_owned(),
+        'a' => one(dice, &["Mon", "Sat", "Sun", "sun", "Don"]).to_owned(),
+        'z' => one(dice, &["Z", "UTC", "+0200", "-03:30", "+01", " +0200", "CET", "+2"]).to_owned(),
+        'Z' => one(dice, &["UTC", "CEST", "PDT", "XYZ", "Z", "pdt"]).to_owned(),
         'E' => (1_718_000_000 + dice.below(1_000_000)).to_string(),
         other => other.to_string(),
     }
 }
 
-fn date(dice: &mut Dice, form: &str) -> String {
+fn date(dice: &mut Chance, form: &str) -> String {
     let mut out = String::new();
     let mut letters = form.chars();
     while let Some(letter) = letters.next() {
@@ -171,7 +143,7 @@ fn date(dice: &mut Dice, form: &str) -> String {
 }
 
 /// Changes a few characters.
-fn mutate(dice: &mut Dice, text: &str) -> String {
+fn mutate(dice: &mut Chance, text: &str) -> String {
     let mut letters: Vec<char> = text.chars().collect();
     for _ in 0..dice.below(3) {
         let at = dice.below(letters.len() + 1);
@@ -187,8 +159,8 @@ fn mutate(dice: &mut Dice, text: &str) -> String {
     letters.into_iter().collect()
 }
 
-fn line(dice: &mut Dice, form: &str) -> String {
-    let (before, after) = (dice.one(BEFORE), dice.one(AFTER));
+fn line(dice: &mut Chance, form: &str) -> String {
+    let (before, after) = (one(dice, BEFORE), one(dice, AFTER));
     let text = format!("{before}{}{after}", date(dice, form));
     match dice.below(10) {
         0 => "undated".to_owned(),
@@ -198,14 +170,14 @@ fn line(dice: &mut Dice, form: &str) -> String {
 }
 
 /// Lines of one to three forms, as a log has them, at times from no distance to minutes.
-fn lines(dice: &mut Dice, forms: &[&str]) -> Vec<(i64, String)> {
-    let few: Vec<&str> = (0..=dice.below(3)).map(|_| dice.one(forms)).collect();
+fn lines(dice: &mut Chance, forms: &[&str]) -> Vec<(i64, String)> {
+    let few: Vec<&str> = (0..=dice.below(3)).map(|_| one(dice, forms)).collect();
     let mut now = 1_718_445_600_000_000;
     let count = 1 + dice.below(12);
     (0..count)
         .map(|_| {
-            now += dice.one(&[&0, &0, &1_250_000, &30_000_000, &61_000_000, &301_000_000]);
-            let form = dice.one(&few);
+            now += one(dice, &[&0, &0, &1_250_000, &30_000_000, &61_000_000, &301_000_000]);
+            let form = one(dice, &few);
             (now, line(dice, form))
         })
         .collect()
@@ -276,48 +248,41 @@ const HEADS: &[&str] = &[
     "(?:^|x)",
 ];
 
-fn datepattern(dice: &mut Dice) -> String {
-    if dice.once_in(8) {
-        let whole = dice.one(WHOLE);
+fn datepattern(dice: &mut Chance) -> String {
+    if dice.one_in(8) {
+        let whole = one(dice, WHOLE);
         return format!(
             "{}{}{whole}{}",
-            dice.one(HEADS),
-            dice.one(&["", "", "t=", "\\["]),
-            dice.one(&["", "", "\\]", "$"])
+            one(dice, HEADS),
+            one(dice, &["", "", "t=", "\\["]),
+            one(dice, &["", "", "\\]", "$"])
         );
     }
-    let mut pattern = dice.one(HEADS).to_owned();
+    let mut pattern = one(dice, HEADS).to_owned();
     for _ in 0..1 + dice.below(5) {
-        pattern.push_str(dice.one(TOKENS));
-        if !dice.once_in(3) {
-            pattern.push_str(dice.one(GLUE));
+        pattern.push_str(one(dice, TOKENS));
+        if !dice.one_in(3) {
+            pattern.push_str(one(dice, GLUE));
         }
     }
-    if pattern.matches('(').count() > pattern.matches(')').count() && !dice.once_in(10) {
+    if pattern.matches('(').count() > pattern.matches(')').count() && !dice.one_in(10) {
         pattern.push(')');
     }
-    if dice.once_in(6) {
+    if dice.one_in(6) {
         pattern.push('\n');
-        pattern.push_str(dice.one(&["%H:%M", "{^LN-BEG}", "EPOCH", "{DATE}", "%b %d"]));
+        pattern.push_str(one(dice, &["%H:%M", "{^LN-BEG}", "EPOCH", "{DATE}", "%b %d"]));
     }
     pattern
 }
 
-fn way(dice: &mut Dice) -> Way {
+fn way(dice: &mut Chance) -> Way {
     [Way::Detector, Way::Detector, Way::Filter, Way::CatchUp, Way::Operating][dice.below(5)]
 }
 
-/// Compares so many cases, then more until the time of `COMPLIANCE_MINUTES` is over.
-fn repeat(pair: &mut Pair, seed: u64, cases: u64, make: impl Fn(&mut Dice) -> Case) {
-    let minutes = std::env::var("COMPLIANCE_MINUTES")
-        .ok()
-        .and_then(|minutes| minutes.parse().ok());
-    let longer = Duration::from_secs(60 * minutes.unwrap_or(0));
-    let start = Instant::now();
-    let mut done = 0;
-    while done < cases || start.elapsed() < longer {
-        pair.compare(&make(&mut Dice(seed + done)));
-        done += 1;
+/// Compares so many cases, then more for as long as there is patience.
+fn repeat(pair: &mut Pair, seed: u64, cases: u64, make: impl Fn(&mut Chance) -> Case) {
+    for round in rounds(cases) {
+        pair.compare(&make(&mut Chance(seed + round)));
     }
 }
 
@@ -327,7 +292,7 @@ fn lines_by_chance() {
     repeat(&mut pair, 1, 700, |dice| Case {
         way: way(dice),
         datepattern: None,
-        logtimezone: dice.once_in(5).then(|| dice.one(&["UTC", "CET", "-0330"]).to_owned()),
+        logtimezone: dice.one_in(5).then(|| one(dice, &["UTC", "CET", "-0330"]).to_owned()),
         lines: lines(dice, FORMS),
     });
     pair.dates.close(4000);

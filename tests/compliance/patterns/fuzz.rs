@@ -2,12 +2,11 @@
 //!
 //! A short run is always made; `COMPLIANCE_MINUTES` makes a longer one.
 
-use std::time::{Duration, Instant};
-
 use portcullis_core::pattern::Error;
 use serde_json::{Value, json};
 
 use super::{pattern, search};
+use crate::chance::{Chance, rounds};
 use crate::count::Count;
 use crate::oracle::{self, Oracle};
 
@@ -76,15 +75,11 @@ fn compare_refusal(count: &mut Count, source: &str, error: &Error, theirs: &Valu
 
 #[test]
 fn made_up_regexes() {
-    let minutes = std::env::var("COMPLIANCE_MINUTES")
-        .ok()
-        .and_then(|minutes| minutes.parse::<u64>().ok());
-    let end = minutes.map(|minutes| Instant::now() + Duration::from_secs(minutes * 60));
     let mut oracle = Oracle::start("patterns");
     let stock = oracle.ask(&json!({"stock": oracle::configuration(), "logs": oracle::sample_logs()}));
     let (mut count, mut unknown) = (Count::of("made-up regexes"), Unknown::default());
-    let mut batch = 0;
-    while end.map_or(batch < 24, |end| Instant::now() < end) {
+    let mut regexes = 0_u64;
+    for batch in rounds(24) {
         let cases: Vec<_> = (0..BATCH)
             .map(|n| Maker::of(batch * 1_000 + n as u64).case(&stock))
             .collect();
@@ -92,9 +87,8 @@ fn made_up_regexes() {
         for ((source, multiline, texts), theirs) in cases.iter().zip(theirs.as_array().unwrap()) {
             compare_known(&mut count, &mut unknown, (source, *multiline), texts, theirs);
         }
-        batch += 1;
+        regexes += BATCH as u64;
     }
-    let regexes = batch * BATCH as u64;
     println!(
         "{regexes} regexes; {} searches late, {} over budget",
         unknown.late, unknown.over_budget
@@ -109,7 +103,7 @@ fn made_up_regexes() {
 
 /// Makes a regex and a text that it likely matches.
 struct Maker {
-    state: u64,
+    chance: Chance,
     groups: usize,
     /// The groups that are closed, with a text that they may hold.
     closed: Vec<(usize, String)>,
@@ -160,18 +154,14 @@ const NOISE: &str = "()[]{}|*+?.^$\\-,:=!<>PiamsxuLt#0123 abnwdZ_é";
 impl Maker {
     fn of(seed: u64) -> Maker {
         Maker {
-            state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d,
+            chance: Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d),
             groups: 0,
             closed: Vec::new(),
         }
     }
 
     fn below(&mut self, end: usize) -> usize {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % end as u64).unwrap()
+        self.chance.below(end)
     }
 
     fn one_of<'a, T>(&mut self, from: &'a [T]) -> &'a T {

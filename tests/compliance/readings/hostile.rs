@@ -1,10 +1,11 @@
 //! Lines that nobody wrote for a filter: cut off, with bytes turned over, two in one, with odd characters and odd
 //! addresses. What an attacker can bring into a log must be read as Fail2Ban reads it, too.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::subject::{self, Subject};
 use super::{CATCHING_UP, FOLLOWING, Pair, TOOL};
+use crate::chance::{Chance, patience};
 use crate::count::Count;
 use crate::oracle::sample_logs;
 
@@ -68,34 +69,12 @@ const ODDITIES: &[&str] = &[
     "2005-08-14T11:00:00+99:99",
 ];
 
-/// Random numbers that are the same in every run (splitmix64).
-pub(super) struct Dice(u64);
-
-impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// A number below `below`.
-    pub(super) fn roll(&mut self, below: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) >> 1).unwrap() % below.max(1)
-    }
-
-    fn pick<'l, T: ?Sized + AsRef<str>>(&mut self, list: &'l [Box<T>]) -> &'l str {
-        list[self.roll(list.len())].as_ref().as_ref()
-    }
-}
-
 /// A line in another shape.
-fn spoil(dice: &mut Dice, line: &str, other: &str) -> String {
-    let place = |dice: &mut Dice, text: &str| text.floor_char_boundary(dice.roll(text.len() + 1));
+fn spoil(dice: &mut Chance, line: &str, other: &str) -> String {
+    let place = |dice: &mut Chance, text: &str| text.floor_char_boundary(dice.below(text.len() + 1));
     let at = place(dice, line);
     let there = place(dice, other);
-    match dice.roll(10) {
+    match dice.below(10) {
         0 => line[..at].to_owned(),
         1 => line[at..].to_owned(),
         2 => format!("{line}{other}"),
@@ -103,12 +82,12 @@ fn spoil(dice: &mut Dice, line: &str, other: &str) -> String {
         4 => format!("{}{}{}", &line[..at], &other[there..], &line[at..]),
         5 | 6 => {
             let mut bytes = line.as_bytes().to_vec();
-            for _ in 0..=dice.roll(3) {
+            for _ in 0..=dice.below(3) {
                 if let Some(byte) = {
-                    let at = dice.roll(bytes.len());
+                    let at = dice.below(bytes.len().max(1));
                     bytes.get_mut(at)
                 } {
-                    *byte ^= 1 << dice.roll(8);
+                    *byte ^= 1 << dice.below(8);
                 }
             }
             String::from_utf8_lossy(&bytes).replace('\n', " ")
@@ -123,26 +102,26 @@ fn spoil(dice: &mut Dice, line: &str, other: &str) -> String {
             format!(
                 "{}{}{}",
                 &line[..from],
-                ODDITIES[dice.roll(ODDITIES.len())],
+                ODDITIES[dice.below(ODDITIES.len())],
                 &line[to..]
             )
         }
-        _ => format!("{}{}{}", &line[..at], ODDITIES[dice.roll(ODDITIES.len())], &line[at..]),
+        _ => format!("{}{}{}", &line[..at], ODDITIES[dice.below(ODDITIES.len())], &line[at..]),
     }
 }
 
 /// Spoilt lines of a filter's own samples, now and then one of somebody else's, now and then a sound one.
-fn lines(dice: &mut Dice, own: &[Box<str>], all: &[Box<str>]) -> Vec<String> {
+fn lines(dice: &mut Chance, own: &[Box<str>], all: &[Box<str>]) -> Vec<String> {
     let mut lines = Vec::new();
     while lines.len() < LINES {
-        let from = if dice.roll(8) == 0 { all } else { own };
-        let line = dice.pick(from).to_owned();
-        let other = if dice.roll(2) == 0 {
+        let from = if dice.below(8) == 0 { all } else { own };
+        let line = dice.pick(from).to_string();
+        let other = if dice.below(2) == 0 {
             dice.pick(own)
         } else {
             dice.pick(all)
         };
-        lines.push(match dice.roll(6) {
+        lines.push(match dice.below(6) {
             0 => line,
             1 => {
                 let once = spoil(dice, &line, other);
@@ -156,8 +135,7 @@ fn lines(dice: &mut Dice, own: &[Box<str>], all: &[Box<str>]) -> Vec<String> {
 
 fn read_spoilt(half: usize, row: &'static str) {
     let mut count = Count::of(row);
-    let minutes = std::env::var("COMPLIANCE_MINUTES").map_or(0, |text| text.parse().unwrap());
-    let end = Instant::now() + Duration::from_secs(60 * minutes);
+    let end = Instant::now() + patience();
     let boxed = |lines: Vec<String>| lines.into_iter().map(String::into_boxed_str).collect::<Vec<_>>();
     let all = boxed(subject::log_lines());
     let mut pair = Pair::new(Vec::new());
@@ -165,7 +143,7 @@ fn read_spoilt(half: usize, row: &'static str) {
     let seed = std::env::var("COMPLIANCE_SEED").map_or(1, |text| text.parse().unwrap());
     for round in seed.. {
         for (number, subject) in Subject::all().iter().enumerate().skip(half).step_by(2) {
-            let mut dice = Dice(round << 16 | number as u64);
+            let mut dice = Chance(round << 16 | number as u64);
             let path = sample_logs().join(&subject.filter);
             let mut own = if path.is_file() {
                 boxed(subject::read(&path))
@@ -174,7 +152,7 @@ fn read_spoilt(half: usize, row: &'static str) {
             };
             own.retain(|line| !line.trim().is_empty() && !line.starts_with('#'));
             pair.take(lines(&mut dice, &own, &all));
-            let way = [CATCHING_UP, FOLLOWING, TOOL][dice.roll(3)];
+            let way = [CATCHING_UP, FOLLOWING, TOOL][dice.below(3)];
             pair.compare(subject, way, &mut count, &mut failures);
             read += LINES as u64;
         }

@@ -5,9 +5,9 @@ mod table;
 use portcullis_core::config::plan::UseDns;
 use serde_json::json;
 
-use super::hostile::Dice;
 use super::subject::{Options, Subject};
 use super::{CATCHING_UP, FOLLOWING, Pair, TOOL, Way};
+use crate::chance::Chance;
 use crate::count::Count;
 use table::{MADE, Made};
 
@@ -31,8 +31,8 @@ impl Made {
 
     /// Each line once, then all of them in any order.
     fn lines(&self) -> Vec<String> {
-        let mut dice = Dice::new(7);
-        let more = (0..200).map(|_| self.lines[dice.roll(self.lines.len())]);
+        let mut dice = Chance(7);
+        let more = (0..200).map(|_| self.lines[dice.below(self.lines.len())]);
         self.lines.iter().copied().chain(more).map(str::to_owned).collect()
     }
 }
@@ -69,13 +69,13 @@ fn more_sessions_than_are_kept() {
         ],
         lines: &[],
     };
-    let mut dice = Dice::new(11);
+    let mut dice = Chance(11);
     let words = ["open 192.0.2.1", "bad bob", "bad al", "open 192.0.2.2", "end"];
     let line = |_| {
         format!(
             "2005-08-14 11:58:00 {} {}",
-            dice.roll(200),
-            words[dice.roll(words.len())]
+            dice.below(200),
+            words[dice.below(words.len())]
         )
     };
     let mut pair = Pair::new((0..4_000).map(line).collect());

@@ -19,6 +19,7 @@ pub mod lint;
 mod logpath;
 mod options;
 pub mod plan;
+mod refusal;
 mod server;
 mod text;
 mod tree;
@@ -26,9 +27,10 @@ mod words;
 
 use std::collections::BTreeMap;
 
-pub use apply::{Refusal, split_line};
+pub use apply::split_line;
 pub use options::{Named, extract};
 pub use plan::CommandError;
+pub use refusal::Refusal;
 pub use tree::{Layered, MemoryTree, ReadError, Scope, Tree};
 
 use crate::diagnostic::{Diagnostic, Position, Severity};
@@ -48,6 +50,9 @@ pub enum Face {
     /// The smallest bad part (line, option, jail) is left out, and all else goes on.
     Portcullis,
 }
+
+/// The release of Fail2Ban whose behaviour is the measure, and what `%(fail2ban_version)s` becomes.
+pub const FAIL2BAN_VERSION: &str = "1.1.1";
 
 /// Judges a failregex, given the jail's prefregex: `Err` says why it cannot be used.
 pub type RegexCheck = fn(&str, Option<&str>) -> Result<(), String>;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-pub use super::apply::CommandError;
+pub use super::refusal::CommandError;
 use crate::time::Seconds;
 use crate::value::Value;
 

@@ -1,7 +1,7 @@
 //! The words of one command, taken as the kinds that the command wants.
 
-use super::apply::CommandError;
 use super::options::{parse_bool, parse_int};
+use super::refusal::CommandError;
 use crate::time::{Seconds, parse_length};
 use crate::value::Value;
 

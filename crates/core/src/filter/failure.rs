@@ -228,6 +228,6 @@ fn read(field: &Field, kind: As) -> Result<Id, Refused> {
             Ok(IpAddr::V6(v6)) if family == Family::Inet6 => Id::Ip(canonical(v6.into())),
             _ => Id::Raw(text.clone()),
         },
-        As::Any | As::Text => Id::parse(text).map_err(|_| Refused("a mask that is no prefix"))?,
+        As::Any | As::Text => Id::parse_captured(text).map_err(|_| Refused("a mask that is no prefix"))?,
     })
 }

@@ -42,7 +42,6 @@ fn the_real_parts_are_tried() {
             ACTION,
             ("bad-regex", 2),
         ),
-        ("maxlines = 5000", FILTER, ACTION, ("not-supported", 2)),
         ("datepattern = ^(%%Y", FILTER, ACTION, ("bad-datepattern", 2)),
         ("logencoding = gbk", FILTER, ACTION, ("not-supported", 2)),
         ("backend = systemd", FILTER, ACTION, ("no-journal", 2)),

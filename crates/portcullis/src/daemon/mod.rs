@@ -55,7 +55,6 @@ use inquiries::Inquiries;
 use keeper::Keeper;
 use layers::{Facts, Lanes, Way};
 use requests::done;
-pub(crate) use setup::FAIL2BAN_VERSION;
 use setup::Setup;
 
 const SERVER: &str = "fail2ban.server";
@@ -219,7 +218,7 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
 }
 
 fn say_version() {
-    let (ours, theirs) = (env!("CARGO_PKG_VERSION"), setup::FAIL2BAN_VERSION);
+    let (ours, theirs) = (env!("CARGO_PKG_VERSION"), portcullis_core::config::FAIL2BAN_VERSION);
     say(
         Level::Info,
         SERVER,

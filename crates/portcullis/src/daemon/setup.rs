@@ -25,8 +25,6 @@ use crate::{folder, json};
 pub(crate) const MANUAL: &str = "manual";
 /// How long a ban by hand lasts if nothing is said.
 const MANUAL_BANTIME: Seconds = Seconds::new(86_400);
-/// What `%(fail2ban_version)s` becomes.
-pub(crate) const FAIL2BAN_VERSION: &str = "1.1.1";
 /// Modes of a filter that would see what its default mode lets pass: filter, mode, what it sees, what to write.
 const OTHER_MODES: &[(&str, &str, &str, &str)] =
     &[("postfix", "auth", "SASL failures", "filter = postfix[mode=extra]")];
@@ -84,7 +82,7 @@ pub(crate) fn zone() -> TimeZone {
 pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
     let base = places.base();
     folder::with(&base, |tree| {
-        let mut request = config::Request::new(&base, Face::Portcullis, FAIL2BAN_VERSION);
+        let mut request = config::Request::new(&base, Face::Portcullis, config::FAIL2BAN_VERSION);
         request.check_regex = check_regex;
         let mut outcome = config::read(tree, &request);
         let (plan, refusals) = Plan::from_stream_by_option(&outcome.stream, Face::Portcullis);

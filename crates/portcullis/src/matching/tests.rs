@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis_core::config::plan::JailPlan;
+use portcullis_core::config::plan::{JailPlan, UseDns};
 use portcullis_core::filter::{Filter, Settings};
 use portcullis_core::ledger::Mark;
 
@@ -55,6 +55,8 @@ impl Kept {
 fn reading(name: &str, path: &Path, done: Option<Mark>) -> Reading {
     let mut plan = JailPlan::new(name, "auto");
     plan.failregex = vec!["^<F-ID>.+</F-ID>$".into()];
+    // A line with NUL bytes is no name or address.
+    plan.usedns = UseDns::Raw;
     plan.datepattern = Some("{NONE}".into());
     let settings = Settings {
         zone: jiff::tz::TimeZone::UTC,

@@ -24,8 +24,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use clap::{CommandFactory, Parser};
 use jiff::tz::TimeZone;
 use portcullis_core::address::Id;
-use portcullis_core::config::Tree;
 use portcullis_core::config::plan::JailPlan;
+use portcullis_core::config::{FAIL2BAN_VERSION, Tree};
 use portcullis_core::filter::{self, Filter, Identity, Settings};
 use portcullis_core::time::{Clock, Timestamp};
 
@@ -100,11 +100,11 @@ fn run(options: &Options, tree: &dyn Tree) -> io::Result<u8> {
 
 fn attempt(options: &Options, tree: &dyn Tree, screen: &mut Screen<BufWriter<StdoutLock<'static>>>) -> io::Result<u8> {
     if options.short_version {
-        screen.line(options::FAIL2BAN_SHORT)?;
+        screen.line(FAIL2BAN_VERSION)?;
         return Ok(0);
     }
     if options.version {
-        screen.line(&format!("fail2ban-regex {}", options::FAIL2BAN))?;
+        screen.line(&format!("fail2ban-regex {FAIL2BAN_VERSION}"))?;
         return Ok(0);
     }
     let errors = options.contradictions();

@@ -2,11 +2,6 @@
 
 use clap::{ArgAction, Args};
 
-/// The version of Fail2Ban whose output this is.
-pub(crate) const FAIL2BAN: &str = "1.1.2.dev1";
-/// The same in the short form of `-V`.
-pub(crate) const FAIL2BAN_SHORT: &str = "1.1.2.1";
-
 /// What `regex` is told.
 #[derive(Args, Debug, Clone, Default)]
 #[command(

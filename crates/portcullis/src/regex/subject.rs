@@ -5,13 +5,13 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use portcullis_core::config::plan::{JailPlan, UseDns};
-use portcullis_core::config::{self, Command, Face, FilterName, Request, Tree};
+use portcullis_core::config::{self, Command, FAIL2BAN_VERSION, Face, FilterName, Request, Tree};
 use portcullis_core::diagnostic::Diagnostic;
 use portcullis_core::stamp::{Detector, PatternName};
 use portcullis_core::value::{Value, repr_str};
 
 use super::lines::short;
-use super::options::{FAIL2BAN, Options};
+use super::options::Options;
 use super::screen::Screen;
 
 /// Reads REGEX into a plan, and says on the way what is used.
@@ -144,7 +144,7 @@ impl<'a, W: Write> Subject<'a, W> {
             jail: Some(name),
             forced: Some(&forced),
             allow_no_files: true,
-            ..Request::new(&self.options.config, Face::Fail2Ban, FAIL2BAN)
+            ..Request::new(&self.options.config, Face::Fail2Ban, FAIL2BAN_VERSION)
         };
         let outcome = config::read(self.tree, &request);
         if outcome

@@ -11,12 +11,11 @@ use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-use portcullis_core::config::{self, Face, Outcome, Request};
+use portcullis_core::config::{self, FAIL2BAN_VERSION, Face, Outcome, Request};
 use portcullis_core::diagnostic::{Diagnostic, Severity};
 use portcullis_core::time::{Number, parse_length};
 use portcullis_core::value::{Value, repr_float, repr_str};
 
-use crate::daemon::FAIL2BAN_VERSION;
 use crate::folder::Disk;
 use crate::observe::log::{Level, Log};
 use getopt::Grammar;

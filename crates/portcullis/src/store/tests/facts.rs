@@ -37,13 +37,9 @@ fn what_is_kept_comes_back() {
         number,
         pending,
     };
-    let waits = [
-        wait(8, Some(pending.clone())),
-        wait(7, Some(pending.clone())),
-        wait(7, None),
-    ];
-    let [one, two, three] = waits;
-    let entries = [ban(&forever), ban(&raw), counter, read(77), sessions, one, two, three];
+    let waits = [(8, Some(&pending)), (7, Some(&pending)), (7, None)];
+    let waits = waits.map(|(number, pending)| wait(number, pending.cloned()));
+    let entries = [&[ban(&forever), ban(&raw), counter, read(77), sessions], &waits[..]].concat();
     store.commit(at(0), &entries).unwrap();
     let expect = Saved {
         bans: vec![
