@@ -11,6 +11,10 @@ try:
 test *FILTER:
     tests/run {{FILTER}}
 
+# The random comparisons with Fail2Ban for so many minutes each (there are about ten)
+full MINUTES='10':
+    COMPLIANCE_MINUTES={{MINUTES}} cargo test --locked --test compliance -- --nocapture
+
 # What is checked before a commit
 check: fmt lint
     cargo test -p portcullis-core --test flow --test house --quiet
