@@ -253,6 +253,36 @@ fn failure(jail: &str, identity: Identity, time: Timestamp) -> Failure {
     }
 }
 
+/// what `<bancount>` shows is one more after each restart, and what is kept stays.
+#[test]
+fn a_restored_ban_counts_once_more() {
+    let mut stage = Stage::new(vec![plan("j")]);
+    for _ in 0..3 {
+        stage.fail("j", "192.0.2.1");
+    }
+    let kept = stage.bans.values().next().unwrap().clone();
+    assert_eq!(kept.bancount, 1);
+    let (mut engine, mut out) = (Engine::new(), Vec::new());
+    engine.handle(stage.now, Input::Plan(vec![arrangement(plan("j"))]), &mut out);
+    let saved = Saved {
+        bans: vec![("j".into(), kept)],
+        ..Saved::default()
+    };
+    engine.handle(stage.now, Input::Restore(saved), &mut out);
+    let told = out.iter().filter_map(|effect| match effect {
+        Effect::Change(Change {
+            order: Order::Ban(ticket),
+            ..
+        }) => Some(ticket.bancount),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [2]);
+    assert!(
+        !out.iter()
+            .any(|effect| matches!(effect, Effect::Record(Entry::Ban { .. })))
+    );
+}
+
 #[test]
 fn three_failures_ban_until_the_time_is_up() {
     let mut stage = Stage::new(vec![plan("j")]);
