@@ -109,7 +109,9 @@ impl Parsed {
             return worst.map(Refusal::Fault);
         };
         let decoded = match error.error_len() {
-            None => bytes.len(),
+            // What stands before half a character at the end has been read by then, but for a carriage return, which
+            // may be half a line end.
+            None => error.valid_up_to(),
             Some(length) => {
                 let lead = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
                 let shown = if matches!(lead, 0xc2..=0xf4) { length } else { 0 };
