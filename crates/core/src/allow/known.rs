@@ -132,10 +132,12 @@ impl Lists {
         let Some(file) = self.files.get_mut(path) else { return };
         let Some(asked) = file.asked else {
             // A glance: what stands in the file is for the first failure to see.
-            file.failure = match found {
-                Found::Failed(reason, _) => Some(reason),
-                Found::Same | Found::Read(..) => None,
-            };
+            match found {
+                Found::Failed(reason, _) => file.failure = Some(reason),
+                Found::Read(..) => (file.failure, file.until) = (None, None),
+                // A file that could not be understood is not better for being the same.
+                Found::Same => {}
+            }
             return;
         };
         file.until = Some(asked + LISTS_LAST);

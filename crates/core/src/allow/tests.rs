@@ -143,6 +143,16 @@ fn a_file_that_was_never_read_says_so() {
     let mut world = World::new();
     world.list("/etc/allowed", Found::Failed("no such file".into(), None));
     assert_eq!(world.lists.failure("/etc/allowed"), Some("no such file"));
+    // A glance at a file that is as bad as before, and at one that became good.
+    let path = "/etc/allowed".into();
+    world.lists.ask(None, &path);
+    world.lists.put(&path, Found::Same);
+    assert_eq!(world.lists.failure("/etc/allowed"), Some("no such file"));
+    world.lists.ask(None, &path);
+    world.lists.put(&path, read("192.0.2.1"));
+    assert_eq!(world.lists.failure("/etc/allowed"), None);
+    let unread = Verdict::Ask(vec![Unknown::List("/etc/allowed".into())]);
+    assert_eq!(world.judge(&allow(&["file:/etc/allowed"]), "192.0.2.1"), unread);
     world.list("/etc/allowed", read(""));
     assert_eq!(world.lists.failure("/etc/allowed"), None);
     assert!(List::parse("10.0.0.0/255.0.255.0").is_err());

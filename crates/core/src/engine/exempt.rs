@@ -88,7 +88,8 @@ impl Engine {
         let Some(questions) = questions else {
             return self.finish(waiting, out);
         };
-        if self.waits.is_full(waiting.pending.is_name) {
+        let maxretry = self.jails.get(&waiting.jail).map_or(0, |jail| jail.plan.maxretry);
+        if self.waits.is_full(&waiting) || self.waits.is_long(&subject, maxretry) {
             if !waiting.is_review {
                 out.push(Effect::Note(Event::TooManyQuestions {
                     jail: Arc::clone(&waiting.jail),
@@ -157,7 +158,9 @@ impl Engine {
 
     fn facts_for(&mut self, number: u64, needs: BTreeSet<Need>) -> Option<Question> {
         let waiting = self.waits.get(number)?;
-        waiting.known.extend(needs.iter().copied());
+        waiting.known.extend(needs);
+        // The answer takes the place of what was known before.
+        let needs = waiting.known.clone();
         let jail = Arc::clone(&waiting.jail);
         let ticket = Box::new(ticket(&waiting.pending, self.jails.get(&jail)?));
         Some(Question::Facts {

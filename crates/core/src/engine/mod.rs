@@ -146,13 +146,14 @@ impl Engine {
                 jail.tracker.restore(id, count);
             }
         }
+        // Reviews of bans take numbers, which must not be those of failures that are kept.
+        for (_, number, _) in &saved.waiting {
+            self.waits.know_number(*number);
+        }
         let ours = saved.bans.into_iter().map(|ban| (ban, false));
         let theirs = saved.adopted.into_iter().map(|ban| (ban, true));
         for (ban, adopted) in ours.chain(theirs) {
             self.restore_ban(now, ban, adopted, out);
-        }
-        for (_, number, _) in &saved.waiting {
-            self.waits.know_number(*number);
         }
         for kept in saved.waiting {
             self.consider_again(now, kept, out);

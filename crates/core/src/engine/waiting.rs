@@ -14,6 +14,8 @@ use crate::time::Timestamp;
 /// Failures that may wait for the address of a name, and as many for anything else: an attacker whose names answer
 /// slowly must not fill the memory, nor crowd out others.
 const MOST: usize = 10_000;
+/// … and of one subject, or its jail's `maxretry` where that is more.
+const MOST_OF_ONE: usize = 100;
 
 /// Whose failures are decided one after the other: jail, id, and whether that is a name.
 pub(super) type Subject = (Arc<str>, Id, bool);
@@ -107,13 +109,22 @@ impl Waits {
         self.queues.contains_key(subject)
     }
 
-    pub(super) fn is_full(&self, is_name: bool) -> bool {
-        let count = if is_name {
+    /// Whether there is no room for one more. Reviews of bans that are in force get a part of it only, so that
+    /// failures have the rest.
+    pub(super) fn is_full(&self, waiting: &Waiting) -> bool {
+        let count = if waiting.pending.is_name {
             self.named
         } else {
             self.all.len() - self.named
         };
-        count >= MOST
+        count >= if waiting.is_review { MOST / 10 } else { MOST }
+    }
+
+    /// Whether so many failures of one subject wait that they decide about it, and further ones would only take the
+    /// room of others.
+    pub(super) fn is_long(&self, subject: &Subject, maxretry: u32) -> bool {
+        let most = MOST_OF_ONE.max(usize::try_from(maxretry).unwrap_or(usize::MAX));
+        self.queues.get(subject).is_some_and(|queue| queue.len() >= most)
     }
 
     /// Puts a failure at the end of its subject's queue.

@@ -98,6 +98,8 @@ impl Joiner {
         // Of a piece that was cut the beginning tells how long it was.
         self.length += match self.at {
             Some(at) if piece.truncated => piece.end.saturating_sub(at),
+            // What came before is not known; but lines begin at even places.
+            None if piece.truncated => shown + (shown + piece.end) % 2,
             _ => shown,
         };
         self.over |= piece.truncated;

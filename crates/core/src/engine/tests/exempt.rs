@@ -215,6 +215,15 @@ fn a_restored_ban_stays_until_its_exemption_is_known() {
 }
 
 #[test]
+fn one_subject_does_not_take_the_room_of_all() {
+    let mut stage = Stage::new(vec![plan("j")]);
+    for _ in 0..102 {
+        named(&mut stage, "one.example");
+    }
+    assert_eq!(said(&stage, "TooManyQuestions"), 2);
+}
+
+#[test]
 fn too_many_that_wait_are_counted_and_others_are_not_crowded_out() {
     let mut stage = Stage::new(vec![plan("j")]);
     for number in 0..10_001 {
