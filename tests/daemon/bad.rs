@@ -314,6 +314,30 @@ fn a_log_that_must_not_be_read() {
     assert_eq!(output.status.code(), Some(2));
 }
 
+/// Whoever writes the log must not move the cursor of whoever asks who is banned.
+#[test]
+fn what_a_log_line_names_does_not_drive_the_terminal() {
+    let mut house = House::empty();
+    house.write(
+        "etc/filter.d/named.conf",
+        "[Definition]\nfailregex = ^\\s*user <F-ID>.*</F-ID> bad$\n",
+    );
+    house.jails(&[Jail {
+        name: "plain",
+        maxretry: 1,
+        options: "filter = named",
+    }]);
+    house.start();
+    let line = format!("{} user a\x1b]0;own\x07\x1b[31mx bad\n", stamp(0));
+    append(&house.log_of("plain"), line.as_bytes());
+    eventually("somebody is banned", || !house.banned().is_empty());
+    for words in [&["banned"][..], &["status"], &["status", "plain"]] {
+        let shown = house.ask(words).stdout;
+        assert!(!shown.contains(&0x1b), "{words:?}: {}", String::from_utf8_lossy(&shown));
+    }
+    assert!(String::from_utf8_lossy(&house.ask(&["banned"]).stdout).contains("a\\u{1b}]0;own\\u{7}"));
+}
+
 #[test]
 fn rubbish_in_the_log() {
     let mut house = House::empty();

@@ -13,7 +13,10 @@ use super::{Command, Face};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expression::{Expression, Scope};
 use crate::time::{Seconds, length, parse_length};
-use crate::value::Value;
+use crate::value::{Value, repr_str};
+
+/// Where Fail2Ban can read from (contract §6.1).
+const BACKENDS: [&str; 4] = ["auto", "polling", "pyinotify", "systemd"];
 
 impl Plan {
     /// Applies one command.
@@ -83,6 +86,14 @@ impl Plan {
         }
         if self.jails.iter().any(|jail| &*jail.name == name) {
             return Err(CommandError::JailTwice(name.to_owned()));
+        }
+        let kind = backend.split('[').next().unwrap_or(backend).to_lowercase();
+        if !BACKENDS.contains(&kind.as_str()) {
+            return Err(CommandError::Value {
+                option: "backend".into(),
+                value: repr_str(backend),
+                reason: format!("it must be one of {}", BACKENDS.join(", ")),
+            });
         }
         self.jails.push(JailPlan::new(name, backend));
         Ok(())

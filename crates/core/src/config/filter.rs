@@ -8,6 +8,7 @@ use super::options::split_shell;
 use super::text::{Mark, Text};
 use super::{Command, FilterName, RegexCheck};
 use crate::diagnostic::Severity;
+use crate::pattern;
 use crate::value::{Value, repr_str};
 
 /// The options of a filter that the server knows.
@@ -105,6 +106,23 @@ fn push_lines(commands: &mut Commands, jail: &str, name: &str, lines: &[(&str, M
     }
 }
 
+fn refused(error: &pattern::Error, mark: Mark) -> Problem {
+    match error {
+        pattern::Error::NoFailureId(_) => {
+            let why = "it names no address: neither it nor the prefregex holds <HOST>, <ADDR> or <F-ID>";
+            Problem::new("no-failure-id", format!("this failregex is left out: {why}"), mark)
+                .mend("put <HOST> where the address stands")
+        }
+        pattern::Error::Compile { reason: why, .. } | pattern::Error::Unsupported { what: why, .. } => {
+            Problem::new("bad-regex", format!("this failregex is left out: {why}"), mark)
+                .mend("mend the pattern, or take the line out")
+        }
+        pattern::Error::Empty => {
+            Problem::new("bad-regex", format!("this failregex is left out: {error}"), mark).mend("take the line out")
+        }
+    }
+}
+
 /// Takes out each failregex that the check refuses; says which, and whether none is left.
 pub(crate) fn drop_refused(commands: &mut Commands, jail: &str, check: RegexCheck) -> Vec<Problem> {
     let word = |command: &Command, at: usize| command.get(at).and_then(Value::as_str).map(str::to_owned);
@@ -125,10 +143,7 @@ pub(crate) fn drop_refused(commands: &mut Commands, jail: &str, check: RegexChec
         for (regex, (_, mark)) in regexes.iter().filter_map(Value::as_str).zip(origins) {
             match check(regex, prefregex.as_deref()) {
                 Ok(()) => kept.push((regex, mark)),
-                Err(reason) => problems.push(
-                    Problem::new("no-failure-id", format!("this failregex is left out: {reason}"), mark)
-                        .mend("put <HOST> where the address stands"),
-                ),
+                Err(error) => problems.push(refused(&error, mark)),
             }
         }
         push_lines(commands, jail, "failregex", &kept);

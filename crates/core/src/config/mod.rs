@@ -34,6 +34,7 @@ pub use refusal::Refusal;
 pub use tree::{Layered, MemoryTree, ReadError, Scope, Tree};
 
 use crate::diagnostic::{Diagnostic, Position, Severity};
+use crate::pattern;
 use crate::value::Value;
 use definition::Care;
 use expand::Problem;
@@ -55,7 +56,7 @@ pub enum Face {
 pub const FAIL2BAN_VERSION: &str = "1.1.1";
 
 /// Judges a failregex, given the jail's prefregex: `Err` says why it cannot be used.
-pub type RegexCheck = fn(&str, Option<&str>) -> Result<(), String>;
+pub type RegexCheck = fn(&str, Option<&str>) -> Result<(), pattern::Error>;
 
 /// What is to be read.
 #[derive(Clone, Copy)]
@@ -274,8 +275,8 @@ pub fn dump(stream: &[Command]) -> String {
 /// `<ADDR>`, `<F-ID>`, or by a group of that meaning (contract §3.5). A look at the text only.
 ///
 /// # Errors
-/// A sentence if neither does.
-pub fn check_failure_id(regex: &str, prefregex: Option<&str>) -> Result<(), String> {
+/// [`pattern::Error::NoFailureId`] if neither does.
+pub fn check_failure_id(regex: &str, prefregex: Option<&str>) -> Result<(), pattern::Error> {
     const TAGS: [&str; 8] = [
         "<HOST>", "<ADDR>", "<IP4>", "<IP6>", "<DNS>", "<SUBNET>", "<F-ID", "<F-IP4",
     ];
@@ -285,7 +286,7 @@ pub fn check_failure_id(regex: &str, prefregex: Option<&str>) -> Result<(), Stri
     if names_id(regex) || prefregex.is_some_and(names_id) {
         return Ok(());
     }
-    Err("it names no address: neither it nor the prefregex holds <HOST>, <ADDR> or <F-ID>".to_owned())
+    Err(pattern::Error::NoFailureId(regex.to_owned()))
 }
 
 /// How problems are met in a face.

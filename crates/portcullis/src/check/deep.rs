@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 use portcullis_core::action::Action;
 use portcullis_core::address::Id;
-use portcullis_core::allow::{Allow, List, list_path};
+use portcullis_core::allow::{Allow, Found, list_path};
 use portcullis_core::config::plan::{ActionPlan, JailPlan, Plan, Server, UseDns};
 use portcullis_core::config::{Outcome, Tree, lint};
 use portcullis_core::diagnostic::{Diagnostic, Severity};
@@ -14,6 +14,7 @@ use portcullis_core::encoding::SUPPORTED;
 use portcullis_core::filter::{Error as FilterError, Filter, Settings};
 use portcullis_core::pattern::{Error as PatternError, Flags, Pattern};
 
+use crate::daemon::read_list;
 use crate::enforce::ports::{Ports, Services, protocols};
 use crate::matching::LogEncoding;
 
@@ -351,9 +352,9 @@ fn closed(path: &str) -> Option<(String, &'static str)> {
 /// Why a file of addresses cannot be used, if it cannot (contract §4.1).
 fn unreadable(entry: &str) -> Option<String> {
     let path = list_path(entry).filter(|path| !path.is_empty())?;
-    match std::fs::read_to_string(Path::new("/").join(path)) {
-        Ok(text) => List::parse(&text).err().map(|error| error.to_string()),
-        Err(error) => Some(error.to_string()),
+    match read_list(&Path::new("/").join(path), None) {
+        Ok(Found::Failed(reason, _)) | Err(reason) => Some(reason),
+        Ok(Found::Read(..) | Found::Same) => None,
     }
 }
 

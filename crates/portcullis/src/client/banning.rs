@@ -10,6 +10,7 @@ use portcullis_core::wire::Verb;
 
 use super::{Ask, call, exit, status::print};
 use crate::control::answer::Done;
+use crate::regex::harmless;
 
 /// `ban`
 #[derive(Args, Debug)]
@@ -89,7 +90,7 @@ pub(super) fn report(ask: &Ask, verb: &Verb, done: &str) -> ExitCode {
         Ok((answer, _)) => {
             print(&format!("{done}: {}\n", answer.count));
             for note in &answer.notes {
-                eprintln!("portcullis: {note}");
+                eprintln!("portcullis: {}", harmless(note));
             }
         }
         Err(error) => return error.exit(),

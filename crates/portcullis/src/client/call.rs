@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Ask, Where, exit};
 use crate::place;
+use crate::regex::harmless;
 
 /// Replies are read up to this size; a list of a million bans fits.
 const LONGEST_REPLY: u64 = 1 << 30;
@@ -40,7 +41,7 @@ pub(crate) enum Error {
 impl Error {
     /// Prints it and gives the exit code.
     pub(crate) fn exit(&self) -> ExitCode {
-        eprintln!("portcullis: {self}");
+        eprintln!("portcullis: {}", harmless(&self.to_string()));
         ExitCode::from(match self {
             Error::NoDaemon { .. } => exit::NO_DAEMON,
             Error::Refused(_) | Error::Unreadable(_) => exit::REFUSED,

@@ -7,6 +7,7 @@ use portcullis_core::wire::Verb;
 
 use super::{Ask, call, exit};
 use crate::control::answer::{Banned, Jail, Status, Verification};
+use crate::regex::harmless;
 
 /// Shows how things stand.
 pub(crate) fn status(jail: Option<String>, ask: &Ask) -> ExitCode {
@@ -18,7 +19,11 @@ pub(crate) fn status(jail: Option<String>, ask: &Ask) -> ExitCode {
         eprintln!("portcullis: there is no jail '{name}'; `portcullis status` lists them");
         return ExitCode::from(exit::REFUSED);
     }
-    print(&if ask.json { text + "\n" } else { page(&status) });
+    print(&if ask.json {
+        text + "\n"
+    } else {
+        headline(&status) + &harmless(&page(&status))
+    });
     ExitCode::from(if status.protected || status.dry_run {
         exit::DONE
     } else {
@@ -32,7 +37,7 @@ pub(crate) fn print(text: &str) {
 }
 
 fn page(status: &Status) -> String {
-    let mut page = headline(status);
+    let mut page = String::new();
     let database = status.database.as_deref().unwrap_or("none");
     page += &format!(
         "running since {} (pid {}), database {database}\n",
@@ -67,7 +72,7 @@ fn headline(status: &Status) -> String {
     }
     let mut text = format!("{colour}NOT PROTECTED{plain}\n");
     for reason in &status.not_protected {
-        text += &format!("  {reason}\n");
+        text += &format!("  {}\n", harmless(reason));
     }
     text
 }
@@ -112,7 +117,7 @@ pub(crate) fn banned(jail: Option<String>, ask: &Ask) -> ExitCode {
     } else if banned.is_empty() {
         print("nobody is banned\n");
     } else {
-        print(&table(&banned));
+        print(&harmless(&table(&banned)));
     }
     ExitCode::from(exit::DONE)
 }
@@ -148,7 +153,11 @@ pub(crate) fn verify(ask: &Ask) -> ExitCode {
         Ok(answer) => answer,
         Err(error) => return error.exit(),
     };
-    print(&if ask.json { text + "\n" } else { compare(&verification) });
+    print(&if ask.json {
+        text + "\n"
+    } else {
+        harmless(&compare(&verification)).into_owned()
+    });
     let fine = !verification.drift && verification.not_protected.is_empty();
     ExitCode::from(if fine { exit::DONE } else { exit::NOT_PROTECTED })
 }

@@ -143,7 +143,7 @@ fn look(question: Question) -> Option<Answer> {
 }
 
 /// Reads a file of addresses, unless it is as it was.
-fn read_list(path: &Path, known: Option<Stat>) -> Result<Found, String> {
+pub(crate) fn read_list(path: &Path, known: Option<Stat>) -> Result<Found, String> {
     let explain = |error: std::io::Error| {
         let text = error.to_string();
         let text = text.split(" (os error").next().unwrap_or(&text);

@@ -20,6 +20,7 @@ mod setup;
 mod surroundings;
 mod verify;
 
+pub(crate) use inquiries::read_list;
 pub(crate) use seat::holder;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

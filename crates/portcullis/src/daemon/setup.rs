@@ -11,7 +11,7 @@ use portcullis_core::diagnostic::{Diagnostic, Severity};
 use portcullis_core::engine::Arrangement;
 use portcullis_core::filter::{self, Filter};
 use portcullis_core::ledger::LayerId;
-use portcullis_core::pattern::{Flags, Pattern};
+use portcullis_core::pattern::{self, Flags, Pattern};
 use portcullis_core::time::Seconds;
 use portcullis_core::value::Value;
 
@@ -149,8 +149,8 @@ fn once_each(diagnostics: &mut Vec<Diagnostic>) {
 }
 
 /// A failregex is in order when it compiles and names an address.
-fn check_regex(regex: &str, prefregex: Option<&str>) -> Result<(), String> {
-    let pattern = Pattern::new(regex, Flags::default()).map_err(|error| error.to_string())?;
+fn check_regex(regex: &str, prefregex: Option<&str>) -> Result<(), pattern::Error> {
+    let pattern = Pattern::new(regex, Flags::default())?;
     if pattern.has_failure_id() {
         return Ok(());
     }

@@ -35,6 +35,7 @@ use log::Log;
 pub(crate) use options::Options;
 use report::Report;
 use screen::Screen;
+pub(crate) use screen::harmless;
 use subject::Subject;
 use tally::{Names, Tally};
 use token::{Failure, Token};

@@ -1,5 +1,6 @@
 //! Where the output goes.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 /// Prints lines. On a terminal, control characters of log text are escaped, as who writes into a log must not drive
@@ -30,9 +31,8 @@ impl<W: Write> Screen<W> {
 
     /// One line; the text may hold line ends of its own.
     pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
-        if self.escape && text.chars().any(is_unsafe) {
-            let escaped: String = text.chars().map(shown).collect();
-            writeln!(self.out, "{escaped}")
+        if self.escape {
+            writeln!(self.out, "{}", harmless(text))
         } else {
             writeln!(self.out, "{text}")
         }
@@ -55,6 +55,15 @@ impl<W: Write> Screen<W> {
             self.line(&format!("|  {item}"))?;
         }
         self.line("`-")
+    }
+}
+
+/// A text in which no control character is left but tabs and line ends.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    if text.chars().any(is_unsafe) {
+        Cow::Owned(text.chars().map(shown).collect())
+    } else {
+        Cow::Borrowed(text)
     }
 }
 

@@ -18,6 +18,23 @@ fn jail(commands: &[&str]) -> (JailPlan, Vec<String>) {
 }
 
 #[test]
+fn an_unknown_backend_makes_no_jail() {
+    let stream = [
+        command("add j systemdd"),
+        command("add k Polling"),
+        command("add l systemd[journalflags=1]"),
+    ];
+    let (plan, diagnostics) = Plan::from_stream(&stream, Face::Portcullis);
+    assert_eq!(plan.jails.len(), 2);
+    assert!(
+        diagnostics[0]
+            .message
+            .contains("backend cannot be 'systemdd': it must be one of auto, polling"),
+        "{diagnostics:?}"
+    );
+}
+
+#[test]
 fn every_setting_finds_its_place() {
     let (plan, messages) = jail(&[
         "set j usedns raw",
