@@ -4,6 +4,7 @@
 //! count more for each failure and are banned longer each time: [`Growth`] (contract §4.4, §4.5).
 
 use crate::address::Id;
+use crate::config::parse_bool;
 use crate::expression::{Amount, Expression, Facts, Failed, Scope, larger, product, smaller, sum};
 use crate::ledger::{Count, Ticket};
 use crate::time::{Number, Seconds, Timestamp, length};
@@ -35,7 +36,7 @@ impl Growth {
                 .map(|(_, value)| value.as_str())
                 .filter(|value| !value.is_empty())
         };
-        if !find("increment").is_some_and(is_true) {
+        if !find("increment").is_some_and(parse_bool) {
             return Ok(None);
         }
         let read = |name: &str| {
@@ -59,7 +60,7 @@ impl Growth {
             factor: factor.alone().map_err(|error| format!("bantime.factor: {error}"))?,
             maxtime: read("maxtime")?,
             rndtime: read("rndtime")?,
-            overall: find("overalljails").is_some_and(is_true),
+            overall: find("overalljails").is_some_and(parse_bool),
         }))
     }
 
@@ -104,10 +105,6 @@ impl Growth {
     pub fn cap(&self) -> Option<Seconds> {
         self.maxtime.as_ref().map(seconds).filter(|cap| *cap > Seconds::ZERO)
     }
-}
-
-fn is_true(text: &str) -> bool {
-    ["1", "on", "true", "yes"].contains(&text.to_ascii_lowercase().as_str())
 }
 
 /// A ban time, to the microsecond; one beyond all times is as long as there is time.

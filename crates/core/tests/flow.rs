@@ -9,10 +9,12 @@
     reason = "the crate opens no file; this test reads its sources"
 )]
 
+mod sources;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 #[test]
 fn a_module_uses_only_those_above_it() -> io::Result<()> {
@@ -20,7 +22,7 @@ fn a_module_uses_only_those_above_it() -> io::Result<()> {
     let order = listed(&tokens(&fs::read_to_string(src.join("lib.rs"))?));
     assert!(order.len() > 10, "lib.rs lists its modules: {order:?}");
     let mut wrong = Vec::new();
-    for file in sources(&src)? {
+    for file in sources::below(vec![src.clone()])? {
         let module = module_of(file.strip_prefix(&src).unwrap_or(&file));
         for used in uses(&tokens(&fs::read_to_string(&file)?), &module) {
             wrong.extend(judge(&order, &module, &used).map(|fault| format!("{}: {fault}", file.display())));
@@ -37,7 +39,7 @@ fn every_module_is_listed() -> io::Result<()> {
         .into_iter()
         .collect();
     let mut there = BTreeSet::new();
-    for file in sources(&src)? {
+    for file in sources::below(vec![src.clone()])? {
         there.extend(module_of(file.strip_prefix(&src).unwrap_or(&file)).into_iter().next());
     }
     assert_eq!(there, order);
@@ -123,24 +125,6 @@ fn judge(order: &[String], module: &[String], used: &str) -> Option<String> {
         (None, _) => Some(format!("`{own}` is not listed in lib.rs")),
         (_, None) => Some(format!("`{own}` uses `{used}`, which is no module of lib.rs")),
     }
-}
-
-/// All `.rs` files below a folder.
-fn sources(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut open = vec![folder.to_owned()];
-    while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                open.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// `config/ini.rs` is `config::ini`, `config/mod.rs` is `config`, `lib.rs` is the root.

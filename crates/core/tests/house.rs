@@ -6,6 +6,8 @@
     reason = "the crate opens no file; this test reads the workspace's sources"
 )]
 
+mod sources;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -126,19 +128,7 @@ fn root() -> PathBuf {
 
 /// All `.rs` files below `crates` and `tests`.
 fn sources() -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut open = vec![root().join("crates"), root().join("tests")];
-    while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                open.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
+    let found = sources::below(vec![root().join("crates"), root().join("tests")])?;
     assert!(found.len() > 50, "{} sources found", found.len());
     Ok(found)
 }

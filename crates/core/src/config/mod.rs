@@ -28,7 +28,7 @@ mod words;
 use std::collections::BTreeMap;
 
 pub use apply::split_line;
-pub use options::{Named, extract};
+pub use options::{Named, extract, parse_bool};
 pub use plan::CommandError;
 pub use refusal::Refusal;
 pub use tree::{Layered, MemoryTree, ReadError, Scope, Tree};

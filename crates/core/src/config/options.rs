@@ -220,7 +220,8 @@ pub(crate) fn parse_int(text: &str) -> Option<i64> {
 }
 
 /// A truth: `1`, `on`, `true` and `yes` in any case are true, all else is false (contract §1.11).
-pub(crate) fn parse_bool(text: &str) -> bool {
+#[must_use]
+pub fn parse_bool(text: &str) -> bool {
     matches!(text.to_lowercase().as_str(), "1" | "on" | "true" | "yes")
 }
 

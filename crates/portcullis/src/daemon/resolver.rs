@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use dns_lookup::{AddrInfoHints, LookupError};
 use portcullis_core::address::{Id, canonical};
+use portcullis_core::config::parse_bool;
 
 /// The longest host name, a final dot included, and the longest part of one (RFC 1035 §2.3.4).
 const LONGEST: usize = 254;
@@ -27,11 +28,10 @@ const AUTO: u8 = 2;
 
 /// Takes over `allowipv6`: `auto`, or a truth.
 pub(super) fn allow_ipv6(option: &str) {
-    let truth = ["1", "on", "true", "yes"].contains(&option.to_ascii_lowercase().as_str());
     let value = if option.eq_ignore_ascii_case("auto") {
         AUTO
     } else {
-        u8::from(truth)
+        u8::from(parse_bool(option))
     };
     ALLOW_IPV6.store(value, Ordering::Relaxed);
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use portcullis_core::config::parse_bool;
+
 use super::Error;
 use super::shape::Shape;
 
@@ -78,16 +80,12 @@ impl Target {
         let shape = match option("format").filter(|format| !format.is_empty()) {
             Some(format) => Shape::read(format)?,
             None => Shape::of(
-                option("datetime").map_or(time, is_true),
-                option("padding").map_or(padding, is_true),
+                option("datetime").map_or(time, parse_bool),
+                option("padding").map_or(padding, parse_bool),
             ),
         };
         Ok(Target { place, shape })
     }
-}
-
-fn is_true(value: &str) -> bool {
-    matches!(value.to_ascii_lowercase().as_str(), "1" | "on" | "true" | "yes")
 }
 
 /// The facility that a log has without another, and with one that there is not.
