@@ -8,6 +8,7 @@
 
 mod letter;
 pub mod value;
+pub mod exception;
 pub mod expression;
 pub mod time;
 pub mod address;
@@ -25,4 +26,5 @@ pub mod judge;
 pub mod action;
 pub mod engine;
 pub mod note;
+pub mod command;
 pub mod wire;

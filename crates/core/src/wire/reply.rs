@@ -1,6 +1,7 @@
 //! Replies in the shape that Fail2Ban's clients expect: `(0, value)` or `(1, exception)` (contract §8.3).
 
 use super::{END, pickle};
+use crate::exception::Exception;
 use crate::value::Value;
 
 /// The answer to a request.
@@ -8,8 +9,8 @@ use crate::value::Value;
 pub enum Reply {
     /// Done; the value.
     Done(Value),
-    /// Refused; the text of the exception that a Python client will see.
-    Refused(String),
+    /// Refused; the exception that a Python client will raise.
+    Refused(Exception),
 }
 
 impl Reply {
@@ -22,12 +23,13 @@ impl Reply {
                 pickle::write(&Value::Int(0), &mut out);
                 pickle::write(value, &mut out);
             }
-            Reply::Refused(text) => {
+            Reply::Refused(exception) => {
                 pickle::write(&Value::Int(1), &mut out);
-                out.extend(b"cbuiltins\nException\n");
-                pickle::write(&Value::Str(text.clone()), &mut out);
-                // The text as the only argument, and the call that makes the exception.
-                out.extend([0x85, b'R']);
+                let (module, name) = exception.class.path();
+                out.extend(format!("c{module}\n{name}\n").bytes());
+                // What it is made of, and the call that makes it.
+                pickle::write(&Value::Tuple(exception.arguments.clone()), &mut out);
+                out.push(b'R');
             }
         }
         out.extend([0x86, b'.']);
@@ -44,12 +46,12 @@ impl Reply {
         match pickle::decode(body) {
             Ok(Value::Tuple(items)) => match items.as_slice() {
                 [Value::Int(0), value] => Ok(Reply::Done(value.clone())),
-                [_, value] => Ok(Reply::Refused(value.to_string())),
+                [_, value] => Ok(Reply::Refused(value.to_string().into())),
                 _ => Err(pickle::Error::Malformed(0)),
             },
-            Ok(Value::Str(text)) => Ok(Reply::Refused(text)),
+            Ok(Value::Str(text)) => Ok(Reply::Refused(text.into())),
             Ok(_) => Err(pickle::Error::Malformed(0)),
-            Err(pickle::Error::Forbidden(..)) => Ok(Reply::Refused(exception_text(body))),
+            Err(pickle::Error::Forbidden(..)) => Ok(Reply::Refused(exception_text(body).into())),
             Err(error) => Err(error),
         }
     }
@@ -62,10 +64,10 @@ fn exception_text(body: &[u8]) -> String {
         .rposition(|b| *b == b'\n')
         .map_or(body, |at| body.get(at + 1..).unwrap_or_default());
     let text = match after {
-        [0x8c, length, rest @ ..] => rest.get(..usize::from(*length)),
-        [0x8d, rest @ ..] => rest
+        [b'(', 0x8c, length, rest @ ..] => rest.get(..usize::from(*length)),
+        [b'(', 0x8d, rest @ ..] => rest
             .get(8..)
-            .map(|text| text.strip_suffix(&[0x85, b'R', 0x86, b'.']).unwrap_or(text)),
+            .map(|text| text.strip_suffix(&[b't', b'R', 0x86, b'.']).unwrap_or(text)),
         _ => None,
     };
     String::from_utf8_lossy(text.unwrap_or(b"refused, and the reason cannot be read")).into_owned()
@@ -81,7 +83,7 @@ mod tests {
             Reply::Done("pong".into()),
             Reply::Done(Value::List(vec![1.into(), "a\nb".into()])),
             Reply::Refused("Sorry but the jail 'x' does not exist".into()),
-            Reply::Refused("long ".repeat(100)),
+            Reply::Refused("long ".repeat(100).into()),
         ] {
             assert_eq!(Reply::from_bytes(&reply.to_bytes()), Ok(reply));
         }

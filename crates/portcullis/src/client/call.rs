@@ -55,7 +55,7 @@ pub(crate) fn text(place: &Where, verb: &Verb) -> Result<String, Error> {
     match exchange(&path, verb).map_err(|error| Error::NoDaemon { path, error })? {
         Reply::Done(Value::Str(text)) => Ok(text),
         Reply::Done(other) => Ok(other.to_string()),
-        Reply::Refused(text) => Err(Error::Refused(text)),
+        Reply::Refused(exception) => Err(Error::Refused(exception.to_string())),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::store::{Place, Running, Settings, Store};
 
 /// Has the daemon free everybody; without one, empties the kernel and forgets the bans that are kept.
 pub(crate) fn flush(state: Option<PathBuf>, ask: &Ask) -> ExitCode {
-    if !matches!(call::text(&ask.place, &Verb::Ping), Err(call::Error::NoDaemon { .. })) {
+    if !matches!(call::text(&ask.place, &Verb::ping()), Err(call::Error::NoDaemon { .. })) {
         return report(ask, &Verb::Flush, "freed");
     }
     let places = Places::of(&Run {

@@ -54,7 +54,7 @@ fn next_message(mut stream: &UnixStream, buffer: &mut Vec<u8>) -> Option<Vec<u8>
         searched = buffer.len().saturating_sub(END.len());
         if buffer.len() > LONGEST_REQUEST {
             let text = format!("no request is longer than {LONGEST_REQUEST} bytes");
-            let _ = stream.write_all(&Reply::Refused(text).to_bytes());
+            let _ = stream.write_all(&Reply::Refused(text.into()).to_bytes());
             return None;
         }
         let mut chunk = [0; 16 << 10];
@@ -76,11 +76,11 @@ fn find(haystack: &[u8], needle: &[u8], from: usize) -> Option<usize> {
 fn answer(message: &[u8], engine: &impl Fn(Asked) -> bool) -> Reply {
     let verb = match pickle::decode(message) {
         Ok(request) => Verb::parse(&request),
-        Err(error) => return Reply::Refused(format!("ERROR: {error}")),
+        Err(error) => return Reply::Refused(format!("ERROR: {error}").into()),
     };
     let verb = match verb {
         Ok(verb) => verb,
-        Err(error) => return Reply::Refused(error.to_string()),
+        Err(error) => return Reply::Refused(error.to_string().into()),
     };
     // Freeing everybody may mean thousands of commands, one after the other.
     let patience = if verb == Verb::Stop { PATIENCE * 60 } else { PATIENCE };

@@ -7,6 +7,7 @@
 mod alarm;
 mod answers;
 mod caution;
+mod commands;
 mod inquiries;
 mod keeper;
 mod layers;
@@ -33,6 +34,7 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use portcullis_core::action::JailFacts;
+use portcullis_core::config::plan::Plan;
 use portcullis_core::diagnostic::Diagnostic;
 use portcullis_core::engine::{Answer, Effect, Engine, Input, Query, Saved};
 use portcullis_core::ledger::LayerId;
@@ -124,6 +126,8 @@ struct Daemon {
     reader: Reader,
     groups: Vec<Group>,
     setup: Installed,
+    /// The configuration in force; commands change it
+    plan: Plan,
     kept: reading::Kept,
     protected: Protected,
     files: BTreeMap<Arc<str>, String>,
@@ -198,6 +202,7 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
         reader,
         groups: Vec::new(),
         setup: Installed::default(),
+        plan: Plan::default(),
         kept: reading::Kept::from_saved(&saved),
         protected: Protected::gather().unwrap_or_else(|_| Protected::new([], [])),
         files: BTreeMap::new(),
@@ -262,6 +267,7 @@ impl Daemon {
         for diagnostic in &setup.diagnostics {
             logging::diagnostic(diagnostic);
         }
+        self.plan = setup.plan;
         self.lanes.put(&setup.layers);
         self.keeper.set(&setup.server);
         let plans = setup.arrangements.iter().map(|arrangement| &arrangement.plan);

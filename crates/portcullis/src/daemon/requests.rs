@@ -25,7 +25,7 @@ impl Daemon {
         };
         let reply = match result {
             Ok(count) => done(count, notes),
-            Err(text) => Reply::Refused(text),
+            Err(text) => Reply::Refused(text.into()),
         };
         // A client that has gone away wants no answer.
         let _ = sender.send(reply);
@@ -36,7 +36,7 @@ impl Daemon {
         let Asked { verb, reply } = asked;
         let clock = self.clock.now();
         let answer = match verb {
-            Verb::Ping => Reply::Done("pong".into()),
+            Verb::Command(words) => return self.obey_command(&words, reply, out),
             Verb::Status { jail } => {
                 let view = self.engine.query(&jail.map_or(Query::Status, Query::Jail));
                 json(&self.status(&view, clock))
@@ -44,7 +44,7 @@ impl Daemon {
             Verb::Banned { jail } => {
                 let view = self.engine.query(&jail.clone().map_or(Query::Banned, Query::Jail));
                 match jail.filter(|_| view.jails.is_empty()) {
-                    Some(name) => Reply::Refused(format!("Sorry but the jail '{name}' does not exist")),
+                    Some(name) => Reply::Refused(format!("Sorry but the jail '{name}' does not exist").into()),
                     None => json(&answers::banned(&view, clock)),
                 }
             }
@@ -57,7 +57,7 @@ impl Daemon {
                 let jail: Arc<str> = jail.unwrap_or_else(|| MANUAL.to_owned()).into();
                 let (ids, notes) = self.spare(&jail, ids);
                 if ids.is_empty() {
-                    Reply::Refused(notes.join("; "))
+                    Reply::Refused(notes.join("; ").into())
                 } else {
                     say_why(&jail, &ids, reason.as_deref());
                     return self.request(Request::Ban { ids, jail, bantime }, reply, notes, out);
@@ -163,7 +163,7 @@ pub(super) fn done(count: usize, notes: Vec<String>) -> Reply {
 pub(super) fn json(answer: &impl serde::Serialize) -> Reply {
     match serde_json::to_string(answer) {
         Ok(text) => Reply::Done(text.into()),
-        Err(error) => Reply::Refused(error.to_string()),
+        Err(error) => Reply::Refused(error.to_string().into()),
     }
 }
 

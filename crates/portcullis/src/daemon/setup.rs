@@ -59,6 +59,8 @@ const SKIPPED: &str = "config-error";
 pub(crate) struct Setup {
     /// Server options
     pub(crate) server: Server,
+    /// The configuration as commands see it, without the pseudo-jail
+    pub(crate) plan: Plan,
     /// The jails for the engine
     pub(crate) arrangements: Vec<Arrangement>,
     /// The jails for the matching groups, with their files
@@ -91,11 +93,12 @@ pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
         }
         let plan = fall_back(places, plan, &mut outcome);
         resolver::allow_ipv6(&plan.server.allowipv6);
+        let live = plan.clone();
         let mut builder = Builder {
             tree,
             base: &base,
             dry_run,
-            setup: empty(plan.server),
+            setup: empty(live),
             outcome: &outcome,
         };
         for jail in plan.jails {
@@ -111,9 +114,10 @@ pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
     })
 }
 
-fn empty(server: Server) -> Setup {
+fn empty(plan: Plan) -> Setup {
     Setup {
-        server,
+        server: plan.server.clone(),
+        plan,
         arrangements: Vec::new(),
         readings: Vec::new(),
         layers: BTreeMap::new(),
