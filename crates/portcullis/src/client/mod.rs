@@ -72,6 +72,13 @@ pub(crate) struct Run {
     /// Decide and log, but enforce nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Begin without a configuration and take it from the socket, as fail2ban-server does
+    #[arg(long, hide = true)]
+    pub(crate) stream: bool,
+    /// Options of the server that win over those of the stream, each as NAME=VALUE: loglevel, logtarget,
+    /// syslogsocket, pidfile
+    #[arg(long, hide = true, value_name = "NAME=VALUE")]
+    pub(crate) given: Vec<String>,
     /// How often the daemon died in a row (told by the runner)
     #[arg(long, hide = true, default_value_t = 0)]
     pub(crate) deaths: u32,

@@ -47,6 +47,12 @@ fn words(run: &Run) -> Vec<std::ffi::OsString> {
     if run.dry_run {
         words.push("--dry-run".into());
     }
+    if run.stream {
+        words.push("--stream".into());
+    }
+    for given in &run.given {
+        words.extend(["--given".into(), given.into()]);
+    }
     words
 }
 
