@@ -33,18 +33,23 @@ pub(super) struct Kept {
 
 impl Kept {
     pub(super) fn from_saved(saved: &store::Saved) -> Self {
+        let mut kept = Kept::default();
+        kept.add(saved);
+        kept
+    }
+
+    /// Adds what was kept, of a jail that starts later.
+    pub(super) fn add(&mut self, saved: &store::Saved) {
         let marks = saved
             .marks
             .iter()
             .map(|(jail, path, mark)| ((Arc::clone(jail), Arc::clone(path)), mark.clone()));
+        self.marks.extend(marks);
         let sessions = saved.sessions.iter().filter_map(|(jail, text)| {
             let value = serde_json::from_str(text).ok()?;
             Some((Arc::clone(jail), Sessions::from_value(&json::to_value(&value))))
         });
-        Kept {
-            marks: marks.collect(),
-            sessions: sessions.collect(),
-        }
+        self.sessions.extend(sessions);
     }
 
     fn take_back(&mut self, reading: &Reading) {
