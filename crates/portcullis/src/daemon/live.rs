@@ -175,13 +175,6 @@ impl Daemon {
         self.read_logs(readings);
     }
 
-    /// A jail that starts while the daemon runs takes up what is kept of it, as at a start of the daemon.
-    pub(super) fn take_up(&mut self, jail: &str) {
-        let saved = self.keeper.saved_of(self.clock.now(), jail);
-        self.kept.add(&saved);
-        self.step(Input::Restore(keeper::remembered(saved)));
-    }
-
     fn amend_server(&mut self, before: &Server, names: &BTreeSet<String>) -> Result<(), Exception> {
         let has = |name: &str| names.contains(name);
         let mut result = Ok(());

@@ -318,9 +318,14 @@ impl Daemon {
         self.keeper.set(&setup.server);
         let plans = setup.arrangements.iter().map(|arrangement| &arrangement.plan);
         self.inquiries.learn(plans.map(|plan| plan.ignorecommand.as_str()));
+        let before = self.engine.query(&Query::Status).jails;
+        let names = setup.arrangements.iter().map(|arrangement| &arrangement.plan.name);
+        let is_new = |name: &&Arc<str>| !before.iter().any(|jail| jail.name == **name);
+        let new: Vec<Arc<str>> = names.filter(is_new).cloned().collect();
         self.step(Input::Plan(setup.arrangements));
-        if let Some(saved) = saved {
-            self.step(Input::Restore(saved));
+        match saved {
+            Some(saved) => self.step(Input::Restore(saved)),
+            None => new.iter().for_each(|jail| self.take_up(jail)),
         }
         let in_force = |jail: &&JailPlan| !setup.dropped.contains_key(&*jail.name);
         let jails = self.plan.jails.iter().filter(in_force);
@@ -337,6 +342,13 @@ impl Daemon {
         };
         self.read_logs(setup.readings);
         self.tell_systemd();
+    }
+
+    /// A jail that starts while the daemon runs takes up what is kept of it, as at a start of the daemon.
+    fn take_up(&mut self, jail: &str) {
+        let saved = self.keeper.saved_of(self.clock.now(), jail);
+        self.kept.add(&saved);
+        self.step(Input::Restore(keeper::remembered(saved)));
     }
 
     fn listen(&self, listener: &listen::Listener) -> std::io::Result<()> {
@@ -406,6 +418,9 @@ impl Daemon {
             }
         }
         self.carry_out(clock, out);
+        if let Some(late) = self.keeper.late() {
+            self.step(Input::Restore(keeper::remembered(late)));
+        }
         self.caution.turn(&self.reader);
         if facts || saved != self.keeper.failure().is_none() {
             self.watch_protection();

@@ -33,21 +33,28 @@ pub(super) struct Kept {
 
 impl Kept {
     pub(super) fn from_saved(saved: &store::Saved) -> Self {
+        let mut kept = Kept::default();
+        kept.add(saved);
+        kept
+    }
+
+    /// Adds what was kept, of a jail that starts later. What is known from this run is newer.
+    pub(super) fn add(&mut self, saved: &store::Saved) {
         let marks = saved
             .marks
             .iter()
             .map(|(jail, path, mark)| ((Arc::clone(jail), Arc::clone(path)), mark.clone()));
+        for (key, mark) in marks {
+            self.marks.entry(key).or_insert(mark);
+        }
         let sessions = saved.sessions.iter().filter_map(|(jail, text)| {
             let value = serde_json::from_str(text).ok()?;
             Some((Arc::clone(jail), Sessions::from_value(&json::to_value(&value))))
         });
-        Kept {
-            marks: marks.collect(),
-            sessions: sessions.collect(),
+        for (jail, open) in sessions {
+            self.sessions.entry(jail).or_insert(open);
         }
     }
-
-    pub(super) fn add(&mut self, _: &store::Saved) {}
 
     fn take_back(&mut self, reading: &Reading) {
         self.sessions
