@@ -21,6 +21,7 @@ mod options;
 pub mod plan;
 mod refusal;
 mod server;
+mod stream;
 mod text;
 mod tree;
 mod words;

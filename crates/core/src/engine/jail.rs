@@ -45,6 +45,9 @@ pub(super) struct Jail {
 pub(super) struct Layer {
     pub(super) action: Arc<str>,
     pub(super) native: bool,
+    /// Whether it was told to start. In a jail that is not started, shell actions are not; one that came to a started
+    /// jail by itself starts with its first ban.
+    started: bool,
     pub(super) failure: Option<String>,
     /// The action's definition, so that a changed one is told from an unchanged one at a reload.
     properties: Vec<(String, crate::value::Value)>,
@@ -72,8 +75,9 @@ impl Jail {
             prolongs: BTreeMap::new(),
             plan: arrangement.plan.clone(),
         };
+        // A jail that is not started yet says so when it is.
+        jail.plan.started = false;
         jail.arrange(arrangement, out);
-        out.push(Effect::Note(Event::Started { jail: name }));
         jail
     }
 
@@ -84,8 +88,14 @@ impl Jail {
     /// Takes over a plan, new or changed. Counters and bans stay; layers that are no more free their bans, new ones
     /// are told the bans in force.
     pub(super) fn arrange(&mut self, arrangement: Arrangement, out: &mut Vec<Effect>) {
-        let Arrangement { plan, held, native } = arrangement;
+        let Arrangement {
+            plan,
+            held,
+            native,
+            reloaded,
+        } = arrangement;
         self.tracker.limit(limits(&plan));
+        let starts = plan.started && !self.plan.started;
         self.plan = plan;
         match Allow::new(self.plan.ignoreself, &self.plan.ignoreip) {
             Ok(allow) => (self.allow, self.held) = (allow, held),
@@ -99,10 +109,15 @@ impl Jail {
         let command = &self.plan.ignorecommand;
         self.command = (!command.is_empty()).then(|| Script::new(command.clone()));
         self.cache = cache(&self.plan);
-        self.arrange_layers(&native, out);
+        self.arrange_layers(&native, reloaded, out);
+        if starts {
+            self.start_layers(out);
+            let jail = Arc::clone(self.name());
+            out.push(Effect::Note(Event::Started { jail }));
+        }
     }
 
-    fn arrange_layers(&mut self, native: &BTreeSet<Arc<str>>, out: &mut Vec<Effect>) {
+    fn arrange_layers(&mut self, native: &BTreeSet<Arc<str>>, reloaded: bool, out: &mut Vec<Effect>) {
         let wanted: BTreeSet<Arc<str>> = self
             .plan
             .actions
@@ -125,22 +140,44 @@ impl Jail {
                 .map(|at| kept.swap_remove(at));
             match old {
                 Some(mut layer) => {
+                    let changed = native && layer.properties != action.properties;
                     (layer.native, layer.properties) = (native, action.properties);
-                    self.change(&layer.action, Order::Reload, out);
+                    if layer.started && (reloaded || changed) {
+                        self.change(&layer.action, Order::Reload, out);
+                    }
                     self.layers.push(layer);
                 }
                 None => {
-                    self.change(&action.name, Order::Start, out);
+                    // One that has nothing yet is being put together, command by command.
+                    let complete = !action.properties.is_empty();
                     self.layers.push(Layer {
                         action: Arc::clone(&action.name),
                         native,
+                        started: false,
                         failure: None,
                         properties: action.properties,
                         retry: None,
                     });
-                    self.tell_all(&action.name, out);
+                    if complete && self.plan.started {
+                        self.start_layers(out);
+                        self.tell_all(&action.name, out);
+                    }
                 }
             }
+        }
+    }
+
+    /// Starts the layers that are not: all of them in a started jail; in one that is not, those that bans by hand need.
+    pub(super) fn start_layers(&mut self, out: &mut Vec<Effect>) {
+        let all = self.plan.started;
+        let due = |layer: &&mut Layer| !layer.started && (all || layer.native);
+        let mut starting = Vec::new();
+        for layer in self.layers.iter_mut().filter(due) {
+            layer.started = true;
+            starting.push(Arc::clone(&layer.action));
+        }
+        for action in starting {
+            self.change(&action, Order::Start, out);
         }
     }
 
@@ -287,6 +324,7 @@ impl Jail {
                 }
             }
             Entered::New => {
+                self.start_layers(out);
                 self.begin(turn, ticket, fixed, out);
                 return true;
             }

@@ -20,9 +20,16 @@ pub struct ReplyTo(pub u64);
 /// Everything that can happen to the engine.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The jails as they shall be from now on.
+    /// The jails as they shall be from now on, all of them.
     Plan(Vec<Arrangement>),
-    /// What an earlier run kept. Comes once, after the first plan.
+    /// Some jails end and some are new or changed; the others are left alone.
+    Amend {
+        /// These end, as far as they are there
+        gone: BTreeSet<Arc<str>>,
+        /// These are as this from now on
+        jails: Vec<Arrangement>,
+    },
+    /// What an earlier run kept: once, after the first plan, and of each jail that starts later, after that.
     Restore(Saved),
     /// Lines were read.
     Batch(Batch),
@@ -55,6 +62,8 @@ pub struct Arrangement {
     pub held: Option<String>,
     /// Which of its actions are native layers: these are retried, and renewed when an end moves
     pub native: BTreeSet<Arc<str>>,
+    /// Whether the actions that it has already are told that they are reloaded
+    pub reloaded: bool,
 }
 
 /// What an earlier run kept, times on the steady clock.

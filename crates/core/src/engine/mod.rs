@@ -61,7 +61,11 @@ impl Engine {
     pub fn handle(&mut self, now: Timestamp, input: Input, out: &mut Vec<Effect>) {
         self.pass(now, out);
         match input {
-            Input::Plan(arrangements) => self.arrange(arrangements, out),
+            Input::Plan(arrangements) => {
+                let gone = self.others(&arrangements);
+                self.arrange(gone, arrangements, out);
+            }
+            Input::Amend { gone, jails } => self.arrange(gone, jails, out),
             Input::Restore(saved) => self.restore(now, saved, out),
             Input::Batch(batch) => self.batch(now, batch, out),
             Input::Own(own) => self.own = own,
@@ -112,14 +116,13 @@ impl Engine {
         }
     }
 
-    fn arrange(&mut self, arrangements: Vec<Arrangement>, out: &mut Vec<Effect>) {
-        let wanted: BTreeSet<Arc<str>> = arrangements.iter().map(|a| Arc::clone(&a.plan.name)).collect();
-        let gone: Vec<Arc<str>> = self
-            .jails
-            .keys()
-            .filter(|name| !wanted.contains(*name))
-            .cloned()
-            .collect();
+    /// The jails that are not among these.
+    fn others(&self, arrangements: &[Arrangement]) -> BTreeSet<Arc<str>> {
+        let is_wanted = |name: &Arc<str>| arrangements.iter().any(|wanted| wanted.plan.name == *name);
+        self.jails.keys().filter(|name| !is_wanted(name)).cloned().collect()
+    }
+
+    fn arrange(&mut self, gone: BTreeSet<Arc<str>>, arrangements: Vec<Arrangement>, out: &mut Vec<Effect>) {
         for name in gone {
             if let Some(jail) = self.jails.remove(&name) {
                 jail.stop(out);
