@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::address::Id;
 use crate::config::plan::{ActionPlan, JailPlan};
 use crate::filter::{Failure, Identity};
 use crate::history::Past;
