@@ -24,6 +24,8 @@ pub(crate) fn flush(state: Option<PathBuf>, ask: &Ask) -> ExitCode {
         place: ask.place.clone(),
         state,
         dry_run: false,
+        socket_group: None,
+        given_socket: false,
         deaths: 0,
     });
     let (mut notes, mut errors) = (vec!["no daemon runs".to_owned()], Vec::new());
