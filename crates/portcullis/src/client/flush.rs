@@ -26,6 +26,8 @@ pub(crate) fn flush(state: Option<PathBuf>, ask: &Ask) -> ExitCode {
         dry_run: false,
         stream: false,
         given: Vec::new(),
+        socket_group: None,
+        given_socket: false,
         deaths: 0,
     });
     let (mut notes, mut errors) = (vec!["no daemon runs".to_owned()], Vec::new());

@@ -79,6 +79,12 @@ pub(crate) struct Run {
     /// syslogsocket, pidfile
     #[arg(long, hide = true, value_name = "NAME=VALUE")]
     pub(crate) given: Vec<String>,
+    /// Members of this group may look (status, banned, get), and change nothing [default: root alone may ask]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) socket_group: Option<String>,
+    /// Whether the runner hands over a socket (told by the runner)
+    #[arg(long, hide = true)]
+    pub(crate) given_socket: bool,
     /// How often the daemon died in a row (told by the runner)
     #[arg(long, hide = true, default_value_t = 0)]
     pub(crate) deaths: u32,

@@ -15,10 +15,18 @@ pub(crate) fn run(run: &Run) -> ExitCode {
         Err(error) => return broken(&error),
     };
     let words = words(run);
-    let ended = runner::supervise(|deaths| {
+    let socket = match runner::activated() {
+        Ok(socket) => socket,
+        Err(error) => return broken(&error),
+    };
+    let ended = runner::supervise(socket.as_ref(), |deaths| {
         let mut command = Command::new(&program);
+        for variable in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
+            command.env_remove(variable);
+        }
         command
             .arg("daemon")
+            .args(socket.is_some().then_some("--given-socket"))
             .args(&words)
             .arg("--deaths")
             .arg(deaths.to_string());
@@ -43,6 +51,9 @@ fn words(run: &Run) -> Vec<std::ffi::OsString> {
     }
     if let Some(state) = &run.state {
         words.extend(["--state".into(), state.clone().into_os_string()]);
+    }
+    if let Some(group) = &run.socket_group {
+        words.extend(["--socket-group".into(), group.into()]);
     }
     if run.dry_run {
         words.push("--dry-run".into());

@@ -188,6 +188,8 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
     places.write_pid();
     let (outbox, inbox) = sync_channel(INBOX);
     let events = std::sync::mpsc::channel();
+    let given = run.given_socket.then(runner::take_socket).transpose();
+    let given = given.map_err(|error| format!("cannot take over the socket: {error}"))?;
     let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
     forward(events.1, outbox.clone(), Message::Runner);
     let database = match origin.kind {
@@ -195,7 +197,8 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
         Kind::Files | Kind::Stream => places.database(&setup.server),
     };
     let table = (!run.dry_run).then_some(TABLE);
-    let listener = listen::bind(&places.socket).map_err(|error| error.to_string())?;
+    let listener =
+        listen::open(&places.socket, given, run.socket_group.as_deref()).map_err(|error| error.to_string())?;
     let seat = seat::take(&places.pid_file(), &database, table).map_err(|error| error.to_string())?;
     let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
     let broken = |error: std::io::Error| format!("cannot start a thread: {error}");
