@@ -4,8 +4,9 @@ use std::process::{Command, ExitCode};
 
 use portcullis_core::wire::Verb;
 
-use super::banning::report;
 use super::{Ask, Run, call, exit, status::print};
+use crate::control::answer::{Held, Reloaded};
+use crate::regex::harmless;
 use crate::{daemon, runner};
 
 /// The main process: it starts the daemon and runs commands for it.
@@ -63,7 +64,37 @@ pub(crate) fn daemon(run: &Run) -> ExitCode {
 
 /// Has the configuration read again.
 pub(crate) fn reload(ask: &Ask) -> ExitCode {
-    report(ask, &Verb::Reload, "jails in force")
+    let (answer, text) = match call::json::<Reloaded>(ask, &Verb::Reload) {
+        Ok(answer) => answer,
+        Err(error) => return error.exit(ask.json),
+    };
+    if ask.json {
+        print(&(text + "\n"));
+    } else {
+        print(&format!("jails in force: {}\n", answer.count));
+        tell(&answer);
+    }
+    ExitCode::from(if answer.protected || answer.dry_run {
+        exit::DONE
+    } else {
+        exit::NOT_PROTECTED
+    })
+}
+
+/// What is not well after a reload, on standard error.
+fn tell(answer: &Reloaded) {
+    for note in &answer.notes {
+        eprintln!("portcullis: {}", harmless(note));
+    }
+    for Held { jail, reason } in &answer.held {
+        eprintln!(
+            "portcullis: {}",
+            harmless(&format!("jail '{jail}' is held, it may not ban: {reason}"))
+        );
+    }
+    for reason in &answer.not_protected {
+        eprintln!("portcullis: NOT PROTECTED: {}", harmless(reason));
+    }
 }
 
 /// Frees everybody and ends the daemon.
@@ -71,7 +102,7 @@ pub(crate) fn stop(ask: &Ask) -> ExitCode {
     match call::text(&ask.place, &Verb::Stop) {
         Ok(text) if ask.json => print(&(text + "\n")),
         Ok(_) => print("everybody is freed, and the daemon has ended\n"),
-        Err(error) => return error.exit(),
+        Err(error) => return error.exit(ask.json),
     }
     ExitCode::from(exit::DONE)
 }

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 
 use portcullis_core::diagnostic::Severity;
-use portcullis_core::engine::{BanView, JailView, View};
+use portcullis_core::engine::{BanView, JailView, Query, View};
 use portcullis_core::ledger::Standing;
 use portcullis_core::time::{Clock, Timestamp};
 
 use super::{Daemon, setup};
-use crate::control::answer::{Action, Banned, File, Jail, Status};
+use crate::control::answer::{Action, Banned, File, Held, Jail, Reloaded, Status};
 
 /// The state of a log file with which all is well.
 const READING: &str = "reading";
 
 impl Daemon {
-    /// `status`
-    pub(super) fn status(&self, view: &View, clock: Clock) -> Status {
+    /// `status`, or `status JAIL` with its bans
+    pub(super) fn status(&self, view: &View, clock: Clock, with_bans: bool) -> Status {
         let not_protected = self.not_protected(view);
         Status {
             protected: not_protected.is_empty() && !self.dry_run,
@@ -26,8 +26,31 @@ impl Daemon {
             since: rfc3339(clock.to_wall(self.since)),
             database: Some(self.database.to_string()),
             unsaved: self.keeper.unsaved(),
-            jails: view.jails.iter().map(|jail| self.jail(jail)).collect(),
+            jails: view.jails.iter().map(|jail| self.jail(jail, with_bans)).collect(),
             diagnostics: self.complaints(),
+        }
+    }
+
+    /// What a reload came to.
+    pub(super) fn reloaded(&self, notes: Vec<String>) -> Reloaded {
+        let view = self.engine.query(&Query::Status);
+        let not_protected = self.not_protected(&view);
+        let held: Vec<Held> = view.jails.iter().filter_map(held).collect();
+        Reloaded {
+            count: self.setup.readings_count.saturating_sub(held.len()),
+            notes,
+            held,
+            protected: not_protected.is_empty() && !self.dry_run,
+            not_protected,
+            dry_run: self.dry_run,
+        }
+    }
+
+    /// Why a jail of that name cannot be asked about.
+    pub(super) fn no_such_jail(&self, name: &str) -> String {
+        match self.setup.dropped.get(name) {
+            Some(reason) => format!("the jail '{name}' is not in force: {reason}"),
+            None => format!("Sorry but the jail '{name}' does not exist"),
         }
     }
 
@@ -81,7 +104,7 @@ impl Daemon {
         (!reads).then(|| format!("jail '{jail}' sees nothing: {}: {}", first.path, first.state))
     }
 
-    fn jail(&self, jail: &JailView) -> Jail {
+    fn jail(&self, jail: &JailView, with_bans: bool) -> Jail {
         let name = jail.name.to_string();
         let mut remarks: Vec<String> = self
             .remarks
@@ -106,7 +129,7 @@ impl Daemon {
                 .iter()
                 .map(|(action, layer)| (action.to_string(), self.action(&name, action, layer.failure.clone())))
                 .collect(),
-            banned: (!jail.bans.is_empty()).then(|| jail.bans.iter().map(|ban| ban.id.to_string()).collect()),
+            banned: with_bans.then(|| jail.bans.iter().map(|ban| ban.id.to_string()).collect()),
             remarks,
             name,
         }
@@ -131,6 +154,14 @@ impl Daemon {
             failure,
         }
     }
+}
+
+fn held(jail: &JailView) -> Option<Held> {
+    let reason = jail.held.clone()?;
+    Some(Held {
+        jail: jail.name.to_string(),
+        reason,
+    })
 }
 
 /// `banned`

@@ -472,6 +472,8 @@ impl Daemon {
         notify::stopping();
         say(Level::Info, SERVER, "Shutdown in progress...");
         self.stop_reading(inbox);
+        let view = self.engine.query(&Query::Status);
+        let banned: usize = view.jails.iter().map(|jail| jail.banned).sum();
         if end == End::Free {
             self.step(Input::Stop);
         }
@@ -483,7 +485,7 @@ impl Daemon {
         }
         say(Level::Info, SERVER, "Exiting portcullis");
         if let Some(reply) = self.farewell.take() {
-            let _ = reply.send(done(1, Vec::new()));
+            let _ = reply.send(done(banned, Vec::new()));
             // The session's thread needs a moment to write it.
             thread::sleep(LAST_WORD);
         }
