@@ -9,6 +9,8 @@ mod clock;
 #[cfg(test)]
 mod death;
 #[cfg(test)]
+mod dry;
+#[cfg(test)]
 mod encodings;
 #[cfg(test)]
 mod growth;

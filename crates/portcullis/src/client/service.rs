@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 
 use portcullis_core::wire::Verb;
 
+use super::failure::fail;
 use super::{Ask, Run, call, exit, status::print};
 use crate::control::answer::{Held, Reloaded};
 use crate::regex::harmless;
@@ -11,6 +12,12 @@ use crate::{daemon, runner};
 
 /// The main process: it starts the daemon and runs commands for it.
 pub(crate) fn run(run: &Run) -> ExitCode {
+    // A daemon that died starts again without it; whoever starts one has mistyped it.
+    if !run.stream && !run.place.config.is_dir() {
+        let shown = run.place.config.display();
+        let error = format!("there is no configuration folder {shown}; name one with -c (an empty one will do)");
+        return fail(false, &error, exit::REFUSED);
+    }
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => return broken(&error),

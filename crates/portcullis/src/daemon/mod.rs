@@ -416,7 +416,7 @@ impl Daemon {
             self.lanes.order(clock.steady, changes);
         }
         for event in &events {
-            notes::note(event, clock, &self.zone);
+            notes::note(event, clock, &self.zone, self.dry_run);
         }
         for (to, reply) in replies {
             self.reply(to, reply);
