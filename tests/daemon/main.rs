@@ -17,6 +17,8 @@ mod growth;
 #[cfg(test)]
 mod house;
 #[cfg(test)]
+mod json;
+#[cfg(test)]
 mod kernel;
 #[cfg(test)]
 mod names;

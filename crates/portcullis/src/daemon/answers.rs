@@ -16,7 +16,8 @@ const READING: &str = "reading";
 impl Daemon {
     /// `status`, or `status JAIL` with its bans
     pub(super) fn status(&self, view: &View, clock: Clock, with_bans: bool) -> Status {
-        let not_protected = self.not_protected(view);
+        // Of one jail, too, whether all of them are well: that is what the exit code says.
+        let not_protected = self.not_protected(&self.engine.query(&Query::Status));
         Status {
             protected: not_protected.is_empty() && !self.dry_run,
             not_protected,
