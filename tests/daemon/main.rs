@@ -9,11 +9,15 @@ mod clock;
 #[cfg(test)]
 mod death;
 #[cfg(test)]
+mod dry;
+#[cfg(test)]
 mod encodings;
 #[cfg(test)]
 mod growth;
 #[cfg(test)]
 mod house;
+#[cfg(test)]
+mod json;
 #[cfg(test)]
 mod kernel;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod banning;
 pub(crate) mod call;
+pub(crate) mod failure;
 pub(crate) mod flush;
 pub(crate) mod namesake;
 pub(crate) mod service;
@@ -133,7 +134,7 @@ pub(crate) enum Verb {
     /// Check a configuration folder: what is wrong, where, and what to do about it
     Check(crate::check::Options),
     /// Try a filter on a log, as fail2ban-regex does
-    Regex(crate::regex::Options),
+    Regex(crate::regex::Asked),
     /// Do what fail2ban-client does without a server: print a configuration (-d) or test it (-t)
     #[command(disable_help_flag = true)]
     Client {
@@ -154,6 +155,9 @@ pub(crate) enum Verb {
     Stock {
         /// The file, such as filter.d/postfix.conf
         file: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -166,7 +170,11 @@ pub(crate) fn main() -> ExitCode {
         Some("fail2ban-server") => return namesake::main(namesake::Name::Server, std::env::args_os().skip(1)),
         _ => {}
     }
-    match Cli::parse().verb {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::usage(&error, &std::env::args_os().skip(1).collect::<Vec<_>>()),
+    };
+    match cli.verb {
         Verb::Run(run) => service::run(&run),
         Verb::Daemon(run) => service::daemon(&run),
         Verb::Status { jail, ask } => status::status(jail, &ask),
@@ -178,10 +186,10 @@ pub(crate) fn main() -> ExitCode {
         Verb::Stop(ask) => service::stop(&ask),
         Verb::Flush { state, ask } => flush::flush(state, &ask),
         Verb::Check(options) => crate::check::main(&options),
-        Verb::Regex(options) => crate::regex::main(&options),
+        Verb::Regex(asked) => crate::regex::main(&asked),
         Verb::Client { arguments } => namesake::main(namesake::Name::Client, arguments),
         Verb::Server { arguments } => namesake::main(namesake::Name::Server, arguments),
         Verb::Try(options) => crate::trial::main(&options),
-        Verb::Stock { file } => stock::main(file.as_deref()),
+        Verb::Stock { file, json } => stock::main(file.as_deref(), json),
     }
 }

@@ -4,12 +4,20 @@ use std::process::{Command, ExitCode};
 
 use portcullis_core::wire::Verb;
 
-use super::banning::report;
+use super::failure::fail;
 use super::{Ask, Run, call, exit, status::print};
+use crate::control::answer::{Held, Reloaded};
+use crate::regex::harmless;
 use crate::{daemon, runner};
 
 /// The main process: it starts the daemon and runs commands for it.
 pub(crate) fn run(run: &Run) -> ExitCode {
+    // A daemon that died starts again without it; whoever starts one has mistyped it.
+    if !run.stream && !run.place.config.is_dir() {
+        let shown = run.place.config.display();
+        let error = format!("there is no configuration folder {shown}; name one with -c (an empty one will do)");
+        return fail(false, &error, exit::REFUSED);
+    }
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => return broken(&error),
@@ -74,7 +82,37 @@ pub(crate) fn daemon(run: &Run) -> ExitCode {
 
 /// Has the configuration read again.
 pub(crate) fn reload(ask: &Ask) -> ExitCode {
-    report(ask, &Verb::Reload, "jails in force")
+    let (answer, text) = match call::json::<Reloaded>(ask, &Verb::Reload) {
+        Ok(answer) => answer,
+        Err(error) => return error.exit(ask.json),
+    };
+    if ask.json {
+        print(&(text + "\n"));
+    } else {
+        print(&format!("jails in force: {}\n", answer.count));
+        tell(&answer);
+    }
+    ExitCode::from(if answer.protected || answer.dry_run {
+        exit::DONE
+    } else {
+        exit::NOT_PROTECTED
+    })
+}
+
+/// What is not well after a reload, on standard error.
+fn tell(answer: &Reloaded) {
+    for note in &answer.notes {
+        eprintln!("portcullis: {}", harmless(note));
+    }
+    for Held { jail, reason } in &answer.held {
+        eprintln!(
+            "portcullis: {}",
+            harmless(&format!("jail '{jail}' is held, it may not ban: {reason}"))
+        );
+    }
+    for reason in &answer.not_protected {
+        eprintln!("portcullis: NOT PROTECTED: {}", harmless(reason));
+    }
 }
 
 /// Frees everybody and ends the daemon.
@@ -82,7 +120,7 @@ pub(crate) fn stop(ask: &Ask) -> ExitCode {
     match call::text(&ask.place, &Verb::Stop) {
         Ok(text) if ask.json => print(&(text + "\n")),
         Ok(_) => print("everybody is freed, and the daemon has ended\n"),
-        Err(error) => return error.exit(),
+        Err(error) => return error.exit(ask.json),
     }
     ExitCode::from(exit::DONE)
 }

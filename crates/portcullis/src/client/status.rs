@@ -11,14 +11,10 @@ use crate::regex::harmless;
 
 /// Shows how things stand.
 pub(crate) fn status(jail: Option<String>, ask: &Ask) -> ExitCode {
-    let (status, text) = match call::json::<Status>(ask, &Verb::Status { jail: jail.clone() }) {
+    let (status, text) = match call::json::<Status>(ask, &Verb::Status { jail }) {
         Ok(answer) => answer,
-        Err(error) => return error.exit(),
+        Err(error) => return error.exit(ask.json),
     };
-    if let Some(name) = jail.filter(|_| status.jails.is_empty()) {
-        eprintln!("portcullis: there is no jail '{name}'; `portcullis status` lists them");
-        return ExitCode::from(exit::REFUSED);
-    }
     print(&if ask.json {
         text + "\n"
     } else {
@@ -110,7 +106,7 @@ fn describe(jail: &Jail) -> String {
 pub(crate) fn banned(jail: Option<String>, ask: &Ask) -> ExitCode {
     let (banned, text) = match call::json::<Vec<Banned>>(ask, &Verb::Banned { jail }) {
         Ok(answer) => answer,
-        Err(error) => return error.exit(),
+        Err(error) => return error.exit(ask.json),
     };
     if ask.json {
         print(&(text + "\n"));
@@ -151,7 +147,7 @@ fn table(banned: &[Banned]) -> String {
 pub(crate) fn verify(ask: &Ask) -> ExitCode {
     let (verification, text) = match call::json::<Verification>(ask, &Verb::Verify) {
         Ok(answer) => answer,
-        Err(error) => return error.exit(),
+        Err(error) => return error.exit(ask.json),
     };
     print(&if ask.json {
         text + "\n"

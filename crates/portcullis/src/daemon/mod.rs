@@ -489,7 +489,7 @@ impl Daemon {
             self.lanes.order(clock.steady, changes);
         }
         for event in &events {
-            notes::note(event, clock, &self.zone);
+            notes::note(event, clock, &self.zone, self.dry_run);
         }
         for (to, reply) in replies {
             self.reply(to, reply);
@@ -551,6 +551,8 @@ impl Daemon {
             say(Level::Info, SERVER, "Stopping all jails");
         }
         Origin::forget(&self.places.live());
+        let view = self.engine.query(&Query::Status);
+        let banned: usize = view.jails.iter().map(|jail| jail.banned).sum();
         if end == End::Free {
             self.step(Input::Stop);
         }
@@ -568,7 +570,7 @@ impl Daemon {
         };
         say(Level::Info, SERVER, &format!("Exiting {name}"));
         if let Some(reply) = self.farewell.take() {
-            let _ = reply.send(done(1, Vec::new()));
+            let _ = reply.send(done(banned, Vec::new()));
             // The session's thread needs a moment to write it.
             thread::sleep(LAST_WORD);
         }
