@@ -13,6 +13,8 @@ mod encodings;
 #[cfg(test)]
 mod growth;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod kernel;
@@ -27,3 +29,5 @@ mod reload;
 mod rotation;
 #[cfg(test)]
 mod seat;
+#[cfg(test)]
+mod socket;

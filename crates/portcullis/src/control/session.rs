@@ -180,7 +180,7 @@ fn reply(place: &Place, message: &[u8], engine: &impl Fn(Asked) -> bool) -> Opti
     };
     let verb = match Verb::parse(&request) {
         Ok(verb) => verb,
-        Err(error) => return Some(Reply::Refused(error.to_string().into()).to_bytes()),
+        Err(error) => return Some(Reply::Refused(error.into()).to_bytes()),
     };
     if place.role != Role::Owner && !verb.is_read_only() {
         return Some(denied("your group may look, and change nothing; only root may").to_bytes());
