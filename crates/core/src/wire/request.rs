@@ -105,10 +105,10 @@ impl Verb {
     /// # Errors
     /// See [`Error`].
     pub fn parse(request: &Value) -> Result<Verb, Error> {
-        let words = request
-            .as_items()
-            .filter(|words| !words.is_empty())
-            .ok_or(Error::Invalid)?;
+        let words = request.as_items().ok_or_else(|| Error::NoList(kind(request)))?;
+        if words.is_empty() {
+            return Err(Error::Invalid);
+        }
         match words.first().and_then(Value::as_str) {
             Some("portcullis") => {
                 let verb = words.get(1).and_then(Value::as_str).ok_or(Error::Invalid)?;

@@ -102,16 +102,11 @@ impl<'p> Incoming<'p> {
         let mut searched = 0;
         let mut since = None;
         loop {
-            if let Some(at) = find(&self.buffer, END, searched) {
-                let rest = self.buffer.split_off(at + END.len());
-                let mut message = std::mem::replace(&mut self.buffer, rest);
-                message.truncate(at);
-                self.settle(message.capacity());
-                return Ok(Some(message));
-            }
-            searched = self.buffer.len().saturating_sub(END.len() - 1);
-            if self.buffer.len() >= self.longest + END.len() {
+            let end = find(&self.buffer, END, searched);
+            if end.unwrap_or(self.buffer.len().saturating_sub(END.len())) > self.longest {
                 self.over = Some(format!("no request is longer than {} bytes", self.longest));
+            } else if let Some(at) = end {
+                return Ok(Some(self.cut(at)));
             } else if !self.has_room() {
                 self.over = Some(pickle::Error::Busy.to_string());
             }
@@ -120,6 +115,7 @@ impl<'p> Incoming<'p> {
                 self.lease = self.place.lease();
                 return Ok(Some(Vec::new()));
             }
+            searched = self.buffer.len().saturating_sub(END.len() - 1);
             if !self.buffer.is_empty() {
                 since.get_or_insert_with(Instant::now);
             }
@@ -134,6 +130,15 @@ impl<'p> Incoming<'p> {
             }
             self.buffer.extend_from_slice(chunk.get(..count).unwrap_or_default());
         }
+    }
+
+    /// Takes the message before the marker at this place.
+    fn cut(&mut self, at: usize) -> Vec<u8> {
+        let rest = self.buffer.split_off(at + END.len());
+        let mut message = std::mem::replace(&mut self.buffer, rest);
+        message.truncate(at);
+        self.settle(message.capacity());
+        message
     }
 
     /// Makes room for a chunk, out of the memory of all sessions.

@@ -177,7 +177,7 @@ fn all_sessions_have_a_memory_together() {
         }
         answered += 1;
     }
-    assert!((8..16).contains(&answered), "{answered} of 16");
+    assert!((4..16).contains(&answered), "{answered} of 16");
     let last = clients.pop().unwrap();
     assert!(refused(&last).contains("memory"));
 }
