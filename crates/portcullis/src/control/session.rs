@@ -46,10 +46,7 @@ pub(super) fn run(place: &Place, engine: &impl Fn(Asked) -> bool) {
     let mut incoming = Incoming::new(place);
     loop {
         place.waits();
-        let message = match incoming.next() {
-            Ok(Some(message)) => message,
-            Ok(None) | Err(_) => return,
-        };
+        let Ok(Some(message)) = incoming.next() else { return };
         place.works();
         if message == CLOSE {
             return;
