@@ -51,9 +51,11 @@ pub(super) fn run(place: &Place, engine: &impl Fn(Asked) -> bool) {
         if message == CLOSE {
             return;
         }
-        let Some(bytes) = reply(place, &message, engine) else {
-            return;
+        let answer = match &incoming.over {
+            Some(why) => Some(unreadable(why)),
+            None => reply(place, &message, engine),
         };
+        let Some(bytes) = answer else { return };
         drop(message);
         let mut lease = place.lease();
         let bytes = if lease.more(bytes.len()) {

@@ -27,7 +27,6 @@ pub(crate) use seat::holder;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
-use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::thread;
@@ -169,7 +168,7 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
     say_version();
     let (outbox, inbox) = sync_channel(INBOX);
     let events = std::sync::mpsc::channel();
-    let given = given_socket(run)?;
+    let given = runner::given_socket(run.given_socket)?;
     let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
     forward(events.1, outbox.clone(), Message::Runner);
     let database = places.database(&setup.server);
@@ -224,12 +223,6 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
     daemon.begin(setup, saved);
     daemon.listen(&listener).map_err(broken)?;
     Ok((daemon, inbox, seat, listener))
-}
-
-/// What the runner hands over before anything else.
-fn given_socket(run: &Run) -> Result<Option<UnixListener>, String> {
-    let given = run.given_socket.then(runner::take_socket).transpose();
-    given.map_err(|error| format!("cannot take over the socket: {error}"))
 }
 
 fn say_version() {
