@@ -15,6 +15,8 @@ mod encodings;
 #[cfg(test)]
 mod growth;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod json;
@@ -31,3 +33,5 @@ mod reload;
 mod rotation;
 #[cfg(test)]
 mod seat;
+#[cfg(test)]
+mod socket;

@@ -16,7 +16,7 @@ use crate::place;
 
 /// Replies are read up to this size; a list of a million bans fits.
 const LONGEST_REPLY: u64 = 1 << 30;
-/// The daemon itself gives up on a request after a minute.
+/// A daemon that says nothing for so long hangs.
 const PATIENCE: Duration = Duration::from_secs(70);
 
 /// Why there is no answer.
@@ -64,7 +64,8 @@ pub(crate) fn text(place: &Where, verb: &Verb) -> Result<String, Error> {
         ErrorKind::PermissionDenied => Error::Forbidden { path, error },
         _ => Error::NoDaemon { path, error },
     };
-    match exchange(&place::socket(place), verb).map_err(wrap)? {
+    let bytes = exchange(&place::socket(place), verb).map_err(wrap)?;
+    match Reply::from_bytes(&bytes).map_err(|error| Error::Unreadable(error.to_string()))? {
         Reply::Done(Value::Str(text)) => Ok(text),
         Reply::Done(other) => Ok(other.to_string()),
         Reply::Refused(exception) => Err(Error::Refused(exception.to_string())),
@@ -78,7 +79,8 @@ pub(crate) fn json<T: DeserializeOwned>(ask: &Ask, verb: &Verb) -> Result<(T, St
     Ok((value, text))
 }
 
-fn exchange(path: &Path, verb: &Verb) -> std::io::Result<Reply> {
+/// Sends a request; the bytes of the reply.
+fn exchange(path: &Path, verb: &Verb) -> std::io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(path)?;
     let patience = if *verb == Verb::Stop { PATIENCE * 60 } else { PATIENCE };
     stream.set_read_timeout(Some(patience))?;
@@ -98,5 +100,5 @@ fn exchange(path: &Path, verb: &Verb) -> std::io::Result<Reply> {
             count => reply.extend_from_slice(chunk.get(..count).unwrap_or_default()),
         }
     }
-    Reply::from_bytes(&reply).map_err(std::io::Error::other)
+    Ok(reply)
 }

@@ -32,7 +32,10 @@ pub(crate) fn run(run: &Run) -> ExitCode {
         for variable in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
             command.env_remove(variable);
         }
+        // Large requests come and go; without these, the C library keeps their memory for each thread that had one.
         command
+            .env("MALLOC_MMAP_THRESHOLD_", "1048576")
+            .env("MALLOC_TRIM_THRESHOLD_", "1048576")
             .arg("daemon")
             .args(socket.is_some().then_some("--given-socket"))
             .args(&words)

@@ -46,17 +46,16 @@ pub(super) fn run(place: &Place, engine: &impl Fn(Asked) -> bool) {
     let mut incoming = Incoming::new(place);
     loop {
         place.waits();
-        let message = match incoming.next() {
-            Ok(Some(message)) => message,
-            Ok(None) | Err(_) => return,
-        };
+        let Ok(Some(message)) = incoming.next() else { return };
         place.works();
         if message == CLOSE {
             return;
         }
-        let Some(bytes) = reply(place, &message, engine) else {
-            return;
+        let answer = match &incoming.over {
+            Some(why) => Some(unreadable(why)),
+            None => reply(place, &message, engine),
         };
+        let Some(bytes) = answer else { return };
         drop(message);
         let mut lease = place.lease();
         let bytes = if lease.more(bytes.len()) {
@@ -102,16 +101,11 @@ impl<'p> Incoming<'p> {
         let mut searched = 0;
         let mut since = None;
         loop {
-            if let Some(at) = find(&self.buffer, END, searched) {
-                let rest = self.buffer.split_off(at + END.len());
-                let mut message = std::mem::replace(&mut self.buffer, rest);
-                message.truncate(at);
-                self.settle(message.capacity());
-                return Ok(Some(message));
-            }
-            searched = self.buffer.len().saturating_sub(END.len() - 1);
-            if self.buffer.len() >= self.longest + END.len() {
+            let end = find(&self.buffer, END, searched);
+            if end.unwrap_or(self.buffer.len().saturating_sub(END.len())) > self.longest {
                 self.over = Some(format!("no request is longer than {} bytes", self.longest));
+            } else if let Some(at) = end {
+                return Ok(Some(self.cut(at)));
             } else if !self.has_room() {
                 self.over = Some(pickle::Error::Busy.to_string());
             }
@@ -120,6 +114,7 @@ impl<'p> Incoming<'p> {
                 self.lease = self.place.lease();
                 return Ok(Some(Vec::new()));
             }
+            searched = self.buffer.len().saturating_sub(END.len() - 1);
             if !self.buffer.is_empty() {
                 since.get_or_insert_with(Instant::now);
             }
@@ -134,6 +129,15 @@ impl<'p> Incoming<'p> {
             }
             self.buffer.extend_from_slice(chunk.get(..count).unwrap_or_default());
         }
+    }
+
+    /// Takes the message before the marker at this place.
+    fn cut(&mut self, at: usize) -> Vec<u8> {
+        let rest = self.buffer.split_off(at + END.len());
+        let mut message = std::mem::replace(&mut self.buffer, rest);
+        message.truncate(at);
+        self.settle(message.capacity());
+        message
     }
 
     /// Makes room for a chunk, out of the memory of all sessions.
@@ -180,7 +184,7 @@ fn reply(place: &Place, message: &[u8], engine: &impl Fn(Asked) -> bool) -> Opti
     };
     let verb = match Verb::parse(&request) {
         Ok(verb) => verb,
-        Err(error) => return Some(Reply::Refused(error.to_string().into()).to_bytes()),
+        Err(error) => return Some(Reply::Refused(error.into()).to_bytes()),
     };
     if place.role != Role::Owner && !verb.is_read_only() {
         return Some(denied("your group may look, and change nothing; only root may").to_bytes());

@@ -188,8 +188,7 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
     places.write_pid();
     let (outbox, inbox) = sync_channel(INBOX);
     let events = std::sync::mpsc::channel();
-    let given = run.given_socket.then(runner::take_socket).transpose();
-    let given = given.map_err(|error| format!("cannot take over the socket: {error}"))?;
+    let given = runner::given_socket(run.given_socket)?;
     let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
     forward(events.1, outbox.clone(), Message::Runner);
     let database = match origin.kind {

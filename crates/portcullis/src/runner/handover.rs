@@ -58,12 +58,13 @@ pub(super) fn give(link: &UnixStream, socket: &UnixListener) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the socket that the runner has sent. It must come before anything else is read from standard input.
+/// The socket that the runner has sent, if it does. This must come before anything else is read from standard input.
 ///
 /// # Errors
-/// If none was sent.
-pub(crate) fn take() -> io::Result<UnixListener> {
-    receive(io::stdin().as_fd())
+/// A sentence, if none was sent.
+pub(crate) fn given_socket(is_sent: bool) -> Result<Option<UnixListener>, String> {
+    let given = is_sent.then(|| receive(io::stdin().as_fd())).transpose();
+    given.map_err(|error| format!("cannot take over the socket: {error}"))
 }
 
 fn receive(link: impl AsFd) -> io::Result<UnixListener> {

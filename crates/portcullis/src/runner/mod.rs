@@ -18,7 +18,7 @@ mod supervise;
 mod tests;
 mod wire;
 
-pub(crate) use handover::{activated, take as take_socket};
+pub(crate) use handover::{activated, given_socket};
 pub(crate) use link::{Catalogue, Event, Link};
 pub(crate) use supervise::supervise;
 #[cfg(test)]

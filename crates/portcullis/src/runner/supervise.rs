@@ -39,7 +39,7 @@ const PANICKED: i32 = 101;
 
 /// Runs the daemon until it ends by itself or is told to, and returns its exit code. `daemon` makes its command;
 /// it is told how many times in a row the daemon has died before. Where there is a `socket`, each daemon is handed it
-/// over and must take it ([`super::take_socket`]). It must be called in the main thread, because the kernel ends a
+/// over and must take it ([`super::given_socket`]). It must be called in the main thread, because the kernel ends a
 /// daemon together with the thread that started it.
 ///
 /// # Errors
