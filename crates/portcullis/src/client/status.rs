@@ -110,12 +110,32 @@ pub(crate) fn banned(jail: Option<String>, ask: &Ask) -> ExitCode {
     };
     if ask.json {
         print(&(text + "\n"));
+    } else if !std::io::stdout().is_terminal() {
+        print(&harmless(&lines(&banned)));
     } else if banned.is_empty() {
         print("nobody is banned\n");
     } else {
         print(&harmless(&table(&banned)));
     }
     ExitCode::from(exit::DONE)
+}
+
+/// For other programs: a line for each ban, with tabs between its parts and nothing else.
+fn lines(banned: &[Banned]) -> String {
+    let line = |ban: &Banned| {
+        let until = ban.until.as_deref().unwrap_or("-");
+        format!("{}\t{}\t{}\t{until}\t{}\n", ban.ip, ban.jail, ban.since, layers(ban))
+    };
+    banned.iter().map(line).collect()
+}
+
+fn layers(ban: &Banned) -> String {
+    let layers: Vec<String> = ban
+        .layers
+        .iter()
+        .map(|(name, standing)| format!("{name} {standing}"))
+        .collect();
+    layers.join(", ")
 }
 
 fn table(banned: &[Banned]) -> String {
@@ -126,18 +146,13 @@ fn table(banned: &[Banned]) -> String {
         "ADDRESS", "JAIL", "SINCE", "UNTIL"
     );
     for ban in banned {
-        let layers: Vec<String> = ban
-            .layers
-            .iter()
-            .map(|(name, standing)| format!("{name} {standing}"))
-            .collect();
         let until = ban.until.as_deref().unwrap_or("for ever");
         text += &format!(
             "{:ip$}  {:jail$}  {:20}  {until:20}  {}\n",
             ban.ip,
             ban.jail,
             ban.since,
-            layers.join(", ")
+            layers(ban)
         );
     }
     text
