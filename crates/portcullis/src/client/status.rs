@@ -124,7 +124,10 @@ pub(crate) fn banned(jail: Option<String>, ask: &Ask) -> ExitCode {
 fn lines(banned: &[Banned]) -> String {
     let line = |ban: &Banned| {
         let until = ban.until.as_deref().unwrap_or("-");
-        format!("{}\t{}\t{}\t{until}\t{}\n", ban.ip, ban.jail, ban.since, layers(ban))
+        // What a filter takes for an address may hold anything.
+        let part = |text: &str| text.replace('\t', "\\t").replace('\n', "\\n");
+        let (ip, jail, since, layers) = (part(&ban.ip), part(&ban.jail), &ban.since, part(&layers(ban)));
+        format!("{ip}\t{jail}\t{since}\t{until}\t{layers}\n")
     };
     banned.iter().map(line).collect()
 }
@@ -194,4 +197,21 @@ fn compare(verification: &Verification) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_for_each_ban_whatever_it_is_called() {
+        let ban = Banned {
+            ip: "a\tb\nc".into(),
+            jail: "j".into(),
+            since: "s".into(),
+            until: None,
+            layers: [("nft".to_owned(), "failed: x\ny".to_owned())].into(),
+        };
+        assert_eq!(lines(&[ban]), "a\\tb\\nc\tj\ts\t-\tnft failed: x\\ny\n");
+    }
 }
