@@ -205,6 +205,12 @@ fn verbs_that_ask_the_daemon() {
         "banned",
         [(ask(&["banned"]), 0), (ask(&["banned", "--jail", "plain"]), 0)],
     );
+    let text = String::from_utf8(house.ask(&["banned"]).stdout).unwrap();
+    let mut parts: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+    parts.sort_unstable();
+    let who: Vec<_> = parts.iter().map(|parts| (parts.len(), parts[0], parts[1])).collect();
+    assert_eq!(who, [(5, "192.0.2.1", "plain"), (5, "198.51.100.7", "manual")]);
+    assert_eq!(parts[1][3], "-");
     let status = ask(&["status", "plain"]);
     let banned = &document(&status, 2)["jails"][0]["banned"];
     assert_eq!(*banned, serde_json::json!(["192.0.2.1"]));

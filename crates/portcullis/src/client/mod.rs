@@ -33,6 +33,8 @@ pub(crate) mod exit {
     name = "portcullis",
     version,
     max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 refused, 2 not protected or the layers differ from what was decided, 3 no daemon \
+                  answers; check, regex, try, client and server have their own.",
     subcommand_required = true,
     arg_required_else_help = true
 )]

@@ -110,12 +110,35 @@ pub(crate) fn banned(jail: Option<String>, ask: &Ask) -> ExitCode {
     };
     if ask.json {
         print(&(text + "\n"));
+    } else if !std::io::stdout().is_terminal() {
+        print(&harmless(&lines(&banned)));
     } else if banned.is_empty() {
         print("nobody is banned\n");
     } else {
         print(&harmless(&table(&banned)));
     }
     ExitCode::from(exit::DONE)
+}
+
+/// For other programs: a line for each ban, with tabs between its parts and nothing else.
+fn lines(banned: &[Banned]) -> String {
+    let line = |ban: &Banned| {
+        let until = ban.until.as_deref().unwrap_or("-");
+        // What a filter takes for an address may hold anything.
+        let part = |text: &str| text.replace('\t', "\\t").replace('\n', "\\n");
+        let (ip, jail, since, layers) = (part(&ban.ip), part(&ban.jail), &ban.since, part(&layers(ban)));
+        format!("{ip}\t{jail}\t{since}\t{until}\t{layers}\n")
+    };
+    banned.iter().map(line).collect()
+}
+
+fn layers(ban: &Banned) -> String {
+    let layers: Vec<String> = ban
+        .layers
+        .iter()
+        .map(|(name, standing)| format!("{name} {standing}"))
+        .collect();
+    layers.join(", ")
 }
 
 fn table(banned: &[Banned]) -> String {
@@ -126,18 +149,13 @@ fn table(banned: &[Banned]) -> String {
         "ADDRESS", "JAIL", "SINCE", "UNTIL"
     );
     for ban in banned {
-        let layers: Vec<String> = ban
-            .layers
-            .iter()
-            .map(|(name, standing)| format!("{name} {standing}"))
-            .collect();
         let until = ban.until.as_deref().unwrap_or("for ever");
         text += &format!(
             "{:ip$}  {:jail$}  {:20}  {until:20}  {}\n",
             ban.ip,
             ban.jail,
             ban.since,
-            layers.join(", ")
+            layers(ban)
         );
     }
     text
@@ -179,4 +197,21 @@ fn compare(verification: &Verification) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_for_each_ban_whatever_it_is_called() {
+        let ban = Banned {
+            ip: "a\tb\nc".into(),
+            jail: "j".into(),
+            since: "s".into(),
+            until: None,
+            layers: [("nft".to_owned(), "failed: x\ny".to_owned())].into(),
+        };
+        assert_eq!(lines(&[ban]), "a\\tb\\nc\tj\ts\t-\tnft failed: x\\ny\n");
+    }
 }
