@@ -26,6 +26,7 @@ mod patterns;
 mod readings;
 mod regex_tool;
 mod rulings;
+mod smtp;
 mod timelines;
 
 use serde_json::json;
