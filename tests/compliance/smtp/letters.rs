@@ -296,7 +296,7 @@ fn anything(chance: &mut Chance, most: usize) -> String {
     ];
     let mut text = String::new();
     for _ in 0..=chance.below(most) {
-        text.push_str(chance.pick(&WORDS));
+        text.push_str(chance.pick::<&str>(&WORDS));
         if most > 20 && chance.one_in(8) {
             text.push('\n');
         }

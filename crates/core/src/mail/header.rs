@@ -33,7 +33,7 @@ enum Part {
 /// A field of free text.
 pub(super) fn text(name: &str, value: &str) -> Result<String, Error> {
     check(value)?;
-    Ok(field(name, words(value, false)))
+    Ok(field(name, words(value)))
 }
 
 /// The field `From`: a name and an address.
@@ -45,9 +45,9 @@ pub(super) fn sender(name: &str, address: &str) -> Result<String, Error> {
     }
     let shown = if name.is_ascii() && name.contains(|c| SPECIALS.contains(c)) {
         let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
-        words(&format!("\"{quoted}\""), false)
+        words(&format!("\"{quoted}\""))
     } else {
-        words(name, !name.is_ascii())
+        words(name)
     };
     let mut parts = vec![Part::Group(shown)];
     parts.push(Part::Word(" ".into()));
@@ -63,7 +63,7 @@ pub(super) fn addresses(name: &str, value: &str) -> Result<String, Error> {
         if number > 0 {
             parts.push(Part::Fixed(",".into()));
         }
-        parts.push(Part::Address(words(one, false)));
+        parts.push(Part::Address(words(one)));
     }
     Ok(field(name, parts))
 }
@@ -79,14 +79,16 @@ fn is_blank(c: char) -> bool {
     c == ' ' || c == '\t'
 }
 
-/// Words and the blanks between them. What looks like an encoded word is encoded, so that it is read as it stands.
-fn words(value: &str, specials: bool) -> Vec<Part> {
+/// Words and the blanks between them. Where an encoded word begins, the word is encoded, so that it is read as it
+/// stands.
+fn words(value: &str) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut rest = value;
     while let Some(first) = rest.chars().next() {
         let end = rest.find(|c| is_blank(c) != is_blank(first)).unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
-        let is_special = specials && word.contains(|c| SPECIALS.contains(c)) || word.contains("=?");
+        let mut marks = word.match_indices("=?").filter_map(|(at, _)| rest.get(at + 2..));
+        let is_special = marks.any(is_encoded);
         parts.push(if is_special {
             Part::Special(word.to_owned())
         } else {
@@ -95,6 +97,16 @@ fn words(value: &str, specials: bool) -> Vec<Part> {
         rest = after;
     }
     parts
+}
+
+/// Whether this, behind `=?`, is an encoded word: `CHARSET?q?TEXT?=`.
+fn is_encoded(text: &str) -> bool {
+    let mut pieces = text.splitn(4, '?').skip(1);
+    let kind = pieces.next().unwrap_or_default();
+    pieces.next().is_some()
+        && kind.len() == 1
+        && "qQbB".contains(kind)
+        && pieces.next().is_some_and(|end| end.starts_with('='))
 }
 
 fn field(name: &str, parts: Vec<Part>) -> String {

@@ -358,7 +358,10 @@ impl Builder<'_> {
                 }
                 Err(reason) => {
                     let text = format!("action '{}' is not in force: {reason}", action.name);
-                    self.complain(&plan.name, Diagnostic::new(Severity::Error, "action-dropped", text));
+                    let mut diagnostic = Diagnostic::new(Severity::Error, "action-dropped", text);
+                    let place = (plan.name.to_string(), format!("addaction@{}", action.name));
+                    diagnostic.position = self.outcome.origins.get(&place).cloned();
+                    self.complain(&plan.name, diagnostic);
                     self.setup
                         .dropped
                         .insert(format!("{}/{}", plan.name, action.name), reason);
