@@ -26,8 +26,10 @@ mod patterns;
 mod readings;
 mod regex_tool;
 mod rulings;
+mod site;
 mod smtp;
 mod timelines;
+mod tools;
 
 use serde_json::json;
 

@@ -1,7 +1,6 @@
 """What smtp.py makes of its options and of what happens: the letter, and to whom it goes.
 
-With a "host" in the options that has a port, "wire" lets it speak to the mail server there; otherwise what it would hand
-over is the answer.
+What it would hand to a mail server is the answer; with "wire" it speaks to the one that the options name.
 """
 
 import email

@@ -14,7 +14,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use portcullis_core::action::{Context, Merged, Need, Script};
+use portcullis_core::action::{Context, Fetched, Need, Script};
 use portcullis_core::config::plan::ActionPlan;
 use portcullis_core::ledger::{Applied, Change, LayerId, Order, Standing, Ticket};
 use portcullis_core::mail::{Letter, Mail};
@@ -143,11 +143,10 @@ impl MailLayer {
         let Some(mail) = self.mails.get(&change.layer).cloned() else {
             return Err(format!("Invalid Action name: {action}"));
         };
-        let machine = self.names(jail).0;
         let (letter, failed) = match &change.order {
-            Order::Start => (mail.about_start(jail, &machine), "start"),
-            Order::Stop => (mail.about_stop(jail, &machine), "stop"),
-            Order::Ban(ticket) if !ticket.restored => (self.about_ban(&mail, jail, ticket, &machine), "execute ban"),
+            Order::Start => (mail.about_start(jail, &self.machine(jail)), "start"),
+            Order::Stop => (mail.about_stop(jail, &self.machine(jail)), "stop"),
+            Order::Ban(ticket) if !ticket.restored => (self.about_ban(&mail, jail, ticket), "execute ban"),
             Order::Ban(_) | Order::Prolong(_) | Order::Unban(_) | Order::Flush | Order::Reload => return Ok(()),
         };
         let sent = self.send(now, &mail, &letter, jail);
@@ -162,22 +161,18 @@ impl MailLayer {
         sent
     }
 
-    fn about_ban(&mut self, mail: &Mail, jail: &str, ticket: &Ticket, machine: &str) -> Letter {
-        let needs = mail.needs();
-        let mut merged: Option<Merged> = None;
-        if !needs.is_empty() {
-            let fetched = self.surroundings.fetch(&needs, jail, Some(ticket));
-            merged = fetched.everywhere.or(fetched.in_jail);
-        }
+    fn about_ban(&mut self, mail: &Mail, jail: &str, ticket: &Ticket) -> Letter {
+        let mut needs = mail.needs();
+        needs.insert(Need::ShortHostname);
+        let fetched = self.surroundings.fetch(&needs, jail, Some(ticket));
+        let merged = fetched.everywhere.or(fetched.in_jail);
         let facts = self.surroundings.jail(jail);
-        mail.about_ban(ticket, &facts, machine, merged.as_ref())
+        mail.about_ban(ticket, &facts, &fetched.short_hostname, merged.as_ref())
     }
 
-    /// The machine's name, and its full one.
-    fn names(&mut self, jail: &str) -> (String, String) {
+    fn machine(&mut self, jail: &str) -> String {
         let needs = BTreeSet::from([Need::ShortHostname]);
-        let fetched = self.surroundings.fetch(&needs, jail, None);
-        (fetched.short_hostname, fetched.full_hostname)
+        self.surroundings.fetch(&needs, jail, None).short_hostname
     }
 
     fn send(&mut self, now: Timestamp, mail: &Mail, letter: &Letter, jail: &str) -> Result<(), String> {
@@ -198,7 +193,9 @@ impl MailLayer {
             ));
         }
         let begin = Instant::now();
-        let sent = post::send(mail, &self.names(jail).1, &text);
+        let needs = BTreeSet::from([Need::FullHostname]);
+        let name = self.surroundings.fetch(&needs, jail, None).full_hostname;
+        let sent = post::send(mail, &name, &text);
         self.took = begin.elapsed();
         match sent {
             Ok(refused) => {
@@ -225,7 +222,7 @@ impl MailLayer {
         let context = Context {
             clock,
             jail: &facts,
-            fetched: &portcullis_core::action::Fetched::default(),
+            fetched: &Fetched::default(),
         };
         Script::new("").describe(ticket, &context)
     }
