@@ -50,7 +50,7 @@ def load(path):
 def subject_of(text):
     """The subject as a mail program shows it."""
     raw = email.message_from_string(text)["Subject"]
-    return str(email.header.make_header(email.header.decode_header(raw.replace("\r\n", ""))))
+    return str(email.header.make_header(email.header.decode_header(raw.replace("\r\n", "").lstrip())))
 
 
 def answer(request):

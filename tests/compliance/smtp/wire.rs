@@ -29,6 +29,8 @@ impl Drop for Sink {
 impl Sink {
     /// Starts it in the house; `encrypted`: with a certificate that nobody has signed.
     fn start(house: &House, encrypted: bool) -> Sink {
+        let up = house.inside("ip").args(["link", "set", "lo", "up"]).status().unwrap();
+        assert!(up.success());
         let mut command = house.inside(oracle::PYTHON);
         command
             .arg(oracle::here().join("drivers/sink.py"))
