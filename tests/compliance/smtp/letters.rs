@@ -226,13 +226,7 @@ fn plain() -> Vec<Case> {
         .map(|n| format!("user{n}@example.com"))
         .collect::<Vec<_>>()
         .join(", ");
-    for dest in [
-        "root",
-        "a@example.com, b@example.org",
-        "a@example.com,b@example.org",
-        "Bob B <bob@example.com>",
-        &long,
-    ] {
+    for dest in ["root", "a@example.com, b@example.org", "Bob B <bob@example.com>", &long] {
         cases.push(case().with("dest", dest));
     }
     cases.push(Case {
@@ -320,6 +314,17 @@ fn a_host_without_a_port() {
     assert_eq!(case.ours()["recipients"], json!(["root"]));
     let mail = Mail::new(&BTreeMap::new()).unwrap();
     assert_eq!((mail.host.as_str(), mail.port), ("localhost", 25));
+}
+
+/// D-135: without a blank behind the comma, Fail2Ban takes both for one recipient, whom no mail server knows.
+#[test]
+fn recipients_without_blanks() {
+    let mut oracle = Oracle::start("mails");
+    let case = case().with("dest", "a@example.com,b@example.org");
+    let (ours, theirs) = (case.ours(), case.theirs(&mut oracle));
+    assert_eq!(theirs["recipients"], json!(["a@example.com,b@example.org"]));
+    assert_eq!(ours["recipients"], json!(["a@example.com", "b@example.org"]));
+    assert_eq!(ours["text"], theirs["text"]);
 }
 
 /// Options that there are not, in both.

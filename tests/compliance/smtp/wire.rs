@@ -257,6 +257,48 @@ fn without_a_mail_server() {
     assert_eq!(house.said("Failed to stop jail 'plain' action 'smtp'").len(), 1);
 }
 
+/// One that takes the call and says nothing holds up no ban, and `stop` no longer than one time-out.
+#[test]
+fn a_mail_server_that_says_nothing() {
+    let mut house = House::empty();
+    let host = format!("127.0.0.1:{CLOSED}");
+    let both = format!("{}\n         note[name=plain]", written(&[("host", &host)]));
+    house.jails(&[Jail {
+        name: "plain",
+        maxretry: 1,
+        options: &both,
+    }]);
+    assert!(
+        house
+            .inside("ip")
+            .args(["link", "set", "lo", "up"])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let listen = format!("import socket, time; s = socket.create_server(('127.0.0.1', {CLOSED})); time.sleep(600)");
+    let _silent = Sink(house.inside(oracle::PYTHON).args(["-c", &listen]).spawn().unwrap());
+    eventually("somebody listens", || {
+        let list = house.inside("ss").args(["-ltn"]).output().unwrap();
+        String::from_utf8_lossy(&list.stdout).contains(&format!(":{CLOSED} "))
+    });
+    house.start();
+    for who in ["192.0.2.8", "192.0.2.9"] {
+        house.fail("plain", who);
+        house.until_acted(&format!("ban plain {who}"));
+    }
+    assert_eq!(
+        house.said("Failed to start jail 'plain' action 'smtp'"),
+        Vec::<String>::new(),
+        "still waiting"
+    );
+    let start = Instant::now();
+    assert!(house.ask(&["stop"]).status.success());
+    house.wait();
+    assert!(start.elapsed() < Duration::from_secs(30));
+    assert_eq!(house.said("the mail server did not answer a moment ago").len(), 3);
+}
+
 /// A user's own action in Python is refused by name, with its file and its line, and the rest goes on.
 #[test]
 fn a_file_of_ones_own() {

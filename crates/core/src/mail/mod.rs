@@ -120,7 +120,7 @@ impl Mail {
         let (host, port) = server(&get("host", "localhost"))?;
         let (user, password) = (get("user", ""), get("password", ""));
         let (sender_text, recipients_text) = (get("sender", "fail2ban"), get("dest", "root"));
-        let recipients = recipients_text.split(", ").map(|text| address("dest", text));
+        let recipients = recipients_text.split(',').map(|text| address("dest", text));
         Ok(Mail {
             host,
             port,
@@ -232,11 +232,11 @@ fn server(text: &str) -> Result<(String, u16), Error> {
     }
 }
 
-/// The address alone: of `Name <address>` what is between the brackets, of several with commas the first.
+/// The address alone: of `Name <address>` what is between the brackets.
 fn address(option: &'static str, text: &str) -> Result<String, Error> {
     let bare = match text.rsplit_once('<') {
         Some((_, rest)) => rest.split('>').next().unwrap_or(rest),
-        None => text.split(',').next().unwrap_or(text),
+        None => text,
     };
     let bare = bare.trim();
     let fits = |c: char| c.is_ascii_graphic() && !"<>()\\,;\"".contains(c);
