@@ -70,7 +70,7 @@ fn subjects() {
     );
     check(
         "=?utf-8?q?=41?=",
-        "Subject: [Fail2Ban] sshd: banned =?utf-8?q?=3D=3Futf-8=3Fq=3F=3D41=3F=3D?= from\r\n mx1",
+        "Subject: [Fail2Ban] sshd: banned =?utf-8?b?PT91dGYtOD9xPz00MT89?= from mx1",
     );
     check(
         "x\r\nBcc: y",
