@@ -26,8 +26,11 @@ mod patterns;
 mod readings;
 mod regex_tool;
 mod rulings;
+mod site;
+mod smtp;
 mod timelines;
 mod wire;
+mod tools;
 
 use serde_json::json;
 

@@ -24,6 +24,7 @@ pub mod allow;
 pub mod tracker;
 pub mod judge;
 pub mod action;
+pub mod mail;
 pub mod engine;
 pub mod note;
 pub mod command;

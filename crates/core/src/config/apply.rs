@@ -152,9 +152,7 @@ impl Plan {
 fn subject(error: &CommandError) -> String {
     match error {
         CommandError::NoJail(jail) | CommandError::JailTwice(jail) => format!("jail {jail}"),
-        CommandError::NoAction { jail, action } | CommandError::Python { jail, action, .. } => {
-            format!("action {jail}\n{action}")
-        }
+        CommandError::NoAction { jail, action } => format!("action {jail}\n{action}"),
         other => other.to_string(),
     }
 }
@@ -294,22 +292,19 @@ impl JailPlan {
     fn add_action(&mut self, words: Words<'_>) -> Result<(), CommandError> {
         let name = words.text(3)?;
         let jail = self.name.to_string();
-        if let Some(path) = words.0.get(4) {
-            return Err(CommandError::Python {
-                jail,
-                action: name.to_owned(),
-                path: path.to_string(),
-            });
-        }
         if self.actions.iter().any(|action| &*action.name == name) {
             return Err(CommandError::ActionTwice {
                 jail,
                 action: name.to_owned(),
             });
         }
+        // Whether anything stands in for the Python file is known to those who can read it.
+        let python = [ActionPlan::FILE, ActionPlan::OPTIONS]
+            .into_iter()
+            .zip(words.0.iter().skip(4));
         self.actions.push(ActionPlan {
             name: name.into(),
-            properties: Vec::new(),
+            properties: python.map(|(key, value)| (key.to_owned(), value.clone())).collect(),
         });
         Ok(())
     }

@@ -41,7 +41,7 @@ impl From<Problem> for Stop {
 /// An entry of `action`, read.
 enum Entry {
     /// `addaction` of a file in Python
-    Python(Command),
+    Python(Command, (String, Mark)),
     Shell(Box<Action>),
 }
 
@@ -347,7 +347,7 @@ impl JailReader<'_, '_> {
         }
         for entry in prepared {
             match entry {
-                Entry::Python(command) => commands.push(command, Vec::new()),
+                Entry::Python(command, origin) => commands.push(command, vec![origin]),
                 Entry::Shell(mut action) => {
                     action.push_commands(commands)?;
                     self.remarks(&mut action.definition.remarks.0);
@@ -374,8 +374,9 @@ impl JailReader<'_, '_> {
             };
             let path = joined(&format!("{}/action.d", self.shelf.base()), &named.name);
             let json = json_object(&named.options);
+            let origin = (format!("addaction@{name}"), entry.mark());
             let command = filter::set(self.name, "addaction", [name.into(), path.into(), json.into()]);
-            return Ok(Entry::Python(command));
+            return Ok(Entry::Python(command, origin));
         }
         let mut init = Options::default();
         for (name, value) in named.options {

@@ -155,6 +155,12 @@ pub struct ActionPlan {
 }
 
 impl ActionPlan {
+    /// The property that names the file of an action written in Python. Fail2Ban shows no property that begins with an
+    /// underscore.
+    pub const FILE: &str = "__file__";
+    /// The property with the options of such an action: a JSON object.
+    pub const OPTIONS: &str = "__options__";
+
     /// A property as text, if there is one of that name.
     #[must_use]
     pub fn property(&self, name: &str) -> Option<String> {

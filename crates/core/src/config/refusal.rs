@@ -35,16 +35,6 @@ pub enum CommandError {
         /// The action
         action: String,
     },
-    /// An action written in Python.
-    #[error("action {} of jail {} is written in Python ({path}), which is not supported", repr_str(.action), repr_str(.jail))]
-    Python {
-        /// The jail
-        jail: String,
-        /// The action
-        action: String,
-        /// The file
-        path: String,
-    },
     /// A value that the option does not take.
     #[error("{option} cannot be {value}: {reason}")]
     Value {

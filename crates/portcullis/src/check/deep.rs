@@ -17,6 +17,7 @@ use portcullis_core::pattern::{Error as PatternError, Flags, Pattern};
 use portcullis_core::stamp::Error as StampError;
 
 use crate::daemon::read_list;
+use crate::enforce::mail;
 use crate::enforce::ports::{Ports, Services, protocols};
 use crate::matching::LogEncoding;
 use crate::observe::log::{Target, unknown_facility};
@@ -274,6 +275,10 @@ impl Deep<'_> {
     }
 
     fn action(&mut self, jail: &JailPlan, action: &ActionPlan) {
+        if action.property(ActionPlan::FILE).is_some() {
+            self.python(jail, action);
+            return;
+        }
         let origin = format!("actionban@{}", action.name);
         if let Err(error) = Action::compile(action, true) {
             let message = format!("action {} cannot be used, so it bans nobody: {error}", action.name);
@@ -313,6 +318,15 @@ impl Deep<'_> {
             }
             None => {}
         }
+    }
+
+    /// An action written in Python: Fail2Ban's own one is known.
+    fn python(&mut self, jail: &JailPlan, action: &ActionPlan) {
+        let Err(reason) = mail::of(action) else { return };
+        let message = format!("action {} is not in force: {reason}", action.name);
+        let finding = Diagnostic::new(Severity::Error, "python-action", message);
+        let placed = self.placed(jail, finding, &format!("addaction@{}", action.name), "action");
+        self.found.push(placed);
     }
 
     /// Ports and protocols of an action, as far as they are written out.

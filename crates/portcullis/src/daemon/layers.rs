@@ -1,4 +1,5 @@
-//! The layers and their threads: one lane for the kernel, one for all shell actions, one that only pretends.
+//! The layers and their threads: one lane for the kernel, one for all shell actions, one for mails, one that only
+//! pretends.
 //!
 //! A lane takes orders in their order and sends facts back. A slow lane fills its own queue and nothing else
 //! (invariant 7).
@@ -13,10 +14,12 @@ use std::thread;
 use portcullis_core::action::Action;
 use portcullis_core::config::plan::ActionPlan;
 use portcullis_core::ledger::{Applied, Change, LayerId};
+use portcullis_core::mail::Mail;
 use portcullis_core::time::Timestamp;
 
 use super::resolver;
 use crate::enforce::dry::Dry;
+use crate::enforce::mail::{self, MailLayer};
 use crate::enforce::nft::{Blocktype, Nft, Scope, TABLE};
 use crate::enforce::ports::{Ports, Services, protocols};
 use crate::enforce::protect::{Guard, Protected};
@@ -36,6 +39,8 @@ pub(crate) enum Way {
     Nft(Scope, bool),
     /// By its own commands
     Shell(Box<Action>),
+    /// A mail for each ban: Fail2Ban's `smtp.py`
+    Mail(Box<Mail>),
     /// Not at all: `--dry-run`
     Dry {
         /// Whether it would be a native layer
@@ -53,6 +58,7 @@ impl Way {
         match self {
             Way::Nft(..) => "native",
             Way::Shell(_) => "shell",
+            Way::Mail(_) => "mail",
             Way::Dry { .. } => "dry",
         }
     }
@@ -61,6 +67,7 @@ impl Way {
         match self {
             Way::Nft(..) => Kind::Nft,
             Way::Shell(_) => Kind::Shell,
+            Way::Mail(_) => Kind::Mail,
             Way::Dry { .. } => Kind::Dry,
         }
     }
@@ -72,6 +79,7 @@ pub(crate) fn way(plan: &ActionPlan, dry_run: bool) -> Result<Way, String> {
     let way = match layer.as_deref() {
         Some("nft") => Way::Nft(scope(plan)?, !plan.property("protect").is_some_and(|text| no(&text))),
         Some(other) => return Err(format!("there is no layer '{other}' (there is: nft)")),
+        None if plan.property(ActionPlan::FILE).is_some() => Way::Mail(Box::new(mail::of(plan)?)),
         None => {
             let action = Action::compile(plan, resolver::ipv6_is_allowed());
             Way::Shell(Box::new(action.map_err(|error| error.to_string())?))
@@ -133,6 +141,7 @@ pub(crate) type ReadBack = Box<dyn FnOnce(Result<Vec<Held>, String>) + Send>;
 enum Kind {
     Nft,
     Shell,
+    Mail,
     Dry,
 }
 
@@ -159,6 +168,7 @@ impl Lanes {
     /// Starts the threads. Facts go to `facts`.
     pub(crate) fn start(
         shell: ShellLayer,
+        mails: MailLayer,
         link: Link,
         facts: impl Fn(Facts) + Clone + Send + 'static,
     ) -> std::io::Result<Lanes> {
@@ -170,6 +180,7 @@ impl Lanes {
             link,
         };
         lanes.insert(Kind::Shell, Lane::start("shell", shell, facts.clone())?);
+        lanes.insert(Kind::Mail, Lane::start("mail", mails, facts.clone())?);
         lanes.insert(Kind::Dry, Lane::start("dry", Pretence(Dry), facts)?);
         Ok(Lanes {
             lanes,
@@ -265,6 +276,7 @@ fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &
             Job::Read(take) => take(work.held()),
             Job::Changes(now, changes) => {
                 for part in changes.chunks(AT_ONCE) {
+                    work.behind(left.load(Ordering::Relaxed));
                     let applied = work.apply(now, part);
                     left.fetch_sub(part.len(), Ordering::Relaxed);
                     facts(Facts {
@@ -283,6 +295,8 @@ trait Work: Send + 'static {
     fn only(&mut self, layers: &BTreeSet<LayerId>);
     fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied>;
     fn protect(&mut self, _: Protected) {}
+    /// So many orders wait, those that come next among them.
+    fn behind(&mut self, _: usize) {}
     fn lost(&mut self) -> Vec<LayerId> {
         Vec::new()
     }
@@ -403,6 +417,28 @@ impl Work for Shells {
 
     fn lost(&mut self) -> Vec<LayerId> {
         self.layer.take_lost()
+    }
+}
+
+impl Work for MailLayer {
+    fn put(&mut self, ways: BTreeMap<LayerId, Way>) {
+        for (layer, way) in ways {
+            if let Way::Mail(mail) = way {
+                self.put(layer, *mail);
+            }
+        }
+    }
+
+    fn only(&mut self, layers: &BTreeSet<LayerId>) {
+        self.retain(layers);
+    }
+
+    fn behind(&mut self, waiting: usize) {
+        self.wait(waiting);
+    }
+
+    fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied> {
+        Layer::apply(self, now, changes)
     }
 }
 

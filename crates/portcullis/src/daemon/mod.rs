@@ -47,6 +47,7 @@ use portcullis_core::wire::Reply;
 use crate::client::Run;
 use crate::control::{Asked, listen};
 use crate::enforce::Held;
+use crate::enforce::mail::MailLayer;
 use crate::enforce::nft::TABLE;
 use crate::enforce::protect::Protected;
 use crate::enforce::shell::ShellLayer;
@@ -209,8 +210,9 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
     };
     let inquiries = Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?;
     let board = Arc::clone(&around.board);
+    let mails = MailLayer::new(Box::new(around.clone()));
     let shell = ShellLayer::new(Box::new(link.clone()), Box::new(around));
-    let lanes = Lanes::start(shell, link, sender(&outbox, Message::Facts)).map_err(broken)?;
+    let lanes = Lanes::start(shell, mails, link, sender(&outbox, Message::Facts)).map_err(broken)?;
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
     let now = Instant::now();
     let mut daemon = Daemon {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use portcullis_core::config::plan::{ActionPlan, JailPlan, LogPath, Plan, Server};
 use portcullis_core::config::{self, Command, Face, FilterName, FilterUse, Outcome, Refusal, Tree};
-use portcullis_core::diagnostic::{Diagnostic, Severity};
+use portcullis_core::diagnostic::{Diagnostic, Position, Severity};
 use portcullis_core::engine::Arrangement;
 use portcullis_core::filter::{self, Filter};
 use portcullis_core::ledger::LayerId;
@@ -75,6 +75,8 @@ pub(crate) struct Setup {
     pub(crate) dropped: BTreeMap<String, String>,
     /// What is wrong
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Where options are written, by jail and option
+    origins: BTreeMap<(String, String), Position>,
     dry_run: bool,
 }
 
@@ -99,6 +101,7 @@ pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
         let live = plan.clone();
         let mut setup = Setup::empty(live, dry_run);
         setup.held = std::mem::take(&mut outcome.held);
+        setup.origins.clone_from(&outcome.origins);
         let unseen = Other {
             tree,
             base: &base,
@@ -305,6 +308,7 @@ impl Setup {
             readings: Vec::new(),
             layers: BTreeMap::new(),
             held: BTreeMap::new(),
+            origins: BTreeMap::new(),
             blind: BTreeMap::new(),
             dropped: BTreeMap::new(),
             diagnostics: Vec::new(),
@@ -420,7 +424,10 @@ impl Setup {
                 }
                 Err(reason) => {
                     let text = format!("action '{}' is not in force: {reason}", action.name);
-                    self.complain(&plan.name, Diagnostic::new(Severity::Error, "action-dropped", text));
+                    let mut diagnostic = Diagnostic::new(Severity::Error, "action-dropped", text);
+                    let place = (plan.name.to_string(), format!("addaction@{}", action.name));
+                    diagnostic.position = self.origins.get(&place).cloned();
+                    self.complain(&plan.name, diagnostic);
                     self.dropped.insert(format!("{}/{}", plan.name, action.name), reason);
                 }
             }

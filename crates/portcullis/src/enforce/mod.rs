@@ -5,6 +5,7 @@
 //! each call. What must never be banned stands in [`protect`], in front of the native layers.
 
 pub(crate) mod dry;
+pub(crate) mod mail;
 pub(crate) mod nft;
 pub(crate) mod ports;
 pub(crate) mod protect;

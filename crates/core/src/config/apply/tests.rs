@@ -120,10 +120,6 @@ fn what_cannot_be_applied_is_named_and_left_out() {
             "addlogpath cannot be 'middle': it begins at head or at tail",
         ),
         ("set j usedns maybe", "usedns cannot be 'maybe'; no is taken"),
-        (
-            "set j addaction p /x.py {}",
-            "action 'p' of jail 'j' is written in Python (/x.py), which is not supported",
-        ),
         ("set j", "set j lacks what it needs, or has it in another form"),
         (
             "set j ignorecache max-count=5",
@@ -133,8 +129,18 @@ fn what_cannot_be_applied_is_named_and_left_out() {
     for (text, expect) in cases {
         assert_eq!(jail(&[text]).1, [expect], "{text}");
     }
-    let (plan, messages) = jail(&["set j addaction p /x.py {}", "set j action p a b", "set j maxretry 4"]);
+    let (plan, messages) = jail(&["set j action p a b", "set j action p c d", "set j maxretry 4"]);
     assert_eq!((plan.maxretry, messages.len()), (4, 1));
+}
+
+#[test]
+fn an_action_written_in_python_keeps_its_file_and_its_options() {
+    let (plan, messages) = jail(&["set j addaction p /x.py {}", "set j action p host mx"]);
+    let action = &plan.actions[0];
+    assert_eq!(messages, Vec::<String>::new());
+    assert_eq!(action.property(ActionPlan::FILE).as_deref(), Some("/x.py"));
+    assert_eq!(action.property(ActionPlan::OPTIONS).as_deref(), Some("{}"));
+    assert_eq!(action.property("host").as_deref(), Some("mx"));
 }
 
 #[test]
