@@ -241,7 +241,10 @@ impl Store {
     /// # Errors
     /// The data are safe, but part of them is still in the log beside the file.
     pub(crate) fn close(mut self) -> Result<(), Error> {
-        self.db.take().map_or(Ok(()), |db| sqlite::close(db, self.place.path()))
+        // As Fail2Ban leaves them; bans and positions stay.
+        let off = self.write(|tx| tx.execute("UPDATE jails SET enabled = 0 WHERE enabled <> 0", []));
+        let closed = self.db.take().map_or(Ok(()), |db| sqlite::close(db, self.place.path()));
+        off.and(closed)
     }
 
     fn kept(&self, clock: Clock) -> Kept {
