@@ -107,7 +107,7 @@ class Course:
     def rows(self):
         db = sqlite3.connect(self.path)
         tables = {}
-        for table in ("jails", "logs", "bans", "bips"):
+        for table in ("jails", "logs", "bans", "bips", "fail2banDb"):
             rows = db.execute("SELECT * FROM " + table).fetchall()
             tables[table] = [[c.decode("utf-8", "replace") if isinstance(c, bytes) else c for c in row] for row in rows]
         db.close()
@@ -119,6 +119,7 @@ COURSE = {}
 
 def answer(request):
     if "path" in request:
+        MyTime.setTime(request["now"])
         COURSE["it"] = Course(request["path"], request["jails"])
     return [getattr(COURSE["it"], name)(*rest) for name, *rest in request["steps"]]
 

@@ -100,6 +100,7 @@ impl Pair {
             self.begun = true;
             let jails: BTreeMap<_, _> = JAILS.iter().map(|(name, own, most)| (*name, [own, most])).collect();
             question["path"] = json!(self.theirs);
+            question["now"] = json!(NOW);
             question["jails"] = json!(jails);
         }
         let mut answers = self.oracle.ask(&question);
@@ -464,4 +465,92 @@ fn the_lines_of_one_who_was_freed_are_forgotten() {
         id: id("192.0.2.1"),
     });
     assert_eq!(pair.store.matches_of("192.0.2.1", None).unwrap(), None);
+}
+
+/// A file of an earlier version as it stood on disk, with what such files may hold.
+fn old_file(path: &Path, version: i64) {
+    let lengths = |text: &'static str| if version < 3 { "" } else { text };
+    let unique = if version < 2 { "path" } else { "jail, path" };
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(&format!(
+        "CREATE TABLE fail2banDb(version INTEGER); INSERT INTO fail2banDb VALUES({version});
+         CREATE TABLE jails(name TEXT NOT NULL UNIQUE, enabled INTEGER NOT NULL DEFAULT 1);
+         CREATE INDEX jails_name ON jails(name);
+         CREATE TABLE logs(jail TEXT NOT NULL, path TEXT, firstlinemd5 TEXT, lastfilepos INTEGER DEFAULT 0,
+             FOREIGN KEY(jail) REFERENCES jails(name) ON DELETE CASCADE, UNIQUE({unique}));
+         CREATE INDEX logs_path ON logs(path);
+         CREATE TABLE bans(jail TEXT NOT NULL, ip TEXT, timeofban INTEGER NOT NULL, {}
+             data JSON, FOREIGN KEY(jail) REFERENCES jails(name));
+         CREATE INDEX bans_jail_timeofban_ip ON bans(jail, timeofban);
+         CREATE INDEX bans_jail_ip ON bans(jail, ip);
+         CREATE INDEX bans_ip ON bans(ip);
+         INSERT INTO jails VALUES('sshd', 1), ('postfix', 0), ('empty', 1);
+         INSERT INTO logs VALUES('sshd', '/var/log/auth.log', 'cafe', 1234), ('postfix', '/var/log/é', NULL, 0);",
+        lengths("bantime INTEGER NOT NULL, bancount INTEGER NOT NULL default 1,")
+    ))
+    .unwrap();
+    let mut chance = Chance(u64::try_from(version).unwrap());
+    for number in 0..300 {
+        let name = ["sshd", "postfix"][chance.below(2_usize)];
+        let who = chance.pick(&PEOPLE).replace('\'', "''");
+        // No two at one time: of those neither program says which is the last.
+        let time = NOW - number * 1000;
+        let length = lengths(["600, 2,", "-1, 1,", "90000, 7,", "600.5, 1,"][chance.below(4_usize)]);
+        let data = [
+            "NULL",
+            "'{}'",
+            "CAST('{\"matches\": [[\"a\", \"b\", \"é\"]], \"failures\": 5}' AS BLOB)",
+        ];
+        let data = data[chance.below(3_usize)];
+        let sql = format!("INSERT INTO bans VALUES('{name}', '{who}', {time}, {length} {data})");
+        db.execute_batch(&sql).unwrap();
+    }
+}
+
+#[test]
+fn old_files_are_upgraded_as_fail2ban_does() {
+    let mut count = Tally::of("rows of upgraded databases");
+    for version in 1..=3 {
+        let bench = Bench::new();
+        let theirs = bench.dir.path().join("theirs.sqlite3");
+        old_file(&bench.path(), version);
+        std::fs::copy(bench.path(), &theirs).unwrap();
+        let before = std::fs::read(&theirs).unwrap();
+        let question = json!({"path": theirs, "jails": {}, "now": NOW, "steps": [["rows"]]});
+        let answer = Oracle::start("database").ask(&question);
+        let (store, opened) = bench.open(0);
+        assert_eq!(opened.upgraded, Some((version, 4)));
+        drop(store);
+        for table in ["jails", "logs", "bans", "bips", "fail2banDb"] {
+            let ours = rows(&bench.sql(), table);
+            let rows = answer[0][table].as_array().unwrap_or_else(|| panic!("{answer}"));
+            let mut theirs: Vec<String> = rows.iter().map(|row| plain(row.as_array().unwrap())).collect();
+            theirs.sort();
+            count.compare(&ours, &theirs, || format!("{table} of version {version}"));
+            count.equal(u64::try_from(ours.len()).unwrap());
+        }
+        // Both leave the file as it was beside it, under one name.
+        let stamp = "20260101-000000";
+        let copy = bench.dir.path().join(format!("theirs.sqlite3.{stamp}"));
+        assert_eq!(std::fs::read(copy).unwrap(), before);
+        let copy = bench.dir.path().join(format!("fail2ban.sqlite3.{stamp}"));
+        assert_eq!(opened.backup, Some(copy.clone()));
+        let copy = Connection::open(copy).unwrap();
+        assert_eq!(ask(&copy, "SELECT version FROM fail2banDb"), version.to_string());
+        assert_eq!(rows(&copy, "bans").len(), 300);
+    }
+    count.close(900);
+}
+
+#[test]
+fn a_link_to_a_database() {
+    let bench = Bench::new();
+    old_file(&bench.path(), 3);
+    let link = bench.dir.path().join("link");
+    std::os::unix::fs::symlink(bench.path(), &link).unwrap();
+    let (store, opened) = open(&link, 0).unwrap();
+    assert_eq!(opened.backup, Some(bench.dir.path().join("link.20260101-000000")));
+    store.close().unwrap();
+    assert!(link.is_symlink(), "the link is still one");
+    assert_eq!(bench.ask("SELECT version FROM fail2banDb"), "4");
 }
