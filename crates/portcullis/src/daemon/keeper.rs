@@ -280,6 +280,15 @@ fn announce(place: &Place, opened: &Opened) {
         say(Level::Warning, DATABASE, "New database created. Version '4'");
     }
     if let Some((from, to)) = opened.upgraded {
+        if let Some(backup) = &opened.backup {
+            let copy = backup.display();
+            say(
+                Level::Info,
+                DATABASE,
+                &format!("Upgrade database: {copy} from version '{from}'"),
+            );
+            say(Level::Info, DATABASE, &format!("  Database backup created: {copy}"));
+        }
         say(
             Level::Warning,
             DATABASE,

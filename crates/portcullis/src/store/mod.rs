@@ -10,6 +10,7 @@ mod case;
 mod clock;
 mod entries;
 mod error;
+mod salvage;
 mod saved;
 mod schema;
 mod sqlite;
