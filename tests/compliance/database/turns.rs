@@ -397,6 +397,9 @@ impl Story {
             let on = self.count_of("jails WHERE enabled <> 0");
             self.count.compare(&on, &0, || format!("{what}: jails that are on"));
         }
+        // D-140: the jail of bans by hand stands among the others.
+        let manual = self.count_of("jails WHERE name = 'manual'");
+        self.count.compare(&manual, &1, || format!("{what}: the pseudo-jail"));
         let said = self
             .house
             .read("fail2ban.log")

@@ -554,3 +554,16 @@ fn a_link_to_a_database() {
     assert!(link.is_symlink(), "the link is still one");
     assert_eq!(bench.ask("SELECT version FROM fail2banDb"), "4");
 }
+
+#[test]
+fn a_file_of_a_later_version_is_left_alone() {
+    let bench = Bench::new();
+    drop(bench.open(0));
+    bench.run("UPDATE fail2banDb SET version = 5");
+    let before = std::fs::read(bench.path()).unwrap();
+    // Fail2Ban does not start with it; what we do instead is D-142.
+    let question = json!({"path": bench.path(), "jails": {}, "now": NOW, "steps": []});
+    assert_eq!(Oracle::start("database").ask(&question)["error"], "NotImplementedError");
+    assert!(matches!(open(&bench.path(), 0), Err(Error::Newer { found: 5, .. })));
+    assert_eq!(std::fs::read(bench.path()).unwrap(), before);
+}
