@@ -235,6 +235,8 @@ struct Story {
     bans: i64,
     /// The end of a line that has begun, and whose it is
     half: Option<(String, Vec<u8>)>,
+    /// What Fail2Ban keeps of a ban besides
+    shapes: BTreeSet<String>,
     /// Whose rows this turn changes: `jail id`
     touched: BTreeSet<String>,
 }
@@ -397,6 +399,12 @@ impl Story {
             let on = self.count_of("jails WHERE enabled <> 0");
             self.count.compare(&on, &0, || format!("{what}: jails that are on"));
         }
+        let shapes = shapes(&self.house);
+        for name in &missed | &now {
+            let known = self.shapes.contains(&shapes[&name]);
+            self.count
+                .compare(&known, &true, || format!("{what}: {name} is kept as {}", shapes[&name]));
+        }
         // D-140: the jail of bans by hand stands among the others.
         let manual = self.count_of("jails WHERE name = 'manual'");
         self.count.compare(&manual, &1, || format!("{what}: the pseudo-jail"));
@@ -455,6 +463,39 @@ impl Story {
     }
 }
 
+/// What a ban's `data` says, without what differs from one to the next: numbers, and whose it is. A line in three parts
+/// is one line.
+fn shape(ip: &str, data: &[u8]) -> String {
+    let mut data: BTreeMap<String, Value> = serde_json::from_slice(data).unwrap();
+    for line in data
+        .get_mut("matches")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        if let Some(parts) = line.as_array() {
+            *line = parts.iter().filter_map(Value::as_str).collect::<String>().into();
+        }
+    }
+    let text = serde_json::to_string(&data).unwrap().replace(ip, "WHO");
+    let parts = text.split(|c: char| c.is_ascii_digit());
+    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("#")
+}
+
+/// The shapes of all rows of a table with lines, by jail.
+fn shapes(house: &House) -> BTreeMap<String, String> {
+    let db = open(house);
+    let mut query = db
+        .prepare("SELECT jail, ip, CAST(data AS BLOB) FROM bips WHERE jail IN ('plain', 'forever')")
+        .unwrap();
+    let row = |row: &rusqlite::Row<'_>| {
+        let (jail, ip, data): (String, String, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let shape = format!("{jail} {}", shape(&ip, &data));
+        Ok((format!("{jail} {ip}"), shape))
+    };
+    query.query_map([], row).unwrap().map(Result::unwrap).collect()
+}
+
 #[test]
 fn bans_go_to_and_fro() {
     let mut story = Story {
@@ -463,6 +504,7 @@ fn bans_go_to_and_fro() {
         number: 0,
         bans: 0,
         half: None,
+        shapes: BTreeSet::new(),
         touched: BTreeSet::new(),
     };
     for (jail, many) in [("plain", PLAIN), ("forever", FOREVER)] {
@@ -475,6 +517,7 @@ fn bans_go_to_and_fro() {
     server.until_said("] Ban ", usize::try_from(PLAIN + FOREVER).unwrap() + 1);
     server.stop(&story.house);
     assert_eq!(alive(&story.house).len(), 5001);
+    story.shapes = shapes(&story.house).into_values().collect();
     for (round, kills) in [("first", 0), ("second", 1), ("third", 2)] {
         story.our_turn(&format!("the {round} turn of ours"), kills);
         story.their_turn(&format!("the {round} turn of theirs"));

@@ -59,7 +59,10 @@ impl Keeper {
     ///
     /// # Errors
     /// The new one cannot be opened: then the old one goes on.
-    #[expect(dead_code, reason = "`set dbfile` is refused until commands come before jails")]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "`set dbfile` is refused until commands come before jails")
+    )]
     pub(super) fn reopen(&mut self, place: &Place, server: &Server, running: &Running) -> Result<Saved, String> {
         let settings = settings(server);
         let joined = Store::join(place.clone(), settings.clone(), running);
@@ -297,5 +300,43 @@ fn announce(place: &Place, opened: &Opened) {
     }
     for diagnostic in &opened.diagnostics {
         say(Level::Error, DATABASE, &diagnostic.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_core::address::Id;
+    use portcullis_core::judge;
+    use portcullis_core::time::Seconds;
+
+    fn ban(keeper: &mut Keeper, running: &Running, ip: &str) {
+        let clock = running.now();
+        let ticket = judge::by_hand(Id::parse(ip).unwrap(), clock.steady, Seconds::new(600));
+        let jail = "j".into();
+        keeper.keep(clock, vec![Entry::Ban { jail, ticket }]);
+    }
+
+    #[test]
+    fn another_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| Place::File(folder.path().join(name)));
+        let server = Server::default();
+        let (mut keeper, running, saved) = Keeper::open(&one, &server);
+        assert_eq!(saved, Saved::default());
+        ban(&mut keeper, &running, "192.0.2.1");
+        assert_eq!(keeper.reopen(&two, &server, &running).unwrap(), Saved::default());
+        ban(&mut keeper, &running, "192.0.2.2");
+        // One that cannot be opened changes nothing.
+        let none = Place::File(folder.path().to_owned());
+        assert!(keeper.reopen(&none, &server, &running).is_err());
+        assert_eq!(keeper.saved_of(running.now(), "j").bans.len(), 1);
+        let back = keeper.reopen(&one, &server, &running).unwrap();
+        assert_eq!(back.bans[0].1.id, Id::parse("192.0.2.1").unwrap());
+        assert_eq!(keeper.saved_of(running.now(), "j").bans, back.bans);
+        assert_eq!(keeper.saved_of(running.now(), "other"), Saved::default());
+        let memory = keeper.reopen(&Place::Memory, &server, &running).unwrap();
+        assert_eq!(memory, Saved::default());
+        keeper.close(running.now());
     }
 }
