@@ -74,20 +74,22 @@ impl Keeper {
         Ok(saved)
     }
 
-    /// What is kept of one jail, for one that starts while the daemon runs. Nothing, said loudly, where the database
-    /// cannot be read.
+    /// What is kept of one jail, for one that starts while the daemon runs: but for the failures that wait, which the
+    /// engine has itself. Nothing, said loudly, where the database cannot be read.
     pub(super) fn saved_of(&mut self, clock: Clock, jail: &str) -> Saved {
         self.next_try = Instant::now();
         self.keep(clock, Vec::new());
         let saved = self.store.as_ref().map(|store| store.saved_of(jail));
-        saved.unwrap_or_else(|| Ok(Saved::default())).unwrap_or_else(|error| {
+        let mut saved = saved.unwrap_or_else(|| Ok(Saved::default())).unwrap_or_else(|error| {
             say(
                 Level::Error,
                 DATABASE,
                 &format!("bans of '{jail}' are not restored: {error}"),
             );
             Saved::default()
-        })
+        });
+        saved.waiting.clear();
+        saved
     }
 
     /// The bans that a database had kept which could be opened only now: once, for the engine to take up.

@@ -178,9 +178,8 @@ impl Store {
         self.read(|db| saved::load(db, None))
     }
 
-    /// What is kept of one jail: for a jail that starts while the daemon runs. Of a jail that was stopped these are its
-    /// bans, its history and its marks, as in Fail2Ban's tables; the rule of contract §7.4 is still to be applied to the
-    /// bans, some of which may be over.
+    /// What is kept of one jail: for a jail that starts while the daemon runs. A jail that was stopped has everything
+    /// still; the rule of contract §7.4 is yet to be applied to its bans, some of which may be over.
     ///
     /// # Errors
     /// As SQLite has them.
