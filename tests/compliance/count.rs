@@ -2,7 +2,6 @@
 //! the README.
 
 use std::fs;
-use std::path::Path;
 
 /// One row of the table.
 pub(crate) struct Count {
@@ -55,7 +54,7 @@ impl Count {
             self.differences.len()
         );
         println!("{row}");
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../measured/compliance");
+        let folder = super::oracle::scratch().join("../measured/compliance");
         fs::create_dir_all(&folder).unwrap();
         fs::write(
             folder.join(format!("{}.txt", self.name.replace(' ', "-"))),

@@ -7,6 +7,7 @@
 mod chance;
 mod client;
 mod count;
+mod database;
 mod dates;
 mod dumps;
 mod encodings;

@@ -15,12 +15,20 @@ pub(crate) fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/compliance")
 }
 
+/// The folder for what tests leave behind. Cargo names it to these tests, and not to those inside the program.
+pub(crate) fn scratch() -> PathBuf {
+    option_env!("CARGO_TARGET_TMPDIR").map_or_else(
+        || std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("tmp"),
+        PathBuf::from,
+    )
+}
+
 /// Where Fail2Ban is unpacked: `etc/fail2ban`, `usr/bin`, `usr/lib/python3/dist-packages`.
 ///
 /// # Panics
 /// When it is not there and cannot be fetched.
 pub(crate) fn root() -> PathBuf {
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("oracle");
+    let cache = scratch().join("oracle");
     let root = cache.join("fail2ban");
     if !root.is_dir() {
         let fetched = Command::new(here().join("fetch")).arg(&cache).status().unwrap();

@@ -7,6 +7,8 @@ mod careful;
 #[cfg(test)]
 mod clock;
 #[cfg(test)]
+mod database;
+#[cfg(test)]
 mod death;
 #[cfg(test)]
 mod dry;

@@ -70,20 +70,22 @@ impl Keeper {
         Ok(saved)
     }
 
-    /// What is kept of one jail, for one that starts while the daemon runs. Nothing, said loudly, where the database
-    /// cannot be read.
+    /// What is kept of one jail, for one that starts while the daemon runs: but for the failures that wait, which the
+    /// engine has itself. Nothing, said loudly, where the database cannot be read.
     pub(super) fn saved_of(&mut self, clock: Clock, jail: &str) -> Saved {
         self.next_try = Instant::now();
         self.keep(clock, Vec::new());
         let saved = self.store.as_ref().map(|store| store.saved_of(jail));
-        saved.unwrap_or_else(|| Ok(Saved::default())).unwrap_or_else(|error| {
+        let mut saved = saved.unwrap_or_else(|| Ok(Saved::default())).unwrap_or_else(|error| {
             say(
                 Level::Error,
                 DATABASE,
                 &format!("bans of '{jail}' are not restored: {error}"),
             );
             Saved::default()
-        })
+        });
+        saved.waiting.clear();
+        saved
     }
 
     /// The bans that a database had kept which could be opened only now: once, for the engine to take up.
@@ -279,6 +281,15 @@ fn announce(place: &Place, opened: &Opened) {
         say(Level::Warning, DATABASE, "New database created. Version '4'");
     }
     if let Some((from, to)) = opened.upgraded {
+        if let Some(backup) = &opened.backup {
+            let copy = backup.display();
+            say(
+                Level::Info,
+                DATABASE,
+                &format!("Upgrade database: {copy} from version '{from}'"),
+            );
+            say(Level::Info, DATABASE, &format!("  Database backup created: {copy}"));
+        }
         say(
             Level::Warning,
             DATABASE,
@@ -287,5 +298,43 @@ fn announce(place: &Place, opened: &Opened) {
     }
     for diagnostic in &opened.diagnostics {
         say(Level::Error, DATABASE, &diagnostic.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_core::address::Id;
+    use portcullis_core::judge;
+    use portcullis_core::time::Seconds;
+
+    fn ban(keeper: &mut Keeper, running: &Running, ip: &str) {
+        let clock = running.now();
+        let ticket = judge::by_hand(Id::parse(ip).unwrap(), clock.steady, Seconds::new(600));
+        let jail = "j".into();
+        keeper.keep(clock, vec![Entry::Ban { jail, ticket }]);
+    }
+
+    #[test]
+    fn another_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| Place::File(folder.path().join(name)));
+        let server = Server::default();
+        let (mut keeper, running, saved) = Keeper::open(&one, &server);
+        assert_eq!(saved, Saved::default());
+        ban(&mut keeper, &running, "192.0.2.1");
+        assert_eq!(keeper.reopen(&two, &server, &running).unwrap(), Saved::default());
+        ban(&mut keeper, &running, "192.0.2.2");
+        // One that cannot be opened changes nothing.
+        let none = Place::File(folder.path().to_owned());
+        assert!(keeper.reopen(&none, &server, &running).is_err());
+        assert_eq!(keeper.saved_of(running.now(), "j").bans.len(), 1);
+        let back = keeper.reopen(&one, &server, &running).unwrap();
+        assert_eq!(back.bans[0].1.id, Id::parse("192.0.2.1").unwrap());
+        assert_eq!(keeper.saved_of(running.now(), "j").bans, back.bans);
+        assert_eq!(keeper.saved_of(running.now(), "other"), Saved::default());
+        let memory = keeper.reopen(&Place::Memory, &server, &running).unwrap();
+        assert_eq!(memory, Saved::default());
+        keeper.close(running.now());
     }
 }

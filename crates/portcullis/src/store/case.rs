@@ -31,19 +31,19 @@ pub(super) struct Case {
 /// The newest `max_matches` lines (none for 0), the attempts, and the groups, as JSON text.
 pub(super) fn encode(matches: &[String], failures: u32, data: &BTreeMap<String, Field>, max_matches: u32) -> Vec<u8> {
     let mut object = Map::new();
+    let newest = usize::try_from(max_matches).unwrap_or(usize::MAX);
+    if newest > 0 || matches.is_empty() {
+        let skip = matches.len().saturating_sub(newest);
+        let lines = matches.iter().skip(skip).map(|line| Value::from(cut(line))).collect();
+        object.insert("matches".to_owned(), Value::Array(lines));
+    }
+    object.insert("failures".to_owned(), Value::from(failures));
     for (name, field) in data.iter().take(MAX_FIELDS) {
         // A group of that name would hide the case's own entry.
         if name != "matches" && name != "failures" {
             object.insert(name.clone(), value(field));
         }
     }
-    let newest = usize::try_from(max_matches).unwrap_or(usize::MAX);
-    if newest > 0 && !matches.is_empty() {
-        let skip = matches.len().saturating_sub(newest);
-        let lines = matches.iter().skip(skip).map(|line| Value::from(cut(line))).collect();
-        object.insert("matches".to_owned(), Value::Array(lines));
-    }
-    object.insert("failures".to_owned(), Value::from(failures));
     Value::Object(object).to_string().into_bytes()
 }
 

@@ -10,6 +10,7 @@ mod case;
 mod clock;
 mod entries;
 mod error;
+mod salvage;
 mod saved;
 mod schema;
 mod sqlite;
@@ -177,9 +178,8 @@ impl Store {
         self.read(|db| saved::load(db, None))
     }
 
-    /// What is kept of one jail: for a jail that starts while the daemon runs. Of a jail that was stopped these are its
-    /// bans, its history and its marks, as in Fail2Ban's tables; the rule of contract §7.4 is still to be applied to the
-    /// bans, some of which may be over.
+    /// What is kept of one jail: for a jail that starts while the daemon runs. A jail that was stopped has everything
+    /// still; the rule of contract §7.4 is yet to be applied to its bans, some of which may be over.
     ///
     /// # Errors
     /// As SQLite has them.
@@ -241,7 +241,10 @@ impl Store {
     /// # Errors
     /// The data are safe, but part of them is still in the log beside the file.
     pub(crate) fn close(mut self) -> Result<(), Error> {
-        self.db.take().map_or(Ok(()), |db| sqlite::close(db, self.place.path()))
+        // As Fail2Ban leaves them; bans and positions stay.
+        let off = self.write(|tx| tx.execute("UPDATE jails SET enabled = 0 WHERE enabled <> 0", []));
+        let closed = self.db.take().map_or(Ok(()), |db| sqlite::close(db, self.place.path()));
+        off.and(closed)
     }
 
     fn kept(&self, clock: Clock) -> Kept {

@@ -257,7 +257,7 @@ fn prepare<'d>(db: &'d Connection, jail: Option<&str>, sql: &str) -> rusqlite::R
 pub(super) fn merged(db: &Connection, ip: &str, jail: Option<&str>, max: u32) -> rusqlite::Result<Option<Merged>> {
     let mut bans = db.prepare_cached(
         "SELECT timeofban, data FROM bans WHERE ip = ?1 AND (?2 IS NULL OR jail = ?2)
-         ORDER BY timeofban DESC LIMIT ?3",
+         ORDER BY timeofban DESC, rowid LIMIT ?3",
     )?;
     let mut rows = bans.query(params![ip, jail, MAX_ROWS])?;
     let room = usize::try_from(max).unwrap_or(usize::MAX);

@@ -15,6 +15,7 @@ use portcullis_core::time::Timestamp;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::{Error, explain, explain_open, folder};
+use super::salvage::salvage;
 use super::schema;
 use super::{Opened, Place, Settings};
 
@@ -40,20 +41,24 @@ pub(super) fn open(place: &Place, settings: &Settings, wall: Timestamp) -> Resul
     match open_file(path, settings, wall, &mut opened) {
         Err(Error::Damaged { reason, .. }) => {
             let aside = move_aside(path, wall)?;
+            let mut db = open_file(path, settings, wall, &mut opened)?;
+            let found = salvage(&mut db, &aside).map_err(|error| explain(Some(path), error))?;
+            let rest = match found {
+                0 => "nothing of it could be read: bans and log positions kept there are not in force".to_owned(),
+                found => {
+                    format!("{found} of its bans, past ones among them, could be read and are kept in the new one")
+                }
+            };
+            let text = format!(
+                "the database {} is damaged ({reason}); it was moved to {} and a new one begun; {rest}",
+                path.display(),
+                aside.display()
+            );
             opened.diagnostics.push(
-                Diagnostic::new(
-                    Severity::Error,
-                    "database-damaged",
-                    format!(
-                        "the database {} is damaged ({reason}); it was moved to {} and a new one begun: bans and log positions kept there are not in force",
-                        path.display(),
-                        aside.display()
-                    ),
-                )
-                .mend(format!("what can be saved: sqlite3 {} .recover", aside.display())),
+                Diagnostic::new(Severity::Error, "database-damaged", text)
+                    .mend(format!("what else can be saved: sqlite3 {} .recover", aside.display())),
             );
             opened.moved_aside = Some(aside);
-            let db = open_file(path, settings, wall, &mut opened)?;
             Ok((db, opened))
         }
         other => other.map(|db| (db, opened)),

@@ -186,7 +186,28 @@ fn full(dir: &Path) {
 }
 
 #[test]
-fn a_damaged_file_is_moved_aside() {
+fn a_hole_anywhere_costs_only_what_was_there() {
+    let good = many_bans();
+    let mut kept = Vec::new();
+    for place in 1..20 {
+        let bench = Bench::new();
+        let mut holed = good.clone();
+        let start = good.len() / 20 * place;
+        holed[start..start + 6000].fill(0x55);
+        std::fs::write(bench.path(), &holed).unwrap();
+        let (store, opened) = bench.open(0);
+        let saved = store.load().unwrap();
+        kept.push(saved.bans.len() + saved.adopted.len());
+        if let Some(aside) = opened.moved_aside {
+            assert_eq!(std::fs::read(aside).unwrap(), holed, "the damaged file stays as it is");
+        }
+    }
+    assert!(kept.iter().all(|kept| *kept >= 100), "{kept:?}");
+    assert!(kept.iter().any(|kept| *kept < 200), "{kept:?}");
+}
+
+/// The bytes of a database with 200 bans.
+fn many_bans() -> Vec<u8> {
     let whole = Bench::new();
     let (mut store, _) = whole.open(0);
     let many: Vec<Entry> = (0..200)
@@ -194,10 +215,16 @@ fn a_damaged_file_is_moved_aside() {
         .collect();
     store.commit(at(0), &many).unwrap();
     store.close().unwrap();
-    let good = std::fs::read(whole.path()).unwrap();
+    std::fs::read(whole.path()).unwrap()
+}
+
+#[test]
+fn a_damaged_file_is_moved_aside() {
+    let good = many_bans();
     let mut holed = good.clone();
     let middle = good.len() / 2;
     holed[middle..middle + 8192].fill(0x55);
+    let mut saved = Vec::new();
     for bytes in [
         b"not a database at all, and long enough to have a header".repeat(10),
         holed,
@@ -213,6 +240,16 @@ fn a_damaged_file_is_moved_aside() {
         );
         assert_eq!(std::fs::read(&aside).unwrap(), bytes);
         assert!(opened.created);
+        // The rows on either side of the hole are saved.
+        let text = opened.diagnostics[0].to_string();
+        let kept = store.load().unwrap().adopted.len();
+        if text.contains("nothing of it could be read") {
+            assert_eq!(kept, 0);
+        } else {
+            assert!(text.contains(&format!("{kept} of its bans")), "{text}");
+            assert!((1..=200).contains(&kept), "{kept}");
+        }
+        saved.push(kept > 0);
         assert_eq!(
             (opened.diagnostics.len(), opened.diagnostics[0].code),
             (1, "database-damaged")
@@ -224,6 +261,7 @@ fn a_damaged_file_is_moved_aside() {
         let (_, opened) = bench.open(0);
         assert!(opened.moved_aside.unwrap().to_string_lossy().ends_with("Z-2"));
     }
+    assert_eq!(saved[..2], [false, true]);
 }
 
 #[test]

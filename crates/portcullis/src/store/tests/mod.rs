@@ -1,5 +1,6 @@
 mod facts;
 mod force;
+mod parity;
 mod turns;
 
 use super::*;
