@@ -12,6 +12,7 @@ mod definition;
 mod document;
 mod expand;
 mod filter;
+mod given;
 mod include;
 mod ini;
 mod jail;
@@ -29,7 +30,7 @@ mod words;
 use std::collections::BTreeMap;
 
 pub use apply::split_line;
-pub use options::{Named, extract, parse_bool};
+pub use options::{Named, extract, parse_bool, parse_int};
 pub use plan::CommandError;
 pub use refusal::Refusal;
 pub use tree::{Layered, MemoryTree, ReadError, Scope, Tree};

@@ -16,6 +16,8 @@ use crate::tracker::{Attempt, Limits, Tracker};
 
 /// Counters a jail keeps at most: at some 200 bytes each this bounds an attack by a million addresses.
 const MOST_COUNTERS: usize = 1_000_000;
+/// Offences that an idle jail keeps at most.
+const MOST_ASLEEP: usize = 10_000;
 /// A native layer that failed is tried again after this, doubling up to [`RETRY_MOST`].
 const RETRY_FIRST: Seconds = Seconds::new(1);
 const RETRY_MOST: Seconds = Seconds::new(60);
@@ -37,6 +39,8 @@ pub(super) struct Jail {
     pub(super) layers: Vec<Layer>,
     /// How bans grow, if they do
     pub(super) growth: Option<Growth>,
+    /// Offences while the jail is idle
+    asleep: Vec<(Id, Count)>,
     /// Whose shell actions are to be told of a longer ban, and when
     pub(super) prolongs: BTreeMap<(Timestamp, Id), Ticket>,
 }
@@ -72,6 +76,7 @@ impl Jail {
             cache: None,
             layers: Vec::new(),
             growth: None,
+            asleep: Vec::new(),
             prolongs: BTreeMap::new(),
             plan: arrangement.plan.clone(),
         };
@@ -282,11 +287,6 @@ impl Jail {
 
     /// Counts a failure, and bans where that was one too many.
     pub(super) fn count(&mut self, turn: &mut Turn<'_>, id: &Id, attempt: Attempt, out: &mut Vec<Effect>) {
-        out.push(Effect::Note(Event::Found {
-            jail: Arc::clone(self.name()),
-            id: id.clone(),
-            time: attempt.time,
-        }));
         for gone in self.tracker.purge(turn.now) {
             self.record_count(&gone, out);
         }
@@ -301,6 +301,12 @@ impl Jail {
     }
 
     fn offend(&mut self, turn: &mut Turn<'_>, id: &Id, count: Count, out: &mut Vec<Effect>) {
+        if self.plan.idle {
+            if self.asleep.len() < MOST_ASLEEP {
+                self.asleep.push((id.clone(), count));
+            }
+            return;
+        }
         if let Some(reason) = self.why_held() {
             let (jail, id, reason) = (Arc::clone(self.name()), id.clone(), reason.clone());
             out.push(Effect::Note(Event::Held { jail, id, reason }));
@@ -308,6 +314,16 @@ impl Jail {
         }
         let ticket = judge::sentence(id.clone(), count, self.plan.bantime);
         self.ban(turn, ticket, false, out);
+    }
+
+    /// Bans those who were found while the jail was idle, if it is no longer.
+    pub(super) fn wake(&mut self, turn: &mut Turn<'_>, out: &mut Vec<Effect>) {
+        if self.plan.idle {
+            return;
+        }
+        for (id, count) in std::mem::take(&mut self.asleep) {
+            self.offend(turn, &id, count, out);
+        }
     }
 
     /// Bans, and says whether that is new. A `fixed` ban has the length that was asked for. Records come before changes.

@@ -8,10 +8,12 @@ use crate::action::{Fetched, Need, Values};
 use crate::address::Id;
 use crate::allow::{Found, Rule, Stat};
 use crate::config::plan::JailPlan;
+use crate::exception::Exception;
 use crate::filter::Failure;
 use crate::history::Past;
 use crate::ledger::{Applied, Change, Count, Entry, LayerId, Mark, Pending, Ticket};
 use crate::time::{Clock, Number, Seconds, Timestamp};
+use crate::value::Value;
 
 /// Whom a reply goes to; the shell around the engine knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -185,6 +187,26 @@ pub enum Request {
         /// In which jail; in all for `None`
         jail: Option<Arc<str>>,
     },
+    /// A failure that is told by hand (`set JAIL attempt`). It is answered with 1 if it counts, with 0 if the jail
+    /// ignores it, and not before that is known.
+    Attempt {
+        /// The jail
+        jail: Arc<str>,
+        /// Whose
+        id: Id,
+        /// Its lines; each weighs 1, and none as much as one
+        lines: Vec<String>,
+    },
+    /// Lift bans as Fail2Ban's `unbanip` and `unban` do: a network frees all whose address is in it, a name those whose
+    /// address it has, which is asked for before there is an answer.
+    Free {
+        /// Whom, in the words of the command and as ids
+        whom: Vec<(String, Id)>,
+        /// In which jail; in all for `None`
+        jail: Option<Arc<str>>,
+        /// Whether somebody who is not banned is an error, after the others are freed
+        report_absent: bool,
+    },
 }
 
 /// What the engine wants done, in this order of importance: records are kept before changes are made.
@@ -197,7 +219,7 @@ pub enum Effect {
     /// Find this out and answer with [`Input::Answer`]; until then everything else goes on.
     Ask(Question),
     /// Answer a request: how many it concerned, or why not.
-    Reply(ReplyTo, Result<usize, String>),
+    Reply(ReplyTo, Result<Value, Exception>),
     /// Say this in the log.
     Note(Event),
 }
@@ -207,6 +229,15 @@ pub enum Effect {
 pub enum Event {
     /// A failure was counted.
     Found {
+        /// The jail
+        jail: Arc<str>,
+        /// Whose
+        id: Id,
+        /// When, on the steady clock
+        time: Timestamp,
+    },
+    /// A failure was told by hand, and counted.
+    Attempted {
         /// The jail
         jail: Arc<str>,
         /// Whose

@@ -33,6 +33,14 @@ impl World for System<'_> {
         }
     }
 
+    fn can_log(&self, target: &str, syslogsocket: &str) -> bool {
+        logging::can_log(target, syslogsocket)
+    }
+
+    fn encoding(&self) -> String {
+        crate::matching::preferred()
+    }
+
     fn knows_encoding(&self, name: &str) -> bool {
         crate::matching::LogEncoding::named(name).is_ok()
     }
@@ -72,8 +80,8 @@ impl Daemon {
             }
             Ok(Deed::Ask(request)) => return self.request(request, reply, None, out),
             Ok(Deed::FlushLogs) => {
-                let done = logging::flush(&self.plan.server);
-                Reply::Done(format!("logs: {done}").into())
+                logging::reopen();
+                Reply::Done(command::flushed(&self.plan))
             }
             Ok(Deed::Sleep(seconds)) => return sleep(seconds, reply),
             Ok(Deed::Call { .. }) => Reply::Refused("Invalid command".into()),
@@ -124,6 +132,9 @@ impl Daemon {
         if amended.is_empty() {
             return Ok(());
         }
+        for error in &amended.errors {
+            say(Level::Error, "fail2ban.transmitter", error);
+        }
         let clock = self.clock.now();
         self.carry_out(clock, std::mem::take(out));
         let known = self.setup.jails.keys().cloned().collect();
@@ -134,7 +145,9 @@ impl Daemon {
         if is_done {
             tidings::after(words, &known);
         }
-        if amended.is_stream {
+        let is_whole = words.first().and_then(Value::as_str) == Some("server-stream")
+            || words.get(1).and_then(Value::as_str) == Some("--all");
+        if amended.is_stream && is_whole {
             self.origin = Origin::new(Kind::Stream, clock.wall);
         } else {
             self.origin.changed();

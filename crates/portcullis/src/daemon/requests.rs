@@ -6,7 +6,9 @@ use std::thread;
 
 use portcullis_core::address::Id;
 use portcullis_core::engine::{Effect, Input, Query, ReplyTo, Request};
+use portcullis_core::exception::Exception;
 use portcullis_core::ledger::LayerId;
+use portcullis_core::value::Value;
 use portcullis_core::wire::{Reply, Verb};
 
 use super::layers::Way;
@@ -20,15 +22,15 @@ use crate::observe::log::{Level, note as say};
 use crate::observe::notify;
 
 impl Daemon {
-    pub(super) fn reply(&mut self, to: ReplyTo, result: Result<usize, String>) {
+    pub(super) fn reply(&mut self, to: ReplyTo, result: Result<Value, Exception>) {
         let Some((sender, notes)) = self.replies.remove(&to.0) else {
             return;
         };
         let reply = match (result, notes) {
-            (Ok(count), Some(notes)) => done(count, notes),
-            // One of Fail2Ban's commands: a plain number.
-            (Ok(count), None) => Reply::Done(i64::try_from(count).unwrap_or(i64::MAX).into()),
-            (Err(text), _) => Reply::Refused(text.into()),
+            (Ok(value), Some(notes)) => done(count(&value), notes),
+            // One of Fail2Ban's commands.
+            (Ok(value), None) => Reply::Done(value),
+            (Err(exception), _) => Reply::Refused(exception),
         };
         // A client that has gone away wants no answer.
         let _ = sender.send(reply);
@@ -175,6 +177,14 @@ impl Daemon {
             let _ = reply.send(done(self.setup.started(), notes));
         }
         notify::ready();
+    }
+}
+
+/// The number that an answer is.
+fn count(value: &Value) -> usize {
+    match value {
+        Value::Int(count) => usize::try_from(*count).unwrap_or_default(),
+        _ => 0,
     }
 }
 
