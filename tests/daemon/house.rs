@@ -23,6 +23,8 @@ pub(crate) struct House {
     pub(crate) environment: Vec<(String, String)>,
     /// What the program is started through, inside the namespace
     pub(crate) through: Vec<String>,
+    /// More words for `run`
+    pub(crate) options: Vec<String>,
 }
 
 /// What a jail of the tests looks like; the filter sees `fail from ADDRESS`.
@@ -56,6 +58,7 @@ impl House {
             run: None,
             environment: Vec::new(),
             through: Vec::new(),
+            options: Vec::new(),
         };
         let log = house.path("fail2ban.log");
         house.write(
@@ -151,7 +154,7 @@ impl House {
             .arg(self.path("etc"))
             .arg("--state")
             .arg(self.path("state"));
-        command.arg("--socket").arg(self.path("socket"));
+        command.arg("--socket").arg(self.path("socket")).args(&self.options);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
