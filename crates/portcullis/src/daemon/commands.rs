@@ -52,10 +52,10 @@ impl Daemon {
                 self.farewell = Some(reply);
                 return Some(End::Free);
             }
-            Ok(Deed::Ask(request)) => return self.request(request, reply, Vec::new(), out),
+            Ok(Deed::Ask(request)) => return self.request(request, reply, None, out),
             Ok(Deed::FlushLogs) => {
                 logging::reopen();
-                Reply::Done("logs: rolled over".into())
+                Reply::Done(command::flushed(&self.plan))
             }
             Ok(Deed::Call { .. } | Deed::Sleep(_)) => Reply::Refused("Invalid command".into()),
             Err(exception) => Reply::Refused(exception),

@@ -132,7 +132,7 @@ struct Daemon {
     protected: Protected,
     files: BTreeMap<Arc<str>, String>,
     remarks: BTreeMap<(String, &'static str), String>,
-    replies: BTreeMap<u64, (Sender<Reply>, Vec<String>)>,
+    replies: BTreeMap<u64, (Sender<Reply>, Option<Vec<String>>)>,
     next_reply: u64,
     own_due: Instant,
     hourly_due: Instant,

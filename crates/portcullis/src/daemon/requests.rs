@@ -6,7 +6,9 @@ use std::thread;
 
 use portcullis_core::address::Id;
 use portcullis_core::engine::{Effect, Input, Query, ReplyTo, Request};
+use portcullis_core::exception::Exception;
 use portcullis_core::ledger::LayerId;
+use portcullis_core::value::Value;
 use portcullis_core::wire::{Reply, Verb};
 
 use super::layers::Way;
@@ -19,13 +21,14 @@ use crate::observe::log::{Level, note as say};
 use crate::observe::notify;
 
 impl Daemon {
-    pub(super) fn reply(&mut self, to: ReplyTo, result: Result<usize, String>) {
+    pub(super) fn reply(&mut self, to: ReplyTo, result: Result<Value, Exception>) {
         let Some((sender, notes)) = self.replies.remove(&to.0) else {
             return;
         };
-        let reply = match result {
-            Ok(count) => done(count, notes),
-            Err(text) => Reply::Refused(text.into()),
+        let reply = match (result, notes) {
+            (Ok(Value::Int(count)), Some(notes)) => done(usize::try_from(count).unwrap_or_default(), notes),
+            (Ok(value), _) => Reply::Done(value),
+            (Err(exception), _) => Reply::Refused(exception),
         };
         // A client that has gone away wants no answer.
         let _ = sender.send(reply);
@@ -60,7 +63,7 @@ impl Daemon {
                     Reply::Refused(notes.join("; ").into())
                 } else {
                     say_why(&jail, &ids, reason.as_deref());
-                    return self.request(Request::Ban { ids, jail, bantime }, reply, notes, out);
+                    return self.request(Request::Ban { ids, jail, bantime }, reply, Some(notes), out);
                 }
             }
             Verb::Unban { ids, jail } => {
@@ -70,11 +73,11 @@ impl Daemon {
                         jail: jail.map(Into::into),
                     },
                     reply,
-                    Vec::new(),
+                    Some(Vec::new()),
                     out,
                 );
             }
-            Verb::Flush => return self.request(Request::Unban { ids: None, jail: None }, reply, Vec::new(), out),
+            Verb::Flush => return self.request(Request::Unban { ids: None, jail: None }, reply, Some(Vec::new()), out),
             Verb::Reload => return self.load(Some(reply)),
             Verb::FlushLogs => {
                 logging::reopen();
@@ -90,11 +93,12 @@ impl Daemon {
         None
     }
 
+    /// Passes a request on. Its answer is one of our own verbs with these notes, or the bare value for Fail2Ban's.
     pub(super) fn request(
         &mut self,
         request: Request,
         reply: Sender<Reply>,
-        notes: Vec<String>,
+        notes: Option<Vec<String>>,
         out: &mut Vec<Effect>,
     ) -> Option<End> {
         self.next_reply += 1;

@@ -1,0 +1,1 @@
+//! Where our commands do otherwise on purpose: what Fail2Ban answers, and what we do.
