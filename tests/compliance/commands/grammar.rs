@@ -75,13 +75,13 @@ fn broken(chance: &mut Chance, command: Value) -> Value {
     let Value::Array(mut words) = command else {
         return command;
     };
-    // What comes of a stream that is broken in the middle is ruled upon.
-    if words[0] == "reload" || words.len() < 2 {
+    // `stop` alone ends the server.
+    if words[0] == "stop" || words.len() < 2 {
         return Value::Array(words);
     }
     if chance.percent(70) {
         words.truncate(chance.between(1, words.len() as i64 - 1) as usize);
-    } else if words[0] != "stop" && words[0] != "add" {
+    } else if words[0] != "add" {
         words.push(json!("more"));
     }
     Value::Array(words)
@@ -154,7 +154,7 @@ fn get(chance: &mut Chance) -> Value {
         "maxretry",
         "maxlines",
         "bantime",
-        "bantime.maxtime",
+        "bantime.wings",
         "bantime.factor",
         "actions",
         "banned",
@@ -281,12 +281,14 @@ fn set(chance: &mut Chance) -> Value {
 }
 
 fn value(chance: &mut Chance, key: &str) -> Value {
-    if key != "prefregex" && !key.ends_with("regex") && chance.percent(15) {
+    if !key.ends_with("regex") && key != "bantime" && chance.percent(15) {
         return odd(chance, key);
     }
     json!(chance.pick(match key {
         "maxretry" | "maxmatches" | "delfailregex" | "delignoreregex" => &NUMBERS as &[&str],
-        "findtime" | "bantime" | "bantime.maxtime" => &TIMES,
+        // Another `bantime` is for bans to come (D-092), so that it has a table only.
+        "bantime" => &["600", "never", "1 fortnight", "5//0", "10m"],
+        "findtime" | "bantime.maxtime" => &TIMES,
         "ignoreself" => &TRUTHS,
         "delignoreip" => &ADDRESSES,
         "addfailregex" | "addignoreregex" | "prefregex" => &REGEXES,

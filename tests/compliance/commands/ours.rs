@@ -95,6 +95,7 @@ impl Ours {
                 _ => Value::None,
             }),
         });
+        self.input(Input::Tick);
         match answer {
             Ok(value) => json!({ "value": plain(&value) }),
             Err(exception) => refusal(&exception),

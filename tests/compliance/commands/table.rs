@@ -29,7 +29,8 @@ pub(super) fn command(line: &str) -> Value {
 
 fn bare(word: &str) -> Value {
     if let Some(json) = word.strip_prefix('#') {
-        return serde_json::from_str(json).unwrap();
+        let value: Value = serde_json::from_str(json).unwrap();
+        return if value.is_f64() { serde_json::json!({ "float": json }) } else { value };
     }
     Value::from(word)
 }

@@ -1,7 +1,8 @@
 """Commands as Fail2Ban's own server obeys them, with a fixed clock and without a socket.
 
 Threads are not started: what they would do, bans after failures and the end of bans, is done here right after each
-command. Names have fixed addresses, and no command is run.
+command. Names have fixed addresses, and no command is run. With `all_end`, bans end also in jails that are idle or were
+not started.
 """
 
 import logging
@@ -54,8 +55,9 @@ def typed(value):
 
 
 class Session:
-    def __init__(self, now, database):
+    def __init__(self, now, database, all_end):
         MyTime.setTime(now)
+        self.all_end = all_end
         self.server = Server()
         self.transmitter = Transmitter(self.server)
         for command in (["loglevel", "INFO"], ["logtarget", "STDOUT"], ["syslogsocket", "auto"]):
@@ -82,10 +84,12 @@ class Session:
                 while jail.hasFailTickets:
                     jail.actions._Actions__checkBan()
                 jail.actions._Actions__checkUnBan(EVERYBODY)
+            elif self.all_end:
+                jail.actions._Actions__checkUnBan(EVERYBODY)
 
 
 def answer(request):
-    session = Session(request["now"], request.get("database"))
+    session = Session(request["now"], request.get("database"), request.get("all_end", False))
     return [session.obey(command) for command in request["commands"]]
 
 
