@@ -6,6 +6,7 @@
 
 mod chance;
 mod client;
+mod commands;
 mod count;
 mod dates;
 mod dumps;

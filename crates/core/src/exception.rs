@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::value::{Value, repr_str};
+use crate::value::Value;
 
 /// Which exception it is. Clients print it by its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,8 +115,7 @@ impl From<&str> for Exception {
 impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.class, self.arguments.as_slice()) {
-            (Class::Builtin("KeyError"), [Value::Str(text)]) => f.write_str(&repr_str(text)),
-            (Class::Builtin("KeyError"), [only]) => f.write_str(&only.repr()),
+            (Class::Builtin("KeyError") | Class::UnknownJail, [only]) => f.write_str(&only.repr()),
             (Class::Builtin(name), [Value::Int(number), Value::Str(text), path])
                 if name.ends_with("Error") && path.as_str().is_some() =>
             {
