@@ -152,7 +152,10 @@ impl Engine {
         }
         let ours = saved.bans.into_iter().map(|ban| (ban, false));
         let theirs = saved.adopted.into_iter().map(|ban| (ban, true));
-        for (ban, adopted) in ours.chain(theirs) {
+        let mut bans: Vec<_> = ours.chain(theirs).collect();
+        // In the order in which Fail2Ban's query gives them (contract §7.4).
+        bans.sort_by_cached_key(|((_, ticket), _)| ticket.id.to_string());
+        for (ban, adopted) in bans {
             self.restore_ban(now, ban, adopted, out);
         }
         for kept in saved.waiting {

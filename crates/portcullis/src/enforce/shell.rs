@@ -172,7 +172,9 @@ impl Shell {
             Order::Ban(ticket) => return self.order_ban(world, ticket),
             Order::Prolong(ticket) => return self.order_prolong(world, ticket),
             Order::Unban(ticket) => return self.order_unban(world, ticket),
+            Order::Again(ticket) => return self.order_again(world, ticket),
             Order::Flush => return self.flush(world, false),
+            Order::Vacate => return self.flush(world, true),
             Order::Reload => return self.reload(world),
         };
         if let Err(error) = &result {
