@@ -3,8 +3,9 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use crate::house::PROGRAM;
 use crate::oracle::Oracle;
 
 /// Generous, because the machine may be busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The name of the jail.
 pub(super) const JAIL: &str = "j";
@@ -52,44 +53,21 @@ impl<'s> Life<'s> {
     /// A jail with these files in its configuration folder, beside Fail2Ban's own stock.
     pub(super) fn new(stage: &'s Stage, oracle: &'s mut Oracle, name: &str, files: &[(&str, String)]) -> Self {
         let folder = stage.path(name);
-        let etc = folder.join("etc");
-        let stock = crate::oracle::configuration();
-        for part in ["filter.d", "action.d"] {
-            fs::create_dir_all(etc.join(part)).unwrap();
-            for entry in fs::read_dir(stock.join(part)).unwrap() {
-                let entry = entry.unwrap();
-                std::os::unix::fs::symlink(entry.path(), etc.join(part).join(entry.file_name())).unwrap();
-            }
-        }
-        for part in ["fail2ban.conf", "jail.conf", "paths-debian.conf", "paths-common.conf"] {
-            std::os::unix::fs::symlink(stock.join(part), etc.join(part)).unwrap();
-        }
-        let life = Self {
+        configure(&folder, files);
+        Self {
             stage,
             oracle,
             folder,
             fails: None,
             theirs: None,
             ours: None,
-        };
-        for (name, text) in files {
-            life.write(name, text);
         }
-        life.log(b"");
-        life
     }
 
-    /// Every fourth command or so is to end with 1, the same ones in both programs.
+    /// Some commands are to end with 1, the same ones in both programs.
     pub(super) fn failing(mut self, seed: u64) -> Self {
         self.fails = Some(seed);
         self
-    }
-
-    /// Writes a file of the configuration.
-    pub(super) fn write(&self, name: &str, text: &str) {
-        let here = |part: &str| self.path(part).display().to_string();
-        let text = text.replace("LOG", &here("log")).replace("FOLDER", &here(""));
-        fs::write(self.folder.join("etc").join(name), text).unwrap();
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -166,18 +144,30 @@ impl<'s> Life<'s> {
 
     /// Gives an order: to Fail2Ban as its command, to us as our verb.
     pub(super) fn order(&mut self, theirs: &[&str], ours: &[&str]) {
-        let socket = self.path(&Side::Theirs.file("socket"));
-        let reply = self.oracle.ask(&json!(["send", socket, theirs]));
-        assert_eq!(reply[0], 0, "{theirs:?}: {reply}");
-        let mut command = self.stage.command(PROGRAM);
-        command.args(ours).arg("--socket").arg(self.path("ours-socket"));
-        let output = command.arg("-c").arg(self.path("etc")).output().unwrap();
+        self.order_theirs(theirs);
+        let output = self.verb(ours);
         assert!(output.status.success(), "{ours:?}: {output:?}");
+    }
+
+    /// What Fail2Ban answers to a command, as text.
+    pub(super) fn order_theirs(&mut self, command: &[&str]) -> String {
+        let socket = self.path(&Side::Theirs.file("socket"));
+        let reply = self.oracle.ask(&json!(["send", socket, command]));
+        assert_eq!(reply[0], 0, "{command:?}: {reply}");
+        reply[1].as_str().unwrap().to_owned()
+    }
+
+    fn verb(&self, words: &[&str]) -> Output {
+        let mut command = self.stage.command(PROGRAM);
+        command.args(words).arg("--socket").arg(self.path("ours-socket"));
+        command.arg("-c").arg(self.path("etc")).output().unwrap()
     }
 
     /// Stops both and waits for their ends.
     pub(super) fn stop(&mut self) {
-        self.order(&["stop"], &["stop"]);
+        self.order_theirs(&["stop"]);
+        // It may end before its answer arrives; that it has ended is seen below.
+        let _ = self.verb(&["stop"]);
         let start = Instant::now();
         let child = self.theirs.take().unwrap();
         while self.oracle.ask(&json!(["ended", child])).is_null() {
@@ -213,6 +203,28 @@ impl Drop for Life<'_> {
             eprintln!("{}", self.told());
         }
     }
+}
+
+/// Makes a folder with Fail2Ban's own stock in `etc`, these files beside it, and an empty log, for which `LOG` stands.
+pub(super) fn configure(folder: &Path, files: &[(&str, String)]) {
+    let etc = folder.join("etc");
+    let stock = crate::oracle::configuration();
+    for part in ["filter.d", "action.d"] {
+        fs::create_dir_all(etc.join(part)).unwrap();
+        for entry in fs::read_dir(stock.join(part)).unwrap() {
+            let entry = entry.unwrap();
+            symlink(entry.path(), etc.join(part).join(entry.file_name())).unwrap();
+        }
+    }
+    for part in ["fail2ban.conf", "jail.conf", "paths-debian.conf", "paths-common.conf"] {
+        symlink(stock.join(part), etc.join(part)).unwrap();
+    }
+    let here = |part: &str| folder.join(part).display().to_string();
+    for (name, text) in files {
+        let text = text.replace("LOG", &here("log")).replace("FOLDER", &here(""));
+        fs::write(etc.join(name), text).unwrap();
+    }
+    fs::write(folder.join("log"), "").unwrap();
 }
 
 /// Whether bytes stand within others.

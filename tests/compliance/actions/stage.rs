@@ -19,7 +19,15 @@ impl Stage {
     /// One in which every `/bin/sh` writes down what it is called with.
     pub(super) fn recording() -> Self {
         let stage = Self::plain();
-        let recorder = stage.path("recorder");
+        let recorder = stage.compile_recorder();
+        let mounted = stage.command("mount").arg("--bind").arg(&recorder).arg("/bin/sh").status();
+        assert!(mounted.unwrap().success(), "root can mount over /bin/sh");
+        stage
+    }
+
+    /// The program that writes down what it is called with.
+    pub(super) fn compile_recorder(&self) -> PathBuf {
+        let recorder = self.path("recorder");
         let compiled = Command::new("rustc")
             .args(["--edition", "2024", "-C", "opt-level=1", "-C", "debuginfo=0", "-o"])
             .arg(&recorder)
@@ -27,9 +35,21 @@ impl Stage {
             .status()
             .unwrap();
         assert!(compiled.success());
-        let mounted = stage.command("mount").arg("--bind").arg(&recorder).arg("/bin/sh").status();
-        assert!(mounted.unwrap().success(), "root can mount over /bin/sh");
-        stage
+        recorder
+    }
+
+    /// From now on only the stage's own folder can be written to from inside.
+    pub(super) fn make_read_only(&self) {
+        let folder = self.path("");
+        let mount = |arguments: &[&str]| {
+            let mounted = self.command("mount").args(arguments).status().unwrap();
+            assert!(mounted.success(), "mount {arguments:?}");
+        };
+        let folder = folder.to_str().unwrap();
+        mount(&["--bind", folder, folder]);
+        mount(&["-o", "remount,bind,ro", "/"]);
+        let touched = self.command("touch").arg("/etc/written").output().unwrap();
+        assert!(!touched.status.success());
     }
 
     /// One with the machine's own shell.

@@ -142,9 +142,22 @@ impl Jail {
         self.close(&gone, out);
     }
 
-    /// Tells a layer that is new, or has lost them, the bans in force.
-    pub(super) fn tell_all(&mut self, action: &Arc<str>, out: &mut Vec<Effect>) {
-        let tickets: Vec<Ticket> = self.ledger.in_order().map(|ban| ban.ticket.clone()).collect();
+    /// Tells a layer that is new the bans in force.
+    fn tell_all(&mut self, action: &Arc<str>, out: &mut Vec<Effect>) {
+        self.tell(action, |_| true, out);
+    }
+
+    /// Tells a layer that has lost them the bans that it held. What a shell action failed to do is not tried again: each
+    /// try could lose all others.
+    pub(super) fn tell_again(&mut self, action: &Arc<str>, out: &mut Vec<Effect>) {
+        let native = self.layers.iter().any(|layer| layer.action == *action && layer.native);
+        let held = |standing: Option<&Standing>| native || !matches!(standing, Some(Standing::Failed(_)));
+        self.tell(action, held, out);
+    }
+
+    fn tell(&mut self, action: &Arc<str>, which: impl Fn(Option<&Standing>) -> bool, out: &mut Vec<Effect>) {
+        let told = self.ledger.in_order().filter(|ban| which(ban.layers.get(action)));
+        let tickets: Vec<Ticket> = told.map(|ban| ban.ticket.clone()).collect();
         for ticket in tickets {
             self.ledger.stand(&ticket.id, action, Standing::Decided);
             self.change(action, Order::Ban(ticket), out);

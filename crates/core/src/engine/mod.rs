@@ -73,7 +73,7 @@ impl Engine {
             }
             Input::Lost(layer) => {
                 if let Some(jail) = self.jails.get_mut(&layer.jail) {
-                    jail.tell_all(&layer.action, out);
+                    jail.tell_again(&layer.action, out);
                 }
             }
             Input::Request(request, to) => {

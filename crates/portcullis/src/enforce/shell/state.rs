@@ -412,10 +412,11 @@ impl Shell {
         let text = "Invariant check failed. Trying to restore a sane environment";
         world.log(ACTION, Level::Error, text);
         self.epoch += 1;
-        self.lost = true;
         let mended = self.mend(world, scope, state, force)?;
         let mut checked = || !self.is_started(state) || self.run(world, Verb::Check, scope, Subject::Machine);
         if mended && checked() {
+            // Nothing is ordered again in an environment that is still broken: that would go on for ever.
+            self.lost = true;
             return Ok(Sanity::Sound);
         }
         world.log(ACTION, Level::Critical, "Unable to restore environment");
