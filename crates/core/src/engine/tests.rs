@@ -148,8 +148,8 @@ impl Stage {
                 Order::Unban(ticket) => {
                     self.layer.remove(&ticket.id);
                 }
-                Order::Flush | Order::Stop => self.layer.clear(),
-                Order::Start | Order::Reload => {}
+                Order::Flush | Order::Vacate | Order::Stop => self.layer.clear(),
+                Order::Start | Order::Reload | Order::Again(_) => {}
             }
         }
         self.input(Input::Applied(Applied {

@@ -207,7 +207,7 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
     };
     let inquiries = Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?;
     let board = Arc::clone(&around.board);
-    let shell = ShellLayer::new(Box::new(link.clone()), Box::new(around));
+    let shell = move |run| ShellLayer::new(Box::new(run), Box::new(around.clone()));
     let lanes = Lanes::start(shell, link, sender(&outbox, Message::Facts)).map_err(broken)?;
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
     let now = Instant::now();
