@@ -2,8 +2,6 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -80,22 +78,6 @@ impl Client {
     pub(crate) fn tell(&mut self, words: &Value) -> Value {
         self.ask(words)
             .unwrap_or_else(|error| panic!("{words} was refused: {error}"))
-    }
-
-    /// Waits until the answer is this one.
-    pub(crate) fn until(&mut self, words: &Value, expect: &Value) {
-        let start = Instant::now();
-        loop {
-            let answer = self.tell(words);
-            if answer == *expect {
-                return;
-            }
-            assert!(
-                start.elapsed() < Duration::from_secs(40),
-                "{words}: {answer}, not {expect}"
-            );
-            sleep(Duration::from_millis(30));
-        }
     }
 }
 

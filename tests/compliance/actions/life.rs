@@ -100,15 +100,28 @@ impl<'s> Life<'s> {
         }
         let out = OpenOptions::new().create(true).append(true).open(self.path("ours-out"));
         let out = out.unwrap();
-        command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
+        command
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().unwrap())
+            .stderr(out);
         self.ours = Some(command.spawn().unwrap());
     }
 
     fn start_theirs(&mut self) {
         let path = |name: &str| self.path(&Side::Theirs.file(name)).display().to_string();
         let arguments = json!([
-            "-f", "-c", self.path("etc"), "-s", path("socket"), "-p", path("pid"),
-            "--logtarget", path("log"), "--loglevel", "INFO", "start"
+            "-f",
+            "-c",
+            self.path("etc"),
+            "-s",
+            path("socket"),
+            "-p",
+            path("pid"),
+            "--logtarget",
+            path("log"),
+            "--loglevel",
+            "INFO",
+            "start"
         ]);
         let environment: std::collections::BTreeMap<_, _> = self.environment(Side::Theirs).collect();
         let question = json!(["start", arguments, environment, path("out")]);
@@ -189,7 +202,12 @@ impl<'s> Life<'s> {
             let lines: Vec<&str> = text.lines().rev().take(30).collect();
             lines.into_iter().rev().collect::<Vec<_>>().join("\n")
         };
-        format!("theirs:\n{}\n{}\nours:\n{}\n", tail("theirs-out"), tail("theirs-log"), tail("ours-out"))
+        format!(
+            "theirs:\n{}\n{}\nours:\n{}\n",
+            tail("theirs-out"),
+            tail("theirs-log"),
+            tail("ours-out")
+        )
     }
 }
 

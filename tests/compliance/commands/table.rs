@@ -30,7 +30,11 @@ pub(super) fn command(line: &str) -> Value {
 fn bare(word: &str) -> Value {
     if let Some(json) = word.strip_prefix('#') {
         let value: Value = serde_json::from_str(json).unwrap();
-        return if value.is_f64() { serde_json::json!({ "float": json }) } else { value };
+        return if value.is_f64() {
+            serde_json::json!({ "float": json })
+        } else {
+            value
+        };
     }
     Value::from(word)
 }

@@ -5,10 +5,13 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
+use portcullis_core::address::Id;
 use portcullis_core::command::{self, Amended, Deed, Live, World};
 use portcullis_core::engine::{Effect, Query};
 use portcullis_core::exception::Exception;
-use portcullis_core::time::Timestamp;
+use portcullis_core::judge;
+use portcullis_core::ledger::{Change, LayerId, Order};
+use portcullis_core::time::{Seconds, Timestamp};
 use portcullis_core::value::Value;
 use portcullis_core::wire::Reply;
 
@@ -75,7 +78,7 @@ impl Daemon {
         let answer = match in_force.and(obeyed.outcome) {
             Ok(Deed::Answer(value)) => Reply::Done(value),
             Ok(Deed::Stop) => {
-                self.farewell = Some(reply);
+                self.farewell = Some((reply, Reply::Done(Value::None)));
                 return Some(End::Free);
             }
             Ok(Deed::Ask(request)) => return self.request(request, reply, None, out),
@@ -84,7 +87,12 @@ impl Daemon {
                 Reply::Done(command::flushed(&self.plan))
             }
             Ok(Deed::Sleep(seconds)) => return sleep(seconds, reply),
-            Ok(Deed::Call { .. }) => Reply::Refused("Invalid command".into()),
+            Ok(Deed::Call {
+                jail,
+                action,
+                method,
+                arguments,
+            }) => return self.call(LayerId { jail, action }, &method, &arguments, reply),
             Err(exception) => Reply::Refused(exception),
         };
         // A client that has gone away wants no answer.
@@ -156,6 +164,40 @@ impl Daemon {
         result
     }
 
+    /// Has one method of an action run, in the lane of that action; the wheel goes on. What is decided stays as it is.
+    fn call(&self, layer: LayerId, method: &str, arguments: &Value, reply: Sender<Reply>) -> Option<End> {
+        let now = self.clock.now().steady;
+        let bantime = self
+            .setup
+            .jails
+            .get(&layer.jail)
+            .map_or(Seconds::ZERO, |jail| jail.bantime);
+        let ticket = || whom(arguments).map(|id| judge::by_hand(id, now, bantime));
+        let order = match method {
+            "ban" => ticket().map(Order::Ban),
+            "reban" | "prolong" => ticket().map(Order::Prolong),
+            "unban" => ticket().map(Order::Unban),
+            "start" => Ok(Order::Start),
+            "stop" => Ok(Order::Stop),
+            "flush" => Ok(Order::Flush),
+            "reload" => Ok(Order::Reload),
+            other => Err(format!("method {other} of an action is not supported")),
+        };
+        let refused = |text: String| Reply::Refused(Exception::builtin("RuntimeError", text));
+        match order {
+            Ok(order) => {
+                let answer = move |result: Result<(), String>| {
+                    let _ = reply.send(result.map_or_else(refused, |()| Reply::Done(Value::None)));
+                };
+                self.lanes.call(now, Change { layer, order }, Box::new(answer));
+            }
+            Err(text) => {
+                let _ = reply.send(refused(text));
+            }
+        }
+        None
+    }
+
     /// Keeps what is in force for a daemon that follows this one after a death.
     fn keep_live(&mut self) {
         if let Err(error) = self.origin.keep(&self.places.live(), &self.plan) {
@@ -169,6 +211,18 @@ impl Daemon {
         messages.append(&mut self.later);
         self.later = std::mem::take(messages);
     }
+}
+
+/// Whom a method of an action is to concern: the `ip` of its `aInfo`.
+fn whom(arguments: &Value) -> Result<Id, String> {
+    let find = |value: &Value, name: &str| {
+        let Value::Dict(pairs) = value else { return None };
+        let found = pairs.iter().find(|(key, _)| key.as_str() == Some(name));
+        found.map(|(_, value)| value.clone())
+    };
+    let info = find(arguments, "aInfo");
+    let ip = find(info.as_ref().unwrap_or(arguments), "ip").ok_or("'ip'")?;
+    Id::parse(ip.as_str().ok_or("ip is no text")?).map_err(|error| error.to_string())
 }
 
 /// Answers later; nothing waits for it.

@@ -142,7 +142,12 @@ enum Job {
     Protect(Protected),
     /// Say what the layer holds.
     Read(ReadBack),
+    /// Do this by itself, for somebody who waits for what comes of it.
+    Call(Timestamp, Change, Called),
 }
+
+/// Takes what came of an order that was given by hand.
+pub(crate) type Called = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 /// Takes what a layer was found to hold.
 pub(crate) type ReadBack = Box<dyn FnOnce(Result<Vec<Held>, String>) + Send>;
@@ -270,6 +275,14 @@ impl Lanes {
         }
     }
 
+    /// Gives one order by hand, behind those that wait; the engine hears nothing of it.
+    pub(crate) fn call(&self, now: Timestamp, change: Change, take: Called) {
+        match self.kinds.get(&change.layer).and_then(|kind| self.lanes.get(kind)) {
+            Some(lane) => lane.send(Job::Call(now, change, take)),
+            None => take(Err("the action is not in force".to_owned())),
+        }
+    }
+
     /// What must never be banned was gathered again.
     pub(crate) fn protect(&self, protected: Protected) {
         if let Some(lane) = self.lanes.get(&Kind::Nft) {
@@ -320,6 +333,11 @@ fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &
             Job::Only(layers) => work.only(&layers),
             Job::Protect(protected) => work.protect(protected),
             Job::Read(take) => take(work.held()),
+            Job::Call(now, change, take) => {
+                let applied = work.apply(now, std::slice::from_ref(&change));
+                let result = applied.into_iter().next().map_or(Ok(()), |fact| fact.result.map(drop));
+                take(result);
+            }
             Job::Changes(now, changes) => {
                 for part in changes.chunks(AT_ONCE) {
                     let applied = work.apply(now, part);

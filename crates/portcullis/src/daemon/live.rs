@@ -16,6 +16,7 @@ use super::setup::{self, MANUAL, Setup};
 use super::{Daemon, Message, keeper, logging, resolver};
 use crate::matching::Reading;
 use crate::observe::log::{Level, note as say};
+use crate::store;
 
 /// Nobody waits for the answer.
 const NOBODY: ReplyTo = ReplyTo(0);
@@ -222,12 +223,8 @@ impl Daemon {
     }
 
     /// What a database knows that was opened before any jail: who was banned before, and the bans by hand.
-    fn adopt(&mut self, saved: crate::store::Saved) {
-        let by_hand = saved
-            .bans
-            .iter()
-            .chain(&saved.adopted)
-            .any(|(jail, _)| **jail == *MANUAL);
+    fn adopt(&mut self, saved: store::Saved) {
+        let by_hand = has_bans_by_hand(&saved);
         let history = keeper::remembered(saved).history;
         self.step(Input::Restore(Saved {
             history,
@@ -253,4 +250,13 @@ impl Daemon {
         self.install(ready, std::iter::empty());
         self.take_up(MANUAL);
     }
+}
+
+/// Whether the pseudo-jail has bans.
+pub(super) fn has_bans_by_hand(saved: &store::Saved) -> bool {
+    saved
+        .bans
+        .iter()
+        .chain(&saved.adopted)
+        .any(|(jail, _)| **jail == *MANUAL)
 }

@@ -61,7 +61,6 @@ use inquiries::Inquiries;
 use keeper::Keeper;
 use layers::{Facts, Lanes, Way};
 use origin::{Kind, Origin};
-use requests::done;
 use setup::Setup;
 
 const SERVER: &str = "fail2ban.server";
@@ -159,7 +158,7 @@ struct Daemon {
     /// Messages that came while groups were taken down
     later: VecDeque<Message>,
     /// Who asked for the end, to be told when it is reached
-    farewell: Option<Sender<Reply>>,
+    farewell: Option<(Sender<Reply>, Reply)>,
     board: surroundings::Board,
     caution: caution::Caution,
     alarm: BTreeSet<String>,
@@ -182,7 +181,7 @@ pub(crate) fn run(run: &Run) -> i32 {
 type Started = (Daemon, Receiver<Message>, seat::Seat, listen::Listener);
 
 fn start(run: &Run, places: Places) -> Result<Started, String> {
-    let (setup, origin) = first(run, &places);
+    let (mut setup, origin) = first(run, &places);
     logging::open(&setup.server, &places.fallback_log());
     say_version(run.stream);
     places.write_pid();
@@ -198,6 +197,9 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
     let listener = listen::bind(&places.socket).map_err(|error| error.to_string())?;
     let seat = seat::take(&places.pid_file(), &database, table).map_err(|error| error.to_string())?;
     let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
+    if !run.stream || live::has_bans_by_hand(&saved) {
+        setup.manual();
+    }
     let broken = |error: std::io::Error| format!("cannot start a thread: {error}");
     let around = surroundings::Around {
         clock: clock.clone(),
@@ -360,7 +362,9 @@ impl Daemon {
     fn turn_until_the_end(mut self, inbox: &Receiver<Message>) -> i32 {
         notify::ready();
         say(Level::Info, SERVER, "Server ready");
-        self.greet();
+        if !self.places.is_stream {
+            self.greet();
+        }
         if self.dry_run {
             self.complain_if_unprotected();
         }
@@ -564,8 +568,8 @@ impl Daemon {
             "portcullis"
         };
         say(Level::Info, SERVER, &format!("Exiting {name}"));
-        if let Some(reply) = self.farewell.take() {
-            let _ = reply.send(done(1, Vec::new()));
+        if let Some((reply, word)) = self.farewell.take() {
+            let _ = reply.send(word);
             // The session's thread needs a moment to write it.
             thread::sleep(LAST_WORD);
         }

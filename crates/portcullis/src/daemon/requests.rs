@@ -95,7 +95,7 @@ impl Daemon {
             }
             Verb::Verify => return self.read_back(reply),
             Verb::Stop => {
-                self.farewell = Some(reply);
+                self.farewell = Some((reply, done(1, Vec::new())));
                 return Some(End::Free);
             }
         };
