@@ -6,7 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use portcullis_core::address::Id;
-use portcullis_core::command::{self, Amended, Deed, Live, World};
+use portcullis_core::command::{self, Deed, Live, Obeyed, World};
+use portcullis_core::config::plan::Server;
 use portcullis_core::engine::{Effect, Query};
 use portcullis_core::exception::Exception;
 use portcullis_core::judge;
@@ -74,7 +75,13 @@ impl Daemon {
     ) -> Option<End> {
         let before = self.plan.server.clone();
         let obeyed = self.apply(words);
-        let in_force = self.put_in_force(&before, words, &obeyed.amended, obeyed.outcome.is_ok(), inbox, out);
+        let in_force = if obeyed.amended.is_empty() {
+            Ok(())
+        } else {
+            let clock = self.clock.now();
+            self.carry_out(clock, std::mem::take(out));
+            self.put_in_force(&before, words, &obeyed, inbox)
+        };
         let answer = match in_force.and(obeyed.outcome) {
             Ok(Deed::Answer(value)) => Reply::Done(value),
             Ok(Deed::Stop) => {
@@ -101,7 +108,7 @@ impl Daemon {
     }
 
     /// Has the core obey. The pseudo-jail of bans by hand shows where it holds a ban.
-    fn apply(&mut self, words: &[Value]) -> command::Obeyed {
+    fn apply(&mut self, words: &[Value]) -> Obeyed {
         let mut plan = std::mem::take(&mut self.plan);
         let by_hand = self.engine.query(&Query::Jail(MANUAL.to_owned()));
         let shows = by_hand.jails.iter().any(|jail| jail.banned > 0);
@@ -130,21 +137,15 @@ impl Daemon {
 
     fn put_in_force(
         &mut self,
-        before: &portcullis_core::config::plan::Server,
+        before: &Server,
         words: &[Value],
-        amended: &Amended,
-        is_done: bool,
+        obeyed: &Obeyed,
         inbox: &Receiver<Message>,
-        out: &mut Vec<Effect>,
     ) -> Result<(), Exception> {
-        if amended.is_empty() {
-            return Ok(());
-        }
+        let (amended, is_done) = (&obeyed.amended, obeyed.outcome.is_ok());
         for error in &amended.errors {
             say(Level::Error, "fail2ban.transmitter", error);
         }
-        let clock = self.clock.now();
-        self.carry_out(clock, std::mem::take(out));
         let known = self.setup.jails.keys().cloned().collect();
         if is_done {
             tidings::before(words, &known);
@@ -156,7 +157,7 @@ impl Daemon {
         let is_whole = words.first().and_then(Value::as_str) == Some("server-stream")
             || words.get(1).and_then(Value::as_str) == Some("--all");
         if amended.is_stream && is_whole {
-            self.origin = Origin::new(Kind::Stream, clock.wall);
+            self.origin = Origin::new(Kind::Stream, self.clock.now().wall);
         } else {
             self.origin.changed();
         }

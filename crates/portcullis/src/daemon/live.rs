@@ -13,10 +13,10 @@ use portcullis_core::engine::{Input, ReplyTo, Request, Saved};
 use portcullis_core::exception::Exception;
 
 use super::setup::{self, MANUAL, Setup};
-use super::{Daemon, Message, keeper, logging, resolver};
+use super::{Daemon, Message, keeper, logging, resolver, seat};
 use crate::matching::Reading;
 use crate::observe::log::{Level, note as say};
-use crate::store;
+use crate::store::{self, Place};
 
 /// Nobody waits for the answer.
 const NOBODY: ReplyTo = ReplyTo(0);
@@ -205,9 +205,16 @@ impl Daemon {
     }
 
     fn change_database(&mut self, before: &Server) -> Result<(), Exception> {
-        let place = self.places.database(&self.plan.server);
+        let place = match &self.plan.server.dbfile {
+            None if self.places.is_stream => Place::Memory,
+            _ => self.places.database(&self.plan.server),
+        };
         if place == self.database {
             return Ok(());
+        }
+        if let Some(who) = place.path().and_then(seat::holder) {
+            self.plan.server.dbfile.clone_from(&before.dbfile);
+            return Err(Exception::from(format!("{place} is in use by {who}; stop it first")));
         }
         match self.keeper.reopen(&place, &self.plan.server, &self.clock) {
             Ok(saved) => {
