@@ -412,3 +412,14 @@ fn files_and_commands_live_together() {
     assert_eq!(client.tell(&maxretry), json!(5));
     assert_eq!(house.banned(), ["plain 203.0.113.1"]);
 }
+
+#[test]
+fn a_database_in_use_is_refused() {
+    let mut other = House::new(5);
+    other.start();
+    let house = server();
+    let mut client = Client::new(&house);
+    let refused = client.ask(&json!(["set", "dbfile", other.path("state/fail2ban.sqlite3")]));
+    let text = refused.unwrap_err().to_string();
+    assert!(text.contains("is in use by portcullis (pid "), "{text}");
+}
