@@ -29,6 +29,7 @@ mod readings;
 mod regex_tool;
 mod rulings;
 mod timelines;
+mod wire;
 
 use serde_json::json;
 

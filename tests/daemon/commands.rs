@@ -16,11 +16,11 @@ use crate::house::{House, append, eventually, failure, is_gone, stamp};
 /// A server that waits for its configuration.
 fn server() -> House {
     let mut house = House::empty();
-    house.options = ["--stream", "--given", "loglevel=INFO"].map(str::to_owned).into();
+    house.words = ["--stream", "--given", "loglevel=INFO"].map(str::to_owned).into();
     let log = house.path("fail2ban.log").display().to_string();
-    house.options.extend(["--given".into(), format!("logtarget={log}")]);
+    house.words.extend(["--given".into(), format!("logtarget={log}")]);
     let pid = house.path("run/server.pid").display().to_string();
-    house.options.extend(["--given".into(), format!("pidfile={pid}")]);
+    house.words.extend(["--given".into(), format!("pidfile={pid}")]);
     for log in ["log", "other"] {
         append(&house.path(log), b"");
     }

@@ -21,10 +21,10 @@ pub(crate) struct House {
     holder: Child,
     run: Option<Child>,
     pub(crate) environment: Vec<(String, String)>,
+    /// Further words for `run`
+    pub(crate) words: Vec<String>,
     /// What the program is started through, inside the namespace
     pub(crate) through: Vec<String>,
-    /// More words for `run`
-    pub(crate) options: Vec<String>,
 }
 
 /// What a jail of the tests looks like; the filter sees `fail from ADDRESS`.
@@ -57,8 +57,8 @@ impl House {
             folder,
             run: None,
             environment: Vec::new(),
+            words: Vec::new(),
             through: Vec::new(),
-            options: Vec::new(),
         };
         let log = house.path("fail2ban.log");
         house.write(
@@ -154,7 +154,8 @@ impl House {
             .arg(self.path("etc"))
             .arg("--state")
             .arg(self.path("state"));
-        command.arg("--socket").arg(self.path("socket")).args(&self.options);
+        command.arg("--socket").arg(self.path("socket"));
+        command.args(&self.words);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }

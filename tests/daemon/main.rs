@@ -13,11 +13,17 @@ mod commands;
 #[cfg(test)]
 mod death;
 #[cfg(test)]
+mod dry;
+#[cfg(test)]
 mod encodings;
 #[cfg(test)]
 mod growth;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod house;
+#[cfg(test)]
+mod json;
 #[cfg(test)]
 mod kernel;
 #[cfg(test)]
@@ -31,3 +37,5 @@ mod reload;
 mod rotation;
 #[cfg(test)]
 mod seat;
+#[cfg(test)]
+mod socket;

@@ -65,9 +65,9 @@ impl Engine {
         match input {
             Input::Plan(arrangements) => {
                 let gone = self.others(&arrangements);
-                self.arrange(now, gone, arrangements, out);
+                self.arrange(now, (gone, arrangements), out);
             }
-            Input::Amend { gone, jails } => self.arrange(now, gone, jails, out),
+            Input::Amend { gone, jails } => self.arrange(now, (gone, jails), out),
             Input::Restore(saved) => self.restore(now, saved, out),
             Input::Batch(batch) => self.batch(now, batch, out),
             Input::Own(own) => self.own = own,
@@ -125,11 +125,11 @@ impl Engine {
         self.jails.keys().filter(|name| !is_wanted(name)).cloned().collect()
     }
 
+    /// Jails that go, and jails as they shall be.
     fn arrange(
         &mut self,
         now: Timestamp,
-        gone: BTreeSet<Arc<str>>,
-        arrangements: Vec<Arrangement>,
+        (gone, arrangements): (BTreeSet<Arc<str>>, Vec<Arrangement>),
         out: &mut Vec<Effect>,
     ) {
         for name in gone {

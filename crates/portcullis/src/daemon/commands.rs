@@ -85,7 +85,7 @@ impl Daemon {
         let answer = match in_force.and(obeyed.outcome) {
             Ok(Deed::Answer(value)) => Reply::Done(value),
             Ok(Deed::Stop) => {
-                self.farewell = Some((reply, Reply::Done(Value::None)));
+                self.farewell = Some((reply, false));
                 return Some(End::Free);
             }
             Ok(Deed::Ask(request)) => return self.request(request, reply, None, out),

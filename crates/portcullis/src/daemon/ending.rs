@@ -4,10 +4,12 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Duration;
 
-use portcullis_core::engine::Input;
+use portcullis_core::engine::{Input, Query};
+use portcullis_core::value::Value;
 use portcullis_core::wire::Reply;
 
 use super::origin::Origin;
+use super::requests::done;
 use super::{Daemon, End, Message, SERVER};
 use crate::observe::log::{Level, note as say};
 use crate::observe::notify;
@@ -26,6 +28,8 @@ impl Daemon {
             say(Level::Info, SERVER, "Stopping all jails");
         }
         Origin::forget(&self.places.live());
+        let view = self.engine.query(&Query::Status);
+        let banned: usize = view.jails.iter().map(|jail| jail.banned).sum();
         if end == End::Free {
             self.step(Input::Stop);
         }
@@ -42,7 +46,12 @@ impl Daemon {
             "portcullis"
         };
         say(Level::Info, SERVER, &format!("Exiting {name}"));
-        if let Some((reply, word)) = self.farewell.take() {
+        if let Some((reply, is_ours)) = self.farewell.take() {
+            let word = if is_ours {
+                done(banned, Vec::new())
+            } else {
+                Reply::Done(Value::None)
+            };
             let _ = reply.send(word);
             // The session's thread needs a moment to write it.
             thread::sleep(LAST_WORD);

@@ -151,8 +151,8 @@ struct Daemon {
     outbox: SyncSender<Message>,
     /// Messages that came while groups were taken down
     later: VecDeque<Message>,
-    /// Who asked for the end, to be told when it is reached
-    farewell: Option<(Sender<Reply>, Reply)>,
+    /// Who asked for the end, to be told when it is reached, and whether by our own verb
+    farewell: Option<(Sender<Reply>, bool)>,
     board: surroundings::Board,
     caution: caution::Caution,
     alarm: BTreeSet<String>,
@@ -348,7 +348,7 @@ impl Daemon {
             self.lanes.order(clock.steady, changes);
         }
         for event in &events {
-            notes::note(event, clock, &self.zone);
+            notes::note(event, clock, &self.zone, self.dry_run);
         }
         for (to, reply) in replies {
             self.reply(to, reply);

@@ -44,14 +44,17 @@ impl Daemon {
         let answer = match verb {
             Verb::Command(words) => return self.obey_command(&words, reply, inbox, out),
             Verb::Status { jail } => {
-                let view = self.engine.query(&jail.map_or(Query::Status, Query::Jail));
-                json(&self.status(&view, clock))
+                let view = self.engine.query(&jail.clone().map_or(Query::Status, Query::Jail));
+                match &jail {
+                    Some(name) if view.jails.is_empty() => Reply::Refused(self.no_such_jail(name).into()),
+                    _ => json(&self.status(&view, clock, jail.is_some())),
+                }
             }
             Verb::Banned { jail } => {
                 let view = self.engine.query(&jail.clone().map_or(Query::Banned, Query::Jail));
-                match jail.filter(|_| view.jails.is_empty()) {
-                    Some(name) => Reply::Refused(format!("Sorry but the jail '{name}' does not exist").into()),
-                    None => json(&answers::banned(&view, clock)),
+                match &jail {
+                    Some(name) if view.jails.is_empty() => Reply::Refused(self.no_such_jail(name).into()),
+                    _ => json(&answers::banned(&view, clock)),
                 }
             }
             Verb::Ban {
@@ -84,7 +87,7 @@ impl Daemon {
             }
             Verb::Verify => return self.read_back(reply),
             Verb::Stop => {
-                self.farewell = Some((reply, done(1, Vec::new())));
+                self.farewell = Some((reply, true));
                 return Some(End::Free);
             }
         };
@@ -186,7 +189,7 @@ impl Daemon {
             notes.insert(0, text);
         }
         if let Some(reply) = reply {
-            let _ = reply.send(done(self.setup.started(), notes));
+            let _ = reply.send(json(&self.reloaded(notes)));
         }
         notify::ready();
     }

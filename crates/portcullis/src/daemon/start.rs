@@ -43,11 +43,13 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     say_version(&places);
     let (outbox, inbox) = sync_channel(INBOX);
     let events = std::sync::mpsc::channel();
+    let given = runner::given_socket(run.given_socket)?;
     let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
     forward(events.1, outbox.clone(), Message::Runner);
     let database = first_database(run, &places, &setup, &origin);
     let table = (!run.dry_run).then_some(TABLE);
-    let listener = listen::bind(&places.socket).map_err(|error| error.to_string())?;
+    let listener =
+        listen::open(&places.socket, given, run.socket_group.as_deref()).map_err(|error| error.to_string())?;
     let seat = seat::take(&places.pid_file(), &database, table).map_err(|error| error.to_string())?;
     places.write_pid();
     let (keeper, clock, saved) = Keeper::open(&database, &setup.server);

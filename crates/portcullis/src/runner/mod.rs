@@ -9,6 +9,7 @@
 //! [`supervise`] is the parent's whole life; [`Link`] is the daemon's end of the socket.
 
 mod execute;
+mod handover;
 mod lane;
 mod link;
 mod serve;
@@ -17,6 +18,7 @@ mod supervise;
 mod tests;
 mod wire;
 
+pub(crate) use handover::{activated, given_socket};
 pub(crate) use link::{Catalogue, Event, Link};
 pub(crate) use supervise::supervise;
 #[cfg(test)]
