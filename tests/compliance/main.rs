@@ -4,8 +4,10 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its set-up fails")]
 
+mod actions;
 mod chance;
 mod client;
+mod commands;
 mod count;
 mod database;
 mod dates;

@@ -5,7 +5,11 @@ mod bad;
 #[cfg(test)]
 mod careful;
 #[cfg(test)]
+mod client;
+#[cfg(test)]
 mod clock;
+#[cfg(test)]
+mod commands;
 #[cfg(test)]
 mod database;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A plan written down: the command stream that makes it.
 //!
-//! [`Plan::from_stream`] reads back what [`Plan::to_stream`] wrote. What is in a plan and in no command (which
-//! words a client used) is not in the stream either.
+//! [`Plan::from_stream`] reads back what [`Plan::to_stream`] wrote. A value is written in the words
+//! that a client used, so that `get` answers with them again.
 
 use super::Command;
 use super::plan::{ActionPlan, JailPlan, Plan, UseDns};
@@ -13,20 +13,21 @@ impl Plan {
     #[must_use]
     pub fn to_stream(&self) -> Vec<Command> {
         let server = &self.server;
-        let file = server.dbfile.as_deref().unwrap_or("None");
-        let mut stream = vec![
-            vec!["set".into(), "syslogsocket".into(), server.syslogsocket.as_str().into()],
-            vec!["set".into(), "loglevel".into(), server.loglevel.as_str().into()],
-            vec!["set".into(), "logtarget".into(), server.logtarget.as_str().into()],
-            vec!["set".into(), "allowipv6".into(), server.allowipv6.as_str().into()],
-            vec!["set".into(), "dbfile".into(), file.into()],
-            vec![
-                "set".into(),
-                "dbmaxmatches".into(),
-                i64::from(server.dbmaxmatches).into(),
-            ],
-            vec!["set".into(), "dbpurgeage".into(), seconds(server.dbpurgeage)],
+        let given = |option: &str, value: Value| server.given.get(option).cloned().unwrap_or(value);
+        let options: [(&str, Value); 7] = [
+            ("syslogsocket", server.syslogsocket.as_str().into()),
+            ("loglevel", server.loglevel.as_str().into()),
+            ("logtarget", server.logtarget.as_str().into()),
+            ("allowipv6", server.allowipv6.as_str().into()),
+            ("dbfile", server.dbfile.as_deref().unwrap_or("None").into()),
+            (
+                "dbmaxmatches",
+                given("dbmaxmatches", i64::from(server.dbmaxmatches).into()),
+            ),
+            ("dbpurgeage", given("dbpurgeage", seconds(server.dbpurgeage))),
         ];
+        let command = |(option, value): (&str, Value)| vec!["set".into(), option.into(), value];
+        let mut stream: Vec<Command> = options.into_iter().map(command).collect();
         for jail in &self.jails {
             Writer {
                 jail,
@@ -55,12 +56,21 @@ impl Writer<'_> {
         if jail.started {
             self.stream.push(vec!["start".into(), name()]);
         }
+        if jail.idle {
+            self.text("idle", Some("on"));
+        }
     }
 
     fn set(&mut self, option: &str, values: impl IntoIterator<Item = Value>) {
         let mut command: Command = vec!["set".into(), Value::from(&*self.jail.name), option.into()];
         command.extend(values);
         self.stream.push(command);
+    }
+
+    /// Sets an option in the words that a client used, where they are known.
+    fn given(&mut self, option: &str, value: Value) {
+        let value = self.jail.given.get(option).cloned().unwrap_or(value);
+        self.set(option, [value]);
     }
 
     fn text(&mut self, option: &str, text: Option<&str>) {
@@ -89,9 +99,11 @@ impl Writer<'_> {
         };
         self.text("usedns", Some(usedns));
         self.text("prefregex", jail.prefregex.as_deref());
-        self.set("maxlines", [i64::from(jail.maxlines).into()]);
+        self.given("maxlines", i64::from(jail.maxlines).into());
         self.text("datepattern", jail.datepattern.as_deref());
-        self.text("logtimezone", jail.logtimezone.as_deref());
+        if let Some(zone) = &jail.logtimezone {
+            self.given("logtimezone", zone.as_str().into());
+        }
         self.text("logencoding", Some(&jail.logencoding));
         for group in &jail.journalmatch {
             self.set("addjournalmatch", group.iter().map(|term| term.as_str().into()));
@@ -107,18 +119,18 @@ impl Writer<'_> {
     /// Whom it bans, when and for how long.
     fn deciding(&mut self) {
         let jail = self.jail;
-        self.set("maxretry", [i64::from(jail.maxretry).into()]);
-        self.set("maxmatches", [i64::from(jail.maxmatches).into()]);
-        self.set("findtime", [seconds(jail.findtime)]);
+        self.given("maxretry", i64::from(jail.maxretry).into());
+        self.given("maxmatches", i64::from(jail.maxmatches).into());
+        self.given("findtime", seconds(jail.findtime));
         self.set("bantime", [seconds(jail.bantime)]);
         for (part, value) in &jail.increment {
-            self.text(&format!("bantime.{part}"), Some(value));
+            self.given(&format!("bantime.{part}"), value.as_str().into());
         }
         self.set("ignoreself", [jail.ignoreself.into()]);
         for entry in &jail.ignoreip {
             self.text("addignoreip", Some(entry));
         }
-        self.text("ignorecommand", Some(&jail.ignorecommand));
+        self.given("ignorecommand", jail.ignorecommand.as_str().into());
         self.text("ignorecache", jail.ignorecache.as_deref());
     }
 
@@ -184,6 +196,7 @@ mod tests {
             "set a action one actionban 'echo <ip>'",
             "set a action one timeout 10",
             "start a",
+            "set a idle on",
             "add b systemd[journalflags=1]",
         ];
         let stream: Vec<Command> = lines
@@ -192,8 +205,16 @@ mod tests {
             .collect();
         let (plan, wrong) = Plan::from_stream(&stream, Face::Fail2Ban);
         assert!(wrong.is_empty(), "{wrong:?}");
-        let (again, wrong) = Plan::from_stream(&plan.to_stream(), Face::Fail2Ban);
+        let (mut again, wrong) = Plan::from_stream(&plan.to_stream(), Face::Fail2Ban);
         assert!(wrong.is_empty(), "{wrong:?}");
+        // What nobody has set is set by now, to what it was.
+        again
+            .server
+            .given
+            .retain(|option, _| plan.server.given.contains_key(option));
+        for (jail, before) in again.jails.iter_mut().zip(&plan.jails) {
+            jail.given.retain(|option, _| before.given.contains_key(option));
+        }
         assert_eq!(again, plan);
     }
 }

@@ -79,7 +79,7 @@ impl Engine {
             }
             Input::Lost(layer) => {
                 if let Some(jail) = self.jails.get_mut(&layer.jail) {
-                    jail.tell_all(&layer.action, out);
+                    jail.tell_again(&layer.action, out);
                 }
             }
             Input::Request(request, to) => {
@@ -173,7 +173,10 @@ impl Engine {
         }
         let ours = saved.bans.into_iter().map(|ban| (ban, false));
         let theirs = saved.adopted.into_iter().map(|ban| (ban, true));
-        for (ban, adopted) in ours.chain(theirs) {
+        let mut bans: Vec<_> = ours.chain(theirs).collect();
+        // In the order in which Fail2Ban's query gives them (contract §7.4).
+        bans.sort_by_cached_key(|((_, ticket), _)| ticket.id.to_string());
+        for (ban, adopted) in bans {
             self.restore_ban(now, ban, adopted, out);
         }
         for kept in saved.waiting {

@@ -39,6 +39,9 @@ fn page(status: &Status) -> String {
         "running since {} (pid {}), database {database}\n",
         status.since, status.pid
     );
+    if !status.source.is_empty() {
+        page += &format!("configuration: {}\n", status.source);
+    }
     if status.unsaved > 0 {
         page += &format!("{} records are not saved: the database refuses them\n", status.unsaved);
     }

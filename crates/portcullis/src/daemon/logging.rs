@@ -102,13 +102,13 @@ pub(super) fn level(name: &str) {
     }
 }
 
-/// Fail2Ban's answer to `flushlogs`, done: a file is opened again, everything else is only written out, which it always
-/// is.
-pub(super) fn flush(server: &Server) -> &'static str {
-    let name = config::extract(&server.logtarget).map_or_else(|_| server.logtarget.clone(), |named| named.name);
-    let is_file = !["STDERR", "STDOUT", "SYSLOG", "SYSTEMD-JOURNAL"].contains(&name.as_str());
-    reopen();
-    if is_file { "rolled over" } else { "flushed" }
+/// Whether the log can go to a target: tried, and closed again.
+pub(super) fn can_log(target: &str, syslogsocket: &str) -> bool {
+    let Ok(named) = config::extract(target) else {
+        return false;
+    };
+    let target = Target::read(&named.name, &named.options, syslogsocket);
+    target.is_ok_and(|target| Log::open(target, Level::Critical.number()).is_ok())
 }
 
 /// Where the log goes.

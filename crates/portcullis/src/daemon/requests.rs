@@ -8,6 +8,7 @@ use portcullis_core::address::Id;
 use portcullis_core::engine::{Effect, Input, Query, ReplyTo, Request};
 use portcullis_core::exception::Exception;
 use portcullis_core::ledger::LayerId;
+use portcullis_core::time::Seconds;
 use portcullis_core::value::Value;
 use portcullis_core::wire::{Reply, Verb};
 
@@ -27,9 +28,9 @@ impl Daemon {
             return;
         };
         let reply = match (result, notes) {
-            (Ok(Value::Int(count)), Some(notes)) => done(usize::try_from(count).unwrap_or(0), notes),
+            (Ok(value), Some(notes)) => done(count(&value), notes),
             // One of Fail2Ban's commands.
-            (Ok(value), _) => Reply::Done(value),
+            (Ok(value), None) => Reply::Done(value),
             (Err(exception), _) => Reply::Refused(exception),
         };
         // A client that has gone away wants no answer.
@@ -62,19 +63,7 @@ impl Daemon {
                 bantime,
                 reason,
             } => {
-                let jail: Arc<str> = jail.unwrap_or_else(|| MANUAL.to_owned()).into();
-                if *jail == *MANUAL {
-                    let clock = self.clock.now();
-                    self.carry_out(clock, std::mem::take(out));
-                    self.open_manual();
-                }
-                let (ids, notes) = self.spare(&jail, ids);
-                if ids.is_empty() {
-                    Reply::Refused(notes.join("; ").into())
-                } else {
-                    say_why(&jail, &ids, reason.as_deref());
-                    return self.request(Request::Ban { ids, jail, bantime }, reply, Some(notes), out);
-                }
+                return self.ban((ids, jail, bantime), reason.as_deref(), reply, out);
             }
             Verb::Unban { ids, jail } => {
                 return self.request(
@@ -98,12 +87,35 @@ impl Daemon {
             }
             Verb::Verify => return self.read_back(reply),
             Verb::Stop => {
-                self.farewell = Some(reply);
+                self.farewell = Some((reply, true));
                 return Some(End::Free);
             }
         };
         let _ = reply.send(answer);
         None
+    }
+
+    /// A ban by hand.
+    fn ban(
+        &mut self,
+        (ids, jail, bantime): (Vec<Id>, Option<String>, Option<Seconds>),
+        reason: Option<&str>,
+        reply: Sender<Reply>,
+        out: &mut Vec<Effect>,
+    ) -> Option<End> {
+        let jail: Arc<str> = jail.unwrap_or_else(|| MANUAL.to_owned()).into();
+        if *jail == *MANUAL {
+            let clock = self.clock.now();
+            self.carry_out(clock, std::mem::take(out));
+            self.open_manual();
+        }
+        let (ids, notes) = self.spare(&jail, ids);
+        if ids.is_empty() {
+            let _ = reply.send(Reply::Refused(notes.join("; ").into()));
+            return None;
+        }
+        say_why(&jail, &ids, reason);
+        self.request(Request::Ban { ids, jail, bantime }, reply, Some(notes), out)
     }
 
     /// Asks the engine. An answer with notes is for one of our verbs, one without for a command of Fail2Ban's.
@@ -180,6 +192,14 @@ impl Daemon {
             let _ = reply.send(json(&self.reloaded(notes)));
         }
         notify::ready();
+    }
+}
+
+/// The number that an answer is.
+fn count(value: &Value) -> usize {
+    match value {
+        Value::Int(count) => usize::try_from(*count).unwrap_or_default(),
+        _ => 0,
     }
 }
 

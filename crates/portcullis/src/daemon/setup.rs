@@ -327,7 +327,6 @@ impl Setup {
             let anew = reads(&jail);
             setup.live(jail, anew, true);
         }
-        setup.manual();
         setup
     }
 
@@ -396,7 +395,9 @@ impl Setup {
         self.arrange(plan, native, reloaded);
     }
 
-    fn arrange(&mut self, plan: JailPlan, native: BTreeSet<Arc<str>>, reloaded: bool) {
+    fn arrange(&mut self, mut plan: JailPlan, native: BTreeSet<Arc<str>>, reloaded: bool) {
+        // Nothing that is counted by hand bans before the jail is started.
+        plan.idle |= !plan.started;
         self.arrangements.push(Arrangement {
             held: self.held.get(&*plan.name).cloned(),
             plan,
@@ -481,7 +482,7 @@ pub(super) fn files(plan: &JailPlan) -> Vec<LogPath> {
 
 /// Whether a jail reads at all.
 pub(super) fn reads(plan: &JailPlan) -> bool {
-    plan.started
+    plan.started && !plan.idle
 }
 
 /// Whether two plans of a jail read the same lines in the same way, so that the one's filter and thread do for the other.

@@ -68,10 +68,10 @@ fn one(words: &[Value], known: &BTreeSet<Arc<str>>) {
         "add" => {
             let (name, backend) = (text(1), text(2));
             say(Level::Info, JAIL, &format!("Creating new jail '{name}'"));
-            // Whatever it is called: files are followed, and looked at besides.
-            let kind = match backend.as_str() {
-                "polling" | "pyinotify" => backend.as_str(),
-                _ => "polling",
+            let kind = match backend.split('[').next().unwrap_or_default().to_lowercase().as_str() {
+                "polling" => "polling",
+                "systemd" => "systemd",
+                _ => "pyinotify",
             };
             let uses = if kind == "polling" { "poller" } else { kind };
             say(Level::Info, JAIL, &format!("Jail '{name}' uses {uses} {{}}"));
@@ -82,7 +82,6 @@ fn one(words: &[Value], known: &BTreeSet<Arc<str>>) {
                 say(Level::Info, logger, &line);
             }
         }
-        "config-error" => say(Level::Error, "fail2ban.transmitter", &text(1)),
         _ => {}
     }
 }

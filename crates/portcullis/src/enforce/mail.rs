@@ -147,7 +147,8 @@ impl MailLayer {
             Order::Start => (mail.about_start(jail, &self.machine(jail)), "start"),
             Order::Stop => (mail.about_stop(jail, &self.machine(jail)), "stop"),
             Order::Ban(ticket) if !ticket.restored => (self.about_ban(&mail, jail, ticket), "execute ban"),
-            Order::Ban(_) | Order::Prolong(_) | Order::Unban(_) | Order::Flush | Order::Reload => return Ok(()),
+            Order::Ban(_) | Order::Prolong(_) | Order::Unban(_) | Order::Again(_) => return Ok(()),
+            Order::Flush | Order::Vacate | Order::Reload => return Ok(()),
         };
         let sent = self.send(now, &mail, &letter, jail);
         if let Err(error) = &sent {

@@ -23,4 +23,4 @@ pub(crate) use link::{Catalogue, Event, Link};
 pub(crate) use supervise::supervise;
 #[cfg(test)]
 pub(crate) use wire::Template;
-pub(crate) use wire::{Lane, Notice, Outcome, Ran, TemplateId};
+pub(crate) use wire::{BESIDE_MOST, Lane, Notice, Outcome, Ran, TemplateId};

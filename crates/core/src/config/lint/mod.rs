@@ -8,6 +8,7 @@ mod actions;
 mod filters;
 mod jails;
 mod mends;
+mod quoting;
 mod server;
 #[cfg(test)]
 mod tests;
