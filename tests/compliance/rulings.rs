@@ -200,7 +200,14 @@ const PLAIN: &str = r#"reload --all #[] #[["add","j","polling"],["set","j","adda
 fn q12_properties_of_an_action_that_are_no_longer_configured() {
     let text = "'CommandAction' object has no attribute 'port'";
     mended(
-        &["add j polling", "start j", "set j addaction a", "set j action a port ssh", PLAIN, "get j action a port"],
+        &[
+            "add j polling",
+            "start j",
+            "set j addaction a",
+            "set j action a port ssh",
+            PLAIN,
+            "get j action a port",
+        ],
         &json!({"value": "ssh"}),
         &json!({"error": "AttributeError", "arguments": [text], "text": text}),
     );
@@ -209,13 +216,19 @@ fn q12_properties_of_an_action_that_are_no_longer_configured() {
 #[test]
 fn q16_statistic_is_a_dict() {
     let dict = json!({"value": {"dict": [["j", ["polling", {"tuple": [0, 0]}, {"tuple": [1, 1]}]]]}});
-    copied(&dict, last_answers(&["add j polling", "set j banip 192.0.2.1", "statistic"]));
+    copied(
+        &dict,
+        last_answers(&["add j polling", "set j banip 192.0.2.1", "statistic"]),
+    );
 }
 
 #[test]
 fn q17_the_stats_of_one_jail_are_a_list() {
     let list = json!({"value": ["polling", {"tuple": [0, 0]}, {"tuple": [1, 1]}]});
-    copied(&list, last_answers(&["add j polling", "set j banip 192.0.2.1", "status j stats"]));
+    copied(
+        &list,
+        last_answers(&["add j polling", "set j banip 192.0.2.1", "status j stats"]),
+    );
 }
 
 #[test]
@@ -233,7 +246,14 @@ fn q19_a_stream_that_fails_half_way() {
         r#"reload --all #[] #[["add","a","polling"],["start","a"],["add","b","polling"],"#,
         r#"["set","b","addfailregex","("],["start","b"],["add","c","polling"],["start","c"]]"#
     );
-    let begin = ["add a polling", "start a", "add b polling", "start b", "add c polling", "start c"];
+    let begin = [
+        "add a polling",
+        "start a",
+        "add b polling",
+        "start b",
+        "add c polling",
+        "start c",
+    ];
     let lines: Vec<&str> = begin
         .into_iter()
         .chain(["set b maxretry 8", "set c banip 192.0.2.1", bad, "banned"])

@@ -19,9 +19,18 @@ fn refused(class: &str, text: &str) -> Value {
 #[test]
 fn what_is_no_expression_is_said_in_our_words() {
     let (ours, theirs) = last_answers(&["add j polling", "set j findtime '1 fortnight'"]);
-    assert_eq!((&ours["error"], &theirs["error"]), (&json!("SyntaxError"), &json!("SyntaxError")));
+    assert_eq!(
+        (&ours["error"], &theirs["error"]),
+        (&json!("SyntaxError"), &json!("SyntaxError"))
+    );
     assert_eq!(theirs["text"], "invalid syntax (<string>, line 1)");
-    assert!(ours["text"].as_str().unwrap().contains("'fortnight' is not expected here"), "{ours}");
+    assert!(
+        ours["text"]
+            .as_str()
+            .unwrap()
+            .contains("'fortnight' is not expected here"),
+        "{ours}"
+    );
 }
 
 /// D-111
@@ -33,7 +42,11 @@ fn what_is_refused_changes_nothing() {
         &json!({"value": null}),
     );
     check(
-        &["add j polling", "set j banip 192.0.2.1 192.0.2.2/255.0.255.0", "get j banned"],
+        &[
+            "add j polling",
+            "set j banip 192.0.2.1 192.0.2.2/255.0.255.0",
+            "get j banned",
+        ],
         &json!({"value": ["192.0.2.1"]}),
         &json!({"value": []}),
     );
@@ -45,7 +58,14 @@ fn bans_end_in_jails_that_rest() {
     for rest in ["echo", "set j idle on"] {
         let start = if rest == "echo" { "echo" } else { "start j" };
         check(
-            &["add j polling", start, "set j banip 192.0.2.1", rest, "~700", "get j banned"],
+            &[
+                "add j polling",
+                start,
+                "set j banip 192.0.2.1",
+                rest,
+                "~700",
+                "get j banned",
+            ],
             &json!({"value": ["192.0.2.1"]}),
             &json!({"value": []}),
         );
@@ -60,7 +80,11 @@ fn other_spellings_of_an_address() {
     check(&[begin[0], begin[1], "set j unbanip 2001:DB8:0::1"], &theirs, &ours);
     check(&[begin[0], begin[1], "set j unbanip ::ffff:192.0.2.1"], &theirs, &ours);
     check(
-        &["add j polling", "set j addignoreip 192.0.2.1", "set j delignoreip ::ffff:192.0.2.1"],
+        &[
+            "add j polling",
+            "set j addignoreip 192.0.2.1",
+            "set j delignoreip ::ffff:192.0.2.1",
+        ],
         &refused("ValueError", "list.remove(x): x not in list"),
         &json!({"value": []}),
     );
@@ -90,7 +114,12 @@ fn what_is_inside_an_action_stays_there() {
 /// D-115
 #[test]
 fn regexes_are_read_as_the_jail_is() {
-    let lines = ["add j polling", "set j addfailregex <HOST>", "set j usedns no", "get j failregex"];
+    let lines = [
+        "add j polling",
+        "set j addfailregex <HOST>",
+        "set j usedns no",
+        "get j failregex",
+    ];
     let (ours, theirs) = last_answers(&lines);
     let has_name = |reply: &Value| reply["value"][0].as_str().unwrap().contains("(?P<dns>");
     assert!(has_name(&theirs) && !has_name(&ours), "{ours} {theirs}");
@@ -123,9 +152,23 @@ fn date_patterns_that_cannot_be_used() {
 #[test]
 fn entries_behind_a_file() {
     check(
-        &["add j polling", "set j addignoreip file:/nowhere/list", "set j addignoreip 192.0.2.1"],
+        &[
+            "add j polling",
+            "set j addignoreip file:/nowhere/list",
+            "set j addignoreip 192.0.2.1",
+        ],
         &refused("TypeError", "expected string or bytes-like object, got 'IPAddr'"),
         &json!({"value": ["file://nowhere/list", "192.0.2.1"]}),
     );
 }
 
+/// D-118
+#[test]
+fn an_action_that_a_reload_adds() {
+    let reload = r#"reload j #[] #[["add","j","polling"],["set","j","addaction","b"],["start","j"]]"#;
+    check(
+        &["add j polling", "start j", reload, "get j actions"],
+        &json!({"value": []}),
+        &json!({"value": ["b"]}),
+    );
+}

@@ -39,7 +39,20 @@ const REGEXES: [&str; 14] = [
 ];
 const NUMBERS: [&str; 12] = ["0", "1", "5", "12", "-1", "-7", " 3 ", "1.5", "x", "", "1_0", "٣"];
 const TIMES: [&str; 14] = [
-    "600", "1h", "1.5h", "1d 2h", "1w", "-1", "30", "5m30s", "1y", "never", "1 fortnight", "5//0", "2*3", "1mo",
+    "600",
+    "1h",
+    "1.5h",
+    "1d 2h",
+    "1w",
+    "-1",
+    "30",
+    "5m30s",
+    "1y",
+    "never",
+    "1 fortnight",
+    "5//0",
+    "2*3",
+    "1mo",
 ];
 const TRUTHS: [&str; 7] = ["true", "yes", "on", "1", "no", "false", "maybe"];
 const ACTIONS: [&str; 3] = ["x", "y", "absent"];
@@ -173,8 +186,19 @@ fn get(chance: &mut Chance) -> Value {
     ];
     match chance.below(6) {
         0 => json!(["get", chance.pick(&SERVER)]),
-        1 => json!(["get", jail(chance), "action", chance.pick(&ACTIONS), chance.pick(&PROPERTIES)]),
-        2 => json!(["get", jail(chance), chance.pick(&["actionproperties", "actionmethods"]), chance.pick(&ACTIONS)]),
+        1 => json!([
+            "get",
+            jail(chance),
+            "action",
+            chance.pick(&ACTIONS),
+            chance.pick(&PROPERTIES)
+        ]),
+        2 => json!([
+            "get",
+            jail(chance),
+            chance.pick(&["actionproperties", "actionmethods"]),
+            chance.pick(&ACTIONS)
+        ]),
         3 => json!(["get", jail(chance), "banip", "--with-time"]),
         _ => json!(["get", jail(chance), chance.pick(&KEYS)]),
     }
@@ -209,7 +233,11 @@ fn action(chance: &mut Chance) -> Value {
         2 => json!(["multi-set", jail, "action", action, [["port", value], ["name", "n"]]]),
         _ => {
             let property = *chance.pick(&PROPERTIES);
-            let value = if property == "timeout" { json!(chance.pick(&TIMES)) } else { value };
+            let value = if property == "timeout" {
+                json!(chance.pick(&TIMES))
+            } else {
+                value
+            };
             json!(["set", jail, "action", action, property, value])
         }
     }
@@ -258,11 +286,19 @@ fn set(chance: &mut Chance) -> Value {
     let value = match key {
         "multi" => {
             let regexes = some(chance, &REGEXES, 3);
-            return json!(["multi-set", jail, chance.pick(&["addfailregex", "addignoreregex"]), regexes]);
+            return json!([
+                "multi-set",
+                jail,
+                chance.pick(&["addfailregex", "addignoreregex"]),
+                regexes
+            ]);
         }
         "server" => return server(chance),
         "addlogpath" => {
-            let path = json!(format!("FOLDER/{}", chance.pick(&["a.log", "b.log", "none.log", "sub"])));
+            let path = json!(format!(
+                "FOLDER/{}",
+                chance.pick(&["a.log", "b.log", "none.log", "sub"])
+            ));
             return match chance.below(4) {
                 0 => json!(["set", jail, key, path, chance.pick(&["tail", "head", "middle"])]),
                 _ => json!(["set", jail, key, path]),
@@ -296,7 +332,14 @@ fn value(chance: &mut Chance, key: &str) -> Value {
         "logencoding" => &["latin1", "UTF-8", "ascii", "auto", "nothing"],
         "datepattern" => &["%Y-%m-%d", "%Y\n%m", "%Y\n%Y", "Epoch", "", "{^LN-BEG}%H:%M", "{DATE}"],
         "logtimezone" => &["UTC", "+0200", "CET", "XYZ", "no zone", ""],
-        "ignorecache" => &["key=\"<ip>\"", "key=a,max-count=x", "max-time=5", "", "key=a,max-time=1h", "x"],
+        "ignorecache" => &[
+            "key=\"<ip>\"",
+            "key=a,max-count=x",
+            "max-time=5",
+            "",
+            "key=a,max-time=1h",
+            "x"
+        ],
         _ => &["x", "5", ""],
     }))
 }
@@ -322,7 +365,11 @@ fn odd(chance: &mut Chance, key: &str) -> Value {
 fn server(chance: &mut Chance) -> Value {
     match chance.below(6) {
         0 => json!(["set", "loglevel", chance.pick(&["info", "DEBUG", "foo", "7"])]),
-        1 => json!(["set", "logtarget", chance.pick(&["STDOUT", "STDERR[padding=on]", "x[", "/nowhere/x"])]),
+        1 => json!([
+            "set",
+            "logtarget",
+            chance.pick(&["STDOUT", "STDERR[padding=on]", "x[", "/nowhere/x"])
+        ]),
         2 => json!(["set", "dbmaxmatches", chance.pick(&NUMBERS)]),
         3 => json!(["set", "dbpurgeage", chance.pick(&TIMES)]),
         4 => json!(["set", "allowipv6", chance.pick(&["auto", "yes", "no"])]),

@@ -40,7 +40,9 @@ fn folder() -> TempDir {
 /// `all_end`: bans end also in jails that do not run (D-112).
 fn ask(oracle: &mut Oracle, commands: &[Value], database: Option<&str>, all_end: bool) -> Both {
     let folder = folder();
-    let commands = json!(commands).to_string().replace(FOLDER, folder.path().to_str().unwrap());
+    let commands = json!(commands)
+        .to_string()
+        .replace(FOLDER, folder.path().to_str().unwrap());
     let commands: Value = serde_json::from_str(&commands).unwrap();
     let theirs = oracle.ask(&json!({
         "now": NOW, "database": database, "commands": commands, "all_end": all_end,
@@ -68,7 +70,13 @@ fn tidy(command: &Value, mut reply: Value) -> Value {
         && let Some(list) = reply.get_mut("value").and_then(Value::as_array_mut)
     {
         let single = |entry: &Value| matches!(entry.as_str().map(Id::parse), Some(Ok(Id::Ip(_))));
-        list.sort_by_key(|entry| if single(entry) { entry.to_string() } else { String::new() });
+        list.sort_by_key(|entry| {
+            if single(entry) {
+                entry.to_string()
+            } else {
+                String::new()
+            }
+        });
     }
     if reply["error"] == "SyntaxError" {
         return json!({ "error": "SyntaxError" });

@@ -132,7 +132,8 @@ impl Ours {
     }
 
     fn ask(&mut self, request: Request) -> Result<Value, Exception> {
-        self.input(Input::Request(request, ReplyTo(1))).expect("every request is answered")
+        self.input(Input::Request(request, ReplyTo(1)))
+            .expect("every request is answered")
     }
 
     /// Handles an input and all that comes of it; the reply, if there is one.
@@ -201,7 +202,10 @@ fn plain(value: &Value) -> Json {
         Value::List(items) => list(items),
         Value::Tuple(items) | Value::Set(items) => json!({ "tuple": list(items) }),
         Value::Dict(pairs) => {
-            let pairs: Vec<Json> = pairs.iter().map(|(key, item)| json!([plain(key), plain(item)])).collect();
+            let pairs: Vec<Json> = pairs
+                .iter()
+                .map(|(key, item)| json!([plain(key), plain(item)]))
+                .collect();
             json!({ "dict": pairs })
         }
     }

@@ -233,7 +233,10 @@ fn call(session: &mut Session<'_>, at: usize, words: Words<'_>, method: &str) ->
 /// The arguments of a method.
 fn json(text: &Value) -> Result<Value, Exception> {
     let error = || {
-        let text = format!("the JSON object must be str, bytes or bytearray, not {}", kind::class(text));
+        let text = format!(
+            "the JSON object must be str, bytes or bytearray, not {}",
+            kind::class(text)
+        );
         Exception::builtin("TypeError", text)
     };
     let read = serde_json::from_str(text.as_str().ok_or_else(error)?);
@@ -249,8 +252,11 @@ fn plain(value: serde_json::Value) -> Value {
             .map_or_else(|| Value::Float(number.as_f64().unwrap_or_default()), Value::Int),
         serde_json::Value::String(text) => text.into(),
         serde_json::Value::Array(items) => Value::List(items.into_iter().map(plain).collect()),
-        serde_json::Value::Object(pairs) => {
-            Value::Dict(pairs.into_iter().map(|(name, value)| (name.into(), plain(value))).collect())
-        }
+        serde_json::Value::Object(pairs) => Value::Dict(
+            pairs
+                .into_iter()
+                .map(|(name, value)| (name.into(), plain(value)))
+                .collect(),
+        ),
     }
 }

@@ -91,7 +91,10 @@ pub(super) fn option_of(session: &Session<'_>, jail: &JailPlan, option: &str) ->
         "ignorecommand" if jail.ignorecommand.is_empty() => given(false.into()),
         "ignorecommand" => given(jail.ignorecommand.as_str().into()),
         "ignorecache" => jail.ignorecache.as_deref().map_or(Ok(Value::None), cache)?,
-        "prefregex" => jail.prefregex.as_deref().map_or("".into(), |regex| expanded(jail, regex, false)),
+        "prefregex" => jail
+            .prefregex
+            .as_deref()
+            .map_or("".into(), |regex| expanded(jail, regex, false)),
         "failregex" => list(&jail.failregex, |regex| expanded(jail, regex, true)),
         "ignoreregex" => list(&jail.ignoreregex, |regex| expanded(jail, regex, false)),
         "usedns" => usedns(jail.usedns).into(),

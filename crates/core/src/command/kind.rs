@@ -78,7 +78,10 @@ pub(super) fn is_full(value: &Value) -> bool {
 }
 
 /// `int()`.
-#[expect(clippy::cast_possible_truncation, reason = "a float beyond all whole numbers is the last of them")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a float beyond all whole numbers is the last of them"
+)]
 pub(super) fn int(value: &Value) -> Result<i64, Exception> {
     match value {
         Value::Int(number) => Ok(*number),
@@ -150,7 +153,10 @@ pub(super) fn hashable(value: &Value) -> Result<&Value, Exception> {
         Value::List(_) | Value::Dict(_) | Value::Set(_) => {
             Err(type_error(format!("unhashable type: '{}'", class(value))))
         }
-        Value::Tuple(items) => items.iter().try_for_each(|item| hashable(item).map(|_| ())).map(|()| value),
+        Value::Tuple(items) => items
+            .iter()
+            .try_for_each(|item| hashable(item).map(|_| ()))
+            .map(|()| value),
         other => Ok(other),
     }
 }

@@ -205,7 +205,10 @@ impl Session<'_> {
     fn stream(&mut self, words: Words<'_>) -> Result<Value, Exception> {
         self.amended.is_stream = true;
         self.is_quiet = true;
-        let result = words.at(0).and_then(kind::items).and_then(|commands| self.run(&commands));
+        let result = words
+            .at(0)
+            .and_then(kind::items)
+            .and_then(|commands| self.run(&commands));
         self.is_quiet = false;
         result.map(|()| Value::None)
     }
@@ -249,7 +252,12 @@ impl Session<'_> {
         if known.is_some() {
             return Err(Exception::new(Class::DuplicateJail, name.clone()));
         }
-        let error = || Exception::builtin("TypeError", format!("object of type '{}' has no len()", kind::class(name)));
+        let error = || {
+            Exception::builtin(
+                "TypeError",
+                format!("object of type '{}' has no len()", kind::class(name)),
+            )
+        };
         let jail = JailPlan::new(name.as_str().ok_or_else(error)?, check_backend(backend)?);
         let is_back = self.amended.jails.contains(&jail.name) || self.was_there(&jail.name);
         if is_back {

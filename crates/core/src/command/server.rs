@@ -21,7 +21,17 @@ pub(super) const OPTIONS: [&str; 8] = [
 ];
 /// The names that Python's logging has for levels, Fail2Ban's own among them.
 const LEVELS: [&str; 12] = [
-    "CRITICAL", "FATAL", "ERROR", "WARN", "WARNING", "NOTICE", "INFO", "DEBUG", "MSG", "HEAVYDEBUG", "TRACEDEBUG",
+    "CRITICAL",
+    "FATAL",
+    "ERROR",
+    "WARN",
+    "WARNING",
+    "NOTICE",
+    "INFO",
+    "DEBUG",
+    "MSG",
+    "HEAVYDEBUG",
+    "TRACEDEBUG",
     "NOTSET",
 ];
 const FAILED_TARGET: &str = "Failed to change log target";

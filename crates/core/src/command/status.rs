@@ -21,12 +21,15 @@ pub(super) fn status(session: &mut Session<'_>, words: Words<'_>) -> Result<Valu
     let flavor = words.0.get(1).unwrap_or(&basic);
     let all = name.as_str() == Some("--all");
     let at = if all { None } else { Some(session.jail(name)?) };
-    let flavor = flavor.as_str().filter(|flavor| FLAVORS.contains(flavor)).unwrap_or_else(|| {
-        let shown = flavor.repr();
-        let text = format!("Unsupported extended jail status flavor {shown}. Supported: {FLAVORS:?}");
-        session.amended.errors.push(text);
-        "basic"
-    });
+    let flavor = flavor
+        .as_str()
+        .filter(|flavor| FLAVORS.contains(flavor))
+        .unwrap_or_else(|| {
+            let shown = flavor.repr();
+            let text = format!("Unsupported extended jail status flavor {shown}. Supported: {FLAVORS:?}");
+            session.amended.errors.push(text);
+            "basic"
+        });
     match at {
         Some(at) => of(session, &session.plan.jails[at], flavor),
         None if flavor == "stats" => Ok(statistics(session)),
@@ -45,7 +48,11 @@ pub(super) fn status(session: &mut Session<'_>, words: Words<'_>) -> Result<Valu
 /// `stats`: the backend and the counts of each jail.
 pub(super) fn statistics(session: &Session<'_>) -> Value {
     let jails = sorted(session).into_iter();
-    Value::Dict(jails.map(|jail| (Value::from(&*jail.name), stats(session, jail))).collect())
+    Value::Dict(
+        jails
+            .map(|jail| (Value::from(&*jail.name), stats(session, jail)))
+            .collect(),
+    )
 }
 
 fn sorted<'s>(session: &'s Session<'_>) -> Vec<&'s JailPlan> {

@@ -51,7 +51,14 @@ impl Engine {
     }
 
     /// A failure that somebody tells by hand; who asked is answered when it is decided.
-    pub(super) fn consider_told(&mut self, now: Timestamp, jail: Arc<str>, pending: Pending, told: Told, out: &mut Vec<Effect>) {
+    pub(super) fn consider_told(
+        &mut self,
+        now: Timestamp,
+        jail: Arc<str>,
+        pending: Pending,
+        told: Told,
+        out: &mut Vec<Effect>,
+    ) {
         let waiting = Waiting {
             told: Some(told),
             ..Waiting::new(self.waits.number(now), now, jail, pending)

@@ -242,4 +242,3 @@ fn lift(jail: &Jail, history: &mut History, ids: impl IntoIterator<Item = Id>, o
         }));
     }
 }
-

@@ -415,7 +415,15 @@ fn by_hand() {
     stage.input(Input::Request(Request::Unban { ids: None, jail: None }, ReplyTo(4)));
     assert!(stage.banned().is_empty() && stage.layer.is_empty() && stage.bans.is_empty());
     let replies: Vec<&String> = stage.notes.iter().filter(|note| note.starts_with("reply")).collect();
-    assert_eq!(replies, ["reply Ok(Int(3))", "reply Ok(Int(0))", "reply Ok(Int(1))", "reply Ok(Int(2))"]);
+    assert_eq!(
+        replies,
+        [
+            "reply Ok(Int(3))",
+            "reply Ok(Int(0))",
+            "reply Ok(Int(1))",
+            "reply Ok(Int(2))"
+        ]
+    );
 }
 
 #[test]

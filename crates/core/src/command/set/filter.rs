@@ -1,5 +1,6 @@
 //! Options of a jail's filter and of its bans.
 
+use crate::allow::list_path;
 use crate::command::kind::{self, Words};
 use crate::command::{Session, get, reads_journal};
 use crate::config::extract;
@@ -183,9 +184,12 @@ fn remove_ignoreip(session: &mut Session<'_>, words: Words<'_>) -> Result<(), Ex
         session.change(at).ignoreip.clear();
         return Ok(());
     }
-    kind::text(entry)?;
+    let text = kind::text(entry)?;
+    let same_file = |known: &&String| list_path(known).is_some() && list_path(known) == list_path(text);
+    let known = session.plan.jails[at].ignoreip.iter().find(same_file).cloned();
+    let entry = known.map_or_else(|| entry.clone(), Value::from);
     let absent = || Exception::value("list.remove(x): x not in list");
-    session.apply(at, &["delignoreip".into(), entry.clone()]).map_err(|_| absent())
+    session.apply(at, &["delignoreip".into(), entry]).map_err(|_| absent())
 }
 
 fn add_log(session: &mut Session<'_>, words: Words<'_>) -> Result<(), Exception> {
@@ -267,7 +271,9 @@ fn add_regex(session: &mut Session<'_>, at: usize, option: &str, value: &Value) 
     let is_failregex = option == "addfailregex";
     let pattern = Pattern::new(text, get::flags(jail, is_failregex)).map_err(|error| refused(&error))?;
     if is_failregex && !pattern.has_failure_id() && !prefix_has_id(jail) {
-        return Err(refused(&crate::pattern::Error::NoFailureId(pattern.expanded().to_owned())));
+        return Err(refused(&crate::pattern::Error::NoFailureId(
+            pattern.expanded().to_owned(),
+        )));
     }
     session.apply(at, &[option.into(), text.into()])
 }
@@ -288,7 +294,11 @@ fn remove_regex(session: &mut Session<'_>, words: Words<'_>, option: &str) -> Re
         _ => &mut jail.ignoreregex,
     };
     let length = i64::try_from(list.len()).unwrap_or(i64::MAX);
-    let place = if number < 0 { number.saturating_add(length) } else { number };
+    let place = if number < 0 {
+        number.saturating_add(length)
+    } else {
+        number
+    };
     match usize::try_from(place).ok().filter(|place| *place < list.len()) {
         Some(place) => {
             list.remove(place);
