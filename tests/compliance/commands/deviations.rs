@@ -161,3 +161,14 @@ fn entries_behind_a_file() {
         &json!({"value": ["file://nowhere/list", "192.0.2.1"]}),
     );
 }
+
+/// D-118
+#[test]
+fn an_action_that_a_reload_adds() {
+    let reload = r#"reload j #[] #[["add","j","polling"],["set","j","addaction","b"],["start","j"]]"#;
+    check(
+        &["add j polling", "start j", reload, "get j actions"],
+        &json!({"value": []}),
+        &json!({"value": ["b"]}),
+    );
+}

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-/// A line as a command: words between blanks, `'…'` for one with blanks, and JSON where a word begins as JSON does that
-/// is no number; `#5` is the number, `~5` ticks.
+/// A line as a command: words between blanks, `'…'` for one with blanks, `#…` for a value in JSON; `~5` lets five seconds
+/// pass.
 pub(super) fn command(line: &str) -> Value {
     if let Some(seconds) = line.strip_prefix('~') {
         return serde_json::json!({ "tick": seconds.parse::<i64>().unwrap() });
@@ -11,15 +11,14 @@ pub(super) fn command(line: &str) -> Value {
     let mut words = Vec::new();
     let mut rest = line.trim_start();
     while !rest.is_empty() {
-        let (word, after) = match rest.strip_prefix('\'') {
-            Some(quoted) => {
-                let (word, after) = quoted.split_once('\'').unwrap();
-                (Value::from(word.replace("\\n", "\n")), after)
-            }
-            None => {
-                let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
-                (bare(word), after)
-            }
+        let (word, after) = if let Some(quoted) = rest.strip_prefix('\'') {
+            let (word, after) = quoted.split_once('\'').unwrap();
+            (Value::from(word.replace("\\n", "\n")), after)
+        } else if let Some(json) = rest.strip_prefix('#') {
+            value(json)
+        } else {
+            let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
+            (Value::from(word), after)
         };
         words.push(word);
         rest = after.trim_start();
@@ -27,16 +26,17 @@ pub(super) fn command(line: &str) -> Value {
     Value::Array(words)
 }
 
-fn bare(word: &str) -> Value {
-    if let Some(json) = word.strip_prefix('#') {
-        let value: Value = serde_json::from_str(json).unwrap();
-        return if value.is_f64() {
-            serde_json::json!({ "float": json })
-        } else {
-            value
-        };
-    }
-    Value::from(word)
+/// One JSON value, and what stands behind it.
+fn value(text: &str) -> (Value, &str) {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+    let value = values.next().unwrap().unwrap();
+    let (json, rest) = text.split_at(values.byte_offset());
+    let value = if value.is_f64() {
+        serde_json::json!({ "float": json })
+    } else {
+        value
+    };
+    (value, rest)
 }
 
 /// Sessions, each with the database that the server begins with.
@@ -672,13 +672,12 @@ const BANS: &str = r#"
     get j banip ,
     get j banip --with-time
     get x banip
-    set j bantime 60
     ~5
     set j banip 203.0.113.1
     get j banip --with-time
-    set j bantime -1
+    set k unbanip 192.0.2.1
     set k bantime -1
-    set k banip 203.0.113.5
+    set k banip 203.0.113.5 203.0.113.6
     get k banip --with-time
     status j
     status k
@@ -712,9 +711,9 @@ const BANS: &str = r#"
     unban --all x
     status j
     status k
-    set j banip 192.0.2.1
     set j bantime 60
     set j banip 192.0.2.7
+    get j banip --with-time
     ~59
     get j banned
     ~1
@@ -925,7 +924,7 @@ const RELOADS: &str = r#"
     set j banip 192.0.2.7
     set k banip 192.0.2.7
     set j attempt 192.0.2.8
-    reload --all #[] #[["add","j","polling"],["set","j","addfailregex","^other<HOST>"],["set","j","addlogpath","FOLDER/b.log"],["set","j","addaction","b"],["start","j"],["add","k","polling"],["start","k"]]
+    reload --all #[] #[["add","j","polling"],["set","j","addfailregex","^other<HOST>"],["set","j","addlogpath","FOLDER/b.log"],["start","j"],["add","k","polling"],["start","k"]]
     status --all
     get j failregex
     get j ignoreip

@@ -363,3 +363,6 @@ fn sleep(length: &Value) -> Result<Deed, Exception> {
     }
     Ok(Deed::Sleep(seconds))
 }
+
+#[cfg(test)]
+mod tests;

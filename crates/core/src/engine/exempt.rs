@@ -54,8 +54,7 @@ impl Engine {
     pub(super) fn consider_told(
         &mut self,
         now: Timestamp,
-        jail: Arc<str>,
-        pending: Pending,
+        (jail, pending): (Arc<str>, Pending),
         told: Told,
         out: &mut Vec<Effect>,
     ) {

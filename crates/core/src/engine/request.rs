@@ -65,7 +65,7 @@ impl Engine {
                 let freed = jails.map(|jail| unban(jail, &mut self.history, ids.as_deref(), out));
                 Ok(count(freed.sum()))
             }
-            Request::Attempt { jail, id, lines } => return self.attempt(now, jail, (id, lines), to, out),
+            Request::Attempt { jail, id, lines } => return self.attempt(now, (jail, id, lines), to, out),
             Request::Free {
                 whom,
                 jail,
@@ -78,8 +78,7 @@ impl Engine {
     fn attempt(
         &mut self,
         now: Timestamp,
-        jail: Arc<str>,
-        (id, lines): (Id, Vec<String>),
+        (jail, id, lines): (Arc<str>, Id, Vec<String>),
         to: ReplyTo,
         out: &mut Vec<Effect>,
     ) -> Option<Answer> {
@@ -100,7 +99,7 @@ impl Engine {
             matches: lines,
             data: std::collections::BTreeMap::new(),
         };
-        self.consider_told(now, jail, pending, told, out);
+        self.consider_told(now, (jail, pending), told, out);
         None
     }
 

@@ -1,5 +1,6 @@
 //! Options of a jail's filter and of its bans.
 
+use crate::allow::list_path;
 use crate::command::kind::{self, Words};
 use crate::command::{Session, get, reads_journal};
 use crate::config::extract;
@@ -183,11 +184,12 @@ fn remove_ignoreip(session: &mut Session<'_>, words: Words<'_>) -> Result<(), Ex
         session.change(at).ignoreip.clear();
         return Ok(());
     }
-    kind::text(entry)?;
+    let text = kind::text(entry)?;
+    let same_file = |known: &&String| list_path(known).is_some() && list_path(known) == list_path(text);
+    let known = session.plan.jails[at].ignoreip.iter().find(same_file).cloned();
+    let entry = known.map_or_else(|| entry.clone(), Value::from);
     let absent = || Exception::value("list.remove(x): x not in list");
-    session
-        .apply(at, &["delignoreip".into(), entry.clone()])
-        .map_err(|_| absent())
+    session.apply(at, &["delignoreip".into(), entry]).map_err(|_| absent())
 }
 
 fn add_log(session: &mut Session<'_>, words: Words<'_>) -> Result<(), Exception> {
