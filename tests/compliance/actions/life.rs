@@ -26,7 +26,7 @@ pub(super) struct Life<'s> {
     stage: &'s Stage,
     oracle: &'s mut Oracle,
     folder: PathBuf,
-    fails: Option<u64>,
+    fails: Option<String>,
     theirs: Option<i64>,
     ours: Option<Child>,
 }
@@ -65,8 +65,8 @@ impl<'s> Life<'s> {
     }
 
     /// Some commands are to end with 1, the same ones in both programs.
-    pub(super) fn failing(mut self, seed: u64) -> Self {
-        self.fails = Some(seed);
+    pub(super) fn failing(mut self, fails: impl ToString) -> Self {
+        self.fails = Some(fails.to_string());
         self
     }
 
@@ -117,7 +117,7 @@ impl<'s> Life<'s> {
 
     fn environment(&self, side: Side) -> impl Iterator<Item = (&'static str, String)> + use<> {
         let record = self.path(&side.file("record")).display().to_string();
-        let fails = self.fails.map(|seed| ("FAILS", seed.to_string()));
+        let fails = self.fails.clone().map(|fails| ("FAILS", fails));
         [Some(("RECORD", record)), fails].into_iter().flatten()
     }
 
@@ -161,6 +161,19 @@ impl<'s> Life<'s> {
         let mut command = self.stage.command(PROGRAM);
         command.args(words).arg("--socket").arg(self.path("ours-socket"));
         command.arg("-c").arg(self.path("etc")).output().unwrap()
+    }
+
+    /// Writes other files into the folder, and has both read it again.
+    pub(super) fn reload(&mut self, files: &[(&str, String)]) {
+        write(&self.folder, files);
+        let client = crate::oracle::root().join("usr/bin/fail2ban-client");
+        let socket = self.path(&Side::Theirs.file("socket"));
+        let mut theirs = self.stage.python();
+        theirs.arg(client).arg("-c").arg(self.path("etc")).arg("-s").arg(socket);
+        let output = theirs.arg("reload").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let output = self.verb(&["reload"]);
+        assert!(output.status.success(), "{output:?}");
     }
 
     /// Stops both and waits for their ends.
@@ -219,12 +232,17 @@ pub(super) fn configure(folder: &Path, files: &[(&str, String)]) {
     for part in ["fail2ban.conf", "jail.conf", "paths-debian.conf", "paths-common.conf"] {
         symlink(stock.join(part), etc.join(part)).unwrap();
     }
+    write(folder, files);
+    fs::write(folder.join("log"), "").unwrap();
+}
+
+/// Writes files of the configuration.
+fn write(folder: &Path, files: &[(&str, String)]) {
     let here = |part: &str| folder.join(part).display().to_string();
     for (name, text) in files {
         let text = text.replace("LOG", &here("log")).replace("FOLDER", &here(""));
-        fs::write(etc.join(name), text).unwrap();
+        fs::write(folder.join("etc").join(name), text).unwrap();
     }
-    fs::write(folder.join("log"), "").unwrap();
 }
 
 /// Whether bytes stand within others.

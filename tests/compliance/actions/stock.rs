@@ -6,6 +6,7 @@ use std::thread;
 
 use super::life::{JAIL, Life, Side, shown, stock};
 use super::stage::Stage;
+use crate::chance;
 use crate::count::Count;
 use crate::house::stamp;
 use crate::oracle::{self, Oracle};
@@ -57,8 +58,9 @@ fn failures(who: &[u8]) -> Vec<u8> {
 
 const V4: &[u8] = b"from 192.0.2.1";
 const OTHER: &[u8] = b"from 192.0.2.99";
+const LATER: &[u8] = b"from 2001:db8::99";
 const V6: &[u8] = b"from 2001:db8::1";
-const RAW: &[u8] = b"id o'brien; $(touch c) `x` \"<ip>\" * \xff";
+const RAW: &[u8] = b"id o'brien; $(touch c) `x` \"<ip>\" *";
 
 /// Everything that happens to a jail.
 fn whole_life(life: &mut Life<'_>) {
@@ -76,10 +78,10 @@ fn whole_life(life: &mut Life<'_>) {
     life.start();
     life.until("last start", 2);
     life.until("last ban", 9);
-    life.order(&["unban", "--all"], &["unban", "--all"]);
-    life.until("last unban", 9);
-    life.log(&failures(V6));
+    life.log(&failures(LATER));
     life.until("last ban", 10);
+    life.order(&["unban", "--all"], &["unban", "--all"]);
+    life.until("last unban", 10);
     life.stop();
 }
 
@@ -158,9 +160,10 @@ fn lives_with_failing_commands() {
     let names: Vec<String> = stock(&oracle::configuration()).into_iter().filter(checks).collect();
     assert!(names.len() >= 10, "{names:?}");
     let count = Mutex::new(Count::of("commands of stock actions that fail"));
+    let rounds = if chance::patience().is_zero() { 1 } else { 10 };
     let repaired = Mutex::new(Vec::new());
     in_lives(names, |stage, oracle, name| {
-        for seed in 1..=2 {
+        for seed in 1..=rounds {
             let mut life = Life::new(stage, oracle, &format!("{name}-{seed}"), &files(name)).failing(seed);
             broken_life(&mut life);
             let (theirs, ours) = (life.calls(Side::Theirs), life.calls(Side::Ours));
