@@ -1,6 +1,7 @@
 //! The whole daemon, as processes: killed, stopped, starved and fed with rubbish.
 
 #[cfg(test)]
+mod actions;
 mod bad;
 #[cfg(test)]
 mod careful;

@@ -364,11 +364,7 @@ impl Ledger {
             .iter()
             .map(|action| (Arc::clone(action), Standing::Decided))
             .collect();
-        let ban = Ban {
-            ticket,
-            layers,
-            number,
-        };
+        let ban = Ban { ticket, layers, number };
         self.bans.insert(ban.ticket.id.clone(), ban);
         Entered::New
     }

@@ -133,8 +133,12 @@ fn commands(action: &Action, ticket: &Ticket, text: &str) -> Vec<portcullis_core
         verb if verb.has_ticket() => script.values(ticket, &context),
         _ => script.values_without_ticket(scope, &context),
     };
-    let scripts = VERBS.iter().filter_map(|verb| Some((*verb, action.script(*verb, scope)?)));
-    scripts.map(|(verb, script)| render(script.text(), &values(verb, script))).collect()
+    let scripts = VERBS
+        .iter()
+        .filter_map(|verb| Some((*verb, action.script(*verb, scope)?)));
+    scripts
+        .map(|(verb, script)| render(script.text(), &values(verb, script)))
+        .collect()
 }
 
 /// A jail for each stock action, and the actions by their names.
@@ -148,7 +152,10 @@ fn actions(folder_of: &Path, filter: &str, more: &str) -> BTreeMap<String, Actio
     let files = [
         ("jail.local", format!("{jails}{more}")),
         ("filter.d/hostile.conf", filter.to_owned()),
-        ("action.d/eval.conf", "[Definition]\nactionban = eval \"echo <matches>\"\n".to_owned()),
+        (
+            "action.d/eval.conf",
+            "[Definition]\nactionban = eval \"echo <matches>\"\n".to_owned(),
+        ),
     ];
     configure(folder_of, &files);
     let plan = folder::plan(folder_of.join("etc").to_str().unwrap());
@@ -170,7 +177,13 @@ fn no_value_is_ever_read_as_a_program() {
     for (number, action) in actions.values().enumerate() {
         for offset in 0..3 {
             // Each action meets a quarter of the tricks in each kind of ticket, all of them together in one.
-            let tricks: Vec<&str> = TRICKS.iter().copied().cycle().skip(number + offset * 4).take(4).collect();
+            let tricks: Vec<&str> = TRICKS
+                .iter()
+                .copied()
+                .cycle()
+                .skip(number + offset * 4)
+                .take(4)
+                .collect();
             let text = tricks.join(" ").replace("CANARY", bench.canary.to_str().unwrap());
             let id = match offset {
                 0 => Id::parse("192.0.2.1").unwrap(),
@@ -198,14 +211,23 @@ fn no_value_is_ever_read_as_a_program() {
 /// The files in which `check` finds a value outside of quotes.
 fn named(bench: &Bench, folder: &Path) -> BTreeSet<String> {
     let mut check = bench.stage.command(PROGRAM);
-    let output = check.args(["check", "--json", "-c"]).arg(folder.join("etc")).output().unwrap();
+    let output = check
+        .args(["check", "--json", "-c"])
+        .arg(folder.join("etc"))
+        .output()
+        .unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let findings = report["findings"].as_array().unwrap();
     let loose = findings.iter().filter(|finding| finding["code"] == "loose-tag");
     let files = loose.map(|finding| {
         assert!(finding["line"].as_u64().is_some(), "{finding}");
         assert!(finding["mend"].as_str().unwrap().contains("write \"<"), "{finding}");
-        Path::new(finding["file"].as_str().unwrap()).file_stem().unwrap().to_str().unwrap().to_owned()
+        Path::new(finding["file"].as_str().unwrap())
+            .file_stem()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned()
     });
     files.collect()
 }
@@ -227,7 +249,11 @@ fn closure(name: &str) -> BTreeSet<String> {
 fn check_names_what_a_shell_splits() {
     let bench = Bench::new();
     let (plain, free) = (bench.stage.path("etc-plain"), bench.stage.path("etc-free"));
-    actions(&plain, "[Definition]\nfailregex = ^fail user <F-USER>.*</F-USER> from <ADDR>$\n", "");
+    actions(
+        &plain,
+        "[Definition]\nfailregex = ^fail user <F-USER>.*</F-USER> from <ADDR>$\n",
+        "",
+    );
     let actions = actions(&free, FILTER, "");
     let (of_lines, of_names) = (named(&bench, &plain), named(&bench, &free));
     let mut split = BTreeSet::new();
@@ -243,9 +269,15 @@ fn check_names_what_a_shell_splits() {
         }
     }
     println!("check names {} files for log lines: {of_lines:?}", of_lines.len());
-    println!("check names {} files where a filter says who is banned: {of_names:?}", of_names.len());
+    println!(
+        "check names {} files where a filter says who is banned: {of_names:?}",
+        of_names.len()
+    );
     println!("{} actions really split a name: {split:?}", split.len());
-    let missed: Vec<_> = split.iter().filter(|name| closure(name).is_disjoint(&of_names)).collect();
+    let missed: Vec<_> = split
+        .iter()
+        .filter(|name| closure(name).is_disjoint(&of_names))
+        .collect();
     assert!(missed.is_empty(), "not named: {missed:?}");
     assert!(split.len() > 20, "{split:?}");
     assert!(of_lines.is_subset(&of_names), "{of_lines:?}");

@@ -9,7 +9,7 @@ use std::process::{Child, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::stage::{Call, Stage, calls};
 use crate::house::PROGRAM;
@@ -100,15 +100,28 @@ impl<'s> Life<'s> {
         }
         let out = OpenOptions::new().create(true).append(true).open(self.path("ours-out"));
         let out = out.unwrap();
-        command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
+        command
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().unwrap())
+            .stderr(out);
         self.ours = Some(command.spawn().unwrap());
     }
 
     fn start_theirs(&mut self) {
         let path = |name: &str| self.path(&Side::Theirs.file(name)).display().to_string();
         let arguments = json!([
-            "-f", "-c", self.path("etc"), "-s", path("socket"), "-p", path("pid"),
-            "--logtarget", path("log"), "--loglevel", "INFO", "start"
+            "-f",
+            "-c",
+            self.path("etc"),
+            "-s",
+            path("socket"),
+            "-p",
+            path("pid"),
+            "--logtarget",
+            path("log"),
+            "--loglevel",
+            "INFO",
+            "start"
         ]);
         let environment: std::collections::BTreeMap<_, _> = self.environment(Side::Theirs).collect();
         let question = json!(["start", arguments, environment, path("out")]);
@@ -127,9 +140,14 @@ impl<'s> Life<'s> {
     }
 
     /// Waits until both have run so many commands in which a text stands.
-    pub(super) fn until(&mut self, text: &str, many: usize) {
+    pub(super) fn until(&self, text: &str, many: usize) {
+        self.until_in(&SIDES, text, many);
+    }
+
+    /// Waits until these have.
+    pub(super) fn until_in(&self, sides: &[Side], text: &str, many: usize) {
         let start = Instant::now();
-        for side in SIDES {
+        for side in sides.iter().copied() {
             while self.count(side, text) < many && start.elapsed() < PATIENCE {
                 sleep(Duration::from_millis(20));
             }
@@ -149,15 +167,19 @@ impl<'s> Life<'s> {
         assert!(output.status.success(), "{ours:?}: {output:?}");
     }
 
-    /// What Fail2Ban answers to a command, as text.
-    pub(super) fn order_theirs(&mut self, command: &[&str]) -> String {
-        let socket = self.path(&Side::Theirs.file("socket"));
-        let reply = self.oracle.ask(&json!(["send", socket, command]));
+    fn order_theirs(&mut self, command: &[&str]) {
+        let reply = self.ask_theirs(command);
         assert_eq!(reply[0], 0, "{command:?}: {reply}");
-        reply[1].as_str().unwrap().to_owned()
     }
 
-    fn verb(&self, words: &[&str]) -> Output {
+    /// What Fail2Ban answers to a command: a code and a text.
+    pub(super) fn ask_theirs(&mut self, command: &[&str]) -> Value {
+        let socket = self.path(&Side::Theirs.file("socket"));
+        self.oracle.ask(&json!(["send", socket, command]))
+    }
+
+    /// What comes of one of our verbs.
+    pub(super) fn verb(&self, words: &[&str]) -> Output {
         let mut command = self.stage.command(PROGRAM);
         command.args(words).arg("--socket").arg(self.path("ours-socket"));
         command.arg("-c").arg(self.path("etc")).output().unwrap()
@@ -202,7 +224,12 @@ impl<'s> Life<'s> {
             let lines: Vec<&str> = text.lines().rev().take(30).collect();
             lines.into_iter().rev().collect::<Vec<_>>().join("\n")
         };
-        format!("theirs:\n{}\n{}\nours:\n{}\n", tail("theirs-out"), tail("theirs-log"), tail("ours-out"))
+        format!(
+            "theirs:\n{}\n{}\nours:\n{}\n",
+            tail("theirs-out"),
+            tail("theirs-log"),
+            tail("ours-out")
+        )
     }
 }
 

@@ -20,7 +20,12 @@ impl Stage {
     pub(super) fn recording() -> Self {
         let stage = Self::plain();
         let recorder = stage.compile_recorder();
-        let mounted = stage.command("mount").arg("--bind").arg(&recorder).arg("/bin/sh").status();
+        let mounted = stage
+            .command("mount")
+            .arg("--bind")
+            .arg(&recorder)
+            .arg("/bin/sh")
+            .status();
         assert!(mounted.unwrap().success(), "root can mount over /bin/sh");
         stage
     }

@@ -70,7 +70,10 @@ fn whole_life(life: &mut Life<'_>) {
         life.log(&failures(who));
     }
     life.until("last ban", 4);
-    life.order(&["set", JAIL, "unbanip", "192.0.2.1"], &["unban", "192.0.2.1", "--jail", JAIL]);
+    life.order(
+        &["set", JAIL, "unbanip", "192.0.2.1"],
+        &["unban", "192.0.2.1", "--jail", JAIL],
+    );
     life.until("last unban", 1);
     life.log(&failures(V4));
     life.until("last ban", 5);
@@ -92,11 +95,17 @@ fn broken_life(life: &mut Life<'_>) {
     life.until("last start", 1);
     life.log(&failures(V4));
     life.until("last ban", 1);
-    life.order(&["set", JAIL, "unbanip", "192.0.2.1"], &["unban", "192.0.2.1", "--jail", JAIL]);
+    life.order(
+        &["set", JAIL, "unbanip", "192.0.2.1"],
+        &["unban", "192.0.2.1", "--jail", JAIL],
+    );
     life.until("last unban", 1);
     life.log(&failures(V6));
     life.until("last ban", 2);
-    life.order(&["unban", "--all"], &["unban", "--all"]);
+    life.order(
+        &["set", JAIL, "unbanip", "2001:db8::1"],
+        &["unban", "2001:db8::1", "--jail", JAIL],
+    );
     life.until("last unban", 2);
     life.log(&failures(V4));
     life.until("last ban", 3);
@@ -154,7 +163,8 @@ fn lives_with_failing_commands() {
     let folder = oracle::configuration().join("action.d");
     let checks = |name: &String| {
         let text = fs::read_to_string(folder.join(format!("{name}.conf"))).unwrap();
-        text.lines().any(|line| line.starts_with(CHECKED) && line.len() > CHECKED.len())
+        text.lines()
+            .any(|line| line.starts_with(CHECKED) && line.len() > CHECKED.len())
             || text.contains("before = iptables.conf")
     };
     let names: Vec<String> = stock(&oracle::configuration()).into_iter().filter(checks).collect();
@@ -172,7 +182,11 @@ fn lives_with_failing_commands() {
             match at {
                 Some(at) if !knows_families => {
                     // D-020: after a failed check, what started the action or ends it.
-                    assert!(at > 0 && theirs.contains(&ours[at]), "{name} {seed}: {}", shown(&ours[at]));
+                    assert!(
+                        at > 0 && theirs.contains(&ours[at]),
+                        "{name} {seed}: {}",
+                        shown(&ours[at])
+                    );
                     count.lock().unwrap().equal(at as u64);
                     repaired.lock().unwrap().push(name.to_owned());
                 }

@@ -91,9 +91,8 @@ impl Scan<'_> {
         if let Some(text) = self.action.property(name).filter(|_| depth < DEEPEST) {
             self.read(&text, name, depth + 1);
         } else {
-            let is_text = LOG_TAGS.contains(&name)
-                || name.starts_with("F-")
-                || self.any_name && ["ip", "fid"].contains(&name);
+            let is_text =
+                LOG_TAGS.contains(&name) || name.starts_with("F-") || self.any_name && ["ip", "fid"].contains(&name);
             if is_text && self.is_split() {
                 self.found = Some(Loose {
                     tag: tag.to_owned(),
@@ -108,7 +107,10 @@ impl Scan<'_> {
 
     fn is_split(&self) -> bool {
         let is_bare = matches!(self.inside.last(), None | Some(Inside::Command | Inside::Backticks));
-        let variable = self.word.strip_suffix('=').filter(|name| self.begins && !name.is_empty());
+        let variable = self
+            .word
+            .strip_suffix('=')
+            .filter(|name| self.begins && !name.is_empty());
         let is_assigned = variable.is_some_and(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
         is_bare && !is_assigned
     }
@@ -176,7 +178,9 @@ mod tests {
     use super::*;
 
     fn action(properties: &[(&str, &str)]) -> ActionPlan {
-        let properties = properties.iter().map(|(name, text)| ((*name).to_owned(), (*text).into()));
+        let properties = properties
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).into()));
         ActionPlan {
             name: "a".into(),
             properties: properties.collect(),
