@@ -118,7 +118,11 @@ fn protection_taken_off_an_action() {
     eventually("both have answered", || {
         ["plain", "bare"].iter().all(|jail| standing(jail) != "decided")
     });
-    assert!(standing("plain").starts_with("protected: "), "{}", standing("plain"));
+    assert!(
+        standing("plain").starts_with("refused: protected: "),
+        "{}",
+        standing("plain")
+    );
     assert!(
         ["applied", "verified"].contains(&standing("bare").as_str()),
         "{}",

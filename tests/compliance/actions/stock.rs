@@ -66,16 +66,20 @@ const RAW: &[u8] = b"id o'brien; $(touch c) `x` \"<ip>\" *";
 fn whole_life(life: &mut Life<'_>) {
     life.start();
     life.until("last start", 1);
-    for who in [OTHER, V6, RAW, V4] {
+    for who in [OTHER, V6, RAW] {
         life.log(&failures(who));
     }
+    let lines = failures(V4);
+    life.log(&lines);
     life.until("last ban", 4);
     life.order(
         &["set", JAIL, "unbanip", "192.0.2.1"],
         &["unban", "192.0.2.1", "--jail", JAIL],
     );
     life.until("last unban", 1);
-    life.log(&failures(V4));
+    // The same lines: Fail2Ban may still know those of the ban that was lifted (`<ipjailmatches>`), if its observer was
+    // quicker than its actions then.
+    life.log(&lines);
     life.until("last ban", 5);
     life.stop();
     life.start();
