@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod actions;
+#[cfg(test)]
 mod bad;
 #[cfg(test)]
 mod careful;

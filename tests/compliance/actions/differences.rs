@@ -78,7 +78,7 @@ fn after_a_repair() {
     ];
     let at = theirs.iter().position(|script| script == broken[0]).unwrap();
     assert_eq!(theirs[at..at + broken.len()], broken);
-    let mut expect = theirs.clone();
+    let mut expect = theirs;
     for (place, again) in ["a ban 192.0.2.2", "a ban 192.0.2.1"].into_iter().enumerate() {
         expect.insert(at + broken.len() + place, again.to_owned());
     }
