@@ -1,6 +1,8 @@
 //! The whole daemon, as processes: killed, stopped, starved and fed with rubbish.
 
 #[cfg(test)]
+mod actions;
+#[cfg(test)]
 mod bad;
 #[cfg(test)]
 mod careful;

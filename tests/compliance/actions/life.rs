@@ -9,7 +9,7 @@ use std::process::{Child, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::stage::{Call, Stage, calls};
 use crate::house::PROGRAM;
@@ -26,7 +26,7 @@ pub(super) struct Life<'s> {
     stage: &'s Stage,
     oracle: &'s mut Oracle,
     folder: PathBuf,
-    fails: Option<u64>,
+    fails: Option<String>,
     theirs: Option<i64>,
     ours: Option<Child>,
 }
@@ -65,8 +65,8 @@ impl<'s> Life<'s> {
     }
 
     /// Some commands are to end with 1, the same ones in both programs.
-    pub(super) fn failing(mut self, seed: u64) -> Self {
-        self.fails = Some(seed);
+    pub(super) fn failing(mut self, fails: impl ToString) -> Self {
+        self.fails = Some(fails.to_string());
         self
     }
 
@@ -130,7 +130,7 @@ impl<'s> Life<'s> {
 
     fn environment(&self, side: Side) -> impl Iterator<Item = (&'static str, String)> + use<> {
         let record = self.path(&side.file("record")).display().to_string();
-        let fails = self.fails.map(|seed| ("FAILS", seed.to_string()));
+        let fails = self.fails.clone().map(|fails| ("FAILS", fails));
         [Some(("RECORD", record)), fails].into_iter().flatten()
     }
 
@@ -140,9 +140,14 @@ impl<'s> Life<'s> {
     }
 
     /// Waits until both have run so many commands in which a text stands.
-    pub(super) fn until(&mut self, text: &str, many: usize) {
+    pub(super) fn until(&self, text: &str, many: usize) {
+        self.until_in(&SIDES, text, many);
+    }
+
+    /// Waits until these have.
+    pub(super) fn until_in(&self, sides: &[Side], text: &str, many: usize) {
         let start = Instant::now();
-        for side in SIDES {
+        for side in sides.iter().copied() {
             while self.count(side, text) < many && start.elapsed() < PATIENCE {
                 sleep(Duration::from_millis(20));
             }
@@ -162,18 +167,35 @@ impl<'s> Life<'s> {
         assert!(output.status.success(), "{ours:?}: {output:?}");
     }
 
-    /// What Fail2Ban answers to a command, as text.
-    pub(super) fn order_theirs(&mut self, command: &[&str]) -> String {
-        let socket = self.path(&Side::Theirs.file("socket"));
-        let reply = self.oracle.ask(&json!(["send", socket, command]));
+    fn order_theirs(&mut self, command: &[&str]) {
+        let reply = self.ask_theirs(command);
         assert_eq!(reply[0], 0, "{command:?}: {reply}");
-        reply[1].as_str().unwrap().to_owned()
     }
 
-    fn verb(&self, words: &[&str]) -> Output {
+    /// What Fail2Ban answers to a command: a code and a text.
+    pub(super) fn ask_theirs(&mut self, command: &[&str]) -> Value {
+        let socket = self.path(&Side::Theirs.file("socket"));
+        self.oracle.ask(&json!(["send", socket, command]))
+    }
+
+    /// What comes of one of our verbs.
+    pub(super) fn verb(&self, words: &[&str]) -> Output {
         let mut command = self.stage.command(PROGRAM);
         command.args(words).arg("--socket").arg(self.path("ours-socket"));
         command.arg("-c").arg(self.path("etc")).output().unwrap()
+    }
+
+    /// Writes other files into the folder, and has both read it again.
+    pub(super) fn reload(&mut self, files: &[(&str, String)]) {
+        write(&self.folder, files);
+        let client = crate::oracle::root().join("usr/bin/fail2ban-client");
+        let socket = self.path(&Side::Theirs.file("socket"));
+        let mut theirs = self.stage.python();
+        theirs.arg(client).arg("-c").arg(self.path("etc")).arg("-s").arg(socket);
+        let output = theirs.arg("reload").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let output = self.verb(&["reload"]);
+        assert!(output.status.success(), "{output:?}");
     }
 
     /// Stops both and waits for their ends.
@@ -237,12 +259,17 @@ pub(super) fn configure(folder: &Path, files: &[(&str, String)]) {
     for part in ["fail2ban.conf", "jail.conf", "paths-debian.conf", "paths-common.conf"] {
         symlink(stock.join(part), etc.join(part)).unwrap();
     }
+    write(folder, files);
+    fs::write(folder.join("log"), "").unwrap();
+}
+
+/// Writes files of the configuration.
+fn write(folder: &Path, files: &[(&str, String)]) {
     let here = |part: &str| folder.join(part).display().to_string();
     for (name, text) in files {
         let text = text.replace("LOG", &here("log")).replace("FOLDER", &here(""));
-        fs::write(etc.join(name), text).unwrap();
+        fs::write(folder.join("etc").join(name), text).unwrap();
     }
-    fs::write(folder.join("log"), "").unwrap();
 }
 
 /// Whether bytes stand within others.

@@ -2,6 +2,7 @@
 //! side and `/bin/sh` recorded.
 
 mod canary;
+mod differences;
 mod life;
 mod stage;
 mod stock;

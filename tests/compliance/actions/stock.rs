@@ -6,6 +6,7 @@ use std::thread;
 
 use super::life::{JAIL, Life, Side, shown, stock};
 use super::stage::Stage;
+use crate::chance;
 use crate::count::Count;
 use crate::house::stamp;
 use crate::oracle::{self, Oracle};
@@ -57,32 +58,37 @@ fn failures(who: &[u8]) -> Vec<u8> {
 
 const V4: &[u8] = b"from 192.0.2.1";
 const OTHER: &[u8] = b"from 192.0.2.99";
+const LATER: &[u8] = b"from 2001:db8::99";
 const V6: &[u8] = b"from 2001:db8::1";
-const RAW: &[u8] = b"id o'brien; $(touch c) `x` \"<ip>\" * \xff";
+const RAW: &[u8] = b"id o'brien; $(touch c) `x` \"<ip>\" *";
 
 /// Everything that happens to a jail.
 fn whole_life(life: &mut Life<'_>) {
     life.start();
     life.until("last start", 1);
-    for who in [OTHER, V6, RAW, V4] {
+    for who in [OTHER, V6, RAW] {
         life.log(&failures(who));
     }
+    let lines = failures(V4);
+    life.log(&lines);
     life.until("last ban", 4);
     life.order(
         &["set", JAIL, "unbanip", "192.0.2.1"],
         &["unban", "192.0.2.1", "--jail", JAIL],
     );
     life.until("last unban", 1);
-    life.log(&failures(V4));
+    // The same lines: Fail2Ban may still know those of the ban that was lifted (`<ipjailmatches>`), if its observer was
+    // quicker than its actions then.
+    life.log(&lines);
     life.until("last ban", 5);
     life.stop();
     life.start();
     life.until("last start", 2);
     life.until("last ban", 9);
-    life.order(&["unban", "--all"], &["unban", "--all"]);
-    life.until("last unban", 9);
-    life.log(&failures(V6));
+    life.log(&failures(LATER));
     life.until("last ban", 10);
+    life.order(&["unban", "--all"], &["unban", "--all"]);
+    life.until("last unban", 10);
     life.stop();
 }
 
@@ -100,7 +106,10 @@ fn broken_life(life: &mut Life<'_>) {
     life.until("last unban", 1);
     life.log(&failures(V6));
     life.until("last ban", 2);
-    life.order(&["unban", "--all"], &["unban", "--all"]);
+    life.order(
+        &["set", JAIL, "unbanip", "2001:db8::1"],
+        &["unban", "2001:db8::1", "--jail", JAIL],
+    );
     life.until("last unban", 2);
     life.log(&failures(V4));
     life.until("last ban", 3);
@@ -165,9 +174,10 @@ fn lives_with_failing_commands() {
     let names: Vec<String> = stock(&oracle::configuration()).into_iter().filter(checks).collect();
     assert!(names.len() >= 10, "{names:?}");
     let count = Mutex::new(Count::of("commands of stock actions that fail"));
+    let rounds = if chance::patience().is_zero() { 1 } else { 10 };
     let repaired = Mutex::new(Vec::new());
     in_lives(names, |stage, oracle, name| {
-        for seed in 1..=2 {
+        for seed in 1..=rounds {
             let mut life = Life::new(stage, oracle, &format!("{name}-{seed}"), &files(name)).failing(seed);
             broken_life(&mut life);
             let (theirs, ours) = (life.calls(Side::Theirs), life.calls(Side::Ours));

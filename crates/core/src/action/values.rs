@@ -6,8 +6,8 @@
 use super::{Script, Values};
 use crate::address::{Family, Id};
 use crate::ledger::Ticket;
-use crate::time::{Clock, Seconds, Timestamp};
-use crate::value::{Value, repr_float};
+use crate::time::{Clock, Seconds};
+use crate::value::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -254,7 +254,7 @@ impl Subject<'_> {
             "ip-rev" => reversed(&ticket.address()).into(),
             "fid" => ticket.id.to_string().into(),
             "failures" => count(ticket.failures),
-            "time" => Value::Float(self.wall(ticket.time).as_f64()),
+            "time" => self.time(),
             "bantime" => Value::Int(whole(ticket.bantime)),
             "bancount" => count(ticket.bancount),
             "matches" => ticket.matches.join("\n").into(),
@@ -325,15 +325,22 @@ impl Subject<'_> {
         format!(
             "BanTicket: ip={} time={} bantime={bantime} bancount={} #attempts={} matches={}",
             ticket.id,
-            repr_float(self.wall(ticket.time).as_f64()),
+            self.time(),
             ticket.bancount,
             ticket.failures,
             self.matches().repr(),
         )
     }
 
-    fn wall(&self, steady: Timestamp) -> Timestamp {
-        self.context.clock.to_wall(steady)
+    /// A ban of an earlier run has the whole second that the database keeps; the way over the steady clock may have
+    /// added a moment to it.
+    fn time(&self) -> Value {
+        let wall = self.context.clock.to_wall(self.ticket.time);
+        if self.ticket.restored {
+            Value::Int((wall + Seconds::from_micros(500_000)).seconds())
+        } else {
+            Value::Float(wall.as_f64())
+        }
     }
 }
 

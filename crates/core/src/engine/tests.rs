@@ -11,6 +11,7 @@ use crate::ledger::{Applied, Change, Count, Order, OrderKind, Pending, Standing,
 use crate::time::Clock;
 
 mod exempt;
+mod orders;
 
 /// A daemon in miniature: a clock, the engine, what the store kept and what one layer holds.
 struct Stage {

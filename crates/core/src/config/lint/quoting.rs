@@ -133,10 +133,8 @@ impl Scan<'_> {
             ('(', innermost) if self.before == '$' || innermost == Some(Inside::Command) => {
                 self.inside.push(Inside::Command);
             }
-            ('\n', Some(Inside::Document(end))) => {
-                if rest.get(1..).and_then(|rest| rest.lines().next()).map(str::trim) == Some(end.as_str()) {
-                    self.inside.pop();
-                }
+            ('\n', Some(Inside::Document(end))) if next_line(rest) == Some(end.as_str()) => {
+                self.inside.pop();
             }
             (_, Some(Inside::Document(_))) => {}
             ('"', _) => self.inside.push(Inside::Double),
@@ -162,6 +160,11 @@ impl Scan<'_> {
         self.before = c;
         width
     }
+}
+
+/// The line behind the line break that a text begins with.
+fn next_line(text: &str) -> Option<&str> {
+    text.get(1..)?.lines().next().map(str::trim)
 }
 
 /// The tag that a text begins with.
