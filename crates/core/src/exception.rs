@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use crate::value::{Value, repr_str};
+use crate::value::Value;
 
 /// Which exception it is. Clients print it by its class.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// One of Python's own, by its name: `ValueError`, `KeyError`, …
     Builtin(&'static str),
@@ -15,7 +15,121 @@ pub enum Class {
     DuplicateJail,
     /// `fail2ban.server.failregex.RegexException`
     Regex,
+    /// One of Python's library, by its module and its name
+    Library(&'static str, &'static str),
 }
+
+/// Python's own exceptions, by name in order.
+const BUILTINS: &[&str] = &[
+    "ArithmeticError",
+    "AssertionError",
+    "AttributeError",
+    "BaseException",
+    "BaseExceptionGroup",
+    "BlockingIOError",
+    "BrokenPipeError",
+    "BufferError",
+    "BytesWarning",
+    "ChildProcessError",
+    "ConnectionAbortedError",
+    "ConnectionError",
+    "ConnectionRefusedError",
+    "ConnectionResetError",
+    "DeprecationWarning",
+    "EOFError",
+    "EncodingWarning",
+    "Exception",
+    "ExceptionGroup",
+    "FileExistsError",
+    "FileNotFoundError",
+    "FloatingPointError",
+    "FutureWarning",
+    "GeneratorExit",
+    "ImportError",
+    "ImportWarning",
+    "IndentationError",
+    "IndexError",
+    "InterruptedError",
+    "IsADirectoryError",
+    "KeyError",
+    "KeyboardInterrupt",
+    "LookupError",
+    "MemoryError",
+    "ModuleNotFoundError",
+    "NameError",
+    "NotADirectoryError",
+    "NotImplementedError",
+    "OSError",
+    "OverflowError",
+    "PendingDeprecationWarning",
+    "PermissionError",
+    "ProcessLookupError",
+    "RecursionError",
+    "ReferenceError",
+    "ResourceWarning",
+    "RuntimeError",
+    "RuntimeWarning",
+    "StopAsyncIteration",
+    "StopIteration",
+    "SyntaxError",
+    "SyntaxWarning",
+    "SystemError",
+    "SystemExit",
+    "TabError",
+    "TimeoutError",
+    "TypeError",
+    "UnboundLocalError",
+    "UnicodeDecodeError",
+    "UnicodeEncodeError",
+    "UnicodeError",
+    "UnicodeTranslateError",
+    "UnicodeWarning",
+    "UserWarning",
+    "ValueError",
+    "Warning",
+    "ZeroDivisionError",
+];
+
+/// Those that print the number and the text of an error of the system.
+const SYSTEM: &[&str] = &[
+    "BlockingIOError",
+    "BrokenPipeError",
+    "ChildProcessError",
+    "ConnectionAbortedError",
+    "ConnectionError",
+    "ConnectionRefusedError",
+    "ConnectionResetError",
+    "FileExistsError",
+    "FileNotFoundError",
+    "InterruptedError",
+    "IsADirectoryError",
+    "NotADirectoryError",
+    "OSError",
+    "PermissionError",
+    "ProcessLookupError",
+    "TimeoutError",
+];
+
+/// Exceptions of Python's library that Fail2Ban's commands let through.
+const LIBRARY: &[(&str, &str)] = &[
+    ("binascii", "Error"),
+    ("configparser", "Error"),
+    ("configparser", "NoOptionError"),
+    ("configparser", "NoSectionError"),
+    ("fail2ban.server.asyncserver", "AsyncServerException"),
+    ("json.decoder", "JSONDecodeError"),
+    ("re", "error"),
+    ("socket", "gaierror"),
+    ("socket", "herror"),
+    ("sqlite3", "DatabaseError"),
+    ("sqlite3", "IntegrityError"),
+    ("sqlite3", "InterfaceError"),
+    ("sqlite3", "OperationalError"),
+    ("sqlite3", "ProgrammingError"),
+    ("sre_constants", "error"),
+    ("subprocess", "CalledProcessError"),
+    ("subprocess", "TimeoutExpired"),
+];
 
 /// A refusal.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +149,30 @@ impl Class {
             Class::UnknownJail => ("fail2ban.exceptions", "UnknownJailException"),
             Class::DuplicateJail => ("fail2ban.exceptions", "DuplicateJailException"),
             Class::Regex => ("fail2ban.server.failregex", "RegexException"),
+            Class::Library(module, name) => (module, name),
         }
+    }
+
+    /// The class that Python finds there, if it is one that a Fail2Ban server answers with.
+    #[must_use]
+    pub fn named(module: &str, name: &str) -> Option<Class> {
+        if module == "builtins" {
+            let found = BUILTINS.binary_search(&name).ok()?;
+            return BUILTINS.get(found).map(|name| Class::Builtin(name));
+        }
+        let own = [Class::UnknownJail, Class::DuplicateJail, Class::Regex].into_iter();
+        let library = LIBRARY.iter().map(|(module, name)| Class::Library(module, name));
+        own.chain(library).find(|class| class.path() == (module, name))
+    }
+
+    /// Whether its text is shown in quotes, as `KeyError` does.
+    fn quotes(self) -> bool {
+        matches!(self, Class::Builtin("KeyError") | Class::UnknownJail)
+    }
+
+    /// Whether it is about an error of the system, with a number and a text.
+    fn is_of_the_system(self) -> bool {
+        matches!(self, Class::Builtin(name) if SYSTEM.contains(&name))
     }
 }
 
@@ -92,8 +229,11 @@ impl From<&str> for Exception {
 impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.class, self.arguments.as_slice()) {
-            (Class::Builtin("KeyError"), [Value::Str(text)]) => f.write_str(&repr_str(text)),
-            (Class::Builtin("KeyError"), [only]) => f.write_str(&only.repr()),
+            (class, [only]) if class.quotes() => f.write_str(&only.repr()),
+            (class, [number, text, path @ ..]) if class.is_of_the_system() && path.len() < 2 => {
+                write!(f, "[Errno {number}] {text}")?;
+                path.first().map_or(Ok(()), |path| write!(f, ": {}", path.repr()))
+            }
             (_, []) => Ok(()),
             (_, [only]) => only.fmt(f),
             (_, several) => f.write_str(&Value::Tuple(several.to_vec()).repr()),
@@ -117,6 +257,34 @@ mod tests {
             class: Class::Builtin("OSError"),
             arguments: vec![2.into(), "No such file".into()],
         };
-        assert_eq!(two.to_string(), "(2, 'No such file')");
+        assert_eq!(two.to_string(), "[Errno 2] No such file");
+        let named = Exception {
+            class: Class::Builtin("FileNotFoundError"),
+            arguments: vec![2.into(), "No such file".into(), "/x".into()],
+        };
+        assert_eq!(named.to_string(), "[Errno 2] No such file: '/x'");
+        let several = Exception {
+            class: Class::Builtin("ValueError"),
+            arguments: vec![2.into(), "b".into()],
+        };
+        assert_eq!(several.to_string(), "(2, 'b')");
+        assert_eq!(Exception::no_jail("x").to_string(), "'x'");
+    }
+
+    #[test]
+    fn classes_are_found_by_their_paths() {
+        assert!(BUILTINS.is_sorted());
+        for class in [
+            Class::Builtin("ValueError"),
+            Class::UnknownJail,
+            Class::Regex,
+            Class::Library("json.decoder", "JSONDecodeError"),
+        ] {
+            let (module, name) = class.path();
+            assert_eq!(Class::named(module, name), Some(class));
+        }
+        for (module, name) in [("builtins", "eval"), ("os", "system"), ("builtins", "")] {
+            assert_eq!(Class::named(module, name), None);
+        }
     }
 }

@@ -7,12 +7,12 @@ pub mod pickle;
 pub mod reply;
 pub mod request;
 
-pub use reply::Reply;
+pub use reply::{Reply, unreadable};
 pub use request::Verb;
 
 /// Ends every message in both directions.
 pub const END: &[u8] = b"<F2B_END_COMMAND>";
-/// A client that says this is done with the connection.
+/// A client that sends this, and nothing else in the message, is done with the connection.
 pub const CLOSE: &[u8] = b"<F2B_CLOSE_COMMAND>";
 /// The longest request that is read. A client that streams a whole configuration sends some hundred kilobytes.
 pub const LONGEST_REQUEST: usize = 16 << 20;

@@ -1,5 +1,7 @@
 //! Replies in the shape that Fail2Ban's clients expect: `(0, value)` or `(1, exception)` (contract §8.3).
 
+use std::fmt;
+
 use super::{END, pickle};
 use crate::exception::Exception;
 use crate::value::Value;
@@ -37,55 +39,73 @@ impl Reply {
         out
     }
 
-    /// Reads a reply. Only the exception's first text is taken from it; nothing is ever called.
+    /// Reads a reply, of our daemon or of a Fail2Ban server, with or without the end marker. Exceptions keep their class
+    /// and what they were made of; addresses, which Fail2Ban pickles as a call, are texts. A bare text is a refusal.
     ///
     /// # Errors
-    /// Where the bytes are neither shape.
+    /// Where the bytes are neither shape, or import or call something that is not known by its name. Nothing is ever
+    /// called.
     pub fn from_bytes(bytes: &[u8]) -> Result<Reply, pickle::Error> {
         let body = bytes.strip_suffix(END).unwrap_or(bytes);
-        match pickle::decode(body) {
-            Ok(Value::Tuple(items)) => match items.as_slice() {
-                [Value::Int(0), value] => Ok(Reply::Done(value.clone())),
-                [_, value] => Ok(Reply::Refused(value.to_string().into())),
-                _ => Err(pickle::Error::Malformed(0)),
-            },
-            Ok(Value::Str(text)) => Ok(Reply::Refused(text.into())),
-            Ok(_) => Err(pickle::Error::Malformed(0)),
-            Err(pickle::Error::Forbidden(..)) => Ok(Reply::Refused(exception_text(body).into())),
-            Err(error) => Err(error),
-        }
+        Ok(match pickle::decode_reply(body, pickle::Limits::REPLY)? {
+            Ok(value) => Reply::Done(value),
+            Err(exception) => Reply::Refused(exception),
+        })
     }
 }
 
-/// The last text of a pickled exception: its message.
-fn exception_text(body: &[u8]) -> String {
-    let after = body
-        .iter()
-        .rposition(|b| *b == b'\n')
-        .map_or(body, |at| body.get(at + 1..).unwrap_or_default());
-    let text = match after {
-        [b'(', 0x8c, length, rest @ ..] => rest.get(..usize::from(*length)),
-        [b'(', 0x8d, rest @ ..] => rest
-            .get(8..)
-            .map(|text| text.strip_suffix(&[b't', b'R', 0x86, b'.']).unwrap_or(text)),
-        _ => None,
-    };
-    String::from_utf8_lossy(text.unwrap_or(b"refused, and the reason cannot be read")).into_owned()
+/// The answer to a request that could not be read, with the end marker: a bare text, as Fail2Ban gives it.
+#[must_use]
+pub fn unreadable(why: impl fmt::Display) -> Vec<u8> {
+    let mut out = pickle::encode(&Value::Str(format!("ERROR: {why}")));
+    out.extend(END);
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exception::Class;
 
     #[test]
     fn both_shapes_round_trip() {
+        let os = Exception {
+            class: Class::Builtin("FileNotFoundError"),
+            arguments: vec![2.into(), "No such file".into(), "/x".into()],
+        };
         for reply in [
             Reply::Done("pong".into()),
             Reply::Done(Value::List(vec![1.into(), "a\nb".into()])),
             Reply::Refused("Sorry but the jail 'x' does not exist".into()),
             Reply::Refused("long ".repeat(100).into()),
+            Reply::Refused(Exception::no_jail("x")),
+            Reply::Refused(os),
         ] {
             assert_eq!(Reply::from_bytes(&reply.to_bytes()), Ok(reply));
         }
+        let text = Reply::from_bytes(&unreadable("why"));
+        assert_eq!(text, Ok(Reply::Refused("ERROR: why".into())));
+    }
+
+    /// As CPython writes them, with protocols 0 and 5.
+    #[test]
+    fn what_fail2ban_answers() {
+        let address = b"\x80\x05\x95\x2b\x00\x00\x00\x00\x00\x00\x00K\x00]\x94\x8c\x08builtins\x94\x8c\x03str\x94\x93\x94\x8c\x09192.0.2.1\x94\x85\x94R\x94a\x86\x94.";
+        assert_eq!(
+            Reply::from_bytes(address),
+            Ok(Reply::Done(Value::List(vec!["192.0.2.1".into()])))
+        );
+        let old = b"(I1\ncexceptions\nKeyError\np0\n(Vno\np1\ntp2\nRp3\ntp4\n.";
+        assert_eq!(Reply::from_bytes(old), Ok(Reply::Refused(Exception::key("no"))));
+    }
+
+    #[test]
+    fn what_is_not_on_the_list_is_refused_by_name() {
+        let reply = b"\x80\x04K\x01cposix\nsystem\n(\x8c\x02idtR\x86.";
+        let error = Reply::from_bytes(reply).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "GLOBAL (posix.system) at byte 4 imports or calls something: refused"
+        );
     }
 }

@@ -75,10 +75,12 @@ impl Verb {
     /// # Errors
     /// See [`Error`].
     pub fn parse(request: &Value) -> Result<Verb, Error> {
-        let words = request.as_items().ok_or(Error::Invalid)?;
-        let name = words.first().and_then(Value::as_str).ok_or(Error::Invalid)?;
-        match name {
-            "portcullis" => {
+        let words = request
+            .as_items()
+            .filter(|words| !words.is_empty())
+            .ok_or(Error::Invalid)?;
+        match words.first().and_then(Value::as_str) {
+            Some("portcullis") => {
                 let verb = words.get(1).and_then(Value::as_str).ok_or(Error::Invalid)?;
                 own(verb, words.get(2).unwrap_or(&Value::None))
             }
@@ -138,11 +140,39 @@ impl Verb {
         Value::List(vec!["portcullis".into(), verb.into(), options])
     }
 
-    /// Whether it only looks.
+    /// Whether it only looks. What is not known to, changes something; so does [`Verb::Verify`], which orders again what
+    /// it finds missing.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
-        matches!(self, Verb::Status { .. } | Verb::Banned { .. } | Verb::Verify)
+        match self {
+            Verb::Command(words) => words.first().and_then(Value::as_str).is_some_and(looks),
+            Verb::Status { .. } | Verb::Banned { .. } => true,
+            Verb::Ban { .. }
+            | Verb::Unban { .. }
+            | Verb::Reload
+            | Verb::Stop
+            | Verb::Flush
+            | Verb::Verify
+            | Verb::FlushLogs => false,
+        }
     }
+}
+
+/// Whether one of Fail2Ban's commands only looks (contract §8.5).
+fn looks(command: &str) -> bool {
+    matches!(
+        command,
+        "ping"
+            | "echo"
+            | "version"
+            | "status"
+            | "stats"
+            | "statistic"
+            | "statistics"
+            | "banned"
+            | "get"
+            | "server-status"
+    )
 }
 
 fn own(verb: &str, options: &Value) -> Result<Verb, Error> {
@@ -263,5 +293,62 @@ mod tests {
             Err(Error::Unsupported("portcullis dance".into()))
         );
         assert_eq!(parse(&["portcullis", "ban"]), Err(Error::Invalid));
+    }
+
+    /// The commands of contract §8.5.
+    #[test]
+    fn who_only_looks_is_told_from_who_changes() {
+        let looks = |line: &str| {
+            let words = line.split(' ').map(Value::from).collect();
+            Verb::parse(&Value::List(words)).unwrap().is_read_only()
+        };
+        for line in [
+            "ping",
+            "echo a b",
+            "version",
+            "status",
+            "status sshd cymru",
+            "status --all",
+            "stats",
+            "statistic",
+            "statistics",
+            "banned",
+            "banned 192.0.2.1",
+            "server-status",
+            "get loglevel",
+            "get sshd banip --with-time",
+            "get sshd action iptables actionban",
+            "get sshd actionmethods iptables",
+        ] {
+            assert!(looks(line), "{line}");
+        }
+        for line in [
+            "start",
+            "start sshd",
+            "restart",
+            "stop",
+            "stop sshd",
+            "reload --all",
+            "unban --all",
+            "unban 192.0.2.1",
+            "flushlogs",
+            "add sshd auto",
+            "set loglevel DEBUG",
+            "set sshd banip 192.0.2.1",
+            "set sshd unbanip 192.0.2.1",
+            "set sshd attempt 192.0.2.1",
+            "set sshd action iptables ban",
+            "multi-set sshd addfailregex",
+            "server-stream",
+            "config-error x",
+            "sleep 1",
+            "help",
+            "Get loglevel",
+            "",
+        ] {
+            assert!(!looks(line), "{line}");
+        }
+        assert!(Verb::Status { jail: None }.is_read_only());
+        assert!(!Verb::Verify.is_read_only());
     }
 }

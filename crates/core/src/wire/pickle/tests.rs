@@ -27,6 +27,56 @@ fn what_python_writes() {
     check(b"\x80\x04K\x01K\x02\x86\x94.", "(1, 2)");
     check(b"\x80\x04\x8a\x06\x00\x00\x00\x00\x00\x01.", "1099511627776");
     check(b"(lp0\nS'it\\'s'\np1\na.", "[\"it's\"]");
+    check(b"(lp0\nV\xe9\\u20ac\\u005c\\U0001f600\np1\na.", "['é€\\\\😀']");
+    check(b"T\x02\x00\x00\x00ab.", "'ab'");
+    check(b"\x80\x02\x8b\x02\x00\x00\x00\x00\x01.", "256");
+    check(
+        b"\x80\x02\x8a\x09\xff\xff\xff\xff\xff\xff\xff\x7f\x00.",
+        "9223372036854775807",
+    );
+    check(
+        b"\x80\x04}(K\x01K\x02\x88K\x03G\x3f\xf0\x00\x00\x00\x00\x00\x00K\x04u.",
+        "{1: 4}",
+    );
+    check(b"\x80\x04\x8f(K\x01\x88\x90.", "{1}");
+    check(b"K\x012\x86.", "(1, 1)");
+    check(b"K\x01(0.", "1");
+    // Bytes that were no text to the client, and are one together.
+    check(b"\x80\x04\x8c\x06\xed\xb3\x83\xed\xb2\xa9.", "'é'");
+    check(b"V\\udcc3\\udca9\n.", "'é'");
+}
+
+#[test]
+fn what_is_refused() {
+    let refused = |bytes: &[u8]| decode(bytes).unwrap_err();
+    assert_eq!(refused(b"\x80\x04\x8c\x03\xed\xb3\xbf."), Error::Text(3));
+    assert_eq!(refused(b"V\\ud83d\n."), Error::Text(1));
+    assert_eq!(
+        refused(b"\x80\x02\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\x00."),
+        Error::Number(2)
+    );
+    assert_eq!(refused(b"L99999999999999999999L\n."), Error::Number(0));
+    assert_eq!(refused(b"T\x02\x00\x00\x00\xc3\xa9."), Error::Malformed(1));
+    assert_eq!(
+        refused(b"\x80\x04C\x01a."),
+        Error::Unsupported("SHORT_BINBYTES".into(), 2)
+    );
+    assert_eq!(
+        refused(b"\x80\x06N."),
+        Error::Unsupported("a protocol above 5".into(), 0)
+    );
+    // A list is no key, and nothing is taken from below a mark.
+    assert!(matches!(refused(b"}]K\x01s."), Error::Malformed(_)));
+    assert!(matches!(refused(b"K\x01(\x85."), Error::Malformed(_)));
+    assert!(matches!(refused(b"}(K\x01u."), Error::Malformed(_)));
+    assert_eq!(
+        refused(b"\x80\x04\x95\xff\x00\x00\x00\x00\x00\x00\x00N."),
+        Error::Truncated
+    );
+    assert_eq!(
+        refused(b"\x80\x04\x8c\x02os\x8c\x06system\x93.").to_string(),
+        "STACK_GLOBAL (os.system) at byte 14 imports or calls something: refused"
+    );
 }
 
 #[test]
