@@ -395,6 +395,7 @@ impl Ours {
             plan: plan.clone(),
             held: None,
             native: BTreeSet::new(),
+            reloaded: true,
         });
         self.input(Input::Plan(arrangements.collect()));
     }
@@ -560,6 +561,7 @@ impl Ours {
 fn plan(value: &Value) -> JailPlan {
     let number = |name: &str| value[name].as_i64().unwrap();
     let mut plan = JailPlan::new(value["name"].as_str().unwrap(), "auto");
+    plan.started = true;
     plan.ignoreself = false;
     plan.maxretry = u32::try_from(number("maxretry")).unwrap();
     plan.maxmatches = u32::try_from(number("maxmatches")).unwrap();

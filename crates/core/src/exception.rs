@@ -186,6 +186,29 @@ impl Exception {
         }
     }
 
+    /// One of Python's own.
+    #[must_use]
+    pub fn builtin(name: &'static str, text: impl Into<String>) -> Self {
+        Exception::new(Class::Builtin(name), text.into())
+    }
+
+    /// The system's error about a file, such as `(2, "No such file or directory")`.
+    #[must_use]
+    pub fn file((number, text): (i32, String), path: &str) -> Self {
+        let name = match number {
+            1 | 13 => "PermissionError",
+            2 => "FileNotFoundError",
+            17 => "FileExistsError",
+            20 => "NotADirectoryError",
+            21 => "IsADirectoryError",
+            _ => "OSError",
+        };
+        Exception {
+            class: Class::Builtin(name),
+            arguments: vec![i64::from(number).into(), text.into(), path.into()],
+        }
+    }
+
     /// A `ValueError`.
     #[must_use]
     pub fn value(text: impl Into<String>) -> Self {
@@ -206,8 +229,8 @@ impl Exception {
 
     /// No jail of that name.
     #[must_use]
-    pub fn no_jail(name: impl Into<String>) -> Self {
-        Exception::new(Class::UnknownJail, name.into())
+    pub fn no_jail(name: impl Into<Value>) -> Self {
+        Exception::new(Class::UnknownJail, name)
     }
 }
 
@@ -253,6 +276,8 @@ mod tests {
         );
         assert_eq!(Exception::value("x").to_string(), "x");
         assert_eq!(Exception::from("Invalid command").to_string(), "Invalid command");
+        let missing = Exception::file((2, "No such file or directory".into()), "/nope");
+        assert_eq!(missing.to_string(), "[Errno 2] No such file or directory: '/nope'");
         let two = Exception {
             class: Class::Builtin("OSError"),
             arguments: vec![2.into(), "No such file".into()],

@@ -301,6 +301,8 @@ pub enum Entry {
 pub struct Ban {
     /// The case
     pub ticket: Ticket,
+    /// Which ban of the jail since the start it is; later ones have greater numbers
+    pub number: u64,
     /// How far it has come in each layer, by action name
     pub layers: BTreeMap<Arc<str>, Standing>,
 }
@@ -349,7 +351,8 @@ impl Ledger {
             .iter()
             .map(|action| (Arc::clone(action), Standing::Decided))
             .collect();
-        self.bans.insert(ticket.id.clone(), Ban { ticket, layers });
+        let number = self.total;
+        self.bans.insert(ticket.id.clone(), Ban { ticket, number, layers });
         Entered::New
     }
 

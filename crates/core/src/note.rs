@@ -43,6 +43,9 @@ const OBSERVER: &str = "fail2ban.observer";
 pub fn note(event: &Event, clock: Clock, zone: &TimeZone) -> Option<Note> {
     let local = |time: Timestamp| local(clock.to_wall(time), zone);
     let (level, logger, text) = match event {
+        Event::Attempted { jail, id, time } => {
+            (Level::Info, FILTER, format!("[{jail}] Attempt {id} - {}", local(*time)))
+        }
         Event::Found { jail, id, time } => (Level::Info, FILTER, format!("[{jail}] Found {id} - {}", local(*time))),
         Event::Banned { jail, id, restored } => {
             let word = if *restored { "Restore Ban" } else { "Ban" };

@@ -1,5 +1,6 @@
 //! Where things are: the configuration, the state, the socket, the database, the log.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use portcullis_core::config;
@@ -7,10 +8,13 @@ use portcullis_core::config::plan::Server;
 
 use crate::client::{Run, Where};
 use crate::folder;
+use crate::observe::log::{Level, note};
 use crate::store::Place;
 
 /// The state folder, where nothing else is said.
 const STATE: &str = "/var/lib/portcullis";
+/// Names the state folder, where no option does.
+const STATE_VARIABLE: &str = "PORTCULLIS_STATE";
 /// The socket, where `fail2ban.conf` is silent (contract §2.1).
 const SOCKET: &str = "/var/run/fail2ban/fail2ban.sock";
 
@@ -25,6 +29,10 @@ pub(crate) struct Places {
     pub(crate) own_state: bool,
     /// The control socket
     pub(crate) socket: PathBuf,
+    /// Whether the configuration comes from a client, as with Fail2Ban's server
+    pub(crate) is_stream: bool,
+    /// The pid file that such a server was told to write
+    given_pid: Option<PathBuf>,
 }
 
 /// The socket that a client asks.
@@ -46,12 +54,42 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
 impl Places {
     /// From the command line.
     pub(crate) fn of(run: &Run) -> Places {
-        let state = run.state.as_deref().unwrap_or_else(|| Path::new(STATE));
+        let named = std::env::var_os(STATE_VARIABLE).map(PathBuf::from);
+        let state = run.state.clone().or(named).unwrap_or_else(|| STATE.into());
+        let pid = run.given.iter().rev().find_map(|given| given.strip_prefix("pidfile="));
         Places {
             config: absolute(&run.place.config),
-            state: absolute(state),
-            own_state: run.state.is_some(),
+            state: absolute(&state),
+            // A client that names a database means that one.
+            own_state: run.state.is_some() && !run.stream,
             socket: absolute(&socket(&run.place)),
+            is_stream: run.stream,
+            given_pid: pid.map(|pid| absolute(Path::new(pid))),
+        }
+    }
+
+    /// Writes the main process's number where it was asked for, as Fail2Ban does; that it cannot is said and no more.
+    pub(crate) fn write_pid(&self) {
+        let Some(path) = &self.given_pid else { return };
+        let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
+        let pid = std::os::unix::process::parent_id();
+        if let Err(error) = folder.and_then(|()| fs::write(path, format!("{pid}\n"))) {
+            note(
+                Level::Error,
+                "fail2ban.server",
+                &format!("Unable to create PID file: {error}"),
+            );
+        }
+    }
+
+    /// Removes that file.
+    pub(crate) fn remove_pid(&self) {
+        if let Some(Err(error)) = self.given_pid.as_ref().map(fs::remove_file) {
+            note(
+                Level::Error,
+                "fail2ban.server",
+                &format!("Unable to remove PID file: {error}"),
+            );
         }
     }
 
@@ -88,6 +126,11 @@ impl Places {
     /// The last configuration that was read without a fault.
     pub(crate) fn last_good(&self) -> PathBuf {
         self.state.join("last-good-stream.json")
+    }
+
+    /// What commands changed, for a daemon that follows one which died.
+    pub(crate) fn live(&self) -> PathBuf {
+        self.state.join("live-configuration.json")
     }
 
     /// The line that was in hand when the daemon died.

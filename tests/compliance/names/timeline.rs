@@ -51,6 +51,7 @@ impl Ours {
             plan,
             held: None,
             native: BTreeSet::new(),
+            reloaded: true,
         }]));
         ours
     }
@@ -253,6 +254,7 @@ impl<D: FnMut(u64) -> u64> Play<D> {
 
     fn plan(&mut self) -> (JailPlan, Value) {
         let mut plan = JailPlan::new("j", "auto");
+        plan.started = true;
         (plan.maxretry, plan.ignoreself) = (1_000_000, !self.chance(4));
         for _ in 0..(self.dice)(6) {
             let entry = match (self.dice)(4) {
@@ -353,6 +355,7 @@ fn how_long_names_are_believed() {
     let mut old = 0;
     for _ in 0..40 {
         let mut plan = JailPlan::new("j", "auto");
+        plan.started = true;
         (plan.maxretry, plan.ignoreip) = (1_000_000, vec!["one.example".to_owned()]);
         let begin = json!({"ignoreself": true, "ignoreip": plan.ignoreip, "cache": null, "own": [], "command": false});
         oracle.ask(&json!({"begin": begin}));
@@ -407,6 +410,7 @@ fn where_we_do_otherwise() {
     let mut oracle = Oracle::start("ignoring");
     let data = BTreeMap::from([("user".to_owned(), Field::Text("x;y".into()))]);
     let mut plan = JailPlan::new("j", "auto");
+    plan.started = true;
     plan.maxretry = 1;
     let begin = |entries: &[String], cache: Value| json!({"ignoreself": false, "ignoreip": entries, "cache": cache, "own": [], "command": false});
     let ours = |plan: &JailPlan, id: &str| {

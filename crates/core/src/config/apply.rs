@@ -5,11 +5,13 @@
 
 use std::collections::BTreeSet;
 
+use super::given;
 use super::options::{extract, parse_int, split_shell};
 use super::plan::{ActionPlan, CachePlan, JailPlan, LogPath, Plan, UseDns};
 use super::refusal::{CommandError, Refusal};
 use super::words::{Words, bad};
 use super::{Command, Face};
+use crate::address::Id;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expression::{Expression, Scope};
 use crate::time::{Seconds, length, parse_length};
@@ -28,7 +30,8 @@ impl Plan {
         match words.text(0)? {
             "add" => self.add(words.text(1)?, command.get(2).and_then(Value::as_str).unwrap_or("auto")),
             "start" => {
-                self.jail(words.text(1)?)?.started = true;
+                let jail = self.jail(words.text(1)?)?;
+                (jail.started, jail.idle) = (true, false);
                 Ok(())
             }
             "config-error" => Ok(()),
@@ -138,6 +141,7 @@ impl Plan {
             "dbpurgeage" => server.dbpurgeage = words.length(option, 2)?,
             _ => {}
         }
+        given::remember_server(&mut server.given, option, words);
         Ok(())
     }
 }
@@ -184,6 +188,7 @@ impl JailPlan {
     fn set(&mut self, words: Words<'_>) -> Result<(), CommandError> {
         let option = words.text(2)?;
         match option {
+            "idle" => self.idle = words.text(3)? == "on",
             "addfailregex" => self.failregex.push(words.text(3)?.to_owned()),
             "addignoreregex" => self.ignoreregex.push(words.text(3)?.to_owned()),
             "delfailregex" => remove_at(&mut self.failregex, words)?,
@@ -216,6 +221,7 @@ impl JailPlan {
                 None => return Err(words.unknown()),
             },
         }
+        given::remember(&mut self.given, option, words);
         Ok(())
     }
 
@@ -243,7 +249,8 @@ impl JailPlan {
 
     fn add_ignoreip(&mut self, words: Words<'_>) -> Result<(), CommandError> {
         for entry in words.texts(3)? {
-            if !entry.is_empty() && !self.ignoreip.contains(&entry) {
+            let is_known = |known: &String| is_same(known, &entry) && !entry.starts_with("file:");
+            if !entry.is_empty() && !self.ignoreip.iter().any(is_known) {
                 self.ignoreip.push(entry);
             }
         }
@@ -436,11 +443,16 @@ fn remove_at(list: &mut Vec<String>, words: Words<'_>) -> Result<(), CommandErro
 
 fn remove_text(list: &mut Vec<String>, words: Words<'_>) -> Result<(), CommandError> {
     let text = words.text(3)?;
-    let Some(at) = list.iter().position(|known| known == text) else {
+    let Some(at) = list.iter().position(|known| is_same(known, text)) else {
         return Err(bad(words.text(2)?, words.value(3)?, "it is not in the list"));
     };
     list.remove(at);
     Ok(())
+}
+
+/// Whether two entries of `ignoreip` mean the same, in whatever spelling.
+fn is_same(one: &str, other: &str) -> bool {
+    one == other || matches!((Id::parse(one), Id::parse(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Words as a shell would split them: how a client's line becomes a command.

@@ -205,7 +205,8 @@ pub(crate) fn split_shell(text: &str) -> Result<Vec<String>, &'static str> {
 
 /// Python's `int()` of text: blanks around it, a sign, digits of any script with single underscores between them. Numbers of
 /// more than 64 bits are refused.
-pub(crate) fn parse_int(text: &str) -> Option<i64> {
+#[must_use]
+pub fn parse_int(text: &str) -> Option<i64> {
     let text = strip(text);
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let well_placed = !digits.starts_with('_') && !digits.ends_with('_') && !digits.contains("__");

@@ -1,5 +1,6 @@
 //! What is to be done, jail by jail: the command stream after it was applied.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use super::refusal::CommandError;
@@ -32,6 +33,10 @@ pub struct Server {
     pub dbmaxmatches: u32,
     /// `dbpurgeage`
     pub dbpurgeage: Seconds,
+    /// `thread`: the size of a thread's stack in KiB, 0 for the system's; nothing but `get thread` knows of it
+    pub stacksize: i64,
+    /// What `get` answers where that is of another kind or spelling than what is kept above, by option
+    pub given: BTreeMap<String, Value>,
 }
 
 impl Default for Server {
@@ -44,6 +49,8 @@ impl Default for Server {
             dbfile: Some("/var/lib/fail2ban/fail2ban.sqlite3".into()),
             dbmaxmatches: 10,
             dbpurgeage: Seconds::new(86_400),
+            stacksize: 0,
+            given: BTreeMap::new(),
         }
     }
 }
@@ -111,6 +118,11 @@ pub struct JailPlan {
     pub actions: Vec<ActionPlan>,
     /// Whether the stream starts it
     pub started: bool,
+    /// Whether it rests (`set JAIL idle on`): what is counted bans nobody until it wakes. The shell around the engine
+    /// sets it also for a jail that was not started.
+    pub idle: bool,
+    /// What `get` answers where that is of another kind or spelling than what is kept above, by option
+    pub given: BTreeMap<String, Value>,
 }
 
 /// `ignorecache`, read (contract §4.1).
@@ -182,6 +194,8 @@ impl JailPlan {
             ignorecache: None,
             actions: Vec::new(),
             started: false,
+            idle: false,
+            given: BTreeMap::new(),
         }
     }
 }

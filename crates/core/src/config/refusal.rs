@@ -1,6 +1,7 @@
 //! What is said of a command that cannot be applied to a plan.
 
 use crate::diagnostic::Diagnostic;
+use crate::exception::{Class, Exception};
 use crate::value::repr_str;
 
 /// Why a command cannot be applied. The plan is then as it was before.
@@ -63,6 +64,19 @@ impl CommandError {
         match self {
             CommandError::Value { option, .. } => Some(option),
             _ => None,
+        }
+    }
+}
+
+/// As Fail2Ban's server answers it, where it has the same complaint.
+impl From<CommandError> for Exception {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::NoJail(name) => Exception::no_jail(name),
+            CommandError::JailTwice(name) => Exception::new(Class::DuplicateJail, name),
+            CommandError::NoAction { action, .. } => Exception::key(format!("Invalid Action name: {action}")),
+            CommandError::ActionTwice { action, .. } => Exception::value(format!("Action {action} already exists")),
+            other => Exception::from(other.to_string()),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::Engine;
 use super::jail::Jail;
 use super::known::Turn;
 use super::message::{Answer, Effect, Event, Question};
-use super::waiting::{Subject, Topic, Waiting};
+use super::waiting::{Subject, Told, Topic, Waiting};
 use crate::action::{Context, JailFacts, Need, Script, Values, render};
 use crate::address::Id;
 use crate::allow::{Found, Known, Rule, Unknown, Verdict, list_text};
@@ -50,6 +50,22 @@ impl Engine {
         self.enter(now, Waiting::new(number, now, jail, pending), out);
     }
 
+    /// A failure that somebody tells by hand; who asked is answered when it is decided.
+    pub(super) fn consider_told(
+        &mut self,
+        now: Timestamp,
+        jail: Arc<str>,
+        pending: Pending,
+        told: Told,
+        out: &mut Vec<Effect>,
+    ) {
+        let waiting = Waiting {
+            told: Some(told),
+            ..Waiting::new(self.waits.number(now), now, jail, pending)
+        };
+        self.enter(now, waiting, out);
+    }
+
     /// A failure that waited when an earlier run ended.
     pub(super) fn consider_again(&mut self, now: Timestamp, kept: (Arc<str>, u64, Pending), out: &mut Vec<Effect>) {
         let (jail, number, pending) = kept;
@@ -90,14 +106,14 @@ impl Engine {
         };
         let maxretry = self.jails.get(&waiting.jail).map_or(0, |jail| jail.plan.maxretry);
         if self.waits.is_full(&waiting) || self.waits.is_long(&subject, maxretry) {
-            if !waiting.is_review {
+            if !waiting.is_review && waiting.told.is_none() {
                 out.push(Effect::Note(Event::TooManyQuestions {
                     jail: Arc::clone(&waiting.jail),
                 }));
             }
             return self.finish(waiting, out);
         }
-        if !waiting.is_kept && !waiting.is_review {
+        if !waiting.is_kept && !waiting.is_review && waiting.told.is_none() {
             waiting.is_kept = true;
             out.push(Effect::Record(Entry::Wait {
                 jail: Arc::clone(&waiting.jail),
@@ -120,6 +136,11 @@ impl Engine {
         }
         if let Some(key) = waiting.key {
             self.waits.free_key(waiting.jail, key);
+        }
+        if let Some(told) = waiting.told {
+            let reply = waiting.counted.map(|counted| i64::from(counted).into());
+            let reply = reply.ok_or_else(|| "The attempt could not be judged".into());
+            out.push(Effect::Reply(told.to, reply));
         }
     }
 
@@ -177,6 +198,7 @@ impl Engine {
             Answer::Name { name, addresses } => {
                 let is_listed = self.listed.remove(&name);
                 self.names.put(now, name.clone(), addresses, is_listed);
+                self.unpark(now, &name, out);
                 Topic::Name(name)
             }
             Answer::List { path, found } => {
@@ -311,11 +333,12 @@ impl Engine {
         })
     }
 
-    fn pass_judgement(&mut self, now: Timestamp, waiting: &Waiting, judged: Judged, out: &mut Vec<Effect>) {
+    fn pass_judgement(&mut self, now: Timestamp, waiting: &mut Waiting, judged: Judged, out: &mut Vec<Effect>) {
         let id = &waiting.pending.id;
         let Some(jail) = self.jails.get_mut(&waiting.jail) else {
             return;
         };
+        waiting.counted = Some(matches!(judged, Judged::Counts));
         match judged {
             Judged::Counts if waiting.is_review => {}
             Judged::Counts => {
@@ -323,15 +346,21 @@ impl Engine {
                     time: waiting.pending.clock.steady,
                     matches: waiting.pending.matches.clone(),
                     data: waiting.pending.data.clone(),
-                    weight: 1,
+                    weight: waiting.told.as_ref().map_or(1, |told| told.weight),
                 };
+                let (name, id, time) = (Arc::clone(&waiting.jail), id.clone(), attempt.time);
+                out.push(Effect::Note(if waiting.told.is_some() {
+                    Event::Attempted { jail: name, id, time }
+                } else {
+                    Event::Found { jail: name, id, time }
+                }));
                 let mut turn = Turn {
                     now,
                     ahead: self.ahead,
                     history: &mut self.history,
                     dice: &mut self.dice,
                 };
-                jail.count(&mut turn, id, attempt, out);
+                jail.count(&mut turn, &waiting.pending.id, attempt, out);
             }
             Judged::Silently | Judged::Ignored(_) => {
                 if let Judged::Ignored(rule) = judged {

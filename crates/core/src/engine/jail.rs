@@ -16,6 +16,8 @@ use crate::tracker::{Attempt, Limits, Tracker};
 
 /// Counters a jail keeps at most: at some 200 bytes each this bounds an attack by a million addresses.
 const MOST_COUNTERS: usize = 1_000_000;
+/// Offences that an idle jail keeps at most.
+const MOST_ASLEEP: usize = 10_000;
 /// A native layer that failed is tried again after this, doubling up to [`RETRY_MOST`].
 const RETRY_FIRST: Seconds = Seconds::new(1);
 const RETRY_MOST: Seconds = Seconds::new(60);
@@ -37,6 +39,8 @@ pub(super) struct Jail {
     pub(super) layers: Vec<Layer>,
     /// How bans grow, if they do
     pub(super) growth: Option<Growth>,
+    /// Offences while the jail is idle
+    asleep: Vec<(Id, Count)>,
     /// Whose shell actions are to be told of a longer ban, and when
     pub(super) prolongs: BTreeMap<(Timestamp, Id), Ticket>,
 }
@@ -45,6 +49,9 @@ pub(super) struct Jail {
 pub(super) struct Layer {
     pub(super) action: Arc<str>,
     pub(super) native: bool,
+    /// Whether it was told to start. In a jail that is not started, shell actions are not; one that came to a started
+    /// jail by itself starts with its first ban.
+    started: bool,
     pub(super) failure: Option<String>,
     /// The action's definition, so that a changed one is told from an unchanged one at a reload.
     properties: Vec<(String, crate::value::Value)>,
@@ -69,11 +76,13 @@ impl Jail {
             cache: None,
             layers: Vec::new(),
             growth: None,
+            asleep: Vec::new(),
             prolongs: BTreeMap::new(),
             plan: arrangement.plan.clone(),
         };
+        // A jail that is not started yet says so when it is.
+        jail.plan.started = false;
         jail.arrange(arrangement, out);
-        out.push(Effect::Note(Event::Started { jail: name }));
         jail
     }
 
@@ -84,8 +93,14 @@ impl Jail {
     /// Takes over a plan, new or changed. Counters and bans stay; layers that are no more free their bans, new ones
     /// are told the bans in force.
     pub(super) fn arrange(&mut self, arrangement: Arrangement, out: &mut Vec<Effect>) {
-        let Arrangement { plan, held, native } = arrangement;
+        let Arrangement {
+            plan,
+            held,
+            native,
+            reloaded,
+        } = arrangement;
         self.tracker.limit(limits(&plan));
+        let starts = plan.started && !self.plan.started;
         self.plan = plan;
         match Allow::new(self.plan.ignoreself, &self.plan.ignoreip) {
             Ok(allow) => (self.allow, self.held) = (allow, held),
@@ -99,10 +114,15 @@ impl Jail {
         let command = &self.plan.ignorecommand;
         self.command = (!command.is_empty()).then(|| Script::new(command.clone()));
         self.cache = cache(&self.plan);
-        self.arrange_layers(&native, out);
+        self.arrange_layers(&native, reloaded, out);
+        if starts {
+            self.start_layers(out);
+            let jail = Arc::clone(self.name());
+            out.push(Effect::Note(Event::Started { jail }));
+        }
     }
 
-    fn arrange_layers(&mut self, native: &BTreeSet<Arc<str>>, out: &mut Vec<Effect>) {
+    fn arrange_layers(&mut self, native: &BTreeSet<Arc<str>>, reloaded: bool, out: &mut Vec<Effect>) {
         let wanted: BTreeSet<Arc<str>> = self
             .plan
             .actions
@@ -125,22 +145,44 @@ impl Jail {
                 .map(|at| kept.swap_remove(at));
             match old {
                 Some(mut layer) => {
+                    let changed = native && layer.properties != action.properties;
                     (layer.native, layer.properties) = (native, action.properties);
-                    self.change(&layer.action, Order::Reload, out);
+                    if layer.started && (reloaded || changed) {
+                        self.change(&layer.action, Order::Reload, out);
+                    }
                     self.layers.push(layer);
                 }
                 None => {
-                    self.change(&action.name, Order::Start, out);
+                    // One that has nothing yet is being put together, command by command.
+                    let complete = !action.properties.is_empty();
                     self.layers.push(Layer {
                         action: Arc::clone(&action.name),
                         native,
+                        started: false,
                         failure: None,
                         properties: action.properties,
                         retry: None,
                     });
-                    self.tell_all(&action.name, out);
+                    if complete && self.plan.started {
+                        self.start_layers(out);
+                        self.tell_all(&action.name, out);
+                    }
                 }
             }
+        }
+    }
+
+    /// Starts the layers that are not: all of them in a started jail; in one that is not, those that bans by hand need.
+    pub(super) fn start_layers(&mut self, out: &mut Vec<Effect>) {
+        let all = self.plan.started;
+        let due = |layer: &&mut Layer| !layer.started && (all || layer.native);
+        let mut starting = Vec::new();
+        for layer in self.layers.iter_mut().filter(due) {
+            layer.started = true;
+            starting.push(Arc::clone(&layer.action));
+        }
+        for action in starting {
+            self.change(&action, Order::Start, out);
         }
     }
 
@@ -245,11 +287,6 @@ impl Jail {
 
     /// Counts a failure, and bans where that was one too many.
     pub(super) fn count(&mut self, turn: &mut Turn<'_>, id: &Id, attempt: Attempt, out: &mut Vec<Effect>) {
-        out.push(Effect::Note(Event::Found {
-            jail: Arc::clone(self.name()),
-            id: id.clone(),
-            time: attempt.time,
-        }));
         for gone in self.tracker.purge(turn.now) {
             self.record_count(&gone, out);
         }
@@ -264,6 +301,12 @@ impl Jail {
     }
 
     fn offend(&mut self, turn: &mut Turn<'_>, id: &Id, count: Count, out: &mut Vec<Effect>) {
+        if self.plan.idle {
+            if self.asleep.len() < MOST_ASLEEP {
+                self.asleep.push((id.clone(), count));
+            }
+            return;
+        }
         if let Some(reason) = self.why_held() {
             let (jail, id, reason) = (Arc::clone(self.name()), id.clone(), reason.clone());
             out.push(Effect::Note(Event::Held { jail, id, reason }));
@@ -271,6 +314,16 @@ impl Jail {
         }
         let ticket = judge::sentence(id.clone(), count, self.plan.bantime);
         self.ban(turn, ticket, false, out);
+    }
+
+    /// Bans those who were found while the jail was idle, if it is no longer.
+    pub(super) fn wake(&mut self, turn: &mut Turn<'_>, out: &mut Vec<Effect>) {
+        if self.plan.idle {
+            return;
+        }
+        for (id, count) in std::mem::take(&mut self.asleep) {
+            self.offend(turn, &id, count, out);
+        }
     }
 
     /// Bans, and says whether that is new. A `fixed` ban has the length that was asked for. Records come before changes.
@@ -287,6 +340,7 @@ impl Jail {
                 }
             }
             Entered::New => {
+                self.start_layers(out);
                 self.begin(turn, ticket, fixed, out);
                 return true;
             }

@@ -8,10 +8,12 @@ use crate::action::{Fetched, Need, Values};
 use crate::address::Id;
 use crate::allow::{Found, Rule, Stat};
 use crate::config::plan::JailPlan;
+use crate::exception::Exception;
 use crate::filter::Failure;
 use crate::history::Past;
 use crate::ledger::{Applied, Change, Count, Entry, LayerId, Mark, Pending, Ticket};
 use crate::time::{Clock, Number, Seconds, Timestamp};
+use crate::value::Value;
 
 /// Whom a reply goes to; the shell around the engine knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,9 +22,16 @@ pub struct ReplyTo(pub u64);
 /// Everything that can happen to the engine.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The jails as they shall be from now on.
+    /// The jails as they shall be from now on, all of them.
     Plan(Vec<Arrangement>),
-    /// What an earlier run kept. Comes once, after the first plan.
+    /// Some jails end and some are new or changed; the others are left alone.
+    Amend {
+        /// These end, as far as they are there
+        gone: BTreeSet<Arc<str>>,
+        /// These are as this from now on
+        jails: Vec<Arrangement>,
+    },
+    /// What an earlier run kept: once, after the first plan, and of each jail that starts later, after that.
     Restore(Saved),
     /// Lines were read.
     Batch(Batch),
@@ -55,6 +64,8 @@ pub struct Arrangement {
     pub held: Option<String>,
     /// Which of its actions are native layers: these are retried, and renewed when an end moves
     pub native: BTreeSet<Arc<str>>,
+    /// Whether the actions that it has already are told that they are reloaded
+    pub reloaded: bool,
 }
 
 /// What an earlier run kept, times on the steady clock.
@@ -176,6 +187,26 @@ pub enum Request {
         /// In which jail; in all for `None`
         jail: Option<Arc<str>>,
     },
+    /// A failure that is told by hand (`set JAIL attempt`). It is answered with 1 if it counts, with 0 if the jail
+    /// ignores it, and not before that is known.
+    Attempt {
+        /// The jail
+        jail: Arc<str>,
+        /// Whose
+        id: Id,
+        /// Its lines; each weighs 1, and none as much as one
+        lines: Vec<String>,
+    },
+    /// Lift bans as Fail2Ban's `unbanip` and `unban` do: a network frees all whose address is in it, a name those whose
+    /// address it has, which is asked for before there is an answer.
+    Free {
+        /// Whom, in the words of the command and as ids
+        whom: Vec<(String, Id)>,
+        /// In which jail; in all for `None`
+        jail: Option<Arc<str>>,
+        /// Whether somebody who is not banned is an error, after the others are freed
+        report_absent: bool,
+    },
 }
 
 /// What the engine wants done, in this order of importance: records are kept before changes are made.
@@ -188,7 +219,7 @@ pub enum Effect {
     /// Find this out and answer with [`Input::Answer`]; until then everything else goes on.
     Ask(Question),
     /// Answer a request: how many it concerned, or why not.
-    Reply(ReplyTo, Result<usize, String>),
+    Reply(ReplyTo, Result<Value, Exception>),
     /// Say this in the log.
     Note(Event),
 }
@@ -198,6 +229,15 @@ pub enum Effect {
 pub enum Event {
     /// A failure was counted.
     Found {
+        /// The jail
+        jail: Arc<str>,
+        /// Whose
+        id: Id,
+        /// When, on the steady clock
+        time: Timestamp,
+    },
+    /// A failure was told by hand, and counted.
+    Attempted {
         /// The jail
         jail: Arc<str>,
         /// Whose

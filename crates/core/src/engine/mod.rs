@@ -7,6 +7,7 @@ mod exempt;
 mod jail;
 mod known;
 mod message;
+mod request;
 mod view;
 mod waiting;
 
@@ -19,11 +20,10 @@ use std::sync::Arc;
 
 use jail::Jail;
 use known::{Dice, Turn};
+use request::Parked;
 
-use crate::address::Id;
 use crate::allow::{Known, Lists, Names, Verdict};
 use crate::history::History;
-use crate::judge;
 use crate::ledger::{Entry, Mark, Ticket};
 use crate::time::{Seconds, Timestamp};
 use waiting::Waits;
@@ -39,6 +39,8 @@ pub struct Engine {
     names: Names,
     lists: Lists,
     waits: Waits,
+    /// Requests that wait for the addresses of names
+    parked: Vec<Parked>,
     /// Names that an `ignoreip` asks for
     listed: BTreeSet<String>,
     reads: BTreeMap<(Arc<str>, Arc<str>), Mark>,
@@ -61,7 +63,11 @@ impl Engine {
     pub fn handle(&mut self, now: Timestamp, input: Input, out: &mut Vec<Effect>) {
         self.pass(now, out);
         match input {
-            Input::Plan(arrangements) => self.arrange(arrangements, out),
+            Input::Plan(arrangements) => {
+                let gone = self.others(&arrangements);
+                self.arrange(now, gone, arrangements, out);
+            }
+            Input::Amend { gone, jails } => self.arrange(now, gone, jails, out),
             Input::Restore(saved) => self.restore(now, saved, out),
             Input::Batch(batch) => self.batch(now, batch, out),
             Input::Own(own) => self.own = own,
@@ -77,8 +83,9 @@ impl Engine {
                 }
             }
             Input::Request(request, to) => {
-                let reply = self.request(now, request, out);
-                out.push(Effect::Reply(to, reply));
+                if let Some(reply) = self.request(now, request, to, out) {
+                    out.push(Effect::Reply(to, reply));
+                }
             }
             Input::Seed(seed) => self.dice = Dice(seed),
             Input::Purge(before) => self.history.purge(before),
@@ -112,14 +119,19 @@ impl Engine {
         }
     }
 
-    fn arrange(&mut self, arrangements: Vec<Arrangement>, out: &mut Vec<Effect>) {
-        let wanted: BTreeSet<Arc<str>> = arrangements.iter().map(|a| Arc::clone(&a.plan.name)).collect();
-        let gone: Vec<Arc<str>> = self
-            .jails
-            .keys()
-            .filter(|name| !wanted.contains(*name))
-            .cloned()
-            .collect();
+    /// The jails that are not among these.
+    fn others(&self, arrangements: &[Arrangement]) -> BTreeSet<Arc<str>> {
+        let is_wanted = |name: &Arc<str>| arrangements.iter().any(|wanted| wanted.plan.name == *name);
+        self.jails.keys().filter(|name| !is_wanted(name)).cloned().collect()
+    }
+
+    fn arrange(
+        &mut self,
+        now: Timestamp,
+        gone: BTreeSet<Arc<str>>,
+        arrangements: Vec<Arrangement>,
+        out: &mut Vec<Effect>,
+    ) {
         for name in gone {
             if let Some(jail) = self.jails.remove(&name) {
                 jail.stop(out);
@@ -133,6 +145,15 @@ impl Engine {
                     self.jails.insert(name, Jail::start(arrangement, out));
                 }
             }
+        }
+        for jail in self.jails.values_mut() {
+            let mut turn = Turn {
+                now,
+                ahead: self.ahead,
+                history: &mut self.history,
+                dice: &mut self.dice,
+            };
+            jail.wake(&mut turn, out);
         }
         self.glance_at_lists(out);
     }
@@ -223,83 +244,11 @@ impl Engine {
         }
     }
 
-    fn request(&mut self, now: Timestamp, request: Request, out: &mut Vec<Effect>) -> Result<usize, String> {
-        match request {
-            Request::Ban { ids, jail, bantime } => {
-                let jail = self.jails.get_mut(&jail).ok_or_else(|| unknown_jail(&jail))?;
-                let length = bantime.unwrap_or(jail.plan.bantime);
-                let mut turn = Turn {
-                    now,
-                    ahead: self.ahead,
-                    history: &mut self.history,
-                    dice: &mut self.dice,
-                };
-                let mut new = 0;
-                for id in ids {
-                    let ticket = judge::by_hand(id, now, length);
-                    new += usize::from(jail.ban(&mut turn, ticket, bantime.is_some(), out));
-                }
-                Ok(new)
-            }
-            Request::Unban { ids, jail: Some(name) } => {
-                let jail = self.jails.get_mut(&name).ok_or_else(|| unknown_jail(&name))?;
-                Ok(unban(jail, &mut self.history, ids.as_deref(), out))
-            }
-            Request::Unban { ids, jail: None } => Ok(self
-                .jails
-                .values_mut()
-                .map(|jail| unban(jail, &mut self.history, ids.as_deref(), out))
-                .sum()),
-        }
-    }
-
     fn stop(&mut self, out: &mut Vec<Effect>) {
         self.write_reads(out);
         for (_, jail) in std::mem::take(&mut self.jails) {
             jail.stop(out);
         }
-    }
-}
-
-fn unknown_jail(name: &str) -> String {
-    format!("Sorry but the jail '{name}' does not exist")
-}
-
-/// Lifts bans and forgets them; a network frees every banned member (contract §8.5). What was counted since stays
-/// counted.
-fn unban(jail: &mut Jail, history: &mut History, ids: Option<&[Id]>, out: &mut Vec<Effect>) -> usize {
-    let Some(ids) = ids else {
-        let banned = jail.ledger.iter().map(|ban| ban.ticket.id.clone());
-        let all: BTreeSet<Id> = banned.chain(history.known_in(jail.name())).collect();
-        lift(jail, history, all, out);
-        return jail.free_all(false, out);
-    };
-    let mut freed = 0;
-    for id in ids {
-        let mut members = vec![id.clone()];
-        if matches!(id, Id::Net(_)) {
-            let inside = jail
-                .ledger
-                .iter()
-                .map(|ban| &ban.ticket.id)
-                .filter(|banned| id.contains(banned));
-            members.extend(inside.filter(|banned| *banned != id).cloned());
-        }
-        lift(jail, history, members.clone(), out);
-        for member in members {
-            freed += usize::from(jail.free(&member, false, out));
-        }
-    }
-    freed
-}
-
-fn lift(jail: &Jail, history: &mut History, ids: impl IntoIterator<Item = Id>, out: &mut Vec<Effect>) {
-    for id in ids {
-        history.forget(jail.name(), &id);
-        out.push(Effect::Record(Entry::Lift {
-            jail: Arc::clone(jail.name()),
-            id,
-        }));
     }
 }
 

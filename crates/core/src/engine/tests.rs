@@ -30,6 +30,7 @@ struct Stage {
 
 fn plan(name: &str) -> JailPlan {
     let mut plan = JailPlan::new(name, "auto");
+    plan.started = true;
     plan.actions = vec![ActionPlan {
         name: "nft".into(),
         properties: Vec::new(),
@@ -43,6 +44,7 @@ fn arrangement(plan: JailPlan) -> Arrangement {
         native: plan.actions.iter().map(|a| Arc::clone(&a.name)).collect(),
         plan,
         held: None,
+        reloaded: true,
     }
 }
 

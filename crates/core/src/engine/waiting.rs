@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::message::ReplyTo;
 use crate::action::{Fetched, Need};
 use crate::address::Id;
 use crate::ledger::Pending;
@@ -52,6 +53,19 @@ pub(super) struct Waiting {
     pub(super) key: Option<Vec<String>>,
     /// What `ignorecommand` said
     pub(super) ignore: Option<bool>,
+    /// Who told it, if no log did
+    pub(super) told: Option<Told>,
+    /// Whether it counts, once that is decided
+    pub(super) counted: Option<bool>,
+}
+
+/// A failure told by hand.
+#[derive(Clone, Copy)]
+pub(super) struct Told {
+    /// Who wants to know what became of it
+    pub(super) to: ReplyTo,
+    /// How much it weighs
+    pub(super) weight: u32,
 }
 
 impl Waiting {
@@ -67,6 +81,8 @@ impl Waiting {
             known: BTreeSet::new(),
             key: None,
             ignore: None,
+            told: None,
+            counted: None,
         }
     }
 

@@ -27,6 +27,9 @@ pub(crate) struct Status {
     pub(crate) jails: Vec<Jail>,
     /// What is wrong with the configuration, one line each
     pub(crate) diagnostics: Vec<String>,
+    /// Where the configuration comes from: files or a client's stream, and what commands changed since
+    #[serde(default)]
+    pub(crate) source: String,
 }
 
 /// One jail in `status`.

@@ -3,10 +3,15 @@
 use std::collections::BTreeSet;
 
 use portcullis_core::engine::Query;
+use portcullis_core::time::Seconds;
 
+use super::origin::Kind;
 use super::{Daemon, SERVER, logging};
 use crate::observe::log::{Level, note as say};
 use crate::observe::notify;
+
+/// So long nothing is said of a server that has no configuration yet.
+const PATIENCE: Seconds = Seconds::new(60);
 
 impl Daemon {
     /// Says what has begun to be wrong since the last look, and when nothing is any more.
@@ -37,7 +42,7 @@ impl Daemon {
 
     /// A few words for whoever started the service by hand: where the log is, and whether all is well.
     pub(super) fn greet(&self) {
-        let jails = self.setup.readings_count;
+        let jails = self.setup.started();
         eprintln!(
             "portcullis: {jails} jails in force, configuration {}",
             self.places.config.display()
@@ -76,7 +81,12 @@ impl Daemon {
         }
     }
 
+    /// Why what is decided may not be in force; a server that waits for its client is given a moment.
     fn reasons(&self) -> Vec<String> {
+        let waits = self.origin.kind == Kind::Waiting && self.clock.now().steady < self.since + PATIENCE;
+        if waits {
+            return Vec::new();
+        }
         self.not_protected(&self.engine.query(&Query::Status))
     }
 

@@ -7,6 +7,7 @@ use portcullis_core::engine::{BanView, JailView, View};
 use portcullis_core::ledger::Standing;
 use portcullis_core::time::{Clock, Timestamp};
 
+use super::origin::Kind;
 use super::{Daemon, setup};
 use crate::control::answer::{Action, Banned, File, Jail, Status};
 
@@ -28,6 +29,7 @@ impl Daemon {
             unsaved: self.keeper.unsaved(),
             jails: view.jails.iter().map(|jail| self.jail(jail)).collect(),
             diagnostics: self.complaints(),
+            source: self.origin.describe(&self.places.config, &self.zone),
         }
     }
 
@@ -66,7 +68,9 @@ impl Daemon {
         if let Some(failure) = self.keeper.failure() {
             reasons.push(format!("bans are not saved: {failure}"));
         }
-        if self.setup.readings_count == 0 && self.setup.dropped.is_empty() {
+        if self.origin.kind == Kind::Waiting {
+            reasons.push("no configuration yet: a client is to send it (fail2ban-client reload)".to_owned());
+        } else if self.setup.started() == 0 && self.setup.dropped.is_empty() {
             reasons.push("no jail is in force; enable one in jail.local".to_owned());
         }
         reasons

@@ -1,14 +1,24 @@
 //! Fail2Ban's commands on the control socket: obeyed by the core, put in force here.
 
-use std::sync::mpsc::Sender;
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, Sender};
+use std::thread;
+use std::time::Duration;
 
 use portcullis_core::command::{self, Amended, Deed, Live, World};
-use portcullis_core::engine::Effect;
+use portcullis_core::engine::{Effect, Query};
+use portcullis_core::exception::Exception;
 use portcullis_core::time::Timestamp;
 use portcullis_core::value::Value;
 use portcullis_core::wire::Reply;
 
-use super::{Daemon, End, logging};
+use super::origin::{Kind, Origin};
+use super::setup::{self, MANUAL};
+use super::{Daemon, End, Message, SERVER, logging, tidings};
+use crate::observe::log::{Level, note as say};
+
+/// No command sleeps longer.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 /// What a command asks the system.
 struct System<'d> {
@@ -19,8 +29,16 @@ impl World for System<'_> {
     fn can_read(&self, path: &str) -> Result<(), (i32, String)> {
         match std::fs::File::open(path) {
             Ok(_) => Ok(()),
-            Err(error) => Err((error.raw_os_error().unwrap_or(0), error.to_string())),
+            Err(error) => Err((error.raw_os_error().unwrap_or(0), text_of(&error))),
         }
+    }
+
+    fn can_log(&self, target: &str, syslogsocket: &str) -> bool {
+        logging::can_log(target, syslogsocket)
+    }
+
+    fn encoding(&self) -> String {
+        crate::matching::preferred()
     }
 
     fn knows_encoding(&self, name: &str) -> bool {
@@ -28,36 +46,45 @@ impl World for System<'_> {
     }
 
     fn local_time(&self, time: Timestamp) -> String {
-        let clock = self.daemon.clock.now();
-        let wall = clock.wall + (time - clock.steady);
-        format!("{wall:?}")
+        let wall = self.daemon.clock.now().to_wall(time);
+        let time = jiff::Timestamp::from_second(wall.seconds()).unwrap_or(jiff::Timestamp::MAX);
+        let zoned = time.to_zoned(self.daemon.zone.clone());
+        zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
     }
 }
 
+/// The system's words for an error, without its number.
+fn text_of(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
 impl Daemon {
-    /// One of Fail2Ban's commands.
-    pub(super) fn obey_command(&mut self, words: &[Value], reply: Sender<Reply>, out: &mut Vec<Effect>) -> Option<End> {
-        let mut plan = std::mem::take(&mut self.plan);
-        let mut live = Live {
-            plan: &mut plan,
-            engine: &self.engine,
-            world: &System { daemon: self },
-        };
-        let obeyed = command::obey(&mut live, words);
-        self.plan = plan;
-        self.amend(&obeyed.amended, out);
-        let answer = match obeyed.outcome {
+    /// One of Fail2Ban's commands. It is answered when what it changed is in force in the engine; actions may still be
+    /// at work then.
+    pub(super) fn obey_command(
+        &mut self,
+        words: &[Value],
+        reply: Sender<Reply>,
+        inbox: &Receiver<Message>,
+        out: &mut Vec<Effect>,
+    ) -> Option<End> {
+        let before = self.plan.server.clone();
+        let obeyed = self.apply(words);
+        let in_force = self.put_in_force(&before, words, &obeyed.amended, obeyed.outcome.is_ok(), inbox, out);
+        let answer = match in_force.and(obeyed.outcome) {
             Ok(Deed::Answer(value)) => Reply::Done(value),
             Ok(Deed::Stop) => {
                 self.farewell = Some(reply);
                 return Some(End::Free);
             }
-            Ok(Deed::Ask(request)) => return self.request(request, reply, Vec::new(), out),
+            Ok(Deed::Ask(request)) => return self.request(request, reply, None, out),
             Ok(Deed::FlushLogs) => {
                 logging::reopen();
-                Reply::Done("logs: rolled over".into())
+                Reply::Done(command::flushed(&self.plan))
             }
-            Ok(Deed::Call { .. } | Deed::Sleep(_)) => Reply::Refused("Invalid command".into()),
+            Ok(Deed::Sleep(seconds)) => return sleep(seconds, reply),
+            Ok(Deed::Call { .. }) => Reply::Refused("Invalid command".into()),
             Err(exception) => Reply::Refused(exception),
         };
         // A client that has gone away wants no answer.
@@ -65,6 +92,97 @@ impl Daemon {
         None
     }
 
-    /// Puts in force what a command changed.
-    fn amend(&mut self, _amended: &Amended, _out: &mut Vec<Effect>) {}
+    /// Has the core obey. The pseudo-jail of bans by hand shows where it holds a ban.
+    fn apply(&mut self, words: &[Value]) -> command::Obeyed {
+        let mut plan = std::mem::take(&mut self.plan);
+        let by_hand = self.engine.query(&Query::Jail(MANUAL.to_owned()));
+        let shows = by_hand.jails.iter().any(|jail| jail.banned > 0);
+        let has_own = plan.jails.iter().any(|jail| &*jail.name == MANUAL);
+        if shows && !has_own {
+            plan.jails.push(setup::manual_plan());
+        }
+        let mut live = Live {
+            plan: &mut plan,
+            engine: &self.engine,
+            world: &System { daemon: self },
+        };
+        let mut obeyed = command::obey(&mut live, words);
+        if shows && !has_own {
+            plan.jails.retain(|jail| &*jail.name != MANUAL);
+            if !obeyed.amended.is_stream && obeyed.amended.jails.contains(MANUAL) {
+                obeyed.amended.jails.remove(MANUAL);
+                obeyed.outcome = Err(Exception::from(
+                    "the jail 'manual' is portcullis's own and cannot be changed",
+                ));
+            }
+        }
+        self.plan = plan;
+        obeyed
+    }
+
+    fn put_in_force(
+        &mut self,
+        before: &portcullis_core::config::plan::Server,
+        words: &[Value],
+        amended: &Amended,
+        is_done: bool,
+        inbox: &Receiver<Message>,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Exception> {
+        if amended.is_empty() {
+            return Ok(());
+        }
+        for error in &amended.errors {
+            say(Level::Error, "fail2ban.transmitter", error);
+        }
+        let clock = self.clock.now();
+        self.carry_out(clock, std::mem::take(out));
+        let known = self.setup.jails.keys().cloned().collect();
+        if is_done {
+            tidings::before(words, &known);
+        }
+        let result = self.amend(before, amended, inbox);
+        if is_done {
+            tidings::after(words, &known);
+        }
+        let is_whole = words.first().and_then(Value::as_str) == Some("server-stream")
+            || words.get(1).and_then(Value::as_str) == Some("--all");
+        if amended.is_stream && is_whole {
+            self.origin = Origin::new(Kind::Stream, clock.wall);
+        } else {
+            self.origin.changed();
+        }
+        self.keep_live();
+        result
+    }
+
+    /// Keeps what is in force for a daemon that follows this one after a death.
+    fn keep_live(&mut self) {
+        if let Err(error) = self.origin.keep(&self.places.live(), &self.plan) {
+            let text = format!("what commands changed would not outlive the daemon: {error}");
+            say(Level::Error, SERVER, &text);
+        }
+    }
+
+    /// Messages of this turn that were not taken yet wait, ahead of those that came since.
+    pub(super) fn defer(&mut self, messages: &mut VecDeque<Message>) {
+        messages.append(&mut self.later);
+        self.later = std::mem::take(messages);
+    }
+}
+
+/// Answers later; nothing waits for it.
+fn sleep(seconds: f64, reply: Sender<Reply>) -> Option<End> {
+    let length = Duration::try_from_secs_f64(seconds)
+        .unwrap_or_default()
+        .min(LONGEST_SLEEP);
+    let late = reply.clone();
+    let spawned = thread::Builder::new().name("sleep".into()).spawn(move || {
+        thread::sleep(length);
+        let _ = late.send(Reply::Done(Value::None));
+    });
+    if let Err(error) = spawned {
+        let _ = reply.send(Reply::Refused(error.to_string().into()));
+    }
+    None
 }

@@ -22,6 +22,10 @@ pub(super) struct Keeper {
     place: Place,
     settings: Settings,
     store: Option<Store>,
+    /// The clocks of this run, once it has begun
+    running: Option<Running>,
+    /// What a database that opened late had kept
+    late: Option<Saved>,
     unsaved: Vec<Entry>,
     failure: Option<String>,
     next_try: Instant,
@@ -34,6 +38,8 @@ impl Keeper {
             place: place.clone(),
             settings: settings(server),
             store: None,
+            running: None,
+            late: None,
             unsaved: Vec::new(),
             failure: None,
             next_try: Instant::now(),
@@ -43,7 +49,51 @@ impl Keeper {
             .store
             .as_ref()
             .map_or_else(Running::fresh, |store| store.running().clone());
+        keeper.running = Some(running.clone());
         (keeper, running, saved)
+    }
+
+    /// Leaves the database for the one at `place` (contract §7.7; that there are no jails, the caller sees to), and gives
+    /// what is kept there. Records that the old one has not taken stay with it; if it can take none, they are lost, and
+    /// so it is said.
+    ///
+    /// # Errors
+    /// The new one cannot be opened: then the old one goes on.
+    pub(super) fn reopen(&mut self, place: &Place, server: &Server, running: &Running) -> Result<Saved, String> {
+        let settings = settings(server);
+        let joined = Store::join(place.clone(), settings.clone(), running);
+        let joined = joined.and_then(|(store, opened)| store.load().map(|saved| (store, opened, saved)));
+        let (store, opened, saved) = joined.map_err(|error| error.to_string())?;
+        self.leave(running.now());
+        announce(place, &opened);
+        (self.place, self.settings, self.store) = (place.clone(), settings, Some(store));
+        Ok(saved)
+    }
+
+    /// What is kept of one jail, for one that starts while the daemon runs. Nothing, said loudly, where the database
+    /// cannot be read.
+    pub(super) fn saved_of(&mut self, clock: Clock, jail: &str) -> Saved {
+        self.next_try = Instant::now();
+        self.keep(clock, Vec::new());
+        let saved = self.store.as_ref().map(|store| store.saved_of(jail));
+        saved.unwrap_or_else(|| Ok(Saved::default())).unwrap_or_else(|error| {
+            say(
+                Level::Error,
+                DATABASE,
+                &format!("bans of '{jail}' are not restored: {error}"),
+            );
+            Saved::default()
+        })
+    }
+
+    /// The bans that a database had kept which could be opened only now: once, for the engine to take up.
+    pub(super) fn late(&mut self) -> Option<Saved> {
+        self.late.take().map(|saved| Saved {
+            bans: saved.bans,
+            adopted: saved.adopted,
+            history: saved.history,
+            ..Saved::default()
+        })
     }
 
     /// How many records wait.
@@ -72,8 +122,8 @@ impl Keeper {
             self.compact();
             return;
         }
-        if self.store.is_none() && self.try_open(clock).is_none() {
-            return;
+        if self.store.is_none() {
+            self.late = self.try_open(clock);
         }
         let Some(store) = &mut self.store else { return };
         match store.commit(clock, &self.unsaved) {
@@ -111,7 +161,11 @@ impl Keeper {
     }
 
     fn try_open(&mut self, clock: Clock) -> Option<Saved> {
-        let opened = Store::open(self.place.clone(), self.settings.clone(), clock.wall);
+        let (place, settings) = (self.place.clone(), self.settings.clone());
+        let opened = match &self.running {
+            None => Store::open(place, settings, clock.wall),
+            Some(running) => Store::join(place, settings, running),
+        };
         let result = opened.and_then(|(store, opened)| store.load().map(|saved| (store, opened, saved)));
         match result {
             Ok((store, opened, saved)) => {
@@ -167,8 +221,18 @@ impl Keeper {
 
     /// Ends cleanly.
     pub(super) fn close(mut self, clock: Clock) {
+        self.leave(clock);
+    }
+
+    fn leave(&mut self, clock: Clock) {
         self.next_try = Instant::now();
         self.keep(clock, Vec::new());
+        if !self.unsaved.is_empty() {
+            let text = format!("{} records were never kept", self.unsaved.len());
+            say(Level::Error, DATABASE, &text);
+            self.unsaved.clear();
+        }
+        self.failure = None;
         if let Some(store) = self.store.take() {
             match store.close() {
                 Ok(()) => say(Level::Info, DATABASE, "Connection to database closed."),

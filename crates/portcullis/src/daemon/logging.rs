@@ -58,6 +58,59 @@ fn direct(place: &str, syslogsocket: &str, level: u8) -> Result<Option<String>, 
     Ok(complaint)
 }
 
+/// Directs the open log anew.
+///
+/// # Errors
+/// Why the target cannot be had; the former one stays.
+pub(super) fn change(server: &Server) -> Result<(), String> {
+    let level = Level::threshold(&server.loglevel).unwrap_or(Level::Info.number());
+    let complaint = direct(&server.logtarget, &server.syslogsocket, level)?;
+    if let Some(complaint) = complaint {
+        note(Level::Error, SERVER, &complaint);
+    }
+    let text = format!(
+        "Changed logging target to {} for Fail2ban v{}",
+        shown_target(server),
+        config::FAIL2BAN_VERSION
+    );
+    note(
+        Level::Info,
+        SERVER,
+        &format!("Start Fail2ban v{}", config::FAIL2BAN_VERSION),
+    );
+    note(Level::Info, SERVER, &text);
+    Ok(())
+}
+
+/// A target as Fail2Ban's log names it.
+fn shown_target(server: &Server) -> String {
+    let name = config::extract(&server.logtarget).map_or_else(|_| server.logtarget.clone(), |named| named.name);
+    if name != "SYSLOG" {
+        return name;
+    }
+    let socket = match server.syslogsocket.as_str() {
+        "auto" => "/dev/log",
+        other => other,
+    };
+    format!("{name} ({socket})")
+}
+
+/// Another `loglevel`, which was found to be one.
+pub(super) fn level(name: &str) {
+    if let (Some(log), Ok(number)) = (LOG.get(), Level::threshold(name)) {
+        log.set_threshold(number);
+    }
+}
+
+/// Whether the log can go to a target: tried, and closed again.
+pub(super) fn can_log(target: &str, syslogsocket: &str) -> bool {
+    let Ok(named) = config::extract(target) else {
+        return false;
+    };
+    let target = Target::read(&named.name, &named.options, syslogsocket);
+    target.is_ok_and(|target| Log::open(target, Level::Critical.number()).is_ok())
+}
+
 /// Where the log goes.
 pub(super) fn target() -> String {
     LOG.get().map_or("nowhere".to_owned(), |log| log.place())
@@ -67,7 +120,7 @@ pub(super) fn target() -> String {
 pub(super) fn reopen() {
     let Some(log) = LOG.get() else { return };
     match log.reopen() {
-        Ok(()) => note(Level::Info, SERVER, "rollover performed on the log"),
+        Ok(()) => note(Level::Info, SERVER, &format!("rollover performed on {}", log.place())),
         Err(error) => note(Level::Error, SERVER, &error.to_string()),
     }
 }

@@ -11,14 +11,17 @@ mod commands;
 mod inquiries;
 mod keeper;
 mod layers;
+mod live;
 mod logging;
 mod notes;
+mod origin;
 mod reading;
 mod requests;
 mod resolver;
 mod seat;
 mod setup;
 mod surroundings;
+mod tidings;
 mod verify;
 
 pub(crate) use inquiries::read_list;
@@ -34,7 +37,7 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use portcullis_core::action::JailFacts;
-use portcullis_core::config::plan::Plan;
+use portcullis_core::config::plan::{JailPlan, Plan};
 use portcullis_core::diagnostic::Diagnostic;
 use portcullis_core::engine::{Answer, Effect, Engine, Input, Query, Saved};
 use portcullis_core::ledger::LayerId;
@@ -47,7 +50,7 @@ use crate::enforce::Held;
 use crate::enforce::nft::TABLE;
 use crate::enforce::protect::Protected;
 use crate::enforce::shell::ShellLayer;
-use crate::matching::{Group, News};
+use crate::matching::News;
 use crate::observe::log::{Level, note as say};
 use crate::observe::notify;
 use crate::place::Places;
@@ -57,6 +60,7 @@ use crate::{runner, store};
 use inquiries::Inquiries;
 use keeper::Keeper;
 use layers::{Facts, Lanes, Way};
+use origin::{Kind, Origin};
 use requests::done;
 use setup::Setup;
 
@@ -90,6 +94,11 @@ impl Message {
     fn is_fact(&self) -> bool {
         matches!(self, Message::Facts(_) | Message::Loaded(..))
     }
+
+    /// Whether groups may be taken down by it.
+    fn may_rearrange(&self) -> bool {
+        matches!(self, Message::Asked(_) | Message::Loaded(..))
+    }
 }
 
 /// How it ends.
@@ -106,10 +115,19 @@ enum End {
 struct Installed {
     ways: BTreeMap<LayerId, Way>,
     files: BTreeMap<String, Vec<Arc<str>>>,
+    held: BTreeMap<String, String>,
     blind: BTreeMap<String, String>,
     dropped: BTreeMap<String, String>,
     diagnostics: Vec<Diagnostic>,
-    readings_count: usize,
+    /// The jails as they are in force, but for the pseudo-jail
+    jails: BTreeMap<Arc<str>, JailPlan>,
+}
+
+impl Installed {
+    /// How many jails are at work.
+    fn started(&self) -> usize {
+        self.jails.values().filter(|jail| jail.started).count()
+    }
 }
 
 struct Daemon {
@@ -124,15 +142,16 @@ struct Daemon {
     lanes: Lanes,
     inquiries: Inquiries,
     reader: Reader,
-    groups: Vec<Group>,
+    groups: Vec<reading::AtWork>,
     setup: Installed,
     /// The configuration in force; commands change it
     plan: Plan,
+    origin: Origin,
     kept: reading::Kept,
     protected: Protected,
     files: BTreeMap<Arc<str>, String>,
     remarks: BTreeMap<(String, &'static str), String>,
-    replies: BTreeMap<u64, (Sender<Reply>, Vec<String>)>,
+    replies: BTreeMap<u64, (Sender<Reply>, Option<Vec<String>>)>,
     next_reply: u64,
     own_due: Instant,
     hourly_due: Instant,
@@ -163,14 +182,18 @@ pub(crate) fn run(run: &Run) -> i32 {
 type Started = (Daemon, Receiver<Message>, seat::Seat, listen::Listener);
 
 fn start(run: &Run, places: Places) -> Result<Started, String> {
-    let setup = setup::read(&places, run.dry_run);
+    let (setup, origin) = first(run, &places);
     logging::open(&setup.server, &places.fallback_log());
-    say_version();
+    say_version(run.stream);
+    places.write_pid();
     let (outbox, inbox) = sync_channel(INBOX);
     let events = std::sync::mpsc::channel();
     let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
     forward(events.1, outbox.clone(), Message::Runner);
-    let database = places.database(&setup.server);
+    let database = match origin.kind {
+        Kind::Waiting => Place::Memory,
+        Kind::Files | Kind::Stream => places.database(&setup.server),
+    };
     let table = (!run.dry_run).then_some(TABLE);
     let listener = listen::bind(&places.socket).map_err(|error| error.to_string())?;
     let seat = seat::take(&places.pid_file(), &database, table).map_err(|error| error.to_string())?;
@@ -203,6 +226,7 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
         groups: Vec::new(),
         setup: Installed::default(),
         plan: Plan::default(),
+        origin,
         kept: reading::Kept::from_saved(&saved),
         protected: Protected::gather().unwrap_or_else(|_| Protected::new([], [])),
         files: BTreeMap::new(),
@@ -223,13 +247,30 @@ fn start(run: &Run, places: Places) -> Result<Started, String> {
     Ok((daemon, inbox, seat, listener))
 }
 
-fn say_version() {
+/// The configuration to begin with: of files, or of a client that is still to send it; after a death, what was in force.
+fn first(run: &Run, places: &Places) -> (Setup, Origin) {
+    let wall = Running::fresh().now().wall;
+    let (setup, kind) = if run.stream {
+        (setup::waiting(&run.given, run.dry_run), Kind::Waiting)
+    } else {
+        (setup::read(places, run.dry_run), Kind::Files)
+    };
+    if run.deaths == 0 {
+        Origin::forget(&places.live());
+    } else if let Some((origin, plan)) = Origin::kept(&places.live()) {
+        return (setup.again(plan), origin);
+    }
+    (setup, Origin::new(kind, wall))
+}
+
+fn say_version(as_fail2ban: bool) {
     let (ours, theirs) = (env!("CARGO_PKG_VERSION"), portcullis_core::config::FAIL2BAN_VERSION);
-    say(
-        Level::Info,
-        SERVER,
-        &format!("Starting portcullis {ours} (Fail2Ban {theirs})"),
-    );
+    if as_fail2ban {
+        say(Level::Info, SERVER, &"-".repeat(50));
+        say(Level::Info, SERVER, &format!("Starting Fail2ban v{theirs}"));
+    }
+    let text = format!("Starting portcullis {ours} (Fail2Ban {theirs})");
+    say(Level::Info, SERVER, &text);
 }
 
 /// Turns what arrives on a part's own channel into messages.
@@ -259,6 +300,11 @@ impl Daemon {
         self.gather_own();
         // Drawn by the system: who is banned must not be able to reckon for how long.
         self.step(Input::Seed(RandomState::new().build_hasher().finish()));
+        if self.origin.kind == Kind::Waiting {
+            // What an earlier run left in the kernel stays until it is known what shall be there.
+            self.plan = setup.plan;
+            return;
+        }
         self.arrange(setup, Some(keeper::remembered(saved)));
     }
 
@@ -272,21 +318,37 @@ impl Daemon {
         self.keeper.set(&setup.server);
         let plans = setup.arrangements.iter().map(|arrangement| &arrangement.plan);
         self.inquiries.learn(plans.map(|plan| plan.ignorecommand.as_str()));
+        let before = self.engine.query(&Query::Status).jails;
+        let names = setup.arrangements.iter().map(|arrangement| &arrangement.plan.name);
+        let is_new = |name: &&Arc<str>| !before.iter().any(|jail| jail.name == **name);
+        let new: Vec<Arc<str>> = names.filter(is_new).cloned().collect();
         self.step(Input::Plan(setup.arrangements));
-        if let Some(saved) = saved {
-            self.step(Input::Restore(saved));
+        match saved {
+            Some(saved) => self.step(Input::Restore(saved)),
+            None => new.iter().for_each(|jail| self.take_up(jail)),
         }
+        let in_force = |jail: &&JailPlan| !setup.dropped.contains_key(&*jail.name);
+        let jails = self.plan.jails.iter().filter(in_force);
+        let jails = jails.map(|jail| (Arc::clone(&jail.name), jail.clone())).collect();
         self.lanes.only(&setup.layers);
         self.setup = Installed {
             ways: setup.layers,
             files: BTreeMap::new(),
+            held: setup.held,
             blind: setup.blind,
             dropped: setup.dropped,
             diagnostics: setup.diagnostics,
-            readings_count: setup.readings.len(),
+            jails,
         };
         self.read_logs(setup.readings);
         self.tell_systemd();
+    }
+
+    /// A jail that starts while the daemon runs takes up what is kept of it, as at a start of the daemon.
+    fn take_up(&mut self, jail: &str) {
+        let saved = self.keeper.saved_of(self.clock.now(), jail);
+        self.kept.add(&saved);
+        self.step(Input::Restore(keeper::remembered(saved)));
     }
 
     fn listen(&self, listener: &listen::Listener) -> std::io::Result<()> {
@@ -339,18 +401,26 @@ impl Daemon {
         wake.min(due).min(unsaved)
     }
 
-    fn turn(&mut self, messages: VecDeque<Message>, inbox: &Receiver<Message>) -> Option<End> {
+    fn turn(&mut self, mut messages: VecDeque<Message>, inbox: &Receiver<Message>) -> Option<End> {
         let mut out = Vec::new();
         let clock = self.clock.now();
         let (saved, facts) = (self.keeper.failure().is_none(), messages.iter().any(Message::is_fact));
         self.engine.handle(clock.steady, Input::Tick, &mut out);
-        for message in messages {
+        while let Some(message) = messages.pop_front() {
+            // Groups that are taken down get counted what they sent before, so that what is behind waits in line.
+            if message.may_rearrange() {
+                self.defer(&mut messages);
+            }
             if let Some(end) = self.take(message, inbox, &mut out) {
+                self.defer(&mut messages);
                 self.carry_out(clock, out);
                 return Some(end);
             }
         }
         self.carry_out(clock, out);
+        if let Some(late) = self.keeper.late() {
+            self.step(Input::Restore(keeper::remembered(late)));
+        }
         self.caution.turn(&self.reader);
         if facts || saved != self.keeper.failure().is_none() {
             self.watch_protection();
@@ -375,7 +445,7 @@ impl Daemon {
             }
             Message::Answer(answer) => self.engine.handle(now, Input::Answer(answer), out),
             Message::Own(own) => self.engine.handle(now, Input::Own(own), out),
-            Message::Asked(asked) => return self.answer(asked, out),
+            Message::Asked(asked) => return self.answer(asked, inbox, out),
             Message::Loaded(setup, reply) => {
                 let clock = self.clock.now();
                 self.carry_out(clock, std::mem::take(out));
@@ -444,6 +514,8 @@ impl Daemon {
     fn obey(&mut self, event: runner::Event) -> Option<End> {
         match event {
             runner::Event::Notice(runner::Notice::Quit) | runner::Event::Gone => Some(End::Keep),
+            // As in Fail2Ban's own server, whose client has the files.
+            runner::Event::Notice(runner::Notice::Reload) if self.places.is_stream => None,
             runner::Event::Notice(runner::Notice::Reload) => self.load(None),
             runner::Event::Notice(runner::Notice::ReopenLogs) => {
                 logging::reopen();
@@ -472,6 +544,10 @@ impl Daemon {
         notify::stopping();
         say(Level::Info, SERVER, "Shutdown in progress...");
         self.stop_reading(inbox);
+        if self.places.is_stream {
+            say(Level::Info, SERVER, "Stopping all jails");
+        }
+        Origin::forget(&self.places.live());
         if end == End::Free {
             self.step(Input::Stop);
         }
@@ -481,7 +557,13 @@ impl Daemon {
         if end == End::Keep {
             say(Level::Info, SERVER, "bans stay in force");
         }
-        say(Level::Info, SERVER, "Exiting portcullis");
+        self.places.remove_pid();
+        let name = if self.places.is_stream {
+            "Fail2ban"
+        } else {
+            "portcullis"
+        };
+        say(Level::Info, SERVER, &format!("Exiting {name}"));
         if let Some(reply) = self.farewell.take() {
             let _ = reply.send(done(1, Vec::new()));
             // The session's thread needs a moment to write it.

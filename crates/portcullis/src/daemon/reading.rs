@@ -33,17 +33,26 @@ pub(super) struct Kept {
 
 impl Kept {
     pub(super) fn from_saved(saved: &store::Saved) -> Self {
+        let mut kept = Kept::default();
+        kept.add(saved);
+        kept
+    }
+
+    /// Adds what was kept, of a jail that starts later. What is known from this run is newer.
+    pub(super) fn add(&mut self, saved: &store::Saved) {
         let marks = saved
             .marks
             .iter()
             .map(|(jail, path, mark)| ((Arc::clone(jail), Arc::clone(path)), mark.clone()));
+        for (key, mark) in marks {
+            self.marks.entry(key).or_insert(mark);
+        }
         let sessions = saved.sessions.iter().filter_map(|(jail, text)| {
             let value = serde_json::from_str(text).ok()?;
             Some((Arc::clone(jail), Sessions::from_value(&json::to_value(&value))))
         });
-        Kept {
-            marks: marks.collect(),
-            sessions: sessions.collect(),
+        for (jail, open) in sessions {
+            self.sessions.entry(jail).or_insert(open);
         }
     }
 
@@ -59,8 +68,15 @@ impl Kept {
     }
 }
 
+/// A group at work, and what it was set to.
+pub(super) struct AtWork {
+    group: Group,
+    jails: BTreeSet<Arc<str>>,
+    paths: BTreeSet<Arc<str>>,
+}
+
 impl Daemon {
-    /// Forms the groups and sets the reader to their files.
+    /// Sets jails to read their files.
     pub(super) fn read_logs(&mut self, readings: Vec<(Reading, Vec<LogPath>)>) {
         let mut jails = Vec::new();
         for (mut reading, files) in readings {
@@ -71,7 +87,6 @@ impl Daemon {
             self.setup.files.insert(reading.name().to_string(), paths);
             jails.push(reading);
         }
-        self.kept = Kept::default();
         for group in matching::groups(jails) {
             self.read_group(group);
         }
@@ -115,12 +130,14 @@ impl Daemon {
             .filter(|jail| jail.is_wide())
             .flat_map(|jail| jail.paths().cloned())
             .collect();
+        let names = jails.iter().map(|jail| Arc::clone(jail.name())).collect();
         let outbox = self.outbox.clone();
         let group = Group::spawn(jails, self.clock.clone(), self.caution.careful(), move |news| {
             outbox.try_send(Message::News(news)).map_err(error_of)
         });
         match group {
             Ok(group) => {
+                let paths = begins.keys().cloned().collect();
                 for (path, from) in begins {
                     self.reader.add(Follow {
                         wide: wide.contains(&path),
@@ -129,7 +146,11 @@ impl Daemon {
                         to: group.to.clone(),
                     });
                 }
-                self.groups.push(group);
+                self.groups.push(AtWork {
+                    group,
+                    jails: names,
+                    paths,
+                });
             }
             Err(error) => say(
                 Level::Critical,
@@ -139,36 +160,62 @@ impl Daemon {
         }
     }
 
-    /// Takes the groups down. What they were given is still worked off, and their last words are taken.
+    /// Takes all groups down.
     pub(super) fn stop_reading(&mut self, inbox: &Receiver<Message>) {
-        // Groups that wait for the end of this turn would wait for ever.
+        let groups = std::mem::take(&mut self.groups);
+        self.take_down(groups, inbox);
+    }
+
+    /// Takes down the groups of these jails and paths, and gives back the readings with how far they came.
+    pub(super) fn stop_groups(
+        &mut self,
+        jails: &BTreeSet<Arc<str>>,
+        paths: &BTreeSet<Arc<str>>,
+        inbox: &Receiver<Message>,
+    ) -> Vec<Reading> {
+        let is_meant = |group: &AtWork| !group.jails.is_disjoint(jails) || !group.paths.is_disjoint(paths);
+        let (meant, others) = std::mem::take(&mut self.groups).into_iter().partition(is_meant);
+        self.groups = others;
+        self.take_down(meant, inbox)
+    }
+
+    /// What the groups were given is still worked off, and their last words are taken. Messages of this turn that were
+    /// not taken yet wait in `later`, ahead of those in the inbox.
+    fn take_down(&mut self, groups: Vec<AtWork>, inbox: &Receiver<Message>) -> Vec<Reading> {
+        if groups.is_empty() {
+            return Vec::new();
+        }
+        // Groups that wait for the end of this turn would wait for ever; what they wait for is done.
         self.caution.through.clear();
-        for path in self.setup.files.values().flatten() {
+        for path in groups.iter().flat_map(|group| &group.paths) {
             self.reader.remove(Arc::clone(path));
         }
-        let groups: Vec<_> = std::mem::take(&mut self.groups).into_iter().map(Group::close).collect();
-        let mut late = std::collections::VecDeque::new();
-        while !groups.iter().all(matching::Closing::is_done) {
-            late.extend(inbox.recv_timeout(Duration::from_millis(2)).ok());
-            late.extend(inbox.try_iter());
-            late.retain(|message| !matches!(message, Message::News(News::Through(_))));
+        let closing: Vec<_> = groups.into_iter().map(|group| group.group.close()).collect();
+        for message in std::mem::take(&mut self.later) {
+            self.sort(message);
         }
-        late.extend(inbox.try_iter());
-        for group in groups {
-            for reading in group.jails() {
-                self.kept.take_back(&reading);
+        while !closing.iter().all(matching::Closing::is_done) {
+            if let Ok(message) = inbox.recv_timeout(Duration::from_millis(2)) {
+                self.sort(message);
             }
         }
-        // Batches are counted now; everything else is put back in line behind them.
-        let (batches, others): (Vec<_>, Vec<_>) = late
-            .into_iter()
-            .partition(|message| matches!(message, Message::News(News::Batch(_))));
-        for message in batches {
-            if let Message::News(News::Batch(batch)) = message {
-                self.step(portcullis_core::engine::Input::Batch(batch));
-            }
+        while let Ok(message) = inbox.try_recv() {
+            self.sort(message);
         }
-        self.later.extend(others);
+        let readings: Vec<Reading> = closing.into_iter().flat_map(matching::Closing::jails).collect();
+        for reading in &readings {
+            self.kept.take_back(reading);
+        }
+        readings
+    }
+
+    /// Batches are counted now, in their order; everything else is put back in line behind them.
+    fn sort(&mut self, message: Message) {
+        match message {
+            Message::News(News::Batch(batch)) => self.step(portcullis_core::engine::Input::Batch(batch)),
+            Message::News(News::Through(_)) => {}
+            other => self.later.push_back(other),
+        }
     }
 
     /// Own addresses change, and looking up own names may take long: on a thread of its own.

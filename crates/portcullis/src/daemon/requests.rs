@@ -6,10 +6,13 @@ use std::thread;
 
 use portcullis_core::address::Id;
 use portcullis_core::engine::{Effect, Input, Query, ReplyTo, Request};
+use portcullis_core::exception::Exception;
 use portcullis_core::ledger::LayerId;
+use portcullis_core::value::Value;
 use portcullis_core::wire::{Reply, Verb};
 
 use super::layers::Way;
+use super::origin::{Kind, Origin};
 use super::setup::{self, MANUAL, Setup};
 use super::{Daemon, End, Message, SERVER, answers, logging};
 use crate::control::Asked;
@@ -19,24 +22,26 @@ use crate::observe::log::{Level, note as say};
 use crate::observe::notify;
 
 impl Daemon {
-    pub(super) fn reply(&mut self, to: ReplyTo, result: Result<usize, String>) {
+    pub(super) fn reply(&mut self, to: ReplyTo, result: Result<Value, Exception>) {
         let Some((sender, notes)) = self.replies.remove(&to.0) else {
             return;
         };
-        let reply = match result {
-            Ok(count) => done(count, notes),
-            Err(text) => Reply::Refused(text.into()),
+        let reply = match (result, notes) {
+            (Ok(value), Some(notes)) => done(count(&value), notes),
+            // One of Fail2Ban's commands.
+            (Ok(value), None) => Reply::Done(value),
+            (Err(exception), _) => Reply::Refused(exception),
         };
         // A client that has gone away wants no answer.
         let _ = sender.send(reply);
     }
 
     /// A request from the socket.
-    pub(super) fn answer(&mut self, asked: Asked, out: &mut Vec<Effect>) -> Option<End> {
+    pub(super) fn answer(&mut self, asked: Asked, inbox: &Receiver<Message>, out: &mut Vec<Effect>) -> Option<End> {
         let Asked { verb, reply } = asked;
         let clock = self.clock.now();
         let answer = match verb {
-            Verb::Command(words) => return self.obey_command(&words, reply, out),
+            Verb::Command(words) => return self.obey_command(&words, reply, inbox, out),
             Verb::Status { jail } => {
                 let view = self.engine.query(&jail.map_or(Query::Status, Query::Jail));
                 json(&self.status(&view, clock))
@@ -55,12 +60,17 @@ impl Daemon {
                 reason,
             } => {
                 let jail: Arc<str> = jail.unwrap_or_else(|| MANUAL.to_owned()).into();
+                if *jail == *MANUAL {
+                    let clock = self.clock.now();
+                    self.carry_out(clock, std::mem::take(out));
+                    self.open_manual();
+                }
                 let (ids, notes) = self.spare(&jail, ids);
                 if ids.is_empty() {
                     Reply::Refused(notes.join("; ").into())
                 } else {
                     say_why(&jail, &ids, reason.as_deref());
-                    return self.request(Request::Ban { ids, jail, bantime }, reply, notes, out);
+                    return self.request(Request::Ban { ids, jail, bantime }, reply, Some(notes), out);
                 }
             }
             Verb::Unban { ids, jail } => {
@@ -70,11 +80,14 @@ impl Daemon {
                         jail: jail.map(Into::into),
                     },
                     reply,
-                    Vec::new(),
+                    Some(Vec::new()),
                     out,
                 );
             }
-            Verb::Flush => return self.request(Request::Unban { ids: None, jail: None }, reply, Vec::new(), out),
+            Verb::Flush => {
+                let everybody = Request::Unban { ids: None, jail: None };
+                return self.request(everybody, reply, Some(Vec::new()), out);
+            }
             Verb::Reload => return self.load(Some(reply)),
             Verb::FlushLogs => {
                 logging::reopen();
@@ -90,11 +103,12 @@ impl Daemon {
         None
     }
 
+    /// Asks the engine. An answer with notes is for one of our verbs, one without for a command of Fail2Ban's.
     pub(super) fn request(
         &mut self,
         request: Request,
         reply: Sender<Reply>,
-        notes: Vec<String>,
+        notes: Option<Vec<String>>,
         out: &mut Vec<Effect>,
     ) -> Option<End> {
         self.next_reply += 1;
@@ -142,17 +156,35 @@ impl Daemon {
 
     pub(super) fn reload(&mut self, setup: Setup, reply: Option<Sender<Reply>>, inbox: &Receiver<Message>) {
         say(Level::Info, SERVER, "Reload all jails");
+        let wall = self.clock.now().wall;
+        let former = std::mem::replace(&mut self.origin, Origin::new(Kind::Files, wall));
+        Origin::forget(&self.places.live());
+        let replaced = former.describe(&self.places.config, &self.zone);
+        let is_other = former.kind != Kind::Files || former.has_changed();
         self.stop_reading(inbox);
         logging::open(&setup.server, &self.places.fallback_log());
         self.remarks.clear();
         self.files.clear();
         self.arrange(setup, None);
         say(Level::Info, SERVER, "Reload finished.");
-        let notes = self.complaints();
+        let mut notes = self.complaints();
+        if is_other {
+            let text = format!("the configuration folder replaces what was in force: {replaced}");
+            say(Level::Notice, SERVER, &text);
+            notes.insert(0, text);
+        }
         if let Some(reply) = reply {
-            let _ = reply.send(done(self.setup.readings_count, notes));
+            let _ = reply.send(done(self.setup.started(), notes));
         }
         notify::ready();
+    }
+}
+
+/// The number that an answer is.
+fn count(value: &Value) -> usize {
+    match value {
+        Value::Int(count) => usize::try_from(*count).unwrap_or_default(),
+        _ => 0,
     }
 }
 

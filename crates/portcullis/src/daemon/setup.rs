@@ -67,12 +67,15 @@ pub(crate) struct Setup {
     pub(crate) readings: Vec<(Reading, Vec<LogPath>)>,
     /// How each action is done
     pub(crate) layers: BTreeMap<LayerId, Way>,
+    /// Jails that must not ban, and why
+    pub(crate) held: BTreeMap<String, String>,
     /// Jails that read nothing, and why
     pub(crate) blind: BTreeMap<String, String>,
     /// Jails that are not in force, and why
     pub(crate) dropped: BTreeMap<String, String>,
     /// What is wrong
     pub(crate) diagnostics: Vec<Diagnostic>,
+    dry_run: bool,
 }
 
 /// The time zone of stamps that name none.
@@ -94,18 +97,17 @@ pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
         let plan = fall_back(places, plan, &mut outcome);
         resolver::allow_ipv6(&plan.server.allowipv6);
         let live = plan.clone();
-        let mut builder = Builder {
+        let mut setup = Setup::empty(live, dry_run);
+        setup.held = std::mem::take(&mut outcome.held);
+        let unseen = Other {
             tree,
             base: &base,
-            dry_run,
-            setup: empty(live),
             outcome: &outcome,
         };
         for jail in plan.jails {
-            builder.jail(jail);
+            setup.jail(jail, |plan| unseen.of(plan));
         }
-        builder.manual();
-        let mut setup = builder.setup;
+        setup.manual();
         setup.dropped.extend(outcome.skipped.clone());
         setup.diagnostics.splice(0..0, outcome.diagnostics.iter().cloned());
         once_each(&mut setup.diagnostics);
@@ -114,17 +116,23 @@ pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
     })
 }
 
-fn empty(plan: Plan) -> Setup {
-    Setup {
-        server: plan.server.clone(),
-        plan,
-        arrangements: Vec::new(),
-        readings: Vec::new(),
-        layers: BTreeMap::new(),
-        blind: BTreeMap::new(),
-        dropped: BTreeMap::new(),
-        diagnostics: Vec::new(),
+/// Of a server that waits for a client to send its configuration. `given` are options as NAME=VALUE; one that is none
+/// is named and left.
+pub(super) fn waiting(given: &[String], dry_run: bool) -> Setup {
+    let mut plan = Plan::default();
+    // Until a client names a database there is none.
+    plan.server.dbfile = None;
+    let mut diagnostics = Vec::new();
+    for option in given.iter().filter(|option| !option.starts_with("pidfile=")) {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        if let Err(error) = plan.apply(&["set".into(), name.into(), value.into()]) {
+            let text = format!("--given {option}: {error}");
+            diagnostics.push(Diagnostic::new(Severity::Error, "bad-given", text));
+        }
     }
+    let mut setup = Setup::empty(plan, dry_run);
+    setup.diagnostics = diagnostics;
+    setup
 }
 
 /// Says where a refused value is written. A jail must not ban on a guess of how long, how often or whom to spare.
@@ -247,47 +255,20 @@ fn kept(places: &Places) -> Option<Plan> {
     Some(Plan::from_stream(&stream, Face::Portcullis).0)
 }
 
-struct Builder<'t> {
+/// Finds the mode of a filter that would see more.
+struct Other<'t> {
     tree: &'t dyn Tree,
     base: &'t str,
-    dry_run: bool,
-    setup: Setup,
     outcome: &'t Outcome,
 }
 
-impl Builder<'_> {
-    /// Makes one jail ready, or drops it with its reason.
-    fn jail(&mut self, plan: JailPlan) {
-        let name = plan.name.to_string();
-        match self.reading(&plan) {
-            Ok(reading) => {
-                let held = self.outcome.held.get(&name).cloned();
-                self.place(plan, held, reading);
-            }
-            Err(reason) => {
-                let text = format!("not in force: {reason}");
-                self.complain(&name, Diagnostic::new(Severity::Error, "jail-dropped", text));
-                self.setup.dropped.insert(name, reason);
-            }
-        }
-    }
-
-    fn complain(&mut self, jail: &str, diagnostic: Diagnostic) {
-        self.setup.diagnostics.push(diagnostic.jail(jail));
-    }
-
-    fn reading(&mut self, plan: &JailPlan) -> Result<Reading, String> {
-        let encoding = LogEncoding::named(&plan.logencoding).map_err(|error| error.to_string())?;
-        let filter = make_filter(plan)?;
-        let unseen = self
-            .outcome
-            .filters
-            .get(&*plan.name)
-            .and_then(|used| self.unseen(plan, used));
-        Ok(Reading::new(Arc::clone(&plan.name), filter, encoding, unseen))
-    }
-
+impl Other<'_> {
     /// The filter in a mode that would see more, where its default mode was taken without a word.
+    fn of(&self, plan: &JailPlan) -> Option<Unseen> {
+        let used = self.outcome.filters.get(&*plan.name)?;
+        self.unseen(plan, used)
+    }
+
     fn unseen(&self, plan: &JailPlan, used: &FilterUse) -> Option<Unseen> {
         let (_, mode, what, mend) = OTHER_MODES.iter().find(|(name, ..)| *name == used.name)?;
         let present = used.options.get("mode").map_or("", String::as_str);
@@ -312,10 +293,88 @@ impl Builder<'_> {
             mend: (*mend).into(),
         })
     }
+}
 
-    fn place(&mut self, mut plan: JailPlan, held: Option<String>, reading: Reading) {
+impl Setup {
+    /// Without any jail.
+    pub(super) fn empty(plan: Plan, dry_run: bool) -> Setup {
+        Setup {
+            server: plan.server.clone(),
+            plan,
+            arrangements: Vec::new(),
+            readings: Vec::new(),
+            layers: BTreeMap::new(),
+            held: BTreeMap::new(),
+            blind: BTreeMap::new(),
+            dropped: BTreeMap::new(),
+            diagnostics: Vec::new(),
+            dry_run,
+        }
+    }
+
+    /// The same server with another plan: the one that was in force when the daemon died.
+    pub(super) fn again(self, plan: Plan) -> Setup {
+        let mut setup = Setup::empty(plan, self.dry_run);
+        setup.held = self.held;
+        let is_of_files = |diagnostic: &Diagnostic| diagnostic.jail.is_none();
+        setup.diagnostics = self.diagnostics.into_iter().filter(is_of_files).collect();
+        resolver::allow_ipv6(&setup.server.allowipv6);
+        for jail in setup.plan.jails.clone() {
+            let anew = reads(&jail);
+            setup.live(jail, anew, true);
+        }
+        setup.manual();
+        setup
+    }
+
+    /// Makes one jail of files ready, or drops it with its reason.
+    fn jail(&mut self, plan: JailPlan, unseen: impl FnOnce(&JailPlan) -> Option<Unseen>) {
+        match reading(&plan, unseen) {
+            Ok(reading) => {
+                self.readings.push((reading, files(&plan)));
+                self.place(plan, true);
+            }
+            Err(reason) => {
+                let name = plan.name.to_string();
+                let text = format!("not in force: {reason}");
+                self.complain(&name, Diagnostic::new(Severity::Error, "jail-dropped", text));
+                self.dropped.insert(name, reason);
+            }
+        }
+    }
+
+    /// Makes one jail ready as commands left it, with a new filter or without one. It stands, whatever is wrong with its
+    /// filter.
+    pub(super) fn live(&mut self, plan: JailPlan, reads_anew: bool, reloaded: bool) {
         let name = plan.name.to_string();
-        let native = self.layers(&mut plan);
+        let made = reads_anew.then(|| reading(&plan, |_| None));
+        let failure = match made {
+            Some(Ok(reading)) => {
+                self.readings.push((reading, files(&plan)));
+                None
+            }
+            Some(Err(reason)) => Some(reason),
+            None => None,
+        };
+        self.place(plan, reloaded);
+        if let Some(reason) = failure {
+            let text = format!("reads nothing: {reason}");
+            self.complain(&name, Diagnostic::new(Severity::Error, "jail-blind", text));
+            self.blind.insert(name, format!("cannot be read with: {reason}"));
+        }
+    }
+
+    fn complain(&mut self, jail: &str, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic.jail(jail));
+    }
+
+    fn place(&mut self, mut plan: JailPlan, reloaded: bool) {
+        let name = plan.name.to_string();
+        let native = self.ways(&mut plan);
+        if !reads(&plan) {
+            self.arrange(plan, native, reloaded);
+            return;
+        }
         if plan.actions.is_empty() {
             let text = "has no action: it bans nobody anywhere";
             self.complain(&name, Diagnostic::new(Severity::Warning, "no-action", text));
@@ -324,23 +383,28 @@ impl Builder<'_> {
             let text = "reads the journal, which is not watched yet";
             let diagnostic = Diagnostic::new(Severity::Error, "journal", text);
             self.complain(&name, diagnostic.mend("give it a logpath and backend = auto"));
-            self.setup.blind.insert(name, text.into());
+            self.blind.insert(name, text.into());
         } else if plan.failregex.is_empty() {
-            self.setup.blind.insert(name, "has no failregex in force".into());
+            self.blind.insert(name, "has no failregex in force".into());
         } else if plan.logpath.is_empty() {
-            self.setup.blind.insert(name, "has no log file to read".into());
+            self.blind.insert(name, "has no log file to read".into());
         }
-        let files = if is_journal(&plan) {
-            Vec::new()
-        } else {
-            plan.logpath.clone()
-        };
-        self.setup.readings.push((reading, files));
-        self.setup.arrangements.push(Arrangement { plan, held, native });
+        self.arrange(plan, native, reloaded);
+    }
+
+    fn arrange(&mut self, mut plan: JailPlan, native: BTreeSet<Arc<str>>, reloaded: bool) {
+        // Nothing that is counted by hand bans before the jail is started.
+        plan.idle |= !plan.started;
+        self.arrangements.push(Arrangement {
+            held: self.held.get(&*plan.name).cloned(),
+            plan,
+            native,
+            reloaded,
+        });
     }
 
     /// Finds out how each action is done; those that cannot be are left out.
-    fn layers(&mut self, plan: &mut JailPlan) -> BTreeSet<Arc<str>> {
+    fn ways(&mut self, plan: &mut JailPlan) -> BTreeSet<Arc<str>> {
         let mut native = BTreeSet::new();
         let actions = std::mem::take(&mut plan.actions);
         for action in actions {
@@ -353,15 +417,13 @@ impl Builder<'_> {
                         jail: Arc::clone(&plan.name),
                         action: Arc::clone(&action.name),
                     };
-                    self.setup.layers.insert(id, way);
+                    self.layers.insert(id, way);
                     plan.actions.push(action);
                 }
                 Err(reason) => {
                     let text = format!("action '{}' is not in force: {reason}", action.name);
                     self.complain(&plan.name, Diagnostic::new(Severity::Error, "action-dropped", text));
-                    self.setup
-                        .dropped
-                        .insert(format!("{}/{}", plan.name, action.name), reason);
+                    self.dropped.insert(format!("{}/{}", plan.name, action.name), reason);
                 }
             }
         }
@@ -369,30 +431,65 @@ impl Builder<'_> {
     }
 
     /// The pseudo-jail of bans by hand: all ports, in the kernel.
-    fn manual(&mut self) {
-        if self.setup.arrangements.iter().any(|other| &*other.plan.name == MANUAL) {
+    pub(super) fn manual(&mut self) {
+        if self.arrangements.iter().any(|other| &*other.plan.name == MANUAL) {
             return;
         }
-        let mut plan = JailPlan::new(MANUAL, "auto");
-        plan.bantime = MANUAL_BANTIME;
-        plan.started = true;
-        let property = |name: &str, value: &str| (name.to_owned(), Value::from(value));
-        let properties = vec![
-            property("layer", "nft"),
-            property("type", "allports"),
-            property("protocol", "all"),
-        ];
-        plan.actions = vec![ActionPlan {
-            name: "nft".into(),
-            properties,
-        }];
-        let native = self.layers(&mut plan);
-        self.setup.arrangements.push(Arrangement {
-            plan,
-            held: None,
-            native,
-        });
+        let mut plan = manual_plan();
+        let native = self.ways(&mut plan);
+        self.arrange(plan, native, true);
     }
+}
+
+/// The plan of the pseudo-jail.
+pub(super) fn manual_plan() -> JailPlan {
+    let mut plan = JailPlan::new(MANUAL, "auto");
+    plan.bantime = MANUAL_BANTIME;
+    plan.started = true;
+    let property = |name: &str, value: &str| (name.to_owned(), Value::from(value));
+    let properties = vec![
+        property("layer", "nft"),
+        property("type", "allports"),
+        property("protocol", "all"),
+    ];
+    plan.actions = vec![ActionPlan {
+        name: "nft".into(),
+        properties,
+    }];
+    plan
+}
+
+fn reading(plan: &JailPlan, unseen: impl FnOnce(&JailPlan) -> Option<Unseen>) -> Result<Reading, String> {
+    let encoding = LogEncoding::named(&plan.logencoding).map_err(|error| error.to_string())?;
+    let filter = make_filter(plan)?;
+    Ok(Reading::new(Arc::clone(&plan.name), filter, encoding, unseen(plan)))
+}
+
+/// The files that a jail reads.
+pub(super) fn files(plan: &JailPlan) -> Vec<LogPath> {
+    if is_journal(plan) {
+        Vec::new()
+    } else {
+        plan.logpath.clone()
+    }
+}
+
+/// Whether a jail reads at all.
+pub(super) fn reads(plan: &JailPlan) -> bool {
+    plan.started && !plan.idle
+}
+
+/// Whether two plans of a jail read the same lines in the same way, so that the one's filter and thread do for the other.
+pub(super) fn read_alike(one: &JailPlan, other: &JailPlan) -> bool {
+    (&one.prefregex, &one.failregex, &one.ignoreregex) == (&other.prefregex, &other.failregex, &other.ignoreregex)
+        && (one.usedns, one.maxlines, one.findtime) == (other.usedns, other.maxlines, other.findtime)
+        && (&one.datepattern, &one.logtimezone) == (&other.datepattern, &other.logtimezone)
+        && (&one.logencoding, &one.backend) == (&other.logencoding, &other.backend)
+        && paths(one).eq(paths(other))
+}
+
+fn paths(plan: &JailPlan) -> impl Iterator<Item = &str> {
+    plan.logpath.iter().map(|log| log.path.as_str())
 }
 
 fn make_filter(plan: &JailPlan) -> Result<Filter, String> {

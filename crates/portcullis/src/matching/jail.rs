@@ -157,6 +157,16 @@ impl Reading {
         self.filter.resume(sessions);
     }
 
+    /// Takes the place of a reading of the same jail that read otherwise: what it counted and warned of goes on.
+    pub(crate) fn succeed(&mut self, former: Reading) {
+        self.warned = former.warned;
+        self.counts = former.counts;
+        self.shown = former.shown;
+        if self.unseen.is_none() {
+            self.unseen = former.unseen;
+        }
+    }
+
     /// The filter, to hand its sessions to its successor.
     pub(crate) fn filter(&self) -> &Filter {
         &self.filter

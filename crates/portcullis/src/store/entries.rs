@@ -79,6 +79,8 @@ impl Writer<'_> {
         self.tx.prepare_cached(sql)?.execute(values)
     }
 
+    /// The rows of a jail that is stopped stay, for its next start: its bans, its history, its marks. Its counters and
+    /// sessions end with it, as they do in Fail2Ban.
     fn jail(&self, jail: &str, enabled: bool) -> rusqlite::Result<()> {
         if enabled {
             self.run(
@@ -87,6 +89,14 @@ impl Writer<'_> {
             )?;
         }
         self.run("UPDATE jails SET enabled = ?2 WHERE name = ?1", params![jail, enabled])?;
+        if !enabled {
+            for table in ["counts", "sessions", "waiting"] {
+                self.run(
+                    &format!("DELETE FROM portcullis_{table} WHERE jail = ?1"),
+                    params![jail],
+                )?;
+            }
+        }
         Ok(())
     }
 

@@ -114,9 +114,27 @@ impl Store {
     /// # Errors
     /// Any kind of [`Error`]; a damaged file is none, it is moved aside and reported in [`Opened`].
     pub(crate) fn open(place: Place, settings: Settings, wall: Timestamp) -> Result<(Store, Opened), Error> {
+        Store::begin(place, settings, wall, None)
+    }
+
+    /// As [`Store::open`], in the middle of a run: the times that the database holds become readings of the clocks of
+    /// this run, `running`, instead of those going on where the database's stopped.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub(crate) fn join(place: Place, settings: Settings, running: &Running) -> Result<(Store, Opened), Error> {
+        let clock = running.now();
+        let (mut store, opened) = Store::begin(place, settings, clock.wall, Some(clock))?;
+        store.running = running.clone();
+        Ok((store, opened))
+    }
+
+    fn begin(place: Place, settings: Settings, wall: Timestamp, onto: Option<Clock>) -> Result<(Store, Opened), Error> {
         let boot = Boot::read();
         let (mut db, mut opened) = sqlite::open(&place, &settings, wall)?;
-        let clock = take_over(&mut db, &boot, wall, &mut opened).map_err(|e| error::explain(place.path(), e))?;
+        let (clock, adopted) =
+            take_over(&mut db, &boot, wall, onto).map_err(|error| error::explain(place.path(), error))?;
+        opened.adopted = adopted;
         let store = Store {
             db: Some(db),
             place,
@@ -156,7 +174,17 @@ impl Store {
     /// # Errors
     /// As SQLite has them.
     pub(crate) fn load(&self) -> Result<Saved, Error> {
-        self.read(saved::load)
+        self.read(|db| saved::load(db, None))
+    }
+
+    /// What is kept of one jail: for a jail that starts while the daemon runs. Of a jail that was stopped these are its
+    /// bans, its history and its marks, as in Fail2Ban's tables; the rule of contract §7.4 is still to be applied to the
+    /// bans, some of which may be over.
+    ///
+    /// # Errors
+    /// As SQLite has them.
+    pub(crate) fn saved_of(&self, jail: &str) -> Result<Saved, Error> {
+        self.read(|db| saved::load(db, Some(jail)))
     }
 
     /// Drops Fail2Ban's rows of long past bans and jails that are off and empty, ours with them (contract
@@ -173,8 +201,14 @@ impl Store {
             // A ban that the steady clock still holds in force keeps its row: a row that is gone reads as lifted.
             let bips = tx.execute(
                 "DELETE FROM bips AS f WHERE timeofban < ?1 AND bantime <> -1 AND timeofban + bantime * 3 < ?1
-                     AND NOT EXISTS(SELECT 1 FROM portcullis_bans b WHERE b.id = f.ip AND b.jail = f.jail AND NOT b.ended)",
-                [past.seconds()],
+                     AND NOT EXISTS(SELECT 1 FROM portcullis_bans b WHERE b.id = f.ip AND b.jail = f.jail
+                         AND NOT b.ended AND (b.bantime < 0 OR b.time + b.bantime >= ?2))",
+                params![past.seconds(), clock.steady.micros()],
+            )?;
+            tx.execute(
+                "DELETE FROM portcullis_bans AS b WHERE NOT ended AND bantime >= 0 AND time + bantime < ?1
+                     AND NOT EXISTS(SELECT 1 FROM bips f WHERE f.ip = b.id AND f.jail = b.jail)",
+                [clock.steady.micros()],
             )?;
             adopt::forget_ended(tx, clock)?;
             tx.execute(
@@ -183,7 +217,12 @@ impl Store {
                      AND NOT EXISTS(SELECT 1 FROM bips WHERE jail = jails.name)",
                 [],
             )?;
-            entries::Writer { tx, clock, max_matches: 0 }.clock(&kept)?;
+            entries::Writer {
+                tx,
+                clock,
+                max_matches: 0,
+            }
+            .clock(&kept)?;
             Ok(bans + bips)
         })
     }
@@ -242,12 +281,20 @@ impl Drop for Store {
     }
 }
 
-/// The start of a run: clocks, jails off, and what others wrote. One transaction, so that a crash repeats it.
-fn take_over(db: &mut Connection, boot: &Boot, wall: Timestamp, opened: &mut Opened) -> rusqlite::Result<Clock> {
+/// The start of a run: clocks, jails off, and what others wrote. One transaction, so that a crash repeats it. `onto` are
+/// the clocks of a run that has begun already.
+fn take_over(
+    db: &mut Connection,
+    boot: &Boot,
+    wall: Timestamp,
+    onto: Option<Clock>,
+) -> rusqlite::Result<(Clock, Adopted)> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let last = saved::clock(&tx)?;
-    let clock = resume_clock(boot, wall, last.as_ref());
-    let shift = last.as_ref().map_or(Seconds::ZERO, |last| last.shift(boot));
+    let resumed = resume_clock(boot, wall, last.as_ref());
+    let clock = onto.unwrap_or(resumed);
+    let since = last.as_ref().map_or(Seconds::ZERO, |last| last.shift(boot));
+    let shift = clock.steady + since - resumed.steady;
     if shift != Seconds::ZERO {
         tx.execute("UPDATE portcullis_bans SET time = time + ?1", params![shift.micros()])?;
         tx.execute(
@@ -260,7 +307,7 @@ fn take_over(db: &mut Connection, boot: &Boot, wall: Timestamp, opened: &mut Ope
         )?;
     }
     tx.execute("UPDATE jails SET enabled = 0 WHERE enabled <> 0", [])?;
-    opened.adopted = adopt::adopt(&tx, clock)?;
+    let adopted = adopt::adopt(&tx, clock)?;
     let kept = Kept {
         boot: boot.clone(),
         clock,
@@ -272,5 +319,5 @@ fn take_over(db: &mut Connection, boot: &Boot, wall: Timestamp, opened: &mut Ope
     }
     .clock(&kept)?;
     tx.commit()?;
-    Ok(clock)
+    Ok((clock, adopted))
 }

@@ -8,7 +8,7 @@ use portcullis_core::history::Past;
 use portcullis_core::ledger::{Count, Field, Mark, Pending, Ticket};
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
 use super::case::{self, Case};
 use super::clock::{Boot, Kept};
@@ -74,143 +74,183 @@ pub(super) fn clock(db: &Connection) -> rusqlite::Result<Option<Kept>> {
     .optional()
 }
 
-/// Everything. A row that some other program made unreadable is left out, as Fail2Ban does.
-pub(super) fn load(db: &Connection) -> rusqlite::Result<Saved> {
-    let mut saved = Saved::default();
-    let mut names = Names::default();
-    load_bans(db, &mut names, &mut saved)?;
-    load_counts(db, &mut names, &mut saved)?;
-    load_history(db, &mut names, &mut saved)?;
-    load_waiting(db, &mut names, &mut saved)?;
-    let mut marks = db.prepare(
-        "SELECT jail, path, device, inode, offset, head, tail, read_at FROM portcullis_marks ORDER BY jail, path",
-    )?;
-    let mut rows = marks.query([])?;
-    while let Some(row) = rows.next()? {
-        let mark = Mark {
-            device: row.get::<_, i64>(2)?.cast_unsigned(),
-            inode: row.get::<_, i64>(3)?.cast_unsigned(),
-            offset: row.get::<_, i64>(4)?.cast_unsigned(),
-            head: row.get(5)?,
-            tail: row.get(6)?,
-            read_at: Timestamp::from_micros(row.get(7)?),
-        };
-        saved.marks.push((names.get(row, 0)?, names.get(row, 1)?, mark));
-    }
-    let mut sessions = db.prepare("SELECT jail, text FROM portcullis_sessions ORDER BY jail")?;
-    let mut rows = sessions.query([])?;
-    while let Some(row) = rows.next()? {
-        saved.sessions.push((names.get(row, 0)?, row.get(1)?));
-    }
-    Ok(saved)
+/// Everything of one jail, or of all. A row that some other program made unreadable is left out, as Fail2Ban does.
+pub(super) fn load(db: &Connection, jail: Option<&str>) -> rusqlite::Result<Saved> {
+    let mut loading = Loading {
+        db,
+        jail,
+        names: Names::default(),
+        saved: Saved::default(),
+    };
+    loading.bans()?;
+    loading.counts()?;
+    loading.history()?;
+    loading.waiting()?;
+    loading.marks()?;
+    loading.sessions()?;
+    Ok(loading.saved)
 }
 
-fn load_bans(db: &Connection, names: &mut Names, saved: &mut Saved) -> rusqlite::Result<()> {
-    let mut bans = db.prepare(
-        "SELECT b.jail, b.id, b.time, b.bantime, b.bancount, b.raw, COALESCE(b.data, f.data)
-         FROM portcullis_bans b LEFT JOIN bips f ON f.ip = b.id AND f.jail = b.jail
-         WHERE NOT b.ended ORDER BY b.jail, b.time, b.id",
-    )?;
-    let mut rows = bans.query([])?;
-    while let Some(row) = rows.next()? {
-        let Some(id) = text(row, 1)? else {
-            continue;
-        };
-        let case = data(row, 6)?;
-        let ticket = Ticket {
-            id: identity(id),
-            time: Timestamp::from_micros(whole(row, 2)?),
-            bantime: Seconds::from_micros(whole(row, 3)?),
-            bancount: tally(whole(row, 4)?),
-            failures: case.failures.unwrap_or(1),
-            matches: case.matches,
-            data: case.data,
-            restored: true,
-        };
-        let jail = names.get(row, 0)?;
-        if whole(row, 5)? == 0 {
-            saved.bans.push((jail, ticket));
-        } else {
-            saved.adopted.push((jail, ticket));
+struct Loading<'d> {
+    db: &'d Connection,
+    jail: Option<&'d str>,
+    names: Names,
+    saved: Saved,
+}
+
+impl Loading<'_> {
+    fn bans(&mut self) -> rusqlite::Result<()> {
+        let mut bans = prepare(
+            self.db,
+            self.jail,
+            "SELECT b.jail, b.id, b.time, b.bantime, b.bancount, b.raw, COALESCE(b.data, f.data)
+         FROM (SELECT * FROM portcullis_bans WHERE {of} AND NOT ended) b
+             LEFT JOIN bips f ON f.ip = b.id AND f.jail = b.jail
+         ORDER BY b.jail, b.time, b.id",
+        )?;
+        let mut rows = bans.query([self.jail])?;
+        while let Some(row) = rows.next()? {
+            let Some(id) = text(row, 1)? else {
+                continue;
+            };
+            let case = data(row, 6)?;
+            let ticket = Ticket {
+                id: identity(id),
+                time: Timestamp::from_micros(whole(row, 2)?),
+                bantime: Seconds::from_micros(whole(row, 3)?),
+                bancount: tally(whole(row, 4)?),
+                failures: case.failures.unwrap_or(1),
+                matches: case.matches,
+                data: case.data,
+                restored: true,
+            };
+            let jail = self.names.get(row, 0)?;
+            if whole(row, 5)? == 0 {
+                self.saved.bans.push((jail, ticket));
+            } else {
+                self.saved.adopted.push((jail, ticket));
+            }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-fn load_counts(db: &Connection, names: &mut Names, saved: &mut Saved) -> rusqlite::Result<()> {
-    let mut counts =
-        db.prepare("SELECT jail, id, first, last, retry, data FROM portcullis_counts ORDER BY jail, last, id")?;
-    let mut rows = counts.query([])?;
-    while let Some(row) = rows.next()? {
-        let Some(id) = text(row, 1)? else {
-            continue;
-        };
-        let mut case = data(row, 5)?;
-        let bancount = match case.data.remove(BANCOUNT) {
-            Some(Field::Text(text)) => text.parse().unwrap_or(0),
-            _ => 0,
-        };
-        let count = Count {
-            bancount,
-            first: Timestamp::from_micros(whole(row, 2)?),
-            last: Timestamp::from_micros(whole(row, 3)?),
-            retry: tally(whole(row, 4)?),
-            failures: case.failures.unwrap_or(1),
-            matches: case.matches,
-            data: case.data,
-        };
-        saved.counts.push((names.get(row, 0)?, identity(id), count));
+    fn counts(&mut self) -> rusqlite::Result<()> {
+        let mut counts = prepare(
+            self.db,
+            self.jail,
+            "SELECT jail, id, first, last, retry, data FROM portcullis_counts WHERE {of} ORDER BY jail, last, id",
+        )?;
+        let mut rows = counts.query([self.jail])?;
+        while let Some(row) = rows.next()? {
+            let Some(id) = text(row, 1)? else {
+                continue;
+            };
+            let mut case = data(row, 5)?;
+            let bancount = match case.data.remove(BANCOUNT) {
+                Some(Field::Text(text)) => text.parse().unwrap_or(0),
+                _ => 0,
+            };
+            let count = Count {
+                bancount,
+                first: Timestamp::from_micros(whole(row, 2)?),
+                last: Timestamp::from_micros(whole(row, 3)?),
+                retry: tally(whole(row, 4)?),
+                failures: case.failures.unwrap_or(1),
+                matches: case.matches,
+                data: case.data,
+            };
+            self.saved.counts.push((self.names.get(row, 0)?, identity(id), count));
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-fn load_history(db: &Connection, names: &mut Names, saved: &mut Saved) -> rusqlite::Result<()> {
-    // Fail2Ban's table has wall times.
-    let behind = clock(db)?.map_or(Seconds::ZERO, |kept| kept.clock.steady - kept.clock.wall);
-    let mut bips = db.prepare(
-        "SELECT jail, ip, CAST(timeofban * 1000000 AS INTEGER), CAST(bantime * 1000000 AS INTEGER), bancount FROM bips
-         WHERE typeof(timeofban) IN ('integer', 'real') AND typeof(bantime) IN ('integer', 'real') ORDER BY jail, ip",
+    fn history(&mut self) -> rusqlite::Result<()> {
+        // Fail2Ban's table has wall times.
+        let behind = clock(self.db)?.map_or(Seconds::ZERO, |kept| kept.clock.steady - kept.clock.wall);
+        let mut bips = prepare(self.db, self.jail,
+        "SELECT jail, ip, CAST(timeofban * 1000000 AS INTEGER), CAST(bantime * 1000000 AS INTEGER), bancount
+         FROM bips WHERE {of} AND typeof(timeofban) IN ('integer', 'real') AND typeof(bantime) IN ('integer', 'real') ORDER BY jail, ip",
     )?;
-    let mut rows = bips.query([])?;
-    while let Some(row) = rows.next()? {
-        let Some(id) = text(row, 1)? else {
-            continue;
-        };
-        let past = Past {
-            count: tally(whole(row, 4)?),
-            time: Timestamp::from_micros(whole(row, 2)?) + behind,
-            bantime: Seconds::from_micros(whole(row, 3)?),
-        };
-        saved.history.push((names.get(row, 0)?, identity(id), past));
+        let mut rows = bips.query([self.jail])?;
+        while let Some(row) = rows.next()? {
+            let Some(id) = text(row, 1)? else {
+                continue;
+            };
+            let past = Past {
+                count: tally(whole(row, 4)?),
+                time: Timestamp::from_micros(whole(row, 2)?) + behind,
+                bantime: Seconds::from_micros(whole(row, 3)?),
+            };
+            self.saved.history.push((self.names.get(row, 0)?, identity(id), past));
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn waiting(&mut self) -> rusqlite::Result<()> {
+        let mut waiting = prepare(
+            self.db,
+            self.jail,
+            "SELECT jail, number, id, is_name, time, wall, data FROM portcullis_waiting WHERE {of} ORDER BY number",
+        )?;
+        let mut rows = waiting.query([self.jail])?;
+        while let Some(row) = rows.next()? {
+            let Some(id) = text(row, 2)? else {
+                continue;
+            };
+            let is_name = whole(row, 3)? != 0;
+            let case = data(row, 6)?;
+            let pending = Pending {
+                id: if is_name { Id::Raw(id) } else { identity(id) },
+                is_name,
+                clock: Clock {
+                    steady: Timestamp::from_micros(whole(row, 4)?),
+                    wall: Timestamp::from_micros(whole(row, 5)?),
+                },
+                matches: case.matches,
+                data: case.data,
+            };
+            self.saved
+                .waiting
+                .push((self.names.get(row, 0)?, whole(row, 1)?.cast_unsigned(), pending));
+        }
+        Ok(())
+    }
+
+    fn marks(&mut self) -> rusqlite::Result<()> {
+        let sql = "SELECT jail, path, device, inode, offset, head, tail, read_at FROM portcullis_marks
+             WHERE {of} ORDER BY jail, path";
+        let mut marks = prepare(self.db, self.jail, sql)?;
+        let mut rows = marks.query([self.jail])?;
+        while let Some(row) = rows.next()? {
+            let mark = Mark {
+                device: row.get::<_, i64>(2)?.cast_unsigned(),
+                inode: row.get::<_, i64>(3)?.cast_unsigned(),
+                offset: row.get::<_, i64>(4)?.cast_unsigned(),
+                head: row.get(5)?,
+                tail: row.get(6)?,
+                read_at: Timestamp::from_micros(row.get(7)?),
+            };
+            let (jail, path) = (self.names.get(row, 0)?, self.names.get(row, 1)?);
+            self.saved.marks.push((jail, path, mark));
+        }
+        Ok(())
+    }
+
+    fn sessions(&mut self) -> rusqlite::Result<()> {
+        let sql = "SELECT jail, text FROM portcullis_sessions WHERE {of} ORDER BY jail";
+        let mut sessions = prepare(self.db, self.jail, sql)?;
+        let mut rows = sessions.query([self.jail])?;
+        while let Some(row) = rows.next()? {
+            self.saved.sessions.push((self.names.get(row, 0)?, row.get(1)?));
+        }
+        Ok(())
+    }
 }
 
-fn load_waiting(db: &Connection, names: &mut Names, saved: &mut Saved) -> rusqlite::Result<()> {
-    let mut waiting =
-        db.prepare("SELECT jail, number, id, is_name, time, wall, data FROM portcullis_waiting ORDER BY number")?;
-    let mut rows = waiting.query([])?;
-    while let Some(row) = rows.next()? {
-        let Some(id) = text(row, 2)? else {
-            continue;
-        };
-        let is_name = whole(row, 3)? != 0;
-        let case = data(row, 6)?;
-        let pending = Pending {
-            id: if is_name { Id::Raw(id) } else { identity(id) },
-            is_name,
-            clock: Clock {
-                steady: Timestamp::from_micros(whole(row, 4)?),
-                wall: Timestamp::from_micros(whole(row, 5)?),
-            },
-            matches: case.matches,
-            data: case.data,
-        };
-        saved
-            .waiting
-            .push((names.get(row, 0)?, whole(row, 1)?.cast_unsigned(), pending));
-    }
-    Ok(())
+/// A query of which `{of}` stands for whose rows they are: two forms, so that one jail's are found by their index.
+fn prepare<'d>(db: &'d Connection, jail: Option<&str>, sql: &str) -> rusqlite::Result<Statement<'d>> {
+    let of = if jail.is_some() { "jail = ?1" } else { "?1 IS NULL" };
+    db.prepare(&sql.replace("{of}", of))
 }
 
 /// Merges what `bans` holds of `ip`, in one jail or in all, newest first (contract §7.5).

@@ -36,7 +36,7 @@ fn an_unknown_backend_makes_no_jail() {
 
 #[test]
 fn every_setting_finds_its_place() {
-    let (plan, messages) = jail(&[
+    let (mut plan, messages) = jail(&[
         "set j usedns raw",
         "set j prefregex ^p",
         "set j maxlines 3",
@@ -95,7 +95,10 @@ fn every_setting_finds_its_place() {
         properties: vec![("timeout".into(), "5".into())],
     }];
     expect.started = true;
+    let given = std::mem::take(&mut plan.given);
     assert_eq!(plan, expect);
+    assert_eq!(given["findtime"], Value::Int(600));
+    assert_eq!(given["bantime.increment"], Value::Bool(true));
 }
 
 #[test]

@@ -307,3 +307,65 @@ fn steady_times_go_on() {
     assert_eq!(first, Seconds::new(4));
     assert_eq!(last, start - count(1).last);
 }
+
+#[test]
+fn a_jail_that_stops_keeps_what_its_next_start_takes_up() {
+    let bench = Bench::new();
+    let (mut store, _) = bench.open(0);
+    let other = |ticket: Ticket| Entry::Ban {
+        jail: jail("other"),
+        ticket,
+    };
+    let counter = Entry::Count {
+        jail: jail("sshd"),
+        id: id("192.0.2.9"),
+        count: Some(count(2)),
+    };
+    let mine = ticket("192.0.2.1", 0, 600);
+    let entries = [ban(&mine), other(ticket("192.0.2.1", 0, 60)), read(7), counter];
+    store.commit(at(0), &entries).unwrap();
+    let all = store.saved_of("sshd").unwrap();
+    assert_eq!(
+        (all.bans.len(), all.history.len(), all.counts.len(), all.marks.len()),
+        (1, 1, 1, 1)
+    );
+    let stop = Entry::Jail {
+        jail: jail("sshd"),
+        enabled: false,
+    };
+    store.commit(at(10), &[stop]).unwrap();
+    let saved = store.saved_of("sshd").unwrap();
+    assert_eq!(saved.bans, [(jail("sshd"), restored(mine))]);
+    assert_eq!((saved.history, saved.marks), (all.history, all.marks));
+    assert!(saved.counts.is_empty());
+    assert_eq!(store.saved_of("other").unwrap().bans.len(), 1);
+    assert_eq!(store.saved_of("sshd' OR '1").unwrap(), Saved::default());
+    // What runs out while the jail is off is dropped with Fail2Ban's rows, and the jail with it.
+    let late = 600 * 3 + 86_400 + 1;
+    assert_eq!(store.purge(at(late)).unwrap(), 4);
+    assert_eq!(bench.ask("SELECT group_concat(name) FROM jails"), "other");
+    assert_eq!(bench.ask("SELECT count(*) FROM portcullis_bans"), "0");
+}
+
+#[test]
+fn a_database_joined_in_the_middle_of_a_run_stands_on_its_clocks() {
+    let bench = Bench::new();
+    let (mut store, _) = bench.open(0);
+    // A steady clock that is far from the wall.
+    let clock = Clock {
+        steady: wall_at(-5000),
+        wall: wall_at(0),
+    };
+    let mut old = ticket("192.0.2.1", 0, 600);
+    old.time = wall_at(-5100);
+    store.commit(clock, &[ban(&old)]).unwrap();
+    store.close().unwrap();
+    let running = Running::from(wall_at(3_000_000), clock::since_boot());
+    let now = running.now().steady;
+    let (store, _) = Store::join(Place::File(bench.path()), Settings::default(), &running).unwrap();
+    let saved = store.load().unwrap();
+    let ago = (now - saved.bans[0].1.time).as_f64();
+    assert!((99.0..160.0).contains(&ago), "{ago} seconds ago");
+    let (ran, own) = (store.running().now().steady, running.now().steady);
+    assert!((own - ran).as_f64().abs() < 1.0);
+}

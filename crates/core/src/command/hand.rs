@@ -1,0 +1,151 @@
+//! Bans and failures by hand, and who is banned (contract §8.5).
+
+use std::sync::Arc;
+
+use super::kind::{self, Words};
+use super::{Deed, Session};
+use crate::address::Id;
+use crate::config::plan::JailPlan;
+use crate::engine::{BanView, Query, Request};
+use crate::exception::Exception;
+use crate::time::Timestamp;
+use crate::value::Value;
+
+/// `set JAIL attempt IP [LINE…]`
+pub(super) fn attempt(session: &Session<'_>, words: Words<'_>) -> Result<Deed, Exception> {
+    let at = session.jail(words.at(0)?)?;
+    let missing = || {
+        let text = "Filter.addAttempt() missing 1 required positional argument: 'ip'";
+        Exception::builtin("TypeError", text)
+    };
+    let id = kind::id(words.0.get(2).ok_or_else(missing)?)?;
+    Ok(Deed::Ask(Request::Attempt {
+        jail: Arc::clone(&session.plan.jails[at].name),
+        id,
+        lines: words.from(3).iter().map(ToString::to_string).collect(),
+    }))
+}
+
+/// `set JAIL banip IP…`
+pub(super) fn ban(session: &Session<'_>, words: Words<'_>) -> Result<Deed, Exception> {
+    let at = session.jail(words.at(0)?)?;
+    let ids: Result<Vec<Id>, _> = words.from(2).iter().map(kind::id).collect();
+    Ok(Deed::Ask(Request::Ban {
+        ids: ids?,
+        jail: Arc::clone(&session.plan.jails[at].name),
+        bantime: None,
+    }))
+}
+
+/// `set JAIL unbanip [--report-absent] IP…`
+pub(super) fn unban_in(session: &Session<'_>, words: Words<'_>) -> Result<Deed, Exception> {
+    let report_absent = words.at(2)?.as_str() == Some("--report-absent");
+    let whom = words.from(if report_absent { 3 } else { 2 });
+    let at = session.jail(words.at(0)?)?;
+    Ok(Deed::Ask(Request::Free {
+        whom: meant(whom)?,
+        jail: Some(Arc::clone(&session.plan.jails[at].name)),
+        report_absent,
+    }))
+}
+
+/// `unban --all`, `unban IP…`
+pub(super) fn unban(words: &[Value]) -> Result<Deed, Exception> {
+    if let [only] = words
+        && only.as_str() == Some("--all")
+    {
+        return Ok(Deed::Ask(Request::Unban { ids: None, jail: None }));
+    }
+    Ok(Deed::Ask(Request::Free {
+        whom: meant(words)?,
+        jail: None,
+        report_absent: false,
+    }))
+}
+
+/// Who is to be freed; a mask that is none is nobody's.
+fn meant(words: &[Value]) -> Result<Vec<(String, Id)>, Exception> {
+    let id = |word: &Value| {
+        let error = || {
+            Exception::builtin(
+                "TypeError",
+                format!("object of type '{}' has no len()", kind::class(word)),
+            )
+        };
+        let text = word.as_str().ok_or_else(error)?.to_owned();
+        let id = Id::parse(&text).unwrap_or_else(|_| Id::Raw(text.clone()));
+        Ok((text, id))
+    };
+    words.iter().map(id).collect()
+}
+
+/// The bans of a jail in the order in which they were made.
+pub(super) fn bans(session: &Session<'_>, jail: &JailPlan) -> Vec<BanView> {
+    let view = session.engine.query(&Query::Jail(jail.name.to_string()));
+    let mut bans: Vec<BanView> = view.jails.into_iter().flat_map(|jail| jail.bans).collect();
+    bans.sort_by_key(|ban| ban.number);
+    bans
+}
+
+/// The ids of bans, as texts.
+pub(super) fn ids(bans: &[BanView]) -> Value {
+    Value::List(bans.iter().map(|ban| ban.id.to_string().into()).collect())
+}
+
+/// `get JAIL banned [IP…]`: all, or whether these are.
+pub(super) fn banned(session: &Session<'_>, jail: &JailPlan, whom: &[Value]) -> Result<Value, Exception> {
+    let bans = bans(session, jail);
+    if whom.is_empty() {
+        return Ok(ids(&bans));
+    }
+    let is_banned = |word: &Value| -> Result<Value, Exception> {
+        if bans.is_empty() {
+            return Ok(0.into());
+        }
+        let id = kind::id(word)?;
+        Ok(i64::from(bans.iter().any(|ban| ban.id == id)).into())
+    };
+    match whom {
+        [only] => is_banned(only),
+        several => several.iter().map(is_banned).collect::<Result<_, _>>().map(Value::List),
+    }
+}
+
+/// `banned [IP…]`: who is banned in each jail, or in which jails these are.
+pub(super) fn banned_in_all(session: &Session<'_>, whom: &[Value]) -> Result<Value, Exception> {
+    let mut found = Vec::new();
+    if whom.is_empty() {
+        for jail in &session.plan.jails {
+            let banned = ids(&bans(session, jail));
+            found.push(Value::Dict(vec![(Value::from(&*jail.name), banned)]));
+        }
+    }
+    for word in whom {
+        let mut jails = Vec::new();
+        for jail in &session.plan.jails {
+            if banned(session, jail, std::slice::from_ref(word))? == Value::Int(1) {
+                jails.push(Value::from(&*jail.name));
+            }
+        }
+        found.push(Value::List(jails));
+    }
+    Ok(Value::List(found))
+}
+
+/// `get JAIL banip [--with-time]`: by the end of the bans, those of one end in the order in which they were made.
+pub(super) fn ban_list(session: &Session<'_>, jail: &JailPlan, with_time: bool) -> Value {
+    let mut bans = bans(session, jail);
+    bans.sort_by_key(|ban| ban.until.unwrap_or(Timestamp::from_seconds(i64::MAX)));
+    if !with_time {
+        return ids(&bans);
+    }
+    let line = |ban: &BanView| {
+        let until = ban.until.map_or_else(
+            || "9999-12-31 23:59:59".to_owned(),
+            |until| session.world.local_time(until),
+        );
+        let since = session.world.local_time(ban.since);
+        format!("{} \t{since} + {} = {until}", ban.id, ban.bantime.whole()).into()
+    };
+    Value::List(bans.iter().map(line).collect())
+}

@@ -1,0 +1,244 @@
+//! What somebody asks for by hand: to ban, to lift bans, to count a failure (contract §8.5).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Engine;
+use super::jail::Jail;
+use super::known::Turn;
+use super::message::{Effect, Question, ReplyTo, Request};
+use super::waiting::Told;
+use crate::address::Id;
+use crate::exception::Exception;
+use crate::history::History;
+use crate::judge;
+use crate::ledger::{Entry, Pending};
+use crate::time::{Clock, Timestamp};
+use crate::value::Value;
+
+/// Requests that may wait for names at a time.
+const MOST_PARKED: usize = 100;
+
+/// A request that waits for the addresses of names.
+pub(super) struct Parked {
+    freeing: Freeing,
+    to: ReplyTo,
+    since: Timestamp,
+    missing: BTreeSet<String>,
+}
+
+/// Whom to free, where, and whether absent ones are to be reported.
+type Freeing = (Vec<(String, Id)>, Option<Arc<str>>, bool);
+
+type Answer = Result<Value, Exception>;
+
+impl Engine {
+    /// Does what is asked. No answer yet where something must be found out first.
+    pub(super) fn request(
+        &mut self,
+        now: Timestamp,
+        request: Request,
+        to: ReplyTo,
+        out: &mut Vec<Effect>,
+    ) -> Option<Answer> {
+        let answer = match request {
+            Request::Ban { ids, jail, bantime } => match self.jails.get_mut(&jail) {
+                None => Err(Exception::no_jail(&*jail)),
+                Some(jail) => {
+                    let length = bantime.unwrap_or(jail.plan.bantime);
+                    let mut turn = Turn {
+                        now,
+                        ahead: self.ahead,
+                        history: &mut self.history,
+                        dice: &mut self.dice,
+                    };
+                    let mut ban = |id| jail.ban(&mut turn, judge::by_hand(id, now, length), bantime.is_some(), out);
+                    Ok(count(ids.into_iter().map(|id| usize::from(ban(id))).sum()))
+                }
+            },
+            Request::Unban { ids, jail: Some(name) } => match self.jails.get_mut(&name) {
+                None => Err(Exception::no_jail(&*name)),
+                Some(jail) => Ok(count(unban(jail, &mut self.history, ids.as_deref(), out))),
+            },
+            Request::Unban { ids, jail: None } => {
+                let jails = self.jails.values_mut();
+                let freed = jails.map(|jail| unban(jail, &mut self.history, ids.as_deref(), out));
+                Ok(count(freed.sum()))
+            }
+            Request::Attempt { jail, id, lines } => return self.attempt(now, jail, (id, lines), to, out),
+            Request::Free {
+                whom,
+                jail,
+                report_absent,
+            } => return self.park(now, (whom, jail, report_absent), to, out),
+        };
+        Some(answer)
+    }
+
+    fn attempt(
+        &mut self,
+        now: Timestamp,
+        jail: Arc<str>,
+        (id, lines): (Id, Vec<String>),
+        to: ReplyTo,
+        out: &mut Vec<Effect>,
+    ) -> Option<Answer> {
+        if !self.jails.contains_key(&jail) {
+            return Some(Err(Exception::no_jail(&*jail)));
+        }
+        let told = Told {
+            to,
+            weight: u32::try_from(lines.len()).unwrap_or(u32::MAX).max(1),
+        };
+        let pending = Pending {
+            id,
+            is_name: false,
+            clock: Clock {
+                steady: now,
+                wall: now + self.ahead,
+            },
+            matches: lines,
+            data: std::collections::BTreeMap::new(),
+        };
+        self.consider_told(now, jail, pending, told, out);
+        None
+    }
+
+    /// Frees at once where all names are known, and asks for the others.
+    fn park(&mut self, now: Timestamp, freeing: Freeing, to: ReplyTo, out: &mut Vec<Effect>) -> Option<Answer> {
+        if let Some(name) = &freeing.1
+            && !self.jails.contains_key(name)
+        {
+            return Some(Err(Exception::no_jail(&**name)));
+        }
+        let missing = self.unknown_names(now, &freeing);
+        if missing.is_empty() {
+            return Some(self.free(now, freeing, out));
+        }
+        if self.parked.len() >= MOST_PARKED {
+            return Some(Err("Too many requests wait for the addresses of names".into()));
+        }
+        for name in &missing {
+            let name = name.clone();
+            self.listed.insert(name.clone());
+            out.push(Effect::Ask(Question::Name { name, is_listed: true }));
+        }
+        self.parked.push(Parked {
+            freeing,
+            to,
+            since: now,
+            missing,
+        });
+        None
+    }
+
+    /// Names that somebody who is banned may have, and whose addresses are not known.
+    fn unknown_names(&self, now: Timestamp, (whom, jail, _): &Freeing) -> BTreeSet<String> {
+        let mut unknown = BTreeSet::new();
+        for jail in self.concerned(jail.as_ref()) {
+            let names = whom.iter().filter_map(|(_, id)| match id {
+                Id::Raw(name) if !jail.ledger.is_empty() && jail.ledger.get(id).is_none() => Some(name),
+                _ => None,
+            });
+            unknown.extend(names.filter(|name| self.names.get(name, now).is_none()).cloned());
+        }
+        unknown
+    }
+
+    fn concerned(&self, only: Option<&Arc<str>>) -> impl Iterator<Item = &Jail> {
+        let jails = self.jails.values();
+        jails.filter(move |jail| only.is_none_or(|name| jail.name() == name))
+    }
+
+    /// A name's addresses are known: requests that waited for nothing else are done.
+    pub(super) fn unpark(&mut self, now: Timestamp, name: &str, out: &mut Vec<Effect>) {
+        for parked in &mut self.parked {
+            parked.missing.remove(name);
+        }
+        while let Some(at) = self.parked.iter().position(|parked| parked.missing.is_empty()) {
+            let parked = self.parked.remove(at);
+            let answer = self.free(parked.since.min(now), parked.freeing, out);
+            out.push(Effect::Reply(parked.to, answer));
+        }
+    }
+
+    fn free(&mut self, since: Timestamp, (whom, only, report_absent): Freeing, out: &mut Vec<Effect>) -> Answer {
+        let mut freed = 0;
+        let mut absent = Vec::new();
+        let (names, history) = (&self.names, &mut self.history);
+        for jail in self.jails.values_mut() {
+            if only.as_ref().is_some_and(|name| jail.name() != name) {
+                continue;
+            }
+            for (word, id) in &whom {
+                lift(jail, history, [id.clone()], out);
+                if jail.free(id, false, out) {
+                    freed += 1;
+                    continue;
+                }
+                let addresses = match id {
+                    Id::Raw(name) => names.get(name, since).unwrap_or_default(),
+                    _ => &[],
+                };
+                let is_meant = |banned: &Id| match id {
+                    Id::Ip(_) => false,
+                    Id::Net(_) => id.covers(banned),
+                    Id::Raw(_) => matches!(banned, Id::Ip(ip) if addresses.contains(ip)),
+                };
+                let banned = jail.ledger.iter().map(|ban| &ban.ticket.id);
+                let members: Vec<Id> = banned.filter(|id| is_meant(id)).cloned().collect();
+                if members.is_empty() && report_absent {
+                    absent.push(Value::from(word.as_str()));
+                }
+                lift(jail, history, members.clone(), out);
+                freed += members.iter().filter(|member| jail.free(member, false, out)).count();
+            }
+        }
+        if absent.is_empty() {
+            return Ok(count(freed));
+        }
+        Err(Exception::value(format!("not banned: {}", Value::List(absent).repr())))
+    }
+}
+
+fn count(number: usize) -> Value {
+    i64::try_from(number).unwrap_or(i64::MAX).into()
+}
+
+/// Lifts bans and forgets them; a network frees every banned member (contract §8.5). What was counted since stays
+/// counted.
+fn unban(jail: &mut Jail, history: &mut History, ids: Option<&[Id]>, out: &mut Vec<Effect>) -> usize {
+    let Some(ids) = ids else {
+        let banned = jail.ledger.iter().map(|ban| ban.ticket.id.clone());
+        let all: BTreeSet<Id> = banned.chain(history.known_in(jail.name())).collect();
+        lift(jail, history, all, out);
+        return jail.free_all(false, out);
+    };
+    let mut freed = 0;
+    for id in ids {
+        let mut members = vec![id.clone()];
+        if matches!(id, Id::Net(_)) {
+            let inside = jail
+                .ledger
+                .iter()
+                .map(|ban| &ban.ticket.id)
+                .filter(|banned| id.contains(banned));
+            members.extend(inside.filter(|banned| *banned != id).cloned());
+        }
+        lift(jail, history, members.clone(), out);
+        for member in members {
+            freed += usize::from(jail.free(&member, false, out));
+        }
+    }
+    freed
+}
+
+fn lift(jail: &Jail, history: &mut History, ids: impl IntoIterator<Item = Id>, out: &mut Vec<Effect>) {
+    for id in ids {
+        history.forget(jail.name(), &id);
+        out.push(Effect::Record(Entry::Lift {
+            jail: Arc::clone(jail.name()),
+            id,
+        }));
+    }
+}
