@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its set-up fails")]
 
+mod beautifier;
 mod chance;
 mod client;
 mod count;
@@ -27,6 +28,7 @@ mod readings;
 mod regex_tool;
 mod rulings;
 mod timelines;
+mod tour;
 
 use serde_json::json;
 

@@ -69,8 +69,10 @@ def beautified(question):
         except Exception as failure:
             logger.error(failure)
             return (1, error), ""
-    reply = value(question["reply"])
-    return (0, reply), str(beautifier.beautify(reply)) + "\n"
+    reply = (0, value(question["reply"]))
+    # Addresses arrive as texts.
+    _, arrived = pickle.loads(pickle.dumps(reply))
+    return reply, str(beautifier.beautify(arrived)) + "\n"
 
 
 def answer(question):

@@ -13,8 +13,14 @@ const OPTIONS: &[(&str, &str)] = &[
     ("-s, --socket FILE", "socket, in place of the configuration's"),
     ("-p, --pidfile FILE", "pid file, likewise"),
     ("--pname NAME", "name of the server's main thread [fail2ban-server]"),
-    ("--loglevel LEVEL", "how much the server logs, in place of the configuration's"),
-    ("--logtarget TARGET", "where it logs to: a file, STDOUT, STDERR, SYSLOG, SYSOUT, SYSTEMD-JOURNAL"),
+    (
+        "--loglevel LEVEL",
+        "how much the server logs, in place of the configuration's",
+    ),
+    (
+        "--logtarget TARGET",
+        "where it logs to: a file, STDOUT, STDERR, SYSLOG, SYSOUT, SYSTEMD-JOURNAL",
+    ),
     ("--syslogsocket auto|FILE", "where the system log listens"),
     ("-d", "print the configuration as the commands that it comes to"),
     ("--dp, --dump-pretty", "the same, long commands over several lines"),
@@ -25,10 +31,16 @@ const OPTIONS: &[(&str, &str)] = &[
     ("-b", "start the server in the background (so it is without -f)"),
     ("-f", "start the server in the foreground"),
     ("--async", "start the server alone: whoever starts it configures it"),
-    ("--timeout TIME", "how long to wait for a server that starts or ends [30]"),
+    (
+        "--timeout TIME",
+        "how long to wait for a server that starts or ends [30]",
+    ),
     ("--str2sec TIME", "print how many seconds a length of time has"),
     ("-h, --help", "print this"),
-    ("-V, --version", "print the version of Fail2Ban that is stood in for, short or long"),
+    (
+        "-V, --version",
+        "print the version of Fail2Ban that is stood in for, short or long",
+    ),
 ];
 
 /// Groups of commands, each with what it does.
@@ -38,7 +50,10 @@ const COMMANDS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("start", "start the server and its jails"),
             ("restart", "stop the server and start it again"),
-            ("restart [--unban] [--if-exists] JAIL", "the same as reload --restart … JAIL"),
+            (
+                "restart [--unban] [--if-exists] JAIL",
+                "the same as reload --restart … JAIL",
+            ),
             (
                 "reload [--restart] [--unban] [--all]",
                 "read the configuration again and put it in force while the server runs; --restart stops and starts every \
@@ -52,7 +67,10 @@ const COMMANDS: &[(&str, &[(&str, &str)])] = &[
             ("unban --all", "lift all bans in all jails and in the database"),
             ("unban IP ... IP", "lift the bans of these addresses, likewise"),
             ("banned", "list the jails, each with whom it bans"),
-            ("banned IP ... IP", "list in which jails each of these addresses is banned"),
+            (
+                "banned IP ... IP",
+                "list in which jails each of these addresses is banned",
+            ),
             ("status", "list the jails"),
             (
                 "status --all [FLAVOR]",
@@ -73,7 +91,10 @@ const COMMANDS: &[(&str, &[(&str, &str)])] = &[
                 "log from this level on: CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG, TRACEDEBUG, HEAVYDEBUG or a number",
             ),
             ("get loglevel", "print that level"),
-            ("set logtarget TARGET", "log to a file, STDOUT, STDERR, SYSLOG or SYSTEMD-JOURNAL"),
+            (
+                "set logtarget TARGET",
+                "log to a file, STDOUT, STDERR, SYSLOG or SYSTEMD-JOURNAL",
+            ),
             ("get logtarget", "print where the log goes"),
             ("set syslogsocket auto|SOCKET", "speak to the system log at this socket"),
             ("get syslogsocket", "print that socket"),
@@ -97,39 +118,66 @@ const COMMANDS: &[(&str, &[(&str, &str)])] = &[
             ("add JAIL BACKEND", "make a jail that reads by this backend"),
             ("start JAIL", "start it"),
             ("stop JAIL", "stop it, free whom it bans, and remove it"),
-            ("status JAIL [FLAVOR]", "show how it stands: basic, short, stats or cymru"),
+            (
+                "status JAIL [FLAVOR]",
+                "show how it stands: basic, short, stats or cymru",
+            ),
         ],
     ),
     (
         "a jail's options",
         &[
             ("set JAIL idle on|off", "let it rest, or go on"),
-            ("set JAIL ignoreself true|false", "spare the machine's own addresses, or not"),
+            (
+                "set JAIL ignoreself true|false",
+                "spare the machine's own addresses, or not",
+            ),
             ("set JAIL addignoreip IP", "spare this address, network or name"),
             ("set JAIL delignoreip IP", "spare it no longer"),
             ("set JAIL ignorecommand VALUE", "spare whom this command approves of"),
             ("set JAIL ignorecache VALUE", "remember what that command said"),
-            ("set JAIL addlogpath FILE ['tail']", "read this log from its head, or from its tail on"),
+            (
+                "set JAIL addlogpath FILE ['tail']",
+                "read this log from its head, or from its tail on",
+            ),
             ("set JAIL dellogpath FILE", "read it no longer"),
-            ("set JAIL logencoding ENCODING", "take the logs for text in this encoding"),
-            ("set JAIL addjournalmatch MATCH", "read what the journal has for this match"),
+            (
+                "set JAIL logencoding ENCODING",
+                "take the logs for text in this encoding",
+            ),
+            (
+                "set JAIL addjournalmatch MATCH",
+                "read what the journal has for this match",
+            ),
             ("set JAIL deljournalmatch MATCH", "read it no longer"),
             ("set JAIL addfailregex REGEX", "count lines that match this as failures"),
             ("set JAIL delfailregex INDEX", "remove such a pattern by its number"),
             ("set JAIL addignoreregex REGEX", "count no lines that match this"),
             ("set JAIL delignoreregex INDEX", "remove such a pattern by its number"),
             ("set JAIL findtime TIME", "count failures of the last so many seconds"),
-            ("set JAIL bantime TIME", "ban for so many seconds, for ever if it is negative"),
+            (
+                "set JAIL bantime TIME",
+                "ban for so many seconds, for ever if it is negative",
+            ),
             ("set JAIL datepattern PATTERN", "read dates by this pattern"),
-            ("set JAIL usedns VALUE", "whether names in a log are looked up: yes, warn, no or raw"),
-            ("set JAIL attempt IP [FAILURE ... FAILURE]", "count a failure of this address, with its lines"),
+            (
+                "set JAIL usedns VALUE",
+                "whether names in a log are looked up: yes, warn, no or raw",
+            ),
+            (
+                "set JAIL attempt IP [FAILURE ... FAILURE]",
+                "count a failure of this address, with its lines",
+            ),
             ("set JAIL banip IP ... IP", "ban these addresses"),
             (
                 "set JAIL unbanip [--report-absent] IP ... IP",
                 "lift their bans; with the option it is an error if one is not banned",
             ),
             ("set JAIL maxretry RETRY", "ban after so many failures"),
-            ("set JAIL maxmatches INT", "remember at most so many lines of an address"),
+            (
+                "set JAIL maxmatches INT",
+                "remember at most so many lines of an address",
+            ),
             ("set JAIL maxlines LINES", "let patterns span so many lines"),
             (
                 "set JAIL addaction ACT [PYTHONFILE JSON]",
@@ -143,24 +191,36 @@ const COMMANDS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("set JAIL action ACT actionstart CMD", "what it runs when it starts"),
             ("set JAIL action ACT actionstop CMD", "when it stops"),
-            ("set JAIL action ACT actioncheck CMD", "to see whether it is still in force"),
+            (
+                "set JAIL action ACT actioncheck CMD",
+                "to see whether it is still in force",
+            ),
             ("set JAIL action ACT actionban CMD", "to ban"),
             ("set JAIL action ACT actionunban CMD", "to lift a ban"),
-            ("set JAIL action ACT timeout TIMEOUT", "how many seconds a command may take"),
+            (
+                "set JAIL action ACT timeout TIMEOUT",
+                "how many seconds a command may take",
+            ),
         ],
     ),
     (
         "any action",
         &[
             ("set JAIL action ACT PROPERTY VALUE", "give a property another value"),
-            ("set JAIL action ACT METHOD [JSON]", "call a method with these arguments"),
+            (
+                "set JAIL action ACT METHOD [JSON]",
+                "call a method with these arguments",
+            ),
         ],
     ),
     (
         "what a jail has",
         &[
             ("get JAIL banned", "list whom it bans"),
-            ("get JAIL banned IP ... IP", "1 for each of these that it bans, 0 for the others"),
+            (
+                "get JAIL banned IP ... IP",
+                "1 for each of these that it bans, 0 for the others",
+            ),
             ("get JAIL logpath", "the logs that it reads"),
             ("get JAIL logencoding", "their encoding"),
             ("get JAIL journalmatch", "what it reads of the journal"),

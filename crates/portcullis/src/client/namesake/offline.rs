@@ -94,8 +94,13 @@ impl Session {
         let mut outcome = config::read(&Disk, &request);
         let last = outcome.stream.is_empty().then(|| outcome.diagnostics.pop()).flatten();
         outcome.diagnostics.iter().for_each(|told| self.complain(told));
-        if let Some(last) = last {
-            self.voice.error(&format!("Failed during configuration: {last}"));
+        match (last, jail) {
+            (Some(last), Some(jail)) if last.code == "no-jail" => {
+                let text = format!("Failed during configuration: No section: {}", repr_str(jail));
+                self.voice.error(&text);
+            }
+            (Some(last), _) => self.voice.error(&format!("Failed during configuration: {last}")),
+            (None, _) => {}
         }
         let skipping = if self.wish.test { "" } else { " Skipping..." };
         for jail in outcome.skipped.keys() {

@@ -226,14 +226,16 @@ fn of_jail(command: &[Value], option: &str, reply: &Value) -> Result<String, Unf
             ),
             |_, spared| Some(spared.to_string()),
         ),
-        "failregex" | "addfailregex" | "delfailregex" | "ignoreregex" | "addignoreregex" | "delignoreregex" => branches(
-            reply,
-            (
-                "No regular expression is defined",
-                "The following regular expression are defined:",
-            ),
-            |index, regex| Some(format!("[{index}]: {}", regex.as_str()?)),
-        ),
+        "failregex" | "addfailregex" | "delfailregex" | "ignoreregex" | "addignoreregex" | "delignoreregex" => {
+            branches(
+                reply,
+                (
+                    "No regular expression is defined",
+                    "The following regular expression are defined:",
+                ),
+                |index, regex| Some(format!("[{index}]: {}", regex.as_str()?)),
+            )
+        }
         "actions" | "actionproperties" | "actionmethods" => actions(command, option, reply),
         "banip" if command.first().and_then(Value::as_str) == Some("get") => banned(command, reply),
         _ => Ok(reply.to_string()),
@@ -258,7 +260,9 @@ fn branches(
     };
     let rest = each(&rest).unwrap_or_default();
     for (index, item) in rest.iter().enumerate() {
-        let Some(line) = line(index, item) else { return Err(so_far(&text)) };
+        let Some(line) = line(index, item) else {
+            return Err(so_far(&text));
+        };
         text += &format!("|- {line}\n");
     }
     match line(rest.len(), &last) {
