@@ -7,6 +7,7 @@
 mod beautifier;
 mod chance;
 mod client;
+mod client_cases;
 mod count;
 mod dates;
 mod dumps;

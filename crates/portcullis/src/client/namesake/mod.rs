@@ -18,7 +18,7 @@ mod voice;
 mod words;
 
 use std::ffi::OsString;
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -128,10 +128,8 @@ fn end_on_signals(voice: Arc<Voice>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            if io::stdout().is_terminal() {
-                // What is being printed may hold the lock of standard output.
-                let _ = rustix::io::write(rustix::stdio::stdout(), b"\n");
-            }
+            // What is being printed may hold the lock of standard output.
+            let _ = rustix::io::write(rustix::stdio::stdout(), b"\n");
             voice.warning(&format!("Caught signal {signal}. Exiting"));
             std::process::exit(i32::from(FAILED));
         }

@@ -1,6 +1,6 @@
 //! Reading a configuration: for a dump, for a test, for a server (contract §8.1).
 
-use portcullis_core::config::{self, FAIL2BAN_VERSION, Face, Outcome, Request};
+use portcullis_core::config::{self, FAIL2BAN_VERSION, Face, Outcome, ReadError, Request, Tree};
 use portcullis_core::diagnostic::{Diagnostic, Severity};
 use portcullis_core::value::{Value, repr_str};
 
@@ -10,6 +10,31 @@ use super::session::{Break, Done, Session};
 use super::voice::Voice;
 use crate::folder::Disk;
 use crate::observe::log::Level;
+
+/// The disk, with a word about each file that is read.
+struct Watched<'v>(&'v Voice);
+
+impl Tree for Watched<'_> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
+        let read = Disk.read(path);
+        if read.is_ok() {
+            self.0.debug(&format!("Loading files: [{}]", repr_str(path)));
+        }
+        read
+    }
+
+    fn list(&self, folder: &str) -> Vec<String> {
+        Disk.list(folder)
+    }
+
+    fn is_dir(&self, path: &str) -> bool {
+        Disk.is_dir(path)
+    }
+
+    fn is_file(&self, path: &str) -> bool {
+        Disk.is_file(path)
+    }
+}
 
 impl Session {
     /// Takes the command line and does what can be done without a server: whether it went well, or nothing if a
@@ -91,7 +116,7 @@ impl Session {
         request.allow_no_files = self.wish.dump.is_some();
         request.all_must_be_good = self.wish.test;
         request.overrides = &overrides;
-        let mut outcome = config::read(&Disk, &request);
+        let mut outcome = config::read(&Watched(&self.voice), &request);
         let last = outcome.stream.is_empty().then(|| outcome.diagnostics.pop()).flatten();
         outcome.diagnostics.iter().for_each(|told| self.complain(told));
         match (last, jail) {

@@ -106,3 +106,31 @@ fn draw(rows: &[[String; 6]], widths: [usize; 6], pen: &Pen) -> String {
     lines.push(rule(pen.foot));
     lines.join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by running Fail2Ban with an encoding that is not UTF-8.
+    const PLAIN: &[&str] = &[
+        "          |          | Filter    | Actions  ",
+        " Jail     | Backend  |-----------x-----------",
+        "          |          | cur | tot | cur | tot",
+        "----------x----------x-----------x-----------",
+        " sshd     | polling  |   1 |   4 |   1 |   1",
+        "---------------------------------------------",
+    ];
+
+    #[test]
+    fn both_pens() {
+        let pair = |now: i64, all: i64| Value::Tuple(vec![now.into(), all.into()]);
+        let row = Value::List(vec!["polling".into(), pair(1, 4), pair(1, 1)]);
+        let reply = Value::Dict(vec![("sshd".into(), row)]);
+        assert_eq!(stats(&reply, false), Some(PLAIN.join("\n")));
+        let drawn = stats(&reply, true).unwrap();
+        assert!(
+            drawn.starts_with("          ║          ║ Filter    ║ Actions"),
+            "{drawn}"
+        );
+    }
+}
