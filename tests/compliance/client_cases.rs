@@ -30,7 +30,7 @@ const NOT_YET: &[(&str, &str)] = &[
         "Fail2banClientTest.testStartFailsInForeground",
         "a database of a later version",
     ),
-    ("Fail2banClientTest.testStartForeground", "the log on standard output"),
+    ("Fail2banClientTest.testStartForeground", "the answer to `stop`"),
     (
         "Fail2banServerTest.testServerActions_NginxBlockMap",
         "lines of the log at DEBUG",
@@ -49,7 +49,7 @@ const NOT_YET: &[(&str, &str)] = &[
         "Fail2banServerTest.testStartFailsInForeground",
         "a database of a later version",
     ),
-    ("Fail2banServerTest.testStartForeground", "the log on standard output"),
+    ("Fail2banServerTest.testStartForeground", "the answer to `stop`"),
 ];
 
 /// Puts one question to the adapter.
