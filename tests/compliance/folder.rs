@@ -6,6 +6,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use portcullis_core::config::plan::Plan;
 use portcullis_core::config::{self, Face, Outcome, ReadError, Request, Tree};
 use portcullis_core::diagnostic::{Diagnostic, Severity};
 use serde_json::{Value, json};
@@ -193,6 +194,15 @@ impl Folder {
             .map(|told| format!("{told:?}"))
             .collect()
     }
+}
+
+/// What a folder on the machine's own disk comes to, under Fail2Ban's face.
+pub(crate) fn plan(base: &str) -> Plan {
+    let mut request = Request::new(base, Face::Fail2Ban, config::FAIL2BAN_VERSION);
+    request.allow_no_files = true;
+    let outcome = config::read(&Disk::below(Path::new("/")), &request);
+    assert!(!outcome.stream.is_empty(), "{:?}", outcome.diagnostics);
+    Plan::from_stream(&outcome.stream, Face::Fail2Ban).0
 }
 
 fn is_placed(told: &Diagnostic) -> bool {

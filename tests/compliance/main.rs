@@ -4,10 +4,12 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its set-up fails")]
 
+mod actions;
 mod beautifier;
 mod chance;
 mod client;
 mod client_cases;
+mod commands;
 mod count;
 mod dates;
 mod dumps;
@@ -30,6 +32,7 @@ mod regex_tool;
 mod rulings;
 mod timelines;
 mod tour;
+mod wire;
 
 use serde_json::json;
 

@@ -11,6 +11,7 @@ use portcullis_core::stamp::{Detector, Reading};
 use portcullis_core::time::{Clock, Timestamp};
 use serde_json::{Value, json};
 
+use crate::commands::last_answers;
 use crate::oracle::Oracle;
 
 /// The driver's fixed clock.
@@ -184,4 +185,84 @@ fn q10_the_eleventh_value() {
 fn q11_a_talkative_command() {
     let theirs = ask(&json!({"ask": "run", "script": "head -c 100000 /dev/zero", "timeout": 1}));
     assert_eq!(theirs, json!(false));
+}
+
+/// What Fail2Ban keeps over a reload that no longer says it, and what we make of it.
+fn mended(lines: &[&str], theirs: &Value, ours: &Value) {
+    let answers = last_answers(lines);
+    assert_eq!(&answers.1, theirs, "Fail2Ban does something else now");
+    assert_eq!(&answers.0, ours);
+}
+
+const PLAIN: &str = r#"reload --all #[] #[["add","j","polling"],["set","j","addaction","a"],["start","j"]]"#;
+
+#[test]
+fn q12_properties_of_an_action_that_are_no_longer_configured() {
+    let text = "'CommandAction' object has no attribute 'port'";
+    mended(
+        &[
+            "add j polling",
+            "start j",
+            "set j addaction a",
+            "set j action a port ssh",
+            PLAIN,
+            "get j action a port",
+        ],
+        &json!({"value": "ssh"}),
+        &json!({"error": "AttributeError", "arguments": [text], "text": text}),
+    );
+}
+
+#[test]
+fn q16_statistic_is_a_dict() {
+    let dict = json!({"value": {"dict": [["j", ["polling", {"tuple": [0, 0]}, {"tuple": [1, 1]}]]]}});
+    copied(
+        &dict,
+        last_answers(&["add j polling", "set j banip 192.0.2.1", "statistic"]),
+    );
+}
+
+#[test]
+fn q17_the_stats_of_one_jail_are_a_list() {
+    let list = json!({"value": ["polling", {"tuple": [0, 0]}, {"tuple": [1, 1]}]});
+    copied(
+        &list,
+        last_answers(&["add j polling", "set j banip 192.0.2.1", "status j stats"]),
+    );
+}
+
+#[test]
+fn q18_options_that_are_no_longer_configured() {
+    mended(
+        &["add j polling", "start j", "set j maxretry 9", PLAIN, "get j maxretry"],
+        &json!({"value": 9}),
+        &json!({"value": 3}),
+    );
+}
+
+#[test]
+fn q19_a_stream_that_fails_half_way() {
+    let bad = concat!(
+        r#"reload --all #[] #[["add","a","polling"],["start","a"],["add","b","polling"],"#,
+        r#"["set","b","addfailregex","("],["start","b"],["add","c","polling"],["start","c"]]"#
+    );
+    let begin = [
+        "add a polling",
+        "start a",
+        "add b polling",
+        "start b",
+        "add c polling",
+        "start c",
+    ];
+    let lines: Vec<&str> = begin
+        .into_iter()
+        .chain(["set b maxretry 8", "set c banip 192.0.2.1", bad, "banned"])
+        .collect();
+    mended(
+        &lines,
+        &json!({"value": [{"dict": [["a", []]]}]}),
+        &json!({"value": [{"dict": [["a", []]]}, {"dict": [["b", []]]}, {"dict": [["c", ["192.0.2.1"]]]}]}),
+    );
+    let kept: Vec<&str> = lines.iter().copied().chain(["get b maxretry"]).collect();
+    assert_eq!(last_answers(&kept).0, json!({"value": 8}));
 }

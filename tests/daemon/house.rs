@@ -21,6 +21,8 @@ pub(crate) struct House {
     holder: Child,
     run: Option<Child>,
     pub(crate) environment: Vec<(String, String)>,
+    /// Further words for `run`
+    pub(crate) words: Vec<String>,
     /// What the program is started through, inside the namespace
     pub(crate) through: Vec<String>,
 }
@@ -55,6 +57,7 @@ impl House {
             folder,
             run: None,
             environment: Vec::new(),
+            words: Vec::new(),
             through: Vec::new(),
         };
         let log = house.path("fail2ban.log");
@@ -152,6 +155,7 @@ impl House {
             .arg("--state")
             .arg(self.path("state"));
         command.arg("--socket").arg(self.path("socket"));
+        command.args(&self.words);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }

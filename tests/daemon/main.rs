@@ -5,15 +5,25 @@ mod bad;
 #[cfg(test)]
 mod careful;
 #[cfg(test)]
+mod client;
+#[cfg(test)]
 mod clock;
 #[cfg(test)]
+mod commands;
+#[cfg(test)]
 mod death;
+#[cfg(test)]
+mod dry;
 #[cfg(test)]
 mod encodings;
 #[cfg(test)]
 mod growth;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod house;
+#[cfg(test)]
+mod json;
 #[cfg(test)]
 mod kernel;
 #[cfg(test)]
@@ -27,3 +37,5 @@ mod reload;
 mod rotation;
 #[cfg(test)]
 mod seat;
+#[cfg(test)]
+mod socket;

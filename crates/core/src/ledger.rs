@@ -91,8 +91,12 @@ pub enum Order {
     Prolong(Ticket),
     /// End this ban.
     Unban(Ticket),
-    /// End all bans of the jail at once.
+    /// End all bans of the jail at once; orders to unban each of them follow, for layers that cannot.
     Flush,
+    /// The same, because the layer is about to be stopped.
+    Vacate,
+    /// Whoever is banned offends again, some time after the ban: is it still true?
+    Again(Ticket),
     /// The configuration was read again and this layer stays.
     Reload,
 }
@@ -125,6 +129,10 @@ pub enum OrderKind {
     Unban,
     /// [`Order::Flush`]
     Flush,
+    /// [`Order::Vacate`]
+    Vacate,
+    /// [`Order::Again`]
+    Again,
     /// [`Order::Reload`]
     Reload,
 }
@@ -157,6 +165,8 @@ impl Order {
             Order::Prolong(_) => OrderKind::Prolong,
             Order::Unban(_) => OrderKind::Unban,
             Order::Flush => OrderKind::Flush,
+            Order::Vacate => OrderKind::Vacate,
+            Order::Again(_) => OrderKind::Again,
             Order::Reload => OrderKind::Reload,
         }
     }
@@ -165,8 +175,8 @@ impl Order {
     #[must_use]
     pub fn ticket(&self) -> Option<&Ticket> {
         match self {
-            Order::Ban(ticket) | Order::Prolong(ticket) | Order::Unban(ticket) => Some(ticket),
-            Order::Start | Order::Stop | Order::Flush | Order::Reload => None,
+            Order::Ban(ticket) | Order::Prolong(ticket) | Order::Unban(ticket) | Order::Again(ticket) => Some(ticket),
+            Order::Start | Order::Stop | Order::Flush | Order::Vacate | Order::Reload => None,
         }
     }
 }
@@ -327,7 +337,10 @@ pub enum Entered {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     bans: BTreeMap<Id, Ban>,
-    ends: BTreeSet<(Timestamp, Id)>,
+    /// When each ban ends, the earlier begun first
+    ends: BTreeSet<(Timestamp, u64)>,
+    /// Whose the bans are, in the order of their beginnings
+    order: BTreeMap<u64, Id>,
     total: u64,
 }
 
@@ -343,16 +356,16 @@ impl Ledger {
             let prolonged = prolong(old, &ticket, &mut self.ends);
             return Entered::Already { lateness, prolonged };
         }
-        if let Some(until) = ticket.until() {
-            self.ends.insert((until, ticket.id.clone()));
-        }
         self.total += 1;
+        let number = self.total;
+        self.ends.extend(ticket.until().map(|until| (until, number)));
+        self.order.insert(number, ticket.id.clone());
         let layers = actions
             .iter()
             .map(|action| (Arc::clone(action), Standing::Decided))
             .collect();
-        let number = self.total;
-        self.bans.insert(ticket.id.clone(), Ban { ticket, number, layers });
+        let ban = Ban { ticket, layers, number };
+        self.bans.insert(ban.ticket.id.clone(), ban);
         Entered::New
     }
 
@@ -362,11 +375,9 @@ impl Ledger {
             return;
         };
         if let Some(until) = ban.ticket.until() {
-            self.ends.remove(&(until, ticket.id.clone()));
+            self.ends.remove(&(until, ban.number));
         }
-        if let Some(until) = ticket.until() {
-            self.ends.insert((until, ticket.id.clone()));
-        }
+        self.ends.extend(ticket.until().map(|until| (until, ban.number)));
         ban.ticket = ticket.clone();
     }
 
@@ -375,15 +386,17 @@ impl Ledger {
         if self.ends.first().is_none_or(|(until, _)| *until >= now) {
             return None;
         }
-        let (_, id) = self.ends.pop_first()?;
+        let (_, number) = self.ends.pop_first()?;
+        let id = self.order.remove(&number)?;
         self.bans.remove(&id)
     }
 
     /// Takes out a ban.
     pub fn remove(&mut self, id: &Id) -> Option<Ban> {
         let ban = self.bans.remove(id)?;
+        self.order.remove(&ban.number);
         if let Some(until) = ban.ticket.until() {
-            self.ends.remove(&(until, id.clone()));
+            self.ends.remove(&(until, ban.number));
         }
         Some(ban)
     }
@@ -413,6 +426,11 @@ impl Ledger {
         self.bans.values()
     }
 
+    /// All bans in force, in the order in which they began (contract §4.3).
+    pub fn in_order(&self) -> impl Iterator<Item = &Ban> {
+        self.order.values().filter_map(|id| self.bans.get(id))
+    }
+
     /// When the next ban ends.
     #[must_use]
     pub fn next_end(&self) -> Option<Timestamp> {
@@ -439,19 +457,19 @@ impl Ledger {
 }
 
 /// Moves the end of `old` to the end that `new` would have, if that is later.
-fn prolong(old: &mut Ban, new: &Ticket, ends: &mut BTreeSet<(Timestamp, Id)>) -> Option<Ticket> {
+fn prolong(old: &mut Ban, new: &Ticket, ends: &mut BTreeSet<(Timestamp, u64)>) -> Option<Ticket> {
     let before = old.ticket.until()?;
     let after = new.until();
     if after.is_some_and(|after| after <= before) {
         return None;
     }
-    ends.remove(&(before, new.id.clone()));
+    ends.remove(&(before, old.number));
     // An older failure with a longer ban keeps its length, which then runs from the younger one.
     let time = new.time.max(old.ticket.time);
     old.ticket.bantime = match after {
         Some(_) => {
             let after = time + new.bantime;
-            ends.insert((after, new.id.clone()));
+            ends.insert((after, old.number));
             after - old.ticket.time
         }
         None => Seconds::FOREVER,

@@ -33,6 +33,8 @@ pub(crate) struct Places {
     pub(crate) is_stream: bool,
     /// The pid file that such a server was told to write
     given_pid: Option<PathBuf>,
+    /// Whether nothing is enforced
+    pub(crate) dry_run: bool,
 }
 
 /// The socket that a client asks.
@@ -64,6 +66,7 @@ impl Places {
             own_state: run.state.is_some() && !run.stream,
             socket: absolute(&socket(&run.place)),
             is_stream: run.stream,
+            dry_run: run.dry_run,
             given_pid: pid.map(|pid| absolute(Path::new(pid))),
         }
     }
@@ -98,9 +101,11 @@ impl Places {
         self.config.to_string_lossy().into_owned()
     }
 
-    /// The database: `--state` wins over `dbfile`, and `dbfile = None` puts our part into the state folder.
+    /// The database: `--state` wins over `dbfile`, and `dbfile = None` puts our part into the state folder. A dry run
+    /// has one of its own: the next start, ours or Fail2Ban's, would take its bans for real ones (D-169).
     pub(crate) fn database(&self, server: &Server) -> Place {
         match &server.dbfile {
+            _ if self.dry_run && !self.own_state => Place::File(self.state.join("dry-run.sqlite3")),
             Some(file) if !self.own_state && file == ":memory:" => Place::Memory,
             Some(file) if !self.own_state => Place::File(PathBuf::from(file)),
             _ => Place::File(self.state.join("fail2ban.sqlite3")),
@@ -141,5 +146,43 @@ impl Places {
     /// The file that says which process is the daemon.
     pub(crate) fn pid_file(&self) -> PathBuf {
         self.state.join("portcullis.pid")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_database() {
+        let kept = "/var/lib/fail2ban/fail2ban.sqlite3";
+        for (own_state, dry_run, dbfile, expect) in [
+            (false, false, Some(kept), kept),
+            (false, false, None, "/s/fail2ban.sqlite3"),
+            (true, false, Some(kept), "/s/fail2ban.sqlite3"),
+            (false, true, Some(kept), "/s/dry-run.sqlite3"),
+            (false, true, Some(":memory:"), "/s/dry-run.sqlite3"),
+            (true, true, Some(kept), "/s/fail2ban.sqlite3"),
+        ] {
+            let places = Places {
+                config: "/e".into(),
+                state: "/s".into(),
+                own_state,
+                socket: "/r".into(),
+                dry_run,
+                is_stream: false,
+                given_pid: None,
+            };
+            let server = Server {
+                dbfile: dbfile.map(str::to_owned),
+                ..Server::default()
+            };
+            let place = places.database(&server);
+            assert_eq!(
+                place.path(),
+                Some(Path::new(expect)),
+                "{own_state} {dry_run} {dbfile:?}"
+            );
+        }
     }
 }

@@ -141,15 +141,6 @@ impl Script {
     pub fn needs(&self) -> BTreeSet<Need> {
         self.tags.iter().filter_map(|tag| values::need(tag)).collect()
     }
-
-    /// Whether the script shows matched lines or captured fields, so that a ticket without them will not do.
-    #[must_use]
-    pub fn wants_captures(&self) -> bool {
-        let of_lines = |tag: &String| {
-            tag.ends_with("matches") || matches!(tag.as_str(), "raw-ticket" | "F-*" | "ipfailures" | "ipjailfailures")
-        };
-        self.fields || self.tags.iter().any(of_lines)
-    }
 }
 
 /// One action of one jail, ready for use.

@@ -171,3 +171,18 @@ fn a_full_cache_drops_the_oldest() {
     assert_eq!(get("c", now), Some(true));
     assert_eq!(get("c", now + Seconds::new(10)), None);
 }
+
+/// `check` says so of such a prefix.
+#[test]
+fn a_prefix_that_is_too_long_spares_one() {
+    let world = World::new();
+    let allow = allow(&["192.0.2.0/99", "2001:db8::/129"]);
+    for (ip, expect) in [
+        ("192.0.2.0", Verdict::Allowed(Rule::Ip, false)),
+        ("192.0.2.1", Verdict::Counts),
+        ("2001:db8::", Verdict::Allowed(Rule::Ip, false)),
+        ("2001:db8::1", Verdict::Counts),
+    ] {
+        assert_eq!(world.judge(&allow, ip), expect, "{ip}");
+    }
+}

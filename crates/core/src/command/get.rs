@@ -34,8 +34,14 @@ pub(super) fn get(session: &Session<'_>, words: Words<'_>) -> Result<Value, Exce
             let (action, property) = (words.at(2)?, words.at(3)?);
             action::property(action::find(jail()?, action)?, property)
         }
-        "actionproperties" => action::find(jail()?, words.at(2)?).map(action::properties),
-        "actionmethods" => action::find(jail()?, words.at(2)?).map(|_| action::methods()),
+        "actionproperties" => {
+            let name = words.at(2)?;
+            action::find(jail()?, name).map(action::properties)
+        }
+        "actionmethods" => {
+            let name = words.at(2)?;
+            action::find(jail()?, name).map(|_| action::methods())
+        }
         option if is_option(option) => option_of(session, jail()?, option),
         _ => Err(UNKNOWN.into()),
     }

@@ -71,7 +71,9 @@ impl Plan {
                 continue;
             }
             let mut diagnostic = Diagnostic::new(Severity::Error, "bad-command", error.to_string());
-            diagnostic.jail = jail.map(str::to_owned);
+            diagnostic.jail = jail
+                .filter(|_| !plan.is_server_option(Words(command)))
+                .map(str::to_owned);
             refusals.push(Refusal {
                 option: error.option().map(str::to_owned),
                 diagnostic,

@@ -286,13 +286,14 @@ impl<'t> Shelf<'t> {
         let mut lists = Vec::new();
         for option in ["before", "after"] {
             let mut list = Vec::new();
-            for name in self.include_names(&parsed, option)? {
+            for (name, mark) in self.include_names(&parsed, option)? {
                 let file = if name.starts_with('/') || folder.is_empty() && !path.starts_with('/') {
                     name
                 } else {
                     format!("{folder}/{name}")
                 };
                 if !above.contains(&file) {
+                    self.note_missing(&file, option, mark);
                     list.extend(self.with_includes(vec![file], &chain)?.iter().cloned());
                 }
             }
@@ -305,7 +306,19 @@ impl<'t> Shelf<'t> {
         Ok(all)
     }
 
-    fn include_names(&mut self, parsed: &Parsed, option: &str) -> Result<Vec<String>, Problem> {
+    /// Fail2Ban passes over an include that is not there without a word, and so do we; but a word is due, unless it is
+    /// a place for local changes.
+    fn note_missing(&mut self, file: &str, option: &str, mark: Mark) {
+        let local = format!("{}.local", without_extension(file));
+        let is_meant = self.face == Face::Portcullis && !file.ends_with('/') && !file.ends_with(".local");
+        if is_meant && !self.tree.exists(file) && !self.tree.is_file(&local) {
+            let message = format!("{option} names {file}, which is not there");
+            let problem = Problem::new("missing-include", message, mark).mend("mend the name, or take it out");
+            self.report(&problem, Severity::Warning, None);
+        }
+    }
+
+    fn include_names(&mut self, parsed: &Parsed, option: &str) -> Result<Vec<(String, Mark)>, Problem> {
         let ask = Ask {
             document: &parsed.document,
             section: "INCLUDES",
@@ -313,7 +326,7 @@ impl<'t> Shelf<'t> {
             address_names: &[],
         };
         match ask.get(option) {
-            Ok(Datum::Text(text)) => Ok(text.as_str().split('\n').map(str::to_owned).collect()),
+            Ok(Datum::Text(text)) => Ok(text.lines().map(|(line, mark)| (line.to_owned(), mark)).collect()),
             Ok(_) | Err(Miss::Section | Miss::Option) => Ok(Vec::new()),
             Err(Miss::Bad(problem)) if self.face == Face::Portcullis => {
                 self.report(&problem, Severity::Error, None);

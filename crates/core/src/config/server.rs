@@ -56,6 +56,12 @@ const LEVELS: &[&str] = &[
     "BASIC_FORMAT",
 ];
 
+/// The names of all options that something reads.
+pub(crate) fn option_names() -> impl Iterator<Item = &'static str> + Clone {
+    let known = EARLY.iter().chain(OPTIONS).map(|option| option.0);
+    known.chain(["socket", "pidfile"])
+}
+
 /// Reads `fail2ban.conf` into the first commands of the stream.
 pub(crate) fn read(shelf: &mut Shelf<'_>, overrides: &[(&str, &str)]) -> Result<Vec<Command>, Problem> {
     let document = match shelf.load("fail2ban")? {

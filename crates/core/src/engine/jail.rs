@@ -21,6 +21,8 @@ const MOST_ASLEEP: usize = 10_000;
 /// A native layer that failed is tried again after this, doubling up to [`RETRY_MOST`].
 const RETRY_FIRST: Seconds = Seconds::new(1);
 const RETRY_MOST: Seconds = Seconds::new(60);
+/// An offence this much after the one that led to the ban may have been under way when it began.
+const LATE: Seconds = Seconds::new(3);
 /// The ban time of rows from before there was one (contract §7.4).
 const JAILS_OWN: Seconds = Seconds::new(-2);
 
@@ -129,14 +131,9 @@ impl Jail {
             .iter()
             .map(|action| Arc::clone(&action.name))
             .collect();
-        let mut kept = Vec::new();
-        for layer in std::mem::take(&mut self.layers) {
-            if wanted.contains(&layer.action) {
-                kept.push(layer);
-            } else {
-                self.close(&layer.action, out);
-            }
-        }
+        let (mut kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.layers)
+            .into_iter()
+            .partition(|layer| wanted.contains(&layer.action));
         for action in self.plan.actions.clone() {
             let native = native.contains(&action.name);
             let old = kept
@@ -170,6 +167,7 @@ impl Jail {
                 }
             }
         }
+        self.close(&gone, out);
     }
 
     /// Starts the layers that are not: all of them in a started jail; in one that is not, those that bans by hand need.
@@ -186,23 +184,43 @@ impl Jail {
         }
     }
 
-    /// Tells a layer that is new, or has lost them, the bans in force.
-    pub(super) fn tell_all(&mut self, action: &Arc<str>, out: &mut Vec<Effect>) {
-        let tickets: Vec<Ticket> = self.ledger.iter().map(|ban| ban.ticket.clone()).collect();
+    /// Tells a layer that is new the bans in force.
+    fn tell_all(&mut self, action: &Arc<str>, out: &mut Vec<Effect>) {
+        self.tell(action, |_| true, out);
+    }
+
+    /// Tells a layer that has lost them the bans that it held. What a shell action failed to do is not tried again: each
+    /// try could lose all others.
+    pub(super) fn tell_again(&mut self, action: &Arc<str>, out: &mut Vec<Effect>) {
+        let native = self.layers.iter().any(|layer| layer.action == *action && layer.native);
+        let held = |standing: Option<&Standing>| native || !matches!(standing, Some(Standing::Failed(_)));
+        self.tell(action, held, out);
+    }
+
+    fn tell(&mut self, action: &Arc<str>, which: impl Fn(Option<&Standing>) -> bool, out: &mut Vec<Effect>) {
+        let told = self.ledger.in_order().filter(|ban| which(ban.layers.get(action)));
+        let tickets: Vec<Ticket> = told.map(|ban| ban.ticket.clone()).collect();
         for ticket in tickets {
             self.ledger.stand(&ticket.id, action, Standing::Decided);
             self.change(action, Order::Ban(ticket), out);
         }
     }
 
-    /// Ends a layer: its bans are freed there, without a word in the log.
-    fn close(&mut self, action: &Arc<str>, out: &mut Vec<Effect>) {
-        self.change(action, Order::Flush, out);
-        for ban in self.ledger.iter() {
-            self.change(action, Order::Unban(ban.ticket.clone()), out);
+    /// Ends layers: their bans are freed there, without a word in the log, then they are stopped, the last one first
+    /// (contract §5.4).
+    fn close(&mut self, gone: &[Layer], out: &mut Vec<Effect>) {
+        for layer in gone {
+            self.change(&layer.action, Order::Vacate, out);
         }
-        self.change(action, Order::Stop, out);
-        self.ledger.drop_layer(action);
+        for ban in self.ledger.in_order() {
+            for layer in gone {
+                self.change(&layer.action, Order::Unban(ban.ticket.clone()), out);
+            }
+        }
+        for layer in gone.iter().rev() {
+            self.change(&layer.action, Order::Stop, out);
+            self.ledger.drop_layer(&layer.action);
+        }
     }
 
     /// Ends the jail. Its rows in the database stay (contract §4.3); what we enforce does not.
@@ -222,12 +240,11 @@ impl Jail {
 
     /// Frees everybody: layers that can empty themselves at once do, the others are told one by one.
     pub(super) fn free_all(&mut self, repealed: bool, out: &mut Vec<Effect>) -> usize {
-        let ids: Vec<Id> = self.ledger.iter().map(|ban| ban.ticket.id.clone()).collect();
-        if ids.is_empty() {
-            return 0;
-        }
+        let ids: Vec<Id> = self.ledger.in_order().map(|ban| ban.ticket.id.clone()).collect();
+        // Also where nobody is banned: an action may still hold what a failed command has left.
         for layer in &self.layers {
-            self.change(&layer.action, Order::Flush, out);
+            let order = if repealed { Order::Vacate } else { Order::Flush };
+            self.change(&layer.action, order, out);
             out.push(Effect::Note(Event::Flushed {
                 layer: self.layer_id(&layer.action),
             }));
@@ -334,7 +351,14 @@ impl Jail {
         match self.ledger.enter(turn.now, ticket.clone(), &actions) {
             Entered::Expired => out.push(Effect::Note(Event::Expired { jail, id })),
             Entered::Already { lateness, prolonged } => {
-                out.push(Effect::Note(Event::Already { jail, id, lateness }));
+                out.push(Effect::Note(Event::Already {
+                    jail,
+                    id: id.clone(),
+                    lateness,
+                }));
+                if lateness > LATE {
+                    self.doubt(&id, out);
+                }
                 if let Some(ticket) = prolonged {
                     self.prolong(&ticket, out);
                 }
@@ -346,6 +370,14 @@ impl Jail {
             }
         }
         false
+    }
+
+    /// Who offends long after the ban is perhaps not kept out any more: shell actions look after it (contract §4.3).
+    fn doubt(&self, id: &Id, out: &mut Vec<Effect>) {
+        let Some(ban) = self.ledger.get(id) else { return };
+        for layer in self.layers.iter().filter(|layer| !layer.native) {
+            self.change(&layer.action, Order::Again(ban.ticket.clone()), out);
+        }
     }
 
     /// A later end: shell actions never hear of it (as in Fail2Ban), native layers renew their time-outs.

@@ -65,9 +65,9 @@ impl Engine {
         match input {
             Input::Plan(arrangements) => {
                 let gone = self.others(&arrangements);
-                self.arrange(now, gone, arrangements, out);
+                self.arrange(now, (gone, arrangements), out);
             }
-            Input::Amend { gone, jails } => self.arrange(now, gone, jails, out),
+            Input::Amend { gone, jails } => self.arrange(now, (gone, jails), out),
             Input::Restore(saved) => self.restore(now, saved, out),
             Input::Batch(batch) => self.batch(now, batch, out),
             Input::Own(own) => self.own = own,
@@ -79,7 +79,7 @@ impl Engine {
             }
             Input::Lost(layer) => {
                 if let Some(jail) = self.jails.get_mut(&layer.jail) {
-                    jail.tell_all(&layer.action, out);
+                    jail.tell_again(&layer.action, out);
                 }
             }
             Input::Request(request, to) => {
@@ -125,11 +125,11 @@ impl Engine {
         self.jails.keys().filter(|name| !is_wanted(name)).cloned().collect()
     }
 
+    /// Jails that go, and jails as they shall be.
     fn arrange(
         &mut self,
         now: Timestamp,
-        gone: BTreeSet<Arc<str>>,
-        arrangements: Vec<Arrangement>,
+        (gone, arrangements): (BTreeSet<Arc<str>>, Vec<Arrangement>),
         out: &mut Vec<Effect>,
     ) {
         for name in gone {
@@ -173,7 +173,10 @@ impl Engine {
         }
         let ours = saved.bans.into_iter().map(|ban| (ban, false));
         let theirs = saved.adopted.into_iter().map(|ban| (ban, true));
-        for (ban, adopted) in ours.chain(theirs) {
+        let mut bans: Vec<_> = ours.chain(theirs).collect();
+        // In the order in which Fail2Ban's query gives them (contract §7.4).
+        bans.sort_by_cached_key(|((_, ticket), _)| ticket.id.to_string());
+        for (ban, adopted) in bans {
             self.restore_ban(now, ban, adopted, out);
         }
         for kept in saved.waiting {

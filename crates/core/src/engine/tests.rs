@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::address::Id;
 use crate::config::plan::{ActionPlan, JailPlan};
 use crate::filter::{Failure, Identity};
 use crate::history::Past;
@@ -147,8 +148,8 @@ impl Stage {
                 Order::Unban(ticket) => {
                     self.layer.remove(&ticket.id);
                 }
-                Order::Flush | Order::Stop => self.layer.clear(),
-                Order::Start | Order::Reload => {}
+                Order::Flush | Order::Vacate | Order::Stop => self.layer.clear(),
+                Order::Start | Order::Reload | Order::Again(_) => {}
             }
         }
         self.input(Input::Applied(Applied {
@@ -416,7 +417,15 @@ fn by_hand() {
     stage.input(Input::Request(Request::Unban { ids: None, jail: None }, ReplyTo(4)));
     assert!(stage.banned().is_empty() && stage.layer.is_empty() && stage.bans.is_empty());
     let replies: Vec<&String> = stage.notes.iter().filter(|note| note.starts_with("reply")).collect();
-    assert_eq!(replies, ["reply Ok(3)", "reply Ok(0)", "reply Ok(1)", "reply Ok(2)"]);
+    assert_eq!(
+        replies,
+        [
+            "reply Ok(Int(3))",
+            "reply Ok(Int(0))",
+            "reply Ok(Int(1))",
+            "reply Ok(Int(2))"
+        ]
+    );
 }
 
 #[test]
@@ -613,4 +622,98 @@ proptest! {
         };
         prop_assert_eq!(run(false), run(true));
     }
+}
+
+/// The orders that shell layers are given, in a word each.
+fn orders(out: &[Effect]) -> Vec<String> {
+    let order = |effect: &Effect| match effect {
+        Effect::Change(change) => Some(match &change.order {
+            Order::Start => "start".to_owned(),
+            Order::Stop => "stop".to_owned(),
+            Order::Reload => "reload".to_owned(),
+            Order::Ban(ticket) => format!("ban {}", ticket.id),
+            Order::Unban(ticket) => format!("unban {}", ticket.id),
+            _ => "other".to_owned(),
+        }),
+        _ => None,
+    };
+    out.iter().filter_map(order).collect()
+}
+
+/// An engine of one jail with one shell action, and what it does about it.
+struct Alone {
+    engine: Engine,
+    now: Timestamp,
+}
+
+impl Alone {
+    fn new() -> Alone {
+        Alone {
+            engine: Engine::new(),
+            now: Timestamp::from_seconds(1_000_000),
+        }
+    }
+
+    fn input(&mut self, input: Input) -> Vec<String> {
+        let mut out = Vec::new();
+        self.engine.handle(self.now, input, &mut out);
+        orders(&out)
+    }
+
+    fn amend(&mut self, plan: &JailPlan, reloaded: bool) -> Vec<String> {
+        let jails = vec![Arrangement {
+            native: BTreeSet::new(),
+            reloaded,
+            ..arrangement(plan.clone())
+        }];
+        let gone = BTreeSet::new();
+        self.input(Input::Amend { gone, jails })
+    }
+
+    fn ban(&mut self) -> Vec<String> {
+        let ids = vec![Id::parse("192.0.2.1").unwrap()];
+        let (jail, bantime) = ("j".into(), None);
+        self.input(Input::Request(Request::Ban { ids, jail, bantime }, ReplyTo(1)))
+    }
+}
+
+#[test]
+fn a_jail_that_never_started_frees_whom_it_banned() {
+    let (mut alone, mut plan) = (Alone::new(), plan("j"));
+    plan.started = false;
+    assert_eq!(alone.amend(&plan, false), Vec::<String>::new());
+    assert_eq!(alone.ban(), ["ban 192.0.2.1"]);
+    let gone = BTreeSet::from([Arc::from("j")]);
+    let orders = alone.input(Input::Amend {
+        gone,
+        jails: Vec::new(),
+    });
+    assert!(orders.contains(&"unban 192.0.2.1".to_owned()), "{orders:?}");
+}
+
+#[test]
+fn only_a_reload_tells_actions_of_itself() {
+    let (mut alone, mut plan) = (Alone::new(), plan("j"));
+    plan.actions[0].properties = vec![("actionban".into(), "true".into())];
+    assert_eq!(alone.amend(&plan, false), ["start"]);
+    plan.maxretry = 9;
+    assert_eq!(alone.amend(&plan, false), Vec::<String>::new());
+    assert_eq!(alone.amend(&plan, true), ["reload"]);
+    // One that comes without anything starts with its first ban.
+    let mut late = plan.actions[0].clone();
+    (late.name, late.properties) = ("late".into(), Vec::new());
+    plan.actions.push(late);
+    assert_eq!(alone.amend(&plan, false), Vec::<String>::new());
+    assert_eq!(alone.ban(), ["start", "ban 192.0.2.1", "ban 192.0.2.1"]);
+}
+
+#[test]
+fn an_idle_jail_still_frees() {
+    let (mut alone, mut plan) = (Alone::new(), plan("j"));
+    alone.amend(&plan, false);
+    alone.ban();
+    plan.idle = true;
+    alone.amend(&plan, false);
+    alone.now = alone.now + plan.bantime + Seconds::new(1);
+    assert_eq!(alone.input(Input::Tick), ["unban 192.0.2.1"]);
 }

@@ -32,11 +32,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What a request may come to. A whole configuration has some ten thousand objects, nested about six deep.
+    /// What a request may come to. A whole configuration has some ten thousand objects, nested about six deep; a list of
+    /// 300,000 addresses fits.
     pub const REQUEST: Limits = Limits {
         depth: 32,
         objects: 1_000_000,
-        memory: 128 << 20,
+        memory: 64 << 20,
     };
     /// What a reply may come to: the list of a million bans fits.
     pub const REPLY: Limits = Limits {

@@ -4,6 +4,7 @@
 //! JSON text. Everything else is a command of Fail2Ban's own ([`crate::command`]).
 
 use crate::address::Id;
+use crate::exception::{Class, Exception};
 use crate::time::{Seconds, parse_length};
 use crate::value::Value;
 
@@ -61,12 +62,41 @@ pub enum Error {
     /// Too few or wrong words.
     #[error("Sorry but the command is invalid")]
     Invalid,
-    /// One of Fail2Ban's commands that we do not have.
+    /// It is no list, but one of these.
+    #[error("'{0}' object is not subscriptable")]
+    NoList(&'static str),
+    /// One of our verbs that we do not have.
     #[error("command '{0}' is not supported yet")]
     Unsupported(String),
     /// An argument that is not what it should be.
     #[error("{0}")]
     Argument(String),
+}
+
+/// As Fail2Ban's server would raise it.
+impl From<Error> for Exception {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Invalid => Exception::index(),
+            Error::NoList(_) => Exception::new(Class::Builtin("TypeError"), error.to_string()),
+            Error::Unsupported(_) | Error::Argument(_) => Exception::from(error.to_string()),
+        }
+    }
+}
+
+/// The type that Python has for it.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::None => "NoneType",
+        Value::Bool(_) => "bool",
+        Value::Int(_) => "int",
+        Value::Float(_) => "float",
+        Value::Str(_) => "str",
+        Value::List(_) => "list",
+        Value::Tuple(_) => "tuple",
+        Value::Dict(_) => "dict",
+        Value::Set(_) => "set",
+    }
 }
 
 impl Verb {
@@ -75,10 +105,10 @@ impl Verb {
     /// # Errors
     /// See [`Error`].
     pub fn parse(request: &Value) -> Result<Verb, Error> {
-        let words = request
-            .as_items()
-            .filter(|words| !words.is_empty())
-            .ok_or(Error::Invalid)?;
+        let words = request.as_items().ok_or_else(|| Error::NoList(kind(request)))?;
+        if words.is_empty() {
+            return Err(Error::Invalid);
+        }
         match words.first().and_then(Value::as_str) {
             Some("portcullis") => {
                 let verb = words.get(1).and_then(Value::as_str).ok_or(Error::Invalid)?;

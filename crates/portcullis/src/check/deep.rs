@@ -1,6 +1,7 @@
 //! The real parts, tried on a plan: patterns are compiled, actions resolved, ports looked up, log files opened.
 
 use std::fs::{self, File};
+use std::net::IpAddr;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
@@ -8,15 +9,17 @@ use portcullis_core::action::Action;
 use portcullis_core::address::Id;
 use portcullis_core::allow::{Allow, Found, list_path};
 use portcullis_core::config::plan::{ActionPlan, JailPlan, Plan, Server, UseDns};
-use portcullis_core::config::{Outcome, Tree, lint};
+use portcullis_core::config::{self, Outcome, Tree, lint};
 use portcullis_core::diagnostic::{Diagnostic, Severity};
 use portcullis_core::encoding::SUPPORTED;
 use portcullis_core::filter::{Error as FilterError, Filter, Settings};
 use portcullis_core::pattern::{Error as PatternError, Flags, Pattern};
+use portcullis_core::stamp::Error as StampError;
 
 use crate::daemon::read_list;
 use crate::enforce::ports::{Ports, Services, protocols};
 use crate::matching::LogEncoding;
+use crate::observe::log::{Target, unknown_facility};
 
 /// Where the names of ports are.
 const SERVICES: &str = "/etc/services";
@@ -54,12 +57,12 @@ pub(super) fn placed(tree: &dyn Tree, base: &str, told: impl Iterator<Item = Dia
         let option = match told.code {
             "no-action" => "action",
             "no-filter" => "filter",
-            "bad-command" => told.message.split(' ').next().unwrap_or_default(),
+            "bad-command" | "bad-usedns" => told.message.split(' ').next().unwrap_or_default(),
             _ => return told,
         };
         match (told.jail.clone(), option.to_owned()) {
             (Some(jail), option) => places.set(told, &jail, &option),
-            (None, _) => told,
+            (None, option) => places.set_server(told, &option),
         }
     };
     told.map(place).collect()
@@ -75,6 +78,10 @@ struct Deep<'a> {
 
 impl Deep<'_> {
     fn server(&mut self, server: &Server) {
+        if let Some((problem, mend)) = odd_target(server) {
+            let finding = Diagnostic::new(Severity::Warning, "bad-logtarget", problem).mend(mend);
+            self.found.push(self.places.set_server(finding, "logtarget"));
+        }
         let Some(file) = server.dbfile.as_deref().filter(|file| *file != ":memory:") else {
             return;
         };
@@ -121,10 +128,15 @@ impl Deep<'_> {
             Ok(_) => {}
             Err(FilterError::Stamp(error)) => {
                 let message = format!("the dates of this jail cannot be read: {error}");
+                let option = if matches!(error, StampError::Zone(_)) {
+                    "logtimezone"
+                } else {
+                    "datepattern"
+                };
                 self.tell(
                     jail,
                     Diagnostic::new(Severity::Error, "bad-datepattern", message),
-                    "datepattern",
+                    option,
                 );
             }
             Err(FilterError::Pattern { option, number, error }) => self.bad_pattern(jail, (option, number), &error),
@@ -237,6 +249,16 @@ impl Deep<'_> {
                     Diagnostic::new(Severity::Error, "bad-ignoreip", message).mend(mend),
                     "ignoreip",
                 );
+            } else if let Some((address, longest)) = too_long(entry) {
+                let message = format!(
+                    "ignoreip = {entry}: no prefix of it is longer than {longest}, so {address} alone is spared"
+                );
+                let diagnostic = Diagnostic::new(Severity::Warning, "odd-ignoreip", message);
+                self.tell(
+                    jail,
+                    diagnostic.mend(format!("write {address}, or a shorter prefix")),
+                    "ignoreip",
+                );
             } else if looks_like_address(entry) && matches!(Id::parse(entry), Ok(Id::Raw(_))) {
                 let message = format!(
                     "ignoreip = {entry} is no address and no network, so it is taken for a host name and spares nobody"
@@ -347,6 +369,28 @@ fn closed(path: &str) -> Option<(String, &'static str)> {
         format!("the log file {path} cannot be read by whoever runs this check: {error}"),
         mend,
     ))
+}
+
+/// What is wrong with where the log is to go, and what to do about it.
+fn odd_target(server: &Server) -> Option<(String, &'static str)> {
+    // One that cannot be taken apart at all was told of already.
+    let named = config::extract(&server.logtarget).ok()?;
+    if let Err(error) = Target::read(&named.name, &named.options, &server.syslogsocket) {
+        let problem = format!("logtarget cannot be used, the log goes to the state folder: {error}");
+        return Some((problem, "mend the format, or take it out"));
+    }
+    let complaint = unknown_facility(&named.options)?;
+    Some((complaint, "write one of syslog's facilities, such as AUTH or LOCAL0"))
+}
+
+/// An address with a prefix that is longer than it, and how long it could be.
+fn too_long(entry: &str) -> Option<(IpAddr, u8)> {
+    let (address, prefix) = entry.split_once('/')?;
+    let address: IpAddr = address.parse().ok()?;
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let is_number = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_digit());
+    let is_longer = prefix.parse::<u8>().map_or(true, |prefix| prefix > longest);
+    (is_number && is_longer).then_some((address, longest))
 }
 
 /// Why a file of addresses cannot be used, if it cannot (contract §4.1).

@@ -88,6 +88,83 @@ fn the_real_parts_are_tried() {
     }
 }
 
+/// What `check` finds in a folder of one jail with these options and this `fail2ban.local`, and where.
+fn found_in(options: &str, server: &str) -> Vec<(&'static str, Option<(String, usize)>)> {
+    let jails = format!("[j]\nenabled = true\nfilter = f\naction = a\nlogpath = /l\n{options}\n");
+    let server = format!("[Definition]\n{server}\n");
+    let tree = MemoryTree::new(&[
+        ("/e/fail2ban.conf", "[Definition]\ndbfile = :memory:\n"),
+        ("/e/fail2ban.local", &server),
+        ("/e/jail.conf", &jails),
+        ("/e/filter.d/f.conf", FILTER),
+        (
+            "/e/filter.d/two.conf",
+            "[INCLUDES]\nbefore = f.conf\n nothere.conf\nafter = two.local\n[Definition]\n",
+        ),
+        ("/e/action.d/a.conf", ACTION),
+        ("/l", ""),
+    ]);
+    let findings = look(&tree, "/e", &folder::stock_tree()).findings;
+    let place = |at: Position| (at.file.trim_start_matches("/e/").to_owned(), at.line);
+    findings
+        .into_iter()
+        .map(|told| (told.code, told.position.map(place)))
+        .collect()
+}
+
+#[test]
+fn small_slips_are_told_with_their_line() {
+    for (options, expect) in [
+        ("ignoreself = perhaps", ("odd-truth", "jail.conf", 6)),
+        ("bantime.increment = ture", ("odd-truth", "jail.conf", 6)),
+        ("ignoreip = 10.0.0.0/99", ("odd-ignoreip", "jail.conf", 6)),
+        (
+            "ignoreip = 192.0.2.1\n 2001:db8::/129",
+            ("odd-ignoreip", "jail.conf", 6),
+        ),
+        ("usedns = perhaps", ("bad-usedns", "jail.conf", 6)),
+        ("logtimezone = Mars/Olympus", ("bad-datepattern", "jail.conf", 6)),
+        ("filter = two", ("missing-include", "filter.d/two.conf", 3)),
+        ("[INCLUDES]\nafter = nothere.conf", ("missing-include", "jail.conf", 7)),
+    ] {
+        let options = options.replace(
+            "filter = two",
+            "[x]\nenabled = true\naction = a\nlogpath = /l\nmaxretry = 9\nfilter = two",
+        );
+        let (code, file, line) = expect;
+        assert_eq!(
+            found_in(&options, ""),
+            [(code, Some((file.to_owned(), line)))],
+            "{options}"
+        );
+    }
+    for (server, code) in [
+        ("dbpurgeage = 3 fortnights", "bad-command"),
+        ("dbpurgage = 3d", "unknown-option"),
+        ("log_level = DEBUG", "unknown-option"),
+        ("allowipv6 = perhaps", "odd-truth"),
+        ("logtarget = /x[format=\"%%(nothing)s\"]", "bad-logtarget"),
+        ("logtarget = SYSLOG[facility=nope]", "bad-logtarget"),
+    ] {
+        let place = Some(("fail2ban.local".to_owned(), 2));
+        assert_eq!(found_in("", server), [(code, place)], "{server}");
+    }
+    for (options, server) in [
+        (
+            "ignoreself = no\nbantime.increment =\nbantime.overalljails = %(ignoreself)s",
+            "",
+        ),
+        (
+            "ignoreip = 10.0.0.0/8 2001:db8::/128 192.0.2.1/32",
+            "allowipv6 = auto\nown_words = x\nsocket = /s",
+        ),
+        ("[INCLUDES]\nbefore = own.local", "logtarget = SYSLOG[facility=LOCAL0]"),
+        ("", "logtarget = /x[format=\"%%(message)s\"]"),
+    ] {
+        assert_eq!(found_in(options, server), [], "{options} {server}");
+    }
+}
+
 #[test]
 fn a_bad_regex_is_shown_where_it_is_bad() {
     let report = jail(

@@ -8,6 +8,7 @@ use portcullis_core::address::Id;
 use portcullis_core::time::{Seconds, parse_length};
 use portcullis_core::wire::Verb;
 
+use super::failure::fail;
 use super::{Ask, call, exit, status::print};
 use crate::control::answer::Done;
 use crate::regex::harmless;
@@ -55,7 +56,7 @@ pub(crate) fn ban(ban: Ban) -> ExitCode {
     let request = addresses(&ban.ips, ban.file.as_deref()).and_then(|ids| Ok((ids, length(ban.bantime.as_deref())?)));
     let (ids, bantime) = match request {
         Ok(request) => request,
-        Err(error) => return refuse(&error),
+        Err(error) => return fail(ban.ask.json, &error, exit::REFUSED),
     };
     report(
         &ban.ask,
@@ -73,14 +74,9 @@ pub(crate) fn ban(ban: Ban) -> ExitCode {
 pub(crate) fn unban(unban: Unban) -> ExitCode {
     let ids = match addresses(&unban.ips, None) {
         Ok(ids) => (!unban.all).then_some(ids),
-        Err(error) => return refuse(&error),
+        Err(error) => return fail(unban.ask.json, &error, exit::REFUSED),
     };
     report(&unban.ask, &Verb::Unban { ids, jail: unban.jail }, "freed")
-}
-
-fn refuse(error: &str) -> ExitCode {
-    eprintln!("portcullis: {error}");
-    ExitCode::from(exit::REFUSED)
 }
 
 /// Sends a request that changes something and says what came of it.
@@ -93,7 +89,7 @@ pub(super) fn report(ask: &Ask, verb: &Verb, done: &str) -> ExitCode {
                 eprintln!("portcullis: {}", harmless(note));
             }
         }
-        Err(error) => return error.exit(),
+        Err(error) => return error.exit(ask.json),
     }
     ExitCode::from(exit::DONE)
 }

@@ -1,6 +1,6 @@
 //! Asking the daemon.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,13 +10,13 @@ use portcullis_core::value::Value;
 use portcullis_core::wire::{END, Reply, Verb, pickle};
 use serde::de::DeserializeOwned;
 
+use super::failure::fail;
 use super::{Ask, Where, exit};
 use crate::place;
-use crate::regex::harmless;
 
 /// Replies are read up to this size; a list of a million bans fits.
 const LONGEST_REPLY: u64 = 1 << 30;
-/// The daemon itself gives up on a request after a minute.
+/// A daemon that says nothing for so long hangs.
 const PATIENCE: Duration = Duration::from_secs(70);
 
 /// Why there is no answer.
@@ -25,6 +25,14 @@ pub(crate) enum Error {
     /// Nobody listens.
     #[error("no daemon answers at {path} ({error}); start one with: portcullis run")]
     NoDaemon {
+        /// The socket
+        path: PathBuf,
+        /// Why
+        error: std::io::Error,
+    },
+    /// Somebody may listen, but not to us.
+    #[error("the daemon at {path} may not be asked by this user: {error}; ask as root")]
+    Forbidden {
         /// The socket
         path: PathBuf,
         /// Why
@@ -39,20 +47,25 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// Prints it and gives the exit code.
-    pub(crate) fn exit(&self) -> ExitCode {
-        eprintln!("portcullis: {}", harmless(&self.to_string()));
-        ExitCode::from(match self {
+    /// Prints it, also as JSON where that is asked for, and gives the exit code.
+    pub(crate) fn exit(&self, json: bool) -> ExitCode {
+        let code = match self {
             Error::NoDaemon { .. } => exit::NO_DAEMON,
-            Error::Refused(_) | Error::Unreadable(_) => exit::REFUSED,
-        })
+            Error::Forbidden { .. } | Error::Refused(_) | Error::Unreadable(_) => exit::REFUSED,
+        };
+        fail(json, &self.to_string(), code)
     }
 }
 
 /// Sends one request and returns the JSON text of the answer.
 pub(crate) fn text(place: &Where, verb: &Verb) -> Result<String, Error> {
     let path = place::socket(place);
-    match exchange(&path, verb).map_err(|error| Error::NoDaemon { path, error })? {
+    let wrap = |error: std::io::Error| match error.kind() {
+        ErrorKind::PermissionDenied => Error::Forbidden { path, error },
+        _ => Error::NoDaemon { path, error },
+    };
+    let bytes = exchange(&place::socket(place), verb).map_err(wrap)?;
+    match Reply::from_bytes(&bytes).map_err(|error| Error::Unreadable(error.to_string()))? {
         Reply::Done(Value::Str(text)) => Ok(text),
         Reply::Done(other) => Ok(other.to_string()),
         Reply::Refused(exception) => Err(Error::Refused(exception.to_string())),
@@ -66,7 +79,8 @@ pub(crate) fn json<T: DeserializeOwned>(ask: &Ask, verb: &Verb) -> Result<(T, St
     Ok((value, text))
 }
 
-fn exchange(path: &Path, verb: &Verb) -> std::io::Result<Reply> {
+/// Sends a request; the bytes of the reply.
+fn exchange(path: &Path, verb: &Verb) -> std::io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(path)?;
     let patience = if *verb == Verb::Stop { PATIENCE * 60 } else { PATIENCE };
     stream.set_read_timeout(Some(patience))?;
@@ -86,5 +100,5 @@ fn exchange(path: &Path, verb: &Verb) -> std::io::Result<Reply> {
             count => reply.extend_from_slice(chunk.get(..count).unwrap_or_default()),
         }
     }
-    Reply::from_bytes(&reply).map_err(std::io::Error::other)
+    Ok(reply)
 }

@@ -7,9 +7,10 @@ use portcullis_core::ledger::Entry;
 use portcullis_core::wire::Verb;
 
 use super::banning::report;
+use super::failure::print_line;
 use super::status::print;
 use super::{Ask, Run, call, exit};
-use crate::control::answer::Done;
+use crate::control::answer::{Done, Failed};
 use crate::daemon;
 use crate::enforce::nft;
 use crate::place::Places;
@@ -26,6 +27,8 @@ pub(crate) fn flush(state: Option<PathBuf>, ask: &Ask) -> ExitCode {
         dry_run: false,
         stream: false,
         given: Vec::new(),
+        socket_group: None,
+        given_socket: false,
         deaths: 0,
     });
     let (mut notes, mut errors) = (vec!["no daemon runs".to_owned()], Vec::new());
@@ -44,15 +47,28 @@ pub(crate) fn flush(state: Option<PathBuf>, ask: &Ask) -> ExitCode {
     tell(ask.json, count, notes, &errors)
 }
 
-fn tell(json: bool, count: usize, mut notes: Vec<String>, errors: &[String]) -> ExitCode {
+/// What came of it without a daemon; both parts, where only half could be done.
+#[derive(serde::Serialize)]
+struct Flushed {
+    #[serde(flatten)]
+    done: Done,
+    #[serde(flatten)]
+    failed: Option<Failed>,
+}
+
+fn tell(json: bool, count: usize, notes: Vec<String>, errors: &[String]) -> ExitCode {
     for error in errors {
         eprintln!("portcullis: {error}");
     }
+    let failed = (!errors.is_empty()).then(|| Failed {
+        error: errors.join("; "),
+        exit: exit::REFUSED,
+    });
     if json {
-        notes.extend(errors.iter().cloned());
-        // A list of texts always has a JSON form.
-        let text = serde_json::to_string(&Done { count, notes }).unwrap_or_default();
-        print(&(text + "\n"));
+        print_line(&Flushed {
+            done: Done { count, notes },
+            failed,
+        });
     } else {
         print(&format!("{}; {count} kept bans are forgotten\n", notes.join("; ")));
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod banning;
 pub(crate) mod call;
+pub(crate) mod failure;
 pub(crate) mod flush;
 pub(crate) mod namesake;
 pub(crate) mod service;
@@ -32,6 +33,8 @@ pub(crate) mod exit {
     name = "portcullis",
     version,
     max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 refused, 2 not protected or the layers differ from what was decided, 3 no daemon \
+                  answers; check, regex, try, client and server have their own.",
     subcommand_required = true,
     arg_required_else_help = true
 )]
@@ -79,6 +82,12 @@ pub(crate) struct Run {
     /// syslogsocket, pidfile
     #[arg(long, hide = true, value_name = "NAME=VALUE")]
     pub(crate) given: Vec<String>,
+    /// Members of this group may look (status, banned, get), and change nothing [default: root alone may ask]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) socket_group: Option<String>,
+    /// Whether the runner hands over a socket (told by the runner)
+    #[arg(long, hide = true)]
+    pub(crate) given_socket: bool,
     /// How often the daemon died in a row (told by the runner)
     #[arg(long, hide = true, default_value_t = 0)]
     pub(crate) deaths: u32,
@@ -136,7 +145,7 @@ pub(crate) enum Verb {
     /// Check a configuration folder: what is wrong, where, and what to do about it
     Check(crate::check::Options),
     /// Try a filter on a log, as fail2ban-regex does
-    Regex(crate::regex::Options),
+    Regex(crate::regex::Asked),
     /// Be fail2ban-client: commands to a server, in Fail2Ban's words
     #[command(disable_help_flag = true)]
     Client {
@@ -157,6 +166,9 @@ pub(crate) enum Verb {
     Stock {
         /// The file, such as filter.d/postfix.conf
         file: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -169,7 +181,11 @@ pub(crate) fn main() -> ExitCode {
         Some("fail2ban-server") => return namesake::main(namesake::Name::Server, std::env::args_os().skip(1)),
         _ => {}
     }
-    match Cli::parse().verb {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::usage(&error, &std::env::args_os().skip(1).collect::<Vec<_>>()),
+    };
+    match cli.verb {
         Verb::Run(run) => service::run(&run),
         Verb::Detached { pname, run } => service::detached(&pname, &run),
         Verb::Daemon(run) => service::daemon(&run),
@@ -182,10 +198,10 @@ pub(crate) fn main() -> ExitCode {
         Verb::Stop(ask) => service::stop(&ask),
         Verb::Flush { state, ask } => flush::flush(state, &ask),
         Verb::Check(options) => crate::check::main(&options),
-        Verb::Regex(options) => crate::regex::main(&options),
+        Verb::Regex(asked) => crate::regex::main(&asked),
         Verb::Client { arguments } => namesake::main(namesake::Name::Client, arguments),
         Verb::Server { arguments } => namesake::main(namesake::Name::Server, arguments),
         Verb::Try(options) => crate::trial::main(&options),
-        Verb::Stock { file } => stock::main(file.as_deref()),
+        Verb::Stock { file, json } => stock::main(file.as_deref(), json),
     }
 }

@@ -4,12 +4,20 @@ use std::process::{Command, ExitCode};
 
 use portcullis_core::wire::Verb;
 
-use super::banning::report;
+use super::failure::fail;
 use super::{Ask, Run, call, exit, status::print};
+use crate::control::answer::{Held, Reloaded};
+use crate::regex::harmless;
 use crate::{daemon, runner};
 
 /// The main process: it starts the daemon and runs commands for it.
 pub(crate) fn run(run: &Run) -> ExitCode {
+    // A daemon that died starts again without it; whoever starts one has mistyped it.
+    if !run.stream && !run.place.config.is_dir() {
+        let shown = run.place.config.display();
+        let error = format!("there is no configuration folder {shown}; name one with -c (an empty one will do)");
+        return fail(false, &error, exit::REFUSED);
+    }
     ExitCode::from(supervised(run))
 }
 
@@ -38,10 +46,21 @@ pub(crate) fn supervised(run: &Run) -> u8 {
         Err(error) => return broken(&error),
     };
     let words = words(run);
-    let ended = runner::supervise(|deaths| {
+    let socket = match runner::activated() {
+        Ok(socket) => socket,
+        Err(error) => return broken(&error),
+    };
+    let ended = runner::supervise(socket.as_ref(), |deaths| {
         let mut command = Command::new(&program);
+        for variable in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
+            command.env_remove(variable);
+        }
+        // Large requests come and go; without these, the C library keeps their memory for each thread that had one.
         command
+            .env("MALLOC_MMAP_THRESHOLD_", "1048576")
+            .env("MALLOC_TRIM_THRESHOLD_", "1048576")
             .arg("daemon")
+            .args(socket.is_some().then_some("--given-socket"))
             .args(&words)
             .arg("--deaths")
             .arg(deaths.to_string());
@@ -67,6 +86,9 @@ pub(crate) fn words(run: &Run) -> Vec<std::ffi::OsString> {
     if let Some(state) = &run.state {
         words.extend(["--state".into(), state.clone().into_os_string()]);
     }
+    if let Some(group) = &run.socket_group {
+        words.extend(["--socket-group".into(), group.into()]);
+    }
     if run.dry_run {
         words.push("--dry-run".into());
     }
@@ -86,7 +108,37 @@ pub(crate) fn daemon(run: &Run) -> ExitCode {
 
 /// Has the configuration read again.
 pub(crate) fn reload(ask: &Ask) -> ExitCode {
-    report(ask, &Verb::Reload, "jails in force")
+    let (answer, text) = match call::json::<Reloaded>(ask, &Verb::Reload) {
+        Ok(answer) => answer,
+        Err(error) => return error.exit(ask.json),
+    };
+    if ask.json {
+        print(&(text + "\n"));
+    } else {
+        print(&format!("jails in force: {}\n", answer.count));
+        tell(&answer);
+    }
+    ExitCode::from(if answer.protected || answer.dry_run {
+        exit::DONE
+    } else {
+        exit::NOT_PROTECTED
+    })
+}
+
+/// What is not well after a reload, on standard error.
+fn tell(answer: &Reloaded) {
+    for note in &answer.notes {
+        eprintln!("portcullis: {}", harmless(note));
+    }
+    for Held { jail, reason } in &answer.held {
+        eprintln!(
+            "portcullis: {}",
+            harmless(&format!("jail '{jail}' is held, it may not ban: {reason}"))
+        );
+    }
+    for reason in &answer.not_protected {
+        eprintln!("portcullis: NOT PROTECTED: {}", harmless(reason));
+    }
 }
 
 /// Frees everybody and ends the daemon.
@@ -94,7 +146,7 @@ pub(crate) fn stop(ask: &Ask) -> ExitCode {
     match call::text(&ask.place, &Verb::Stop) {
         Ok(text) if ask.json => print(&(text + "\n")),
         Ok(_) => print("everybody is freed, and the daemon has ended\n"),
-        Err(error) => return error.exit(),
+        Err(error) => return error.exit(ask.json),
     }
     ExitCode::from(exit::DONE)
 }

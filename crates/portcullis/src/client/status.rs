@@ -11,14 +11,10 @@ use crate::regex::harmless;
 
 /// Shows how things stand.
 pub(crate) fn status(jail: Option<String>, ask: &Ask) -> ExitCode {
-    let (status, text) = match call::json::<Status>(ask, &Verb::Status { jail: jail.clone() }) {
+    let (status, text) = match call::json::<Status>(ask, &Verb::Status { jail }) {
         Ok(answer) => answer,
-        Err(error) => return error.exit(),
+        Err(error) => return error.exit(ask.json),
     };
-    if let Some(name) = jail.filter(|_| status.jails.is_empty()) {
-        eprintln!("portcullis: there is no jail '{name}'; `portcullis status` lists them");
-        return ExitCode::from(exit::REFUSED);
-    }
     print(&if ask.json {
         text + "\n"
     } else {
@@ -43,6 +39,9 @@ fn page(status: &Status) -> String {
         "running since {} (pid {}), database {database}\n",
         status.since, status.pid
     );
+    if !status.source.is_empty() {
+        page += &format!("configuration: {}\n", status.source);
+    }
     if status.unsaved > 0 {
         page += &format!("{} records are not saved: the database refuses them\n", status.unsaved);
     }
@@ -110,16 +109,39 @@ fn describe(jail: &Jail) -> String {
 pub(crate) fn banned(jail: Option<String>, ask: &Ask) -> ExitCode {
     let (banned, text) = match call::json::<Vec<Banned>>(ask, &Verb::Banned { jail }) {
         Ok(answer) => answer,
-        Err(error) => return error.exit(),
+        Err(error) => return error.exit(ask.json),
     };
     if ask.json {
         print(&(text + "\n"));
+    } else if !std::io::stdout().is_terminal() {
+        print(&harmless(&lines(&banned)));
     } else if banned.is_empty() {
         print("nobody is banned\n");
     } else {
         print(&harmless(&table(&banned)));
     }
     ExitCode::from(exit::DONE)
+}
+
+/// For other programs: a line for each ban, with tabs between its parts and nothing else.
+fn lines(banned: &[Banned]) -> String {
+    let line = |ban: &Banned| {
+        let until = ban.until.as_deref().unwrap_or("-");
+        // What a filter takes for an address may hold anything.
+        let part = |text: &str| text.replace('\t', "\\t").replace('\n', "\\n");
+        let (ip, jail, since, layers) = (part(&ban.ip), part(&ban.jail), &ban.since, part(&layers(ban)));
+        format!("{ip}\t{jail}\t{since}\t{until}\t{layers}\n")
+    };
+    banned.iter().map(line).collect()
+}
+
+fn layers(ban: &Banned) -> String {
+    let layers: Vec<String> = ban
+        .layers
+        .iter()
+        .map(|(name, standing)| format!("{name} {standing}"))
+        .collect();
+    layers.join(", ")
 }
 
 fn table(banned: &[Banned]) -> String {
@@ -130,18 +152,13 @@ fn table(banned: &[Banned]) -> String {
         "ADDRESS", "JAIL", "SINCE", "UNTIL"
     );
     for ban in banned {
-        let layers: Vec<String> = ban
-            .layers
-            .iter()
-            .map(|(name, standing)| format!("{name} {standing}"))
-            .collect();
         let until = ban.until.as_deref().unwrap_or("for ever");
         text += &format!(
             "{:ip$}  {:jail$}  {:20}  {until:20}  {}\n",
             ban.ip,
             ban.jail,
             ban.since,
-            layers.join(", ")
+            layers(ban)
         );
     }
     text
@@ -151,7 +168,7 @@ fn table(banned: &[Banned]) -> String {
 pub(crate) fn verify(ask: &Ask) -> ExitCode {
     let (verification, text) = match call::json::<Verification>(ask, &Verb::Verify) {
         Ok(answer) => answer,
-        Err(error) => return error.exit(),
+        Err(error) => return error.exit(ask.json),
     };
     print(&if ask.json {
         text + "\n"
@@ -183,4 +200,21 @@ fn compare(verification: &Verification) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_for_each_ban_whatever_it_is_called() {
+        let ban = Banned {
+            ip: "a\tb\nc".into(),
+            jail: "j".into(),
+            since: "s".into(),
+            until: None,
+            layers: [("nft".to_owned(), "failed: x\ny".to_owned())].into(),
+        };
+        assert_eq!(lines(&[ban]), "a\\tb\\nc\tj\ts\t-\tnft failed: x\\ny\n");
+    }
 }

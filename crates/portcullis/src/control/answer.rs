@@ -1,4 +1,5 @@
-//! The JSON that our verbs answer with. The shapes are stable: fields are added, never changed or removed.
+//! The JSON that our verbs answer with. The shapes are stable: fields are added, never changed or removed. Each field
+//! stands in docs/guide/json.md, and `tests/daemon/json.rs` holds the two together.
 
 use std::collections::BTreeMap;
 
@@ -117,8 +118,42 @@ pub(crate) struct Layer {
 /// What a request that changes something came to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Done {
-    /// How many bans, unbans or jails it concerned
+    /// How many bans it made or lifted
     pub(crate) count: usize,
     /// What is to be known beside
     pub(crate) notes: Vec<String>,
+}
+
+/// What a reload came to: as [`Done`], with what is not in force afterwards.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Reloaded {
+    /// Jails in force
+    pub(crate) count: usize,
+    /// Complaints about the configuration
+    pub(crate) notes: Vec<String>,
+    /// Jails that are read and may not ban
+    pub(crate) held: Vec<Held>,
+    /// As in [`Status`]
+    pub(crate) protected: bool,
+    /// As in [`Status`]
+    pub(crate) not_protected: Vec<String>,
+    /// As in [`Status`]
+    pub(crate) dry_run: bool,
+}
+
+/// A jail that may not ban.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Held {
+    pub(crate) jail: String,
+    /// Why
+    pub(crate) reason: String,
+}
+
+/// What could not be done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Failed {
+    /// Why, one sentence
+    pub(crate) error: String,
+    /// The exit code
+    pub(crate) exit: u8,
 }

@@ -2,7 +2,9 @@
 
 pub(crate) mod answer;
 pub(crate) mod listen;
-pub(crate) mod session;
+mod peer;
+mod room;
+mod session;
 
 use std::sync::mpsc::Sender;
 

@@ -42,17 +42,12 @@ impl Daemon {
 
     /// A few words for whoever started the service by hand: where the log is, and whether all is well.
     pub(super) fn greet(&self) {
-        let jails = self.setup.started();
+        let jails = self.reloaded(Vec::new()).count;
         eprintln!(
             "portcullis: {jails} jails in force, configuration {}",
             self.places.config.display()
         );
         eprintln!("portcullis: the log goes to {}", logging::target());
-        if !self.places.config.is_dir() {
-            eprintln!(
-                "portcullis: that folder does not exist; the built-in configuration stands alone, with no jail on"
-            );
-        }
         if self.dry_run {
             eprintln!("portcullis: dry run, nothing is enforced");
         }

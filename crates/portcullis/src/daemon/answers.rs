@@ -3,21 +3,22 @@
 use std::collections::BTreeMap;
 
 use portcullis_core::diagnostic::Severity;
-use portcullis_core::engine::{BanView, JailView, View};
+use portcullis_core::engine::{BanView, JailView, Query, View};
 use portcullis_core::ledger::Standing;
 use portcullis_core::time::{Clock, Timestamp};
 
 use super::origin::Kind;
 use super::{Daemon, setup};
-use crate::control::answer::{Action, Banned, File, Jail, Status};
+use crate::control::answer::{Action, Banned, File, Held, Jail, Reloaded, Status};
 
 /// The state of a log file with which all is well.
 const READING: &str = "reading";
 
 impl Daemon {
-    /// `status`
-    pub(super) fn status(&self, view: &View, clock: Clock) -> Status {
-        let not_protected = self.not_protected(view);
+    /// `status`, or `status JAIL` with its bans
+    pub(super) fn status(&self, view: &View, clock: Clock, with_bans: bool) -> Status {
+        // Of one jail, too, whether all of them are well: that is what the exit code says.
+        let not_protected = self.not_protected(&self.engine.query(&Query::Status));
         Status {
             protected: not_protected.is_empty() && !self.dry_run,
             not_protected,
@@ -27,9 +28,32 @@ impl Daemon {
             since: rfc3339(clock.to_wall(self.since)),
             database: Some(self.database.to_string()),
             unsaved: self.keeper.unsaved(),
-            jails: view.jails.iter().map(|jail| self.jail(jail)).collect(),
+            jails: view.jails.iter().map(|jail| self.jail(jail, with_bans)).collect(),
             diagnostics: self.complaints(),
             source: self.origin.describe(&self.places.config, &self.zone),
+        }
+    }
+
+    /// What a reload came to.
+    pub(super) fn reloaded(&self, notes: Vec<String>) -> Reloaded {
+        let view = self.engine.query(&Query::Status);
+        let not_protected = self.not_protected(&view);
+        let held: Vec<Held> = view.jails.iter().filter_map(held).collect();
+        Reloaded {
+            count: self.setup.started().saturating_sub(held.len()),
+            notes,
+            held,
+            protected: not_protected.is_empty() && !self.dry_run,
+            not_protected,
+            dry_run: self.dry_run,
+        }
+    }
+
+    /// Why a jail of that name cannot be asked about.
+    pub(super) fn no_such_jail(&self, name: &str) -> String {
+        match self.setup.dropped.get(name) {
+            Some(reason) => format!("the jail '{name}' is not in force: {reason}"),
+            None => format!("Sorry but the jail '{name}' does not exist"),
         }
     }
 
@@ -85,7 +109,7 @@ impl Daemon {
         (!reads).then(|| format!("jail '{jail}' sees nothing: {}: {}", first.path, first.state))
     }
 
-    fn jail(&self, jail: &JailView) -> Jail {
+    fn jail(&self, jail: &JailView, with_bans: bool) -> Jail {
         let name = jail.name.to_string();
         let mut remarks: Vec<String> = self
             .remarks
@@ -110,7 +134,7 @@ impl Daemon {
                 .iter()
                 .map(|(action, layer)| (action.to_string(), self.action(&name, action, layer.failure.clone())))
                 .collect(),
-            banned: (!jail.bans.is_empty()).then(|| jail.bans.iter().map(|ban| ban.id.to_string()).collect()),
+            banned: with_bans.then(|| jail.bans.iter().map(|ban| ban.id.to_string()).collect()),
             remarks,
             name,
         }
@@ -135,6 +159,14 @@ impl Daemon {
             failure,
         }
     }
+}
+
+fn held(jail: &JailView) -> Option<Held> {
+    let reason = jail.held.clone()?;
+    Some(Held {
+        jail: jail.name.to_string(),
+        reason,
+    })
 }
 
 /// `banned`

@@ -1,8 +1,10 @@
-//! The layers and their threads: one lane for the kernel, one for all shell actions, one that only pretends.
+//! The layers and their threads: one lane for the kernel, one for all shell actions, some for those that run beside
+//! them, one that only pretends.
 //!
 //! A lane takes orders in their order and sends facts back. A slow lane fills its own queue and nothing else
 //! (invariant 7).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use crate::enforce::dry::Dry;
 use crate::enforce::nft::{Blocktype, Nft, Scope, TABLE};
 use crate::enforce::ports::{Ports, Services, protocols};
 use crate::enforce::protect::{Guard, Protected};
-use crate::enforce::shell::ShellLayer;
+use crate::enforce::shell::{ShellLayer, Through};
 use crate::enforce::{Held, Layer};
 use crate::runner::{self, Catalogue, Link};
 
@@ -36,6 +38,8 @@ pub(crate) enum Way {
     Nft(Scope, bool),
     /// By its own commands
     Shell(Box<Action>),
+    /// By its own commands, which wait for nobody else's: `parallel = yes`
+    Beside(Box<Action>),
     /// Not at all: `--dry-run`
     Dry {
         /// Whether it would be a native layer
@@ -52,7 +56,7 @@ impl Way {
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Way::Nft(..) => "native",
-            Way::Shell(_) => "shell",
+            Way::Shell(_) | Way::Beside(_) => "shell",
             Way::Dry { .. } => "dry",
         }
     }
@@ -61,6 +65,7 @@ impl Way {
         match self {
             Way::Nft(..) => Kind::Nft,
             Way::Shell(_) => Kind::Shell,
+            Way::Beside(_) => Kind::Beside(0),
             Way::Dry { .. } => Kind::Dry,
         }
     }
@@ -74,7 +79,11 @@ pub(crate) fn way(plan: &ActionPlan, dry_run: bool) -> Result<Way, String> {
         Some(other) => return Err(format!("there is no layer '{other}' (there is: nft)")),
         None => {
             let action = Action::compile(plan, resolver::ipv6_is_allowed());
-            Way::Shell(Box::new(action.map_err(|error| error.to_string())?))
+            let action = Box::new(action.map_err(|error| error.to_string())?);
+            match plan.property("parallel").as_deref().map(parallel).transpose()? {
+                Some(true) => Way::Beside(action),
+                _ => Way::Shell(action),
+            }
         }
     };
     Ok(if dry_run {
@@ -84,6 +93,15 @@ pub(crate) fn way(plan: &ActionPlan, dry_run: bool) -> Result<Way, String> {
     } else {
         way
     })
+}
+
+/// `parallel`: a slip of the pen must not be read as either.
+fn parallel(text: &str) -> Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "yes" | "true" | "on" | "1" => Ok(true),
+        word if no(word) => Ok(false),
+        _ => Err(format!("parallel = '{text}' is neither yes nor no")),
+    }
 }
 
 fn no(text: &str) -> bool {
@@ -124,7 +142,12 @@ enum Job {
     Protect(Protected),
     /// Say what the layer holds.
     Read(ReadBack),
+    /// Do this by itself, for somebody who waits for what comes of it.
+    Call(Timestamp, Change, Called),
 }
+
+/// Takes what came of an order that was given by hand.
+pub(crate) type Called = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 /// Takes what a layer was found to hold.
 pub(crate) type ReadBack = Box<dyn FnOnce(Result<Vec<Held>, String>) + Send>;
@@ -133,6 +156,8 @@ pub(crate) type ReadBack = Box<dyn FnOnce(Result<Vec<Held>, String>) + Send>;
 enum Kind {
     Nft,
     Shell,
+    /// One of the lanes for actions that run beside the others
+    Beside(u8),
     Dry,
 }
 
@@ -148,6 +173,9 @@ pub(crate) struct Facts {
 pub(crate) struct Lanes {
     lanes: BTreeMap<Kind, Lane>,
     kinds: BTreeMap<LayerId, Kind>,
+    /// Starts a lane beside the others, when an action first asks for one
+    beside: Box<dyn Fn(u8) -> std::io::Result<Lane> + Send>,
+    next_beside: u8,
 }
 
 struct Lane {
@@ -158,42 +186,76 @@ struct Lane {
 impl Lanes {
     /// Starts the threads. Facts go to `facts`.
     pub(crate) fn start(
-        shell: ShellLayer,
+        shell: impl Fn(Through) -> ShellLayer + Send + 'static,
         link: Link,
         facts: impl Fn(Facts) + Clone + Send + 'static,
     ) -> std::io::Result<Lanes> {
         let mut lanes = BTreeMap::new();
         lanes.insert(Kind::Nft, Lane::start("nft", Kernel::default(), facts.clone())?);
-        let shell = Shells {
-            layer: shell,
-            catalogue: Catalogue::default(),
-            link,
+        let told = facts.clone();
+        let shells = move |name: &str, lane| {
+            let shells = Shells {
+                layer: shell(Through(link.clone(), lane)),
+                catalogue: Catalogue::default(),
+                link: link.clone(),
+                lane,
+            };
+            Lane::start(name, shells, told.clone())
         };
-        lanes.insert(Kind::Shell, Lane::start("shell", shell, facts.clone())?);
+        lanes.insert(Kind::Shell, shells("shell", runner::Lane::Actions)?);
         lanes.insert(Kind::Dry, Lane::start("dry", Pretence(Dry), facts)?);
         Ok(Lanes {
             lanes,
             kinds: BTreeMap::new(),
+            beside: Box::new(move |number| shells("beside", runner::Lane::Beside(number))),
+            next_beside: 0,
         })
+    }
+
+    /// The lane of an action. One that is in force keeps its lane of shell actions, where its state is; others of
+    /// `parallel = yes` take the lanes beside in turn.
+    fn kind(&mut self, id: &LayerId, way: &Way) -> Kind {
+        let is_shell = |kind: &Kind| matches!(kind, Kind::Shell | Kind::Beside(_));
+        let wanted = way.lane();
+        if let Some(kept) = self.kinds.get(id).filter(|kind| is_shell(kind) && is_shell(&wanted)) {
+            return *kept;
+        }
+        if !matches!(wanted, Kind::Beside(_)) {
+            return wanted;
+        }
+        let number = self.next_beside;
+        let kind = Kind::Beside(number);
+        if let Entry::Vacant(place) = self.lanes.entry(kind) {
+            match (self.beside)(number) {
+                Ok(lane) => drop(place.insert(lane)),
+                // Without a thread of its own it waits for the others.
+                Err(_) => return Kind::Shell,
+            }
+        }
+        self.next_beside = (number + 1) % runner::BESIDE_MOST;
+        kind
     }
 
     /// Says how each action is done, before the orders that follow from a new plan.
     pub(crate) fn put(&mut self, ways: &BTreeMap<LayerId, Way>) {
+        for (id, way) in ways {
+            let kind = self.kind(id, way);
+            self.kinds.insert(id.clone(), kind);
+        }
         for (kind, lane) in &self.lanes {
-            let own = ways.iter().filter(|(_, way)| way.lane() == *kind);
+            let own = ways.iter().filter(|(id, _)| self.kinds.get(*id) == Some(kind));
             let own: BTreeMap<_, _> = own.map(|(id, way)| (id.clone(), way.clone())).collect();
             if !own.is_empty() {
                 lane.send(Job::Put(own));
             }
         }
-        self.kinds.extend(ways.iter().map(|(id, way)| (id.clone(), way.lane())));
     }
 
     /// Forgets all other actions, after the orders that end them.
     pub(crate) fn only(&mut self, ways: &BTreeMap<LayerId, Way>) {
         self.kinds.retain(|id, _| ways.contains_key(id));
         for (kind, lane) in &self.lanes {
-            let own = ways.iter().filter(|(_, way)| way.lane() == *kind);
+            let own = self.kinds.iter().filter(|(_, own)| *own == kind);
             lane.send(Job::Only(own.map(|(id, _)| id.clone()).collect()));
         }
     }
@@ -210,6 +272,14 @@ impl Lanes {
             if let Some(lane) = self.lanes.get(&kind) {
                 lane.send(Job::Changes(now, changes));
             }
+        }
+    }
+
+    /// Gives one order by hand, behind those that wait; the engine hears nothing of it.
+    pub(crate) fn call(&self, now: Timestamp, change: Change, take: Called) {
+        match self.kinds.get(&change.layer).and_then(|kind| self.lanes.get(kind)) {
+            Some(lane) => lane.send(Job::Call(now, change, take)),
+            None => take(Err("the action is not in force".to_owned())),
         }
     }
 
@@ -263,6 +333,11 @@ fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &
             Job::Only(layers) => work.only(&layers),
             Job::Protect(protected) => work.protect(protected),
             Job::Read(take) => take(work.held()),
+            Job::Call(now, change, take) => {
+                let applied = work.apply(now, std::slice::from_ref(&change));
+                let result = applied.into_iter().next().map_or(Ok(()), |fact| fact.result.map(drop));
+                take(result);
+            }
             Job::Changes(now, changes) => {
                 for part in changes.chunks(AT_ONCE) {
                     let applied = work.apply(now, part);
@@ -372,29 +447,30 @@ fn failed(change: &Change, reason: &str) -> Applied {
     }
 }
 
-/// All shell actions, and the catalogue of their commands.
+/// The shell actions of a lane, and the catalogue of their commands.
 struct Shells {
     layer: ShellLayer,
     catalogue: Catalogue,
     link: Link,
+    lane: runner::Lane,
 }
 
 impl Work for Shells {
     fn put(&mut self, ways: BTreeMap<LayerId, Way>) {
         for (layer, way) in ways {
-            if let Way::Shell(action) = way {
+            if let Way::Shell(action) | Way::Beside(action) = way {
                 self.layer.put(&layer, *action, &mut self.catalogue);
             }
         }
         // Where the runner is gone, so is this process in a moment.
-        let _ = self.link.learn(runner::Lane::Actions, &self.catalogue);
+        let _ = self.link.learn(self.lane, &self.catalogue);
     }
 
     fn only(&mut self, layers: &BTreeSet<LayerId>) {
         self.layer.retain(layers);
         let layer = &self.layer;
         self.catalogue.keep(|template| layer.uses(template));
-        let _ = self.link.learn(runner::Lane::Actions, &self.catalogue);
+        let _ = self.link.learn(self.lane, &self.catalogue);
     }
 
     fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied> {

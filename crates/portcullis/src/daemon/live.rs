@@ -13,9 +13,10 @@ use portcullis_core::engine::{Input, ReplyTo, Request, Saved};
 use portcullis_core::exception::Exception;
 
 use super::setup::{self, MANUAL, Setup};
-use super::{Daemon, Message, keeper, logging, resolver};
+use super::{Daemon, Message, keeper, logging, resolver, seat};
 use crate::matching::Reading;
 use crate::observe::log::{Level, note as say};
+use crate::store::{self, Place};
 
 /// Nobody waits for the answer.
 const NOBODY: ReplyTo = ReplyTo(0);
@@ -204,9 +205,16 @@ impl Daemon {
     }
 
     fn change_database(&mut self, before: &Server) -> Result<(), Exception> {
-        let place = self.places.database(&self.plan.server);
+        let place = match &self.plan.server.dbfile {
+            None if self.places.is_stream => Place::Memory,
+            _ => self.places.database(&self.plan.server),
+        };
         if place == self.database {
             return Ok(());
+        }
+        if let Some(who) = place.path().and_then(seat::holder) {
+            self.plan.server.dbfile.clone_from(&before.dbfile);
+            return Err(Exception::from(format!("{place} is in use by {who}; stop it first")));
         }
         match self.keeper.reopen(&place, &self.plan.server, &self.clock) {
             Ok(saved) => {
@@ -222,12 +230,8 @@ impl Daemon {
     }
 
     /// What a database knows that was opened before any jail: who was banned before, and the bans by hand.
-    fn adopt(&mut self, saved: crate::store::Saved) {
-        let by_hand = saved
-            .bans
-            .iter()
-            .chain(&saved.adopted)
-            .any(|(jail, _)| **jail == *MANUAL);
+    fn adopt(&mut self, saved: store::Saved) {
+        let by_hand = has_bans_by_hand(&saved);
         let history = keeper::remembered(saved).history;
         self.step(Input::Restore(Saved {
             history,
@@ -253,4 +257,13 @@ impl Daemon {
         self.install(ready, std::iter::empty());
         self.take_up(MANUAL);
     }
+}
+
+/// Whether the pseudo-jail has bans.
+pub(super) fn has_bans_by_hand(saved: &store::Saved) -> bool {
+    saved
+        .bans
+        .iter()
+        .chain(&saved.adopted)
+        .any(|(jail, _)| **jail == *MANUAL)
 }

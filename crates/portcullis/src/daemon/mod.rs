@@ -8,6 +8,7 @@ mod alarm;
 mod answers;
 mod caution;
 mod commands;
+mod ending;
 mod inquiries;
 mod keeper;
 mod layers;
@@ -20,6 +21,7 @@ mod requests;
 mod resolver;
 mod seat;
 mod setup;
+mod start;
 mod surroundings;
 mod tidings;
 mod verify;
@@ -28,11 +30,9 @@ pub(crate) use inquiries::read_list;
 pub(crate) use seat::holder;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
@@ -45,34 +45,27 @@ use portcullis_core::time::{Clock, Timestamp};
 use portcullis_core::wire::Reply;
 
 use crate::client::Run;
-use crate::control::{Asked, listen};
+use crate::control::Asked;
 use crate::enforce::Held;
-use crate::enforce::nft::TABLE;
 use crate::enforce::protect::Protected;
-use crate::enforce::shell::ShellLayer;
 use crate::matching::News;
 use crate::observe::log::{Level, note as say};
 use crate::observe::notify;
 use crate::place::Places;
-use crate::source::{Limits, Reader};
+use crate::runner;
+use crate::source::Reader;
 use crate::store::{Place, Running};
-use crate::{runner, store};
 use inquiries::Inquiries;
 use keeper::Keeper;
 use layers::{Facts, Lanes, Way};
-use origin::{Kind, Origin};
-use requests::done;
+use origin::Origin;
 use setup::Setup;
 
 const SERVER: &str = "fail2ban.server";
-/// Messages that wait for the engine; a full inbox stops the matching groups, and they the reader.
-const INBOX: usize = 1024;
 /// Messages taken in one turn, and so kept in one transaction.
 const TURN: usize = 256;
 /// The database is purged this often (contract §7.3), and being unprotected is repeated in the log.
 const HOURLY: Duration = Duration::from_secs(3600);
-/// So long the last reply has to get out.
-const LAST_WORD: Duration = Duration::from_millis(50);
 /// The wheel turns at least this often while records wait for the database.
 const UNSAVED_EVERY: Duration = Duration::from_secs(2);
 
@@ -158,8 +151,8 @@ struct Daemon {
     outbox: SyncSender<Message>,
     /// Messages that came while groups were taken down
     later: VecDeque<Message>,
-    /// Who asked for the end, to be told when it is reached
-    farewell: Option<Sender<Reply>>,
+    /// Who asked for the end, to be told when it is reached, and whether by our own verb
+    farewell: Option<(Sender<Reply>, bool)>,
     board: surroundings::Board,
     caution: caution::Caution,
     alarm: BTreeSet<String>,
@@ -169,7 +162,7 @@ struct Daemon {
 pub(crate) fn run(run: &Run) -> i32 {
     let places = Places::of(run);
     logging::quiet_panics();
-    match start(run, places) {
+    match start::start(run, places) {
         Ok((daemon, inbox, _seat, _listener)) => daemon.turn_until_the_end(&inbox),
         Err(error) => {
             say(Level::Critical, SERVER, &error);
@@ -179,135 +172,7 @@ pub(crate) fn run(run: &Run) -> i32 {
     }
 }
 
-type Started = (Daemon, Receiver<Message>, seat::Seat, listen::Listener);
-
-fn start(run: &Run, places: Places) -> Result<Started, String> {
-    let (setup, origin) = first(run, &places);
-    logging::open(&setup.server, &places.fallback_log());
-    say_version(run.stream);
-    places.write_pid();
-    let (outbox, inbox) = sync_channel(INBOX);
-    let events = std::sync::mpsc::channel();
-    let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
-    forward(events.1, outbox.clone(), Message::Runner);
-    let database = match origin.kind {
-        Kind::Waiting => Place::Memory,
-        Kind::Files | Kind::Stream => places.database(&setup.server),
-    };
-    let table = (!run.dry_run).then_some(TABLE);
-    let listener = listen::bind(&places.socket).map_err(|error| error.to_string())?;
-    let seat = seat::take(&places.pid_file(), &database, table).map_err(|error| error.to_string())?;
-    let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
-    let broken = |error: std::io::Error| format!("cannot start a thread: {error}");
-    let around = surroundings::Around {
-        clock: clock.clone(),
-        board: surroundings::Board::default(),
-        outbox: outbox.clone(),
-        hosts: surroundings::Hosts::default(),
-    };
-    let inquiries = Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?;
-    let board = Arc::clone(&around.board);
-    let shell = ShellLayer::new(Box::new(link.clone()), Box::new(around));
-    let lanes = Lanes::start(shell, link, sender(&outbox, Message::Facts)).map_err(broken)?;
-    let reader = Reader::spawn(Limits::default()).map_err(broken)?;
-    let now = Instant::now();
-    let mut daemon = Daemon {
-        dry_run: run.dry_run,
-        database,
-        engine: Engine::new(),
-        keeper,
-        since: clock.now().steady,
-        clock,
-        zone: setup::zone(),
-        lanes,
-        inquiries,
-        caution: caution::Caution::begin(run.deaths, &places, &reader),
-        reader,
-        groups: Vec::new(),
-        setup: Installed::default(),
-        plan: Plan::default(),
-        origin,
-        kept: reading::Kept::from_saved(&saved),
-        protected: Protected::gather().unwrap_or_else(|_| Protected::new([], [])),
-        files: BTreeMap::new(),
-        remarks: BTreeMap::new(),
-        replies: BTreeMap::new(),
-        next_reply: 0,
-        own_due: now,
-        hourly_due: now + HOURLY,
-        outbox,
-        later: VecDeque::new(),
-        farewell: None,
-        board,
-        alarm: BTreeSet::new(),
-        places,
-    };
-    daemon.begin(setup, saved);
-    daemon.listen(&listener).map_err(broken)?;
-    Ok((daemon, inbox, seat, listener))
-}
-
-/// The configuration to begin with: of files, or of a client that is still to send it; after a death, what was in force.
-fn first(run: &Run, places: &Places) -> (Setup, Origin) {
-    let wall = Running::fresh().now().wall;
-    let (setup, kind) = if run.stream {
-        (setup::waiting(&run.given, run.dry_run), Kind::Waiting)
-    } else {
-        (setup::read(places, run.dry_run), Kind::Files)
-    };
-    if run.deaths == 0 {
-        Origin::forget(&places.live());
-    } else if let Some((origin, plan)) = Origin::kept(&places.live()) {
-        return (setup.again(plan), origin);
-    }
-    (setup, Origin::new(kind, wall))
-}
-
-fn say_version(as_fail2ban: bool) {
-    let (ours, theirs) = (env!("CARGO_PKG_VERSION"), portcullis_core::config::FAIL2BAN_VERSION);
-    if as_fail2ban {
-        say(Level::Info, SERVER, &"-".repeat(50));
-        say(Level::Info, SERVER, &format!("Starting Fail2ban v{theirs}"));
-    }
-    let text = format!("Starting portcullis {ours} (Fail2Ban {theirs})");
-    say(Level::Info, SERVER, &text);
-}
-
-/// Turns what arrives on a part's own channel into messages.
-fn forward<T: Send + 'static>(from: Receiver<T>, to: SyncSender<Message>, wrap: fn(T) -> Message) {
-    // Without the thread the part is mute, which the daemon survives; the system is out of threads then.
-    let _ = thread::Builder::new().name("forward".into()).spawn(move || {
-        for item in from {
-            if to.send(wrap(item)).is_err() {
-                return;
-            }
-        }
-    });
-}
-
-fn sender<T: 'static>(to: &SyncSender<Message>, wrap: fn(T) -> Message) -> impl Fn(T) + Clone + Send + 'static {
-    let to = to.clone();
-    move |item| {
-        let _ = to.send(wrap(item));
-    }
-}
-
 impl Daemon {
-    /// The first plan, then what an earlier run kept, then the logs.
-    fn begin(&mut self, setup: Setup, saved: store::Saved) {
-        let own = resolver::own_addresses();
-        self.step(Input::Own(own));
-        self.gather_own();
-        // Drawn by the system: who is banned must not be able to reckon for how long.
-        self.step(Input::Seed(RandomState::new().build_hasher().finish()));
-        if self.origin.kind == Kind::Waiting {
-            // What an earlier run left in the kernel stays until it is known what shall be there.
-            self.plan = setup.plan;
-            return;
-        }
-        self.arrange(setup, Some(keeper::remembered(saved)));
-    }
-
     /// Puts a configuration in force. The groups of the former one have been taken down.
     fn arrange(&mut self, setup: Setup, saved: Option<Saved>) {
         for diagnostic in &setup.diagnostics {
@@ -351,16 +216,13 @@ impl Daemon {
         self.step(Input::Restore(keeper::remembered(saved)));
     }
 
-    fn listen(&self, listener: &listen::Listener) -> std::io::Result<()> {
-        let outbox = self.outbox.clone();
-        listener.serve(move |asked| outbox.send(Message::Asked(asked)).is_ok())
-    }
-
     /// The wheel.
     fn turn_until_the_end(mut self, inbox: &Receiver<Message>) -> i32 {
         notify::ready();
         say(Level::Info, SERVER, "Server ready");
-        self.greet();
+        if !self.places.is_stream {
+            self.greet();
+        }
         if self.dry_run {
             self.complain_if_unprotected();
         }
@@ -486,7 +348,7 @@ impl Daemon {
             self.lanes.order(clock.steady, changes);
         }
         for event in &events {
-            notes::note(event, clock, &self.zone);
+            notes::note(event, clock, &self.zone, self.dry_run);
         }
         for (to, reply) in replies {
             self.reply(to, reply);
@@ -536,60 +398,6 @@ impl Daemon {
             }
             self.repeat_remarks();
             self.complain_if_unprotected();
-        }
-    }
-
-    /// Ends: bans stay, unless everybody is to be freed.
-    fn finish(mut self, end: End, inbox: &Receiver<Message>) -> i32 {
-        notify::stopping();
-        say(Level::Info, SERVER, "Shutdown in progress...");
-        self.stop_reading(inbox);
-        if self.places.is_stream {
-            say(Level::Info, SERVER, "Stopping all jails");
-        }
-        Origin::forget(&self.places.live());
-        if end == End::Free {
-            self.step(Input::Stop);
-        }
-        self.settle(inbox);
-        let clock = self.clock.now();
-        self.keeper.close(clock);
-        if end == End::Keep {
-            say(Level::Info, SERVER, "bans stay in force");
-        }
-        self.places.remove_pid();
-        let name = if self.places.is_stream {
-            "Fail2ban"
-        } else {
-            "portcullis"
-        };
-        say(Level::Info, SERVER, &format!("Exiting {name}"));
-        if let Some(reply) = self.farewell.take() {
-            let _ = reply.send(done(1, Vec::new()));
-            // The session's thread needs a moment to write it.
-            thread::sleep(LAST_WORD);
-        }
-        0
-    }
-
-    /// Waits for the lanes to do what they were told. Their facts are still taken, so that no lane waits for us.
-    fn settle(&mut self, inbox: &Receiver<Message>) {
-        while self.lanes.waiting() > 0 {
-            let Ok(message) = inbox.recv_timeout(Duration::from_millis(100)) else {
-                continue;
-            };
-            match message {
-                Message::Facts(facts) => {
-                    for applied in facts.applied {
-                        self.step(Input::Applied(applied));
-                    }
-                }
-                Message::Asked(asked) => {
-                    let _ = asked.reply.send(Reply::Refused("SHUTDOWN".into()));
-                }
-                Message::Runner(runner::Event::Gone) => return,
-                _ => {}
-            }
         }
     }
 }

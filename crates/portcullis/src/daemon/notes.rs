@@ -16,7 +16,10 @@ const OBSERVER: &str = "fail2ban.observer";
 const DNS: &str = "fail2ban.ipdns";
 
 /// Writes an event into the log. Steady times are shown as the wall clock they stand for now.
-pub(super) fn note(event: &Event, clock: Clock, zone: &TimeZone) {
+pub(super) fn note(event: &Event, clock: Clock, zone: &TimeZone, dry_run: bool) {
+    if dry_run && let Some((jail, text)) = in_a_dry_run(event) {
+        return say(Level::Notice, ACTIONS, &format!("[{jail}] {text} (dry run)"));
+    }
     if let Some(note) = note::note(event, clock, zone) {
         return say(level(note.level), note.logger, &note.text);
     }
@@ -27,6 +30,19 @@ pub(super) fn note(event: &Event, clock: Clock, zone: &TimeZone) {
         Event::Started { jail } => say(Level::Info, JAIL, &format!("Jail '{jail}' started")),
         Event::Stopped { jail } => say(Level::Info, JAIL, &format!("Jail '{jail}' stopped")),
         other => note_own(other),
+    }
+}
+
+/// A ban that is only decided must not read like one: jail `recidive` counts `Ban`, and so do people (D-168).
+fn in_a_dry_run(event: &Event) -> Option<(&str, String)> {
+    match event {
+        Event::Banned { jail, id, restored } => {
+            let again = if *restored { " again" } else { "" };
+            Some((jail, format!("would ban {id}{again}")))
+        }
+        Event::Unbanned { jail, id, .. } => Some((jail, format!("would unban {id}"))),
+        Event::Increased { jail, id, count, .. } => Some((jail, format!("would ban {id} longer ({count})"))),
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ use portcullis_core::address::Id;
 use portcullis_core::engine::{Effect, Input, Query, ReplyTo, Request};
 use portcullis_core::exception::Exception;
 use portcullis_core::ledger::LayerId;
+use portcullis_core::time::Seconds;
 use portcullis_core::value::Value;
 use portcullis_core::wire::{Reply, Verb};
 
@@ -43,14 +44,17 @@ impl Daemon {
         let answer = match verb {
             Verb::Command(words) => return self.obey_command(&words, reply, inbox, out),
             Verb::Status { jail } => {
-                let view = self.engine.query(&jail.map_or(Query::Status, Query::Jail));
-                json(&self.status(&view, clock))
+                let view = self.engine.query(&jail.clone().map_or(Query::Status, Query::Jail));
+                match &jail {
+                    Some(name) if view.jails.is_empty() => Reply::Refused(self.no_such_jail(name).into()),
+                    _ => json(&self.status(&view, clock, jail.is_some())),
+                }
             }
             Verb::Banned { jail } => {
                 let view = self.engine.query(&jail.clone().map_or(Query::Banned, Query::Jail));
-                match jail.filter(|_| view.jails.is_empty()) {
-                    Some(name) => Reply::Refused(format!("Sorry but the jail '{name}' does not exist").into()),
-                    None => json(&answers::banned(&view, clock)),
+                match &jail {
+                    Some(name) if view.jails.is_empty() => Reply::Refused(self.no_such_jail(name).into()),
+                    _ => json(&answers::banned(&view, clock)),
                 }
             }
             Verb::Ban {
@@ -59,19 +63,7 @@ impl Daemon {
                 bantime,
                 reason,
             } => {
-                let jail: Arc<str> = jail.unwrap_or_else(|| MANUAL.to_owned()).into();
-                if *jail == *MANUAL {
-                    let clock = self.clock.now();
-                    self.carry_out(clock, std::mem::take(out));
-                    self.open_manual();
-                }
-                let (ids, notes) = self.spare(&jail, ids);
-                if ids.is_empty() {
-                    Reply::Refused(notes.join("; ").into())
-                } else {
-                    say_why(&jail, &ids, reason.as_deref());
-                    return self.request(Request::Ban { ids, jail, bantime }, reply, Some(notes), out);
-                }
+                return self.ban((ids, jail, bantime), reason.as_deref(), reply, out);
             }
             Verb::Unban { ids, jail } => {
                 return self.request(
@@ -95,12 +87,35 @@ impl Daemon {
             }
             Verb::Verify => return self.read_back(reply),
             Verb::Stop => {
-                self.farewell = Some(reply);
+                self.farewell = Some((reply, true));
                 return Some(End::Free);
             }
         };
         let _ = reply.send(answer);
         None
+    }
+
+    /// A ban by hand.
+    fn ban(
+        &mut self,
+        (ids, jail, bantime): (Vec<Id>, Option<String>, Option<Seconds>),
+        reason: Option<&str>,
+        reply: Sender<Reply>,
+        out: &mut Vec<Effect>,
+    ) -> Option<End> {
+        let jail: Arc<str> = jail.unwrap_or_else(|| MANUAL.to_owned()).into();
+        if *jail == *MANUAL {
+            let clock = self.clock.now();
+            self.carry_out(clock, std::mem::take(out));
+            self.open_manual();
+        }
+        let (ids, notes) = self.spare(&jail, ids);
+        if ids.is_empty() {
+            let _ = reply.send(Reply::Refused(notes.join("; ").into()));
+            return None;
+        }
+        say_why(&jail, &ids, reason);
+        self.request(Request::Ban { ids, jail, bantime }, reply, Some(notes), out)
     }
 
     /// Asks the engine. An answer with notes is for one of our verbs, one without for a command of Fail2Ban's.
@@ -174,7 +189,7 @@ impl Daemon {
             notes.insert(0, text);
         }
         if let Some(reply) = reply {
-            let _ = reply.send(done(self.setup.started(), notes));
+            let _ = reply.send(json(&self.reloaded(notes)));
         }
         notify::ready();
     }

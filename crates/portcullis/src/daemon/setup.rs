@@ -323,7 +323,6 @@ impl Setup {
             let anew = reads(&jail);
             setup.live(jail, anew, true);
         }
-        setup.manual();
         setup
     }
 

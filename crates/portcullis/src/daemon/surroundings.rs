@@ -39,6 +39,18 @@ pub(super) struct Around {
     pub(super) hosts: Hosts,
 }
 
+impl Around {
+    /// Nothing is known yet.
+    pub(super) fn new(clock: &Running, outbox: &SyncSender<Message>) -> Around {
+        Around {
+            clock: clock.clone(),
+            board: Board::default(),
+            outbox: outbox.clone(),
+            hosts: Hosts::default(),
+        }
+    }
+}
+
 impl Surroundings for Around {
     fn clock(&mut self, now: Timestamp) -> Clock {
         let present = self.clock.now();

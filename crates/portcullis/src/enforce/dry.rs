@@ -31,7 +31,8 @@ fn sentence(now: Timestamp, change: &Change) -> String {
     match &change.order {
         Order::Start => format!("would start {action}"),
         Order::Stop => format!("would stop {action} and end its bans"),
-        Order::Flush => format!("would end all bans of {action}"),
+        Order::Again(ticket) => format!("would look whether {action} still holds {}", ticket.id),
+        Order::Flush | Order::Vacate => format!("would end all bans of {action}"),
         Order::Reload => format!("would read the configuration of {action} again"),
         Order::Unban(ticket) => format!("would unban {} with {action}", ticket.id),
         Order::Ban(ticket) => format!("would ban {} with {action} {}", ticket.id, length(now, ticket)),

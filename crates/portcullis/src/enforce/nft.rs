@@ -420,13 +420,15 @@ impl Layer for Nft {
         for (at, change) in changes.iter().enumerate() {
             let layer = &change.layer;
             let done = match &change.order {
-                Order::Ban(ticket) | Order::Prolong(ticket) => pending.put(at, layer, ticket, Some(now)),
+                Order::Ban(ticket) | Order::Prolong(ticket) | Order::Again(ticket) => {
+                    pending.put(at, layer, ticket, Some(now))
+                }
                 Order::Unban(ticket) => pending.put(at, layer, ticket, None),
                 order => {
                     self.settle(std::mem::take(&mut pending), &mut answers);
                     let result = match order {
                         Order::Stop => self.stop(layer),
-                        Order::Flush => self.flush(layer),
+                        Order::Flush | Order::Vacate => self.flush(layer),
                         _ => self.start(layer, &BTreeSet::new()),
                     };
                     Some(result.map(|()| Standing::Applied).map_err(|error| error.to_string()))

@@ -266,7 +266,7 @@ impl<L: Layer> Guard<L> {
             }
             _ => {}
         }
-        if matches!(change.order, Order::Stop | Order::Flush) {
+        if matches!(change.order, Order::Stop | Order::Flush | Order::Vacate) {
             self.narrowed.retain(|(layer, _), _| *layer != change.layer);
         }
         through.push(change.clone());
@@ -293,8 +293,8 @@ fn unban(change: &Change) -> Option<Change> {
 fn with_id(change: &Change, id: Id) -> Change {
     let mut change = change.clone();
     match &mut change.order {
-        Order::Ban(ticket) | Order::Prolong(ticket) | Order::Unban(ticket) => ticket.id = id,
-        Order::Start | Order::Stop | Order::Flush | Order::Reload => {}
+        Order::Ban(ticket) | Order::Prolong(ticket) | Order::Unban(ticket) | Order::Again(ticket) => ticket.id = id,
+        Order::Start | Order::Stop | Order::Flush | Order::Vacate | Order::Reload => {}
     }
     change
 }

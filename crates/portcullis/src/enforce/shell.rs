@@ -1,7 +1,7 @@
-//! The layer of all shell actions: what is run when, as Fail2Ban does it (contract §5.4, §5.5).
+//! A layer of shell actions: what is run when, as Fail2Ban does it (contract §5.4, §5.5).
 //!
-//! In come changes, out go facts and, on the way, commands for the runner. Commands run strictly one at a time.
-//! Nothing can be read back from a shell, so that a ban ends at *applied*. What one action has started and holds is
+//! In come changes, out go facts and, on the way, commands for the runner. The commands of one layer run strictly one at
+//! a time; actions with `parallel = yes` are in layers of their own. Nothing can be read back from a shell, so that a ban ends at *applied*. What one action has started and holds is
 //! in [`state`], what Fail2Ban's log says about a command in [`report`].
 
 pub(crate) mod report;
@@ -25,9 +25,12 @@ pub(crate) trait Run: Send {
     fn run(&mut self, template: TemplateId, values: &Values) -> Ran;
 }
 
-impl Run for Link {
+/// A lane of the runner.
+pub(crate) struct Through(pub(crate) Link, pub(crate) Lane);
+
+impl Run for Through {
     fn run(&mut self, template: TemplateId, values: &Values) -> Ran {
-        Link::run(self, template, values, Lane::Actions)
+        self.0.run(template, values, self.1)
     }
 }
 
@@ -69,7 +72,7 @@ pub(crate) enum Level {
     Critical,
 }
 
-/// All shell actions of all jails.
+/// Shell actions that wait for each other.
 pub(crate) struct ShellLayer {
     shells: BTreeMap<LayerId, Shell>,
     world: World,
@@ -172,7 +175,9 @@ impl Shell {
             Order::Ban(ticket) => return self.order_ban(world, ticket),
             Order::Prolong(ticket) => return self.order_prolong(world, ticket),
             Order::Unban(ticket) => return self.order_unban(world, ticket),
+            Order::Again(ticket) => return self.order_again(world, ticket),
             Order::Flush => return self.flush(world, false),
+            Order::Vacate => return self.flush(world, true),
             Order::Reload => return self.reload(world),
         };
         if let Err(error) = &result {

@@ -38,18 +38,47 @@ pub(crate) enum Wrong {
     Unsupported(String),
 }
 
-impl Wrong {
-    /// Says so; returns the exit code.
+/// Why a run did not come to its end.
+pub(crate) struct Halt {
+    /// As it is printed
+    pub(crate) text: String,
+    /// The exit code
+    pub(crate) code: u8,
+}
+
+impl Halt {
+    /// Something that Fail2Ban says is wrong.
+    pub(crate) fn new(text: String) -> Halt {
+        Halt { text, code: FAILED }
+    }
+
+    /// A line at which Fail2Ban fails itself.
+    pub(crate) fn broken() -> Halt {
+        Halt {
+            text: "ERROR: Fail2Ban fails at a line, and ends".to_owned(),
+            code: BROKEN,
+        }
+    }
+
+    /// Says so, where Fail2Ban does; returns the exit code.
     pub(crate) fn tell<W: Write>(&self, screen: &mut Screen<W>) -> io::Result<u8> {
-        match self {
-            Wrong::Unknown(level) => {
-                writeln!(io::stderr(), "ERROR: Invalid log level {}", repr_str(level))?;
-                Ok(BROKEN)
-            }
-            Wrong::Unsupported(what) => {
-                screen.line(&format!("ERROR: {what}"))?;
-                Ok(FAILED)
-            }
+        if self.code == BROKEN {
+            writeln!(io::stderr(), "{}", self.text)?;
+        } else {
+            screen.line(&self.text)?;
+        }
+        Ok(self.code)
+    }
+}
+
+impl From<Wrong> for Halt {
+    fn from(wrong: Wrong) -> Halt {
+        match wrong {
+            Wrong::Unknown(level) => Halt {
+                text: format!("ERROR: Invalid log level {}", repr_str(&level)),
+                code: BROKEN,
+            },
+            Wrong::Unsupported(what) => Halt::new(format!("ERROR: {what}")),
         }
     }
 }

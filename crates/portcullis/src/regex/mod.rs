@@ -4,6 +4,7 @@
 //! In comes a log (or a line), and a failregex, filter or jail; out goes what was matched, ignored and missed. The
 //! file is read once, and of its lines only those that are printed are kept.
 
+mod document;
 mod lines;
 mod log;
 mod options;
@@ -19,9 +20,9 @@ use std::ffi::OsString;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 use std::net::IpAddr;
 use std::process::ExitCode;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use clap::{CommandFactory, Parser};
+use clap::{Args, CommandFactory, Parser};
 use jiff::tz::TimeZone;
 use portcullis_core::address::Id;
 use portcullis_core::config::plan::JailPlan;
@@ -29,9 +30,11 @@ use portcullis_core::config::{FAIL2BAN_VERSION, Tree};
 use portcullis_core::filter::{self, Filter, Identity, Settings};
 use portcullis_core::time::{Clock, Timestamp};
 
+use crate::client::failure::{print_document, print_line};
 use crate::folder;
+use document::Document;
 use lines::Lines;
-use log::Log;
+use log::{Halt, Log};
 pub(crate) use options::Options;
 use report::Report;
 pub(crate) use screen::{Screen, harmless};
@@ -68,9 +71,20 @@ pub(crate) fn fail2ban_regex(arguments: impl IntoIterator<Item = OsString>) -> E
     }
 }
 
+/// Our own verb: Fail2Ban's options, and what is ours.
+#[derive(Args, Debug)]
+pub(crate) struct Asked {
+    #[command(flatten)]
+    options: Options,
+    /// Print JSON
+    #[arg(long, conflicts_with_all = ["out", "log_level", "short_version", "version"])]
+    json: bool,
+}
+
 /// Runs as our own verb: the built-in stock stands behind the folder.
-pub(crate) fn main(options: &Options) -> ExitCode {
-    let options = &options.clone().settled();
+pub(crate) fn main(asked: &Asked) -> ExitCode {
+    let options = &asked.options.clone().settled();
+    let run = if asked.json { run_as_json } else { run };
     // A folder of filters is no configuration folder, and the stock does not stand behind it.
     if options.config.trim_end_matches('/').ends_with("filter.d") {
         return finish(run(options, &folder::Disk));
@@ -98,6 +112,28 @@ fn run(options: &Options, tree: &dyn Tree) -> io::Result<u8> {
     Ok(code)
 }
 
+/// Prints one document to standard output, and what is wrong to standard error as well; returns the exit code.
+fn run_as_json(options: &Options, tree: &dyn Tree) -> io::Result<u8> {
+    let wrong = options.contradictions().first().map(|&wrong| wrong.to_owned());
+    let wrong = wrong.or_else(|| options.unsupported().map(|what| format!("ERROR: {what}")));
+    let trial = Trial::new(options);
+    let ended = match wrong {
+        Some(wrong) => Err(Halt::new(wrong)),
+        None => trial.document(tree)?,
+    };
+    Ok(match ended {
+        Ok(document) => {
+            print_line(&document);
+            0
+        }
+        Err(halt) => {
+            print_document(halt.text.trim_start_matches("ERROR: "), halt.code);
+            writeln!(io::stderr(), "{}", harmless(&halt.text))?;
+            halt.code
+        }
+    })
+}
+
 fn attempt(options: &Options, tree: &dyn Tree, screen: &mut Screen<BufWriter<StdoutLock<'static>>>) -> io::Result<u8> {
     if options.short_version {
         screen.line(FAIL2BAN_VERSION)?;
@@ -118,12 +154,7 @@ fn attempt(options: &Options, tree: &dyn Tree, screen: &mut Screen<BufWriter<Std
         screen.line(&format!("ERROR: {what}"))?;
         return Ok(FAILED);
     }
-    let trial = Trial {
-        options,
-        zone: TimeZone::system(),
-        look_up,
-    };
-    trial.run(tree, screen)
+    Trial::new(options).run(tree, screen)
 }
 
 /// The addresses of a host name.
@@ -147,39 +178,91 @@ struct Trial<'a> {
     look_up: fn(&str) -> Vec<Identity>,
 }
 
+/// What came of all lines.
+struct Tried {
+    filter: Filter,
+    tally: Tally,
+    took: Duration,
+}
+
 impl Trial<'_> {
+    /// With the system's zone and names.
+    fn new(options: &Options) -> Trial<'_> {
+        Trial {
+            options,
+            zone: TimeZone::system(),
+            look_up,
+        }
+    }
+
     /// Everything from the first line of the output to the last; returns the exit code.
     fn run<W: Write>(&self, tree: &dyn Tree, screen: &mut Screen<W>) -> io::Result<u8> {
+        let (mut log, mut filter, lines) = match self.prepare(tree, screen)? {
+            Ok(prepared) => prepared,
+            Err(halt) => return halt.tell(screen),
+        };
+        match self.options.out.as_deref().map(Token::parse) {
+            Some(token) => self.print_failures(&token, (&mut filter, lines), &mut log, screen)?,
+            None => {
+                screen.line("")?;
+                if let Some(tried) = self.count((filter, lines), &mut log, screen)? {
+                    self.report(&tried).print(screen)?;
+                }
+            }
+        }
+        log.ended()
+    }
+
+    /// The same as a document; nothing is printed.
+    fn document(&self, tree: &dyn Tree) -> io::Result<Result<Document, Halt>> {
+        let screen = &mut Screen::nowhere();
+        let (mut log, filter, lines) = match self.prepare(tree, screen)? {
+            Ok(prepared) => prepared,
+            Err(halt) => return Ok(Err(halt)),
+        };
+        let tried = self.count((filter, lines), &mut log, screen)?;
+        Ok(match tried {
+            Some(tried) => Ok(Document::new(&self.report(&tried))),
+            None => Err(Halt::broken()),
+        })
+    }
+
+    fn report<'t>(&'t self, tried: &'t Tried) -> Report<'t> {
+        Report {
+            options: self.options,
+            filter: &tried.filter,
+            tally: &tried.tally,
+            zone: &self.zone,
+            now: clock().wall,
+            took: tried.took,
+        }
+    }
+
+    /// What is asked for, made ready, or why it cannot be.
+    fn prepare<W: Write>(
+        &self,
+        tree: &dyn Tree,
+        screen: &mut Screen<W>,
+    ) -> io::Result<Result<(Log, Filter, Lines), Halt>> {
         let options = self.options;
         if options.out.is_none() {
             screen.line("\nRunning tests\n=============\n")?;
         }
-        let mut log = match Log::new(options, &self.zone) {
+        let log = match Log::new(options, &self.zone) {
             Ok(log) => log,
-            Err(wrong) => return wrong.tell(screen),
+            Err(wrong) => return Ok(Err(wrong.into())),
         };
-        let mut filter = match self.filter(tree, screen)? {
+        let filter = match self.filter(tree, screen)? {
             Ok(filter) => filter,
-            Err(error) => {
-                screen.line(&error)?;
-                return Ok(FAILED);
-            }
+            Err(error) => return Ok(Err(Halt::new(error))),
         };
         let place = options.inputs.first().map(String::as_str).unwrap_or_default();
         let quiet = options.out.is_some();
         let opened = Lines::open(place, &options.encoding, filter.spans_lines(), quiet, screen)?;
-        let lines = match opened {
-            Ok(lines) => lines,
-            Err(error) => {
-                screen.line(&error.to_string())?;
-                return Ok(FAILED);
-            }
-        };
-        match options.out.as_deref().map(Token::parse) {
-            Some(token) => self.print_failures(&token, (&mut filter, lines), &mut log, screen)?,
-            None => self.count((&mut filter, lines), &mut log, screen)?,
-        }
-        log.ended()
+        Ok(match opened {
+            Ok(lines) => Ok((log, filter, lines)),
+            Err(error) => Err(Halt::new(error.to_string())),
+        })
     }
 
     /// The filter that REGEX and IGNOREREGEX stand for, or what is wrong with them.
@@ -225,38 +308,28 @@ impl Trial<'_> {
         Names::new(if no { |_| Vec::new() } else { self.look_up })
     }
 
+    /// Nothing comes of a run that Fail2Ban would have broken off.
     fn count<W: Write>(
         &self,
-        (filter, lines): (&mut Filter, Lines),
+        (mut filter, lines): (Filter, Lines),
         log: &mut Log,
         screen: &mut Screen<W>,
-    ) -> io::Result<()> {
-        screen.line("")?;
+    ) -> io::Result<Option<Tried>> {
         let start = Instant::now();
         let mut tally = Tally::new(self.options, self.names());
         lines.each(|line| {
             if log.is_broken() {
                 return Ok(());
             }
-            let (before, reading) = tally.read(filter, clock(), line);
+            let (before, reading) = tally.read(&mut filter, clock(), line);
             log.note(line, &reading, screen)?;
             if !log.is_broken() {
-                tally.line(self.options, filter, (before, reading), line);
+                tally.line(self.options, &filter, (before, reading), line);
             }
             Ok(())
         })?;
-        if log.is_broken() {
-            return Ok(());
-        }
-        let report = Report {
-            options: self.options,
-            filter,
-            tally: &tally,
-            zone: &self.zone,
-            now: clock().wall,
-            took: start.elapsed(),
-        };
-        report.print(screen)
+        let took = start.elapsed();
+        Ok((!log.is_broken()).then_some(Tried { filter, tally, took }))
     }
 
     /// `--out`: of each line that fails its failures, or, inverted, each line that does not.

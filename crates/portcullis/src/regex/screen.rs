@@ -22,6 +22,16 @@ impl Screen<BufWriter<StdoutLock<'static>>> {
     }
 }
 
+impl Screen<io::Sink> {
+    /// Prints nothing.
+    pub(crate) fn nowhere() -> Self {
+        Screen {
+            out: io::sink(),
+            escape: false,
+        }
+    }
+}
+
 impl<W: Write> Screen<W> {
     /// Prints to anything; `escape` as on a terminal.
     pub(crate) fn new(out: W, escape: bool) -> Self {

@@ -121,7 +121,7 @@ impl Tally {
             (&mut self.missed, options.print_all_missed, options.print_no_missed)
         };
         kept.count += 1;
-        if !keep_none && (keep_all || kept.count <= self.most + 1) {
+        if !keep_none && (keep_all || kept.count <= self.most.saturating_add(1)) {
             kept.lines.push(line.to_owned());
         }
     }

@@ -9,6 +9,7 @@
 //! [`supervise`] is the parent's whole life; [`Link`] is the daemon's end of the socket.
 
 mod execute;
+mod handover;
 mod lane;
 mod link;
 mod serve;
@@ -17,8 +18,9 @@ mod supervise;
 mod tests;
 mod wire;
 
+pub(crate) use handover::{activated, given_socket};
 pub(crate) use link::{Catalogue, Event, Link};
 pub(crate) use supervise::supervise;
 #[cfg(test)]
 pub(crate) use wire::Template;
-pub(crate) use wire::{Lane, Notice, Outcome, Ran, TemplateId};
+pub(crate) use wire::{BESIDE_MOST, Lane, Notice, Outcome, Ran, TemplateId};

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufReader};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use portcullis_core::action::{self, Values};
 
 use super::lane::{Job, Mailbox, Queue};
-use super::wire::{self, Answer, Lane, Outcome, Ran, Request, Template, TemplateId};
+use super::wire::{self, Answer, BESIDE_MOST, Lane, Outcome, Ran, Request, Template, TemplateId};
 
 /// The lanes, which outlive daemons.
 pub(super) struct Lanes {
     actions: Queue,
+    /// Started when the first action asks for them
+    beside: Vec<OnceLock<Queue>>,
     ignore: Vec<Queue>,
 }
 
@@ -25,6 +27,7 @@ impl Lanes {
     pub(super) fn start() -> io::Result<Arc<Self>> {
         Ok(Arc::new(Lanes {
             actions: Queue::start("lane-actions")?,
+            beside: (0..BESIDE_MOST).map(|_| OnceLock::new()).collect(),
             ignore: (0..IGNORE_AT_ONCE)
                 .map(|_| Queue::start("lane-ignore"))
                 .collect::<io::Result<_>>()?,
@@ -34,6 +37,7 @@ impl Lanes {
     fn lane(&self, lane: Lane) -> &Queue {
         match lane {
             Lane::Actions => &self.actions,
+            Lane::Beside(number) => self.beside(number),
             Lane::Ignore => self
                 .ignore
                 .iter()
@@ -42,9 +46,25 @@ impl Lanes {
         }
     }
 
+    /// A lane of its own; where there is no thread to be had, the common one does as well.
+    fn beside(&self, number: u8) -> &Queue {
+        let Some(place) = self.beside.get(usize::from(number)) else {
+            return &self.actions;
+        };
+        if place.get().is_none()
+            && let Ok(queue) = Queue::start("lane-beside")
+        {
+            // Only one thread asks, so that the place is still free.
+            let _ = place.set(queue);
+        }
+        place.get().unwrap_or(&self.actions)
+    }
+
     /// Ends all lanes; their running commands are given this long.
     pub(super) fn close(&self, patience: Duration) {
         self.actions.close(patience);
+        let beside = self.beside.iter().filter_map(OnceLock::get);
+        beside.for_each(|queue| queue.close(patience));
         self.ignore.iter().for_each(|queue| queue.close(Duration::ZERO));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use rustix::fs::Mode;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use super::handover;
 use super::lane::Mailbox;
 use super::serve::{Lanes, serve};
 use super::wire::{Answer, Notice};
@@ -37,19 +38,20 @@ const COMMAND_PATIENCE: Duration = Duration::from_secs(5);
 const PANICKED: i32 = 101;
 
 /// Runs the daemon until it ends by itself or is told to, and returns its exit code. `daemon` makes its command;
-/// it is told how many times in a row the daemon has died before. It must be called in the main thread, because
-/// the kernel ends a daemon together with the thread that started it.
+/// it is told how many times in a row the daemon has died before. Where there is a `socket`, each daemon is handed it
+/// over and must take it ([`super::given_socket`]). It must be called in the main thread, because the kernel ends a
+/// daemon together with the thread that started it.
 ///
 /// # Errors
 /// If signals cannot be caught, or the first daemon cannot be started.
-pub(crate) fn supervise(mut daemon: impl FnMut(u32) -> Command) -> io::Result<i32> {
+pub(crate) fn supervise(socket: Option<&UnixListener>, mut daemon: impl FnMut(u32) -> Command) -> io::Result<i32> {
     rustix::process::umask(Mode::from_raw_mode(0o077));
     let signals = listen()?;
     let lanes = Lanes::start()?;
     let mut deaths = 0;
     loop {
         let born = Instant::now();
-        let died = match Daemon::start(daemon(deaths), &lanes) {
+        let died = match Daemon::start(daemon(deaths), socket, &lanes) {
             Ok(child) => match child.watch(&signals)? {
                 End::Finished(code) => {
                     lanes.close(COMMAND_PATIENCE);
@@ -135,8 +137,11 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(mut command: Command, lanes: &Arc<Lanes>) -> io::Result<Self> {
+    fn start(mut command: Command, socket: Option<&UnixListener>, lanes: &Arc<Lanes>) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
+        if let Some(socket) = socket {
+            handover::give(&ours, socket)?;
+        }
         let mailbox = serve(ours, lanes.clone())?;
         // In a group of its own, an interrupt at the terminal reaches it only through us.
         let child = command

@@ -305,7 +305,7 @@ fn the_other_processes() {
     let folder = std::env::var(FOLDER).unwrap();
     let folder = Path::new(&folder);
     if let Some(script) = role_name.strip_prefix("runner-of-shell:") {
-        let code = supervise(|deaths| {
+        let code = supervise(None, |deaths| {
             let mut command = Command::new("/bin/sh");
             command
                 .args(["-c", script, "daemon", &deaths.to_string()])
@@ -315,7 +315,7 @@ fn the_other_processes() {
         std::process::exit(code.unwrap());
     }
     match role_name.as_str() {
-        "runner" => std::process::exit(supervise(|_| role("daemon", folder)).unwrap()),
+        "runner" => std::process::exit(supervise(None, |_| role("daemon", folder)).unwrap()),
         "daemon" => daemon(folder),
         other => panic!("{other}"),
     }

@@ -26,11 +26,16 @@ pub(crate) struct Template {
     pub(crate) timeout_ms: u64,
 }
 
+/// So many lanes there are for actions that run beside the others; with more actions, some share one.
+pub(crate) const BESIDE_MOST: u8 = 8;
+
 /// Lanes do not wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Lane {
     /// Shell actions: one after the other, because many edit the same files (contract §5.3)
     Actions,
+    /// Shell actions that need not wait for others (`parallel = yes`), below [`BESIDE_MOST`]
+    Beside(u8),
     /// `ignorecommand`: a few at a time, so that one that hangs does not hold up all jails
     Ignore,
 }

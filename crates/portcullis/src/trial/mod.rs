@@ -22,6 +22,7 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::register_usize;
 
+use crate::client::exit;
 use course::Course;
 use house::House;
 use sandbox::Sandbox;
@@ -102,12 +103,13 @@ pub(crate) fn main(options: &Options) -> ExitCode {
             ExitCode::from(u8::from(!report.ok))
         }
         Err(Stop::Signal(signal)) => {
-            screen.interrupted();
-            ExitCode::from(u8::try_from(128 + signal).unwrap_or(1))
+            let exit = u8::try_from(128 + signal).unwrap_or(exit::REFUSED);
+            screen.interrupted(exit);
+            ExitCode::from(exit)
         }
         Err(Stop::Failed(reason)) => {
-            screen.failed(&reason);
-            ExitCode::FAILURE
+            screen.failed(&reason, exit::REFUSED);
+            ExitCode::from(exit::REFUSED)
         }
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::attack::Client;
 use super::house::House;
 use super::sandbox::Sandbox;
+use crate::client::failure::fail;
 use crate::client::status::print;
 
 /// Log lines are cut to this many signs, unless all is wanted.
@@ -295,20 +296,16 @@ impl Screen {
         }
     }
 
-    pub(super) fn interrupted(&self) {
-        self.wipe();
-        eprintln!("portcullis: interrupted; the daemon is stopped");
+    pub(super) fn interrupted(&self, exit: u8) {
+        self.end("interrupted; the daemon is stopped", exit);
     }
 
-    pub(super) fn failed(&self, reason: &str) {
+    pub(super) fn failed(&self, reason: &str, exit: u8) {
+        self.end(&format!("the trial cannot go on: {reason}"), exit);
+    }
+
+    fn end(&self, error: &str, exit: u8) {
         self.wipe();
-        if self.json {
-            let report = Result {
-                missing: vec![reason.to_owned()],
-                ..Result::default()
-            };
-            print(&(serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"));
-        }
-        eprintln!("portcullis: the trial cannot go on: {reason}");
+        fail(self.json, error, exit);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::definition::JAIL_OPTIONS;
+use super::super::definition::{JAIL_OPTIONS, Kind};
 use super::super::document::{Document, KNOWN};
 use super::super::options::near_names;
 use super::super::plan::JailPlan;
@@ -63,22 +63,37 @@ fn texts<'d>(options: impl Iterator<Item = (&'d str, &'d super::super::document:
         .collect()
 }
 
-/// `enabled = ture` is false without a word; so is `enabled = true # now`.
+/// What is written for true and false.
+pub(super) const TRUTHS: [&str; 8] = ["1", "on", "true", "yes", "0", "off", "false", "no"];
+
+/// `enabled = ture` is false without a word; so is `enabled = true # now`. The other truths count where the jail is on.
 fn odd_truths(lint: &mut Lint<'_>, document: &Document) {
-    const TRUTHS: [&str; 8] = ["1", "on", "true", "yes", "0", "off", "false", "no"];
     let named = document.sections.iter().filter(|(name, _)| !name.starts_with(KNOWN));
     let mut odd = Vec::new();
     for (name, options) in named.chain([("DEFAULT", &document.defaults)]) {
-        let Some(value) = options.get("enabled").and_then(text_of) else {
-            continue;
-        };
-        let text = value.as_str();
-        if !text.contains("%(") && !TRUTHS.contains(&text.to_lowercase().as_str()) {
-            odd.push((name.to_owned(), text.to_owned(), value.mark()));
+        let counts = name == "DEFAULT" || lint.enabled.iter().any(|jail| jail == name);
+        let truths = JAIL_OPTIONS.iter().filter(|known| known.1 == Kind::Bool);
+        for option in truths
+            .map(|known| known.0)
+            .filter(|option| counts || *option == "enabled")
+        {
+            let Some(value) = options.get(option).and_then(text_of) else {
+                continue;
+            };
+            let text = value.as_str();
+            let is_unset = text.is_empty() && option != "enabled";
+            if !is_unset && !text.contains("%(") && !TRUTHS.contains(&text.to_lowercase().as_str()) {
+                odd.push((name.to_owned(), option, text.to_owned(), value.mark()));
+            }
         }
     }
-    for (jail, text, mark) in odd {
-        let message = format!("enabled = {text} is taken as false, so jail {jail} is off");
+    for (jail, option, text, mark) in odd {
+        let so = if option == "enabled" {
+            format!(", so jail {jail} is off")
+        } else {
+            String::new()
+        };
+        let message = format!("{option} = {text} is taken as false{so}");
         let mend = "write true or false and nothing else; a comment needs a line of its own";
         lint.tell(warning(&jail, "odd-truth", message).mend(mend), mark, &text);
     }
@@ -200,7 +215,10 @@ pub(super) fn meant(name: &str, mut known: impl Iterator<Item = &'static str> + 
             && known.chars().next() == wanted.chars().next()
             && !near_names(&wanted, std::iter::once(bare(known))).is_empty()
     };
-    known.filter(|known| known.len() >= 6).find(near)
+    let candidates: Vec<&'static str> = known.filter(|known| known.len() >= 6).filter(near).collect();
+    let nearest = near_names(&wanted, candidates.iter().map(|known| bare(known)));
+    let nearest = nearest.first()?;
+    candidates.into_iter().find(|known| bare(known) == *nearest)
 }
 
 /// A jail's `mode` reaches the filter only through `filter = NAME[mode=%(mode)s]`.

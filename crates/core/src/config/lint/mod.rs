@@ -8,6 +8,8 @@ mod actions;
 mod filters;
 mod jails;
 mod mends;
+mod quoting;
+mod server;
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +46,7 @@ pub struct Subject<'a> {
 #[must_use]
 pub fn lint(subject: &Subject<'_>) -> Vec<Diagnostic> {
     let mut lint = Lint::new(*subject);
+    server::look(&mut lint);
     jails::look(&mut lint);
     filters::look(&mut lint);
     actions::look(&mut lint);
@@ -75,6 +78,20 @@ impl<'t> Places<'t> {
     #[must_use]
     pub fn set(&mut self, diagnostic: Diagnostic, jail: &str, option: &str) -> Diagnostic {
         match self.raw(jail, option).map(Text::mark) {
+            Some(mark) if diagnostic.position.is_none() => self.at(diagnostic, mark, ""),
+            _ => diagnostic,
+        }
+    }
+
+    /// Puts the place of an option of the server into a complaint that has none.
+    #[must_use]
+    pub fn set_server(&mut self, diagnostic: Diagnostic, option: &str) -> Diagnostic {
+        let document = self.shelf.load("fail2ban").ok().flatten();
+        let value = document.as_ref().and_then(|document| {
+            let own = document.section("Definition").and_then(|own| own.get(option));
+            own.or_else(|| document.defaults.get(option))
+        });
+        match value.and_then(text_of).map(Text::mark) {
             Some(mark) if diagnostic.position.is_none() => self.at(diagnostic, mark, ""),
             _ => diagnostic,
         }

@@ -109,6 +109,12 @@ fn jail_options() {
             (6, 1, "write logpath"),
             "logpat = /x\nport = %(logpat)s",
         ),
+        (
+            "unknown-option",
+            "ignoreregx = x",
+            (6, 1, "write ignoreregex"),
+            "ignoreregex = x",
+        ),
         ("mode-without-effect", "mode = extra", (6, 1, "take the line out"), ""),
     ] {
         let bad = if code == "odd-truth" {

@@ -1,11 +1,12 @@
 //! One shell action of one jail: which families it has started, which hold entries, and what is done when a command
 //! fails (contract §5.4, §5.5).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_core::action::{Action, Scope, Script, Values, Verb, render};
 use portcullis_core::address::Id;
 use portcullis_core::ledger::{LayerId, Ticket};
+use portcullis_core::time::{Seconds, Timestamp};
 use portcullis_core::value::repr_str;
 
 use super::{Level, Subject, World, report};
@@ -17,19 +18,14 @@ const ACTION: &str = "fail2ban.CommandAction";
 /// Where the lines about an action come from.
 const ACTIONS: &str = "fail2ban.actions";
 
+/// An environment is not looked after more often than this.
+const CHECKS_APART: Seconds = Seconds::new(3);
+
 /// What a family has come to.
 #[derive(Clone, Copy, Default)]
 struct Family {
     started: bool,
     has_entries: bool,
-}
-
-/// A ban that the action holds.
-struct Entry {
-    /// The action's epoch when it was banned
-    epoch: u32,
-    /// What a single unban will need; nothing where all are flushed at once
-    ticket: Option<Box<Ticket>>,
 }
 
 /// How an environment looks after it was checked and perhaps mended.
@@ -53,11 +49,14 @@ pub(super) struct Shell {
     families: Vec<(Scope, Family)>,
     /// Operations that stand: an equal command of another family is not run again
     done: Vec<(Verb, Scope, String)>,
-    held: BTreeMap<Id, Entry>,
+    /// Whose bans were ordered, and the action's epoch when that succeeded last
+    told: BTreeMap<Id, Option<u32>>,
+    /// Whose bans went with a flush: the orders to unban each of them are still to come
+    flushed: BTreeSet<Id>,
     epoch: u32,
     lost: bool,
-    /// Whether nothing was banned since the last flush
-    flushed: bool,
+    /// When the environment was looked after last because somebody who is banned offended again
+    checked: Option<Timestamp>,
 }
 
 impl Shell {
@@ -68,10 +67,11 @@ impl Shell {
             templates,
             families: Vec::new(),
             done: Vec::new(),
-            held: BTreeMap::new(),
+            told: BTreeMap::new(),
+            flushed: BTreeSet::new(),
             epoch: 0,
             lost: false,
-            flushed: false,
+            checked: None,
         }
     }
 
@@ -162,9 +162,12 @@ impl Shell {
             if ok {
                 after(self, *scope);
             }
-            self.done.retain(|(v, s, _)| (*v, s) != (verb, scope));
-            if let Some(text) = text.filter(|_| ok) {
-                self.done.push((verb, *scope, text));
+            match text.filter(|_| ok) {
+                Some(text) => {
+                    self.done.retain(|(v, s, _)| (*v, s) != (verb, scope));
+                    self.done.push((verb, *scope, text));
+                }
+                None => self.forget(verb, *scope),
             }
         }
         // Only a start and a stop stand until their opposite.
@@ -188,11 +191,12 @@ impl Shell {
         )
     }
 
-    /// The opposite was done: what was done before with the command of this family has to be done again.
+    /// What was done for a family stands no more, nor does what others had of the same command.
     fn forget(&mut self, verb: Verb, scope: Scope) {
-        let text = self.action.script(verb, scope).map(|script| script.text().to_owned());
-        self.done
-            .retain(|(v, s, t)| *v != verb || (*s != scope && Some(t) != text.as_ref()));
+        let at = self.done.iter().position(|(v, s, _)| (*v, *s) == (verb, scope));
+        if let Some((_, _, text)) = at.map(|at| self.done.remove(at)) {
+            self.done.retain(|(v, _, t)| *v != verb || *t != text);
+        }
     }
 
     /// Starts a family even where that is left to its first ban; `None` starts with the jail.
@@ -234,10 +238,8 @@ impl Shell {
         })
     }
 
-    /// The jail ends: what is held goes first.
+    /// The action ends; what it holds has been freed before.
     pub(super) fn end(&mut self, world: &mut World) -> Result<(), String> {
-        let is_empty = self.flushed && self.scopes(|family| family.has_entries).is_empty();
-        let flushed = if is_empty { Ok(()) } else { self.flush(world, true) };
         let stopped = self.stop(world, None);
         if let Err(error) = &stopped {
             let (jail, action) = (&self.layer.jail, &self.layer.action);
@@ -245,9 +247,9 @@ impl Shell {
             world.log(ACTIONS, Level::Error, text);
         }
         self.done.clear();
-        self.held.clear();
-        self.flushed = false;
-        stopped.and(flushed)
+        self.told.clear();
+        self.flushed.clear();
+        stopped
     }
 
     pub(super) fn reload(&mut self, world: &mut World) -> Result<(), String> {
@@ -255,11 +257,19 @@ impl Shell {
         self.operate(world, Verb::Reload, &started, |_, _| ())
     }
 
+    /// Bans; whom it holds in this epoch already it is not told of again.
     pub(super) fn order_ban(&mut self, world: &mut World, ticket: &Ticket) -> Result<(), String> {
-        if ticket.restored && self.action.norestored() {
+        let since = self.told.get(&ticket.id).copied().flatten();
+        if ticket.restored && self.action.norestored() || since == Some(self.epoch) {
             return Ok(());
         }
-        let again = self.held.get(&ticket.id).is_some_and(|entry| entry.epoch < self.epoch);
+        self.flushed.remove(&ticket.id);
+        let again = since.is_some();
+        if again {
+            let (jail, action) = (&self.layer.jail, repr_str(&self.layer.action));
+            let text = format!("[{jail}] Reban {}, action {action}", ticket.id);
+            world.log(ACTIONS, Level::Notice, text);
+        }
         let verb = if again && self.action.defines(Verb::Reban) {
             Verb::Reban
         } else {
@@ -268,15 +278,25 @@ impl Shell {
         let result = self.ban(world, verb, ticket);
         let word = if again { "reban" } else { "ban" };
         self.complain(world, (verb, word), ticket, &result);
+        let told = self.told.entry(ticket.id.clone()).or_default();
         if result.is_ok() {
-            self.flushed = false;
-            let entry = Entry {
-                epoch: self.epoch,
-                ticket: self.kept(ticket),
-            };
-            self.held.insert(ticket.id.clone(), entry);
+            *told = Some(self.epoch);
         }
         result
+    }
+
+    /// Somebody who is banned offends again: who was banned before a repair is banned once more, otherwise the
+    /// environment is checked (contract §4.3).
+    pub(super) fn order_again(&mut self, world: &mut World, ticket: &Ticket) -> Result<(), String> {
+        let since = self.told.get(&ticket.id).copied().flatten();
+        if since.is_some_and(|epoch| epoch < self.epoch) {
+            return self.order_ban(world, ticket);
+        }
+        if self.checked.is_some_and(|at| world.now <= at + CHECKS_APART) {
+            return Ok(());
+        }
+        self.checked = Some(world.now);
+        self.check_consistency(world, None)
     }
 
     fn ban(&mut self, world: &mut World, verb: Verb, ticket: &Ticket) -> Result<(), String> {
@@ -309,6 +329,10 @@ impl Shell {
     }
 
     pub(super) fn order_unban(&mut self, world: &mut World, ticket: &Ticket) -> Result<(), String> {
+        self.told.remove(&ticket.id);
+        if self.flushed.remove(&ticket.id) {
+            return Ok(());
+        }
         let has_entries = self.family(Scope::of(ticket)).is_some_and(|family| family.has_entries);
         let result = if has_entries {
             self.process(world, Verb::Unban, ticket)
@@ -321,19 +345,16 @@ impl Shell {
             Err(error) => Err(error),
         };
         self.complain(world, (Verb::Unban, "unban"), ticket, &result);
-        if result.is_ok() {
-            self.held.remove(&ticket.id);
-        }
         result
     }
 
-    /// Ends all bans: at once where the action can, else each by itself.
+    /// Ends all bans at once, if the action can: then the orders to unban each are not for it, even where that failed.
     pub(super) fn flush(&mut self, world: &mut World, at_stop: bool) -> Result<(), String> {
         let (jail, action) = (self.layer.jail.clone(), self.layer.action.clone());
         if !self.action.defines(Verb::Flush) {
-            return self.unban_each(world);
+            return Ok(());
         }
-        self.flushed = true;
+        self.flushed = std::mem::take(&mut self.told).into_keys().collect();
         world.log(
             ACTIONS,
             Level::Notice,
@@ -343,39 +364,13 @@ impl Shell {
         let result = self.operate(world, Verb::Flush, &holding, |this, scope| {
             this.family_mut(scope).has_entries = false;
         });
-        match &result {
-            Ok(()) => {
-                self.held.clear();
-                self.flushed = true;
-            }
-            Err(error) => {
-                let text = format!("Failed to flush bans in jail '{jail}' action '{action}': {error}");
-                world.log(ACTIONS, Level::Error, text);
-                world.log(ACTIONS, Level::Info, "No flush occurred, do consistency check");
-                let declined = at_stop && !self.action.repair_on_unban();
-                let refusal = (ACTIONS, "Invariant check failed. Flush is impossible.");
-                self.check_consistency(world, declined.then_some(refusal))?;
-            }
-        }
-        result
-    }
-
-    fn unban_each(&mut self, world: &mut World) -> Result<(), String> {
-        let mut result = Ok(());
-        let tickets: Vec<Option<Box<Ticket>>> = self.held.values_mut().map(|entry| entry.ticket.take()).collect();
-        for ticket in tickets.into_iter().flatten() {
-            let unbanned = self.order_unban(world, &ticket);
-            if let (Err(_), Some(entry)) = (&unbanned, self.held.get_mut(&ticket.id)) {
-                entry.ticket = Some(ticket);
-            }
-            result = result.and(unbanned);
-        }
-        if result.is_ok() {
-            self.held.clear();
-            // The orders to unban each of them follow, and have nothing left to do.
-            for scope in self.scopes(|family| family.has_entries) {
-                self.family_mut(scope).has_entries = false;
-            }
+        if let Err(error) = &result {
+            let text = format!("Failed to flush bans in jail '{jail}' action '{action}': {error}");
+            world.log(ACTIONS, Level::Error, text);
+            world.log(ACTIONS, Level::Info, "No flush occurred, do consistency check");
+            let declined = at_stop && !self.action.repair_on_unban();
+            let refusal = (ACTIONS, "Invariant check failed. Flush is impossible.");
+            self.check_consistency(world, declined.then_some(refusal))?;
         }
         result
     }
@@ -417,10 +412,11 @@ impl Shell {
         let text = "Invariant check failed. Trying to restore a sane environment";
         world.log(ACTION, Level::Error, text);
         self.epoch += 1;
-        self.lost = true;
         let mended = self.mend(world, scope, state, force)?;
         let mut checked = || !self.is_started(state) || self.run(world, Verb::Check, scope, Subject::Machine);
         if mended && checked() {
+            // Nothing is ordered again in an environment that is still broken: that would go on for ever.
+            self.lost = true;
             return Ok(Sanity::Sound);
         }
         world.log(ACTION, Level::Critical, "Unable to restore environment");
@@ -457,20 +453,6 @@ impl Shell {
             }
         }
         Ok(())
-    }
-
-    /// What of a ticket a later unban by itself needs.
-    fn kept(&self, ticket: &Ticket) -> Option<Box<Ticket>> {
-        let script = self.action.script(Verb::Unban, Scope::of(ticket))?;
-        if self.action.defines(Verb::Flush) {
-            return None;
-        }
-        let mut kept = Box::new(ticket.clone());
-        if !script.wants_captures() {
-            kept.matches.clear();
-            kept.data.retain(|name, _| name == "ip");
-        }
-        Some(kept)
     }
 
     /// Logs that a ticket's command failed.

@@ -81,6 +81,7 @@ struct Stage {
     layer: ShellLayer,
     stub: Stub,
     catalogue: Catalogue,
+    seconds: i64,
 }
 
 const ID: &str = "ja";
@@ -112,6 +113,7 @@ impl Stage {
             layer,
             stub,
             catalogue: Catalogue::default(),
+            seconds: 1_000,
         };
         stage.put(properties);
         stage
@@ -135,7 +137,7 @@ impl Stage {
         };
         let facts = self
             .layer
-            .apply(Timestamp::from_seconds(1_000), std::slice::from_ref(&change));
+            .apply(Timestamp::from_seconds(self.seconds), std::slice::from_ref(&change));
         assert_eq!((facts.len(), facts[0].order), (1, change.order.kind()));
         let ran = std::mem::take(&mut self.stub.0.lock().unwrap().ran);
         let error = match facts[0].result.clone() {
@@ -228,7 +230,8 @@ fn families_start_with_their_first_ban() {
     stage.check(Order::Stop, &["stop 4", "stop 6"]);
     stage.check(Order::Stop, &[]);
     stage.check(ban(V6), &["start 6", "ban 6 2001:db8::1"]);
-    stage.check(Order::Stop, &["flush 6", "stop 6"]);
+    stage.check(Order::Vacate, &["flush 6"]);
+    stage.check(Order::Stop, &["stop 6"]);
 }
 
 #[test]
@@ -239,7 +242,8 @@ fn without_on_demand_all_families_start_with_the_jail() {
     stage.check(Order::Start, &["start 4", "start 6"]);
     stage.check(Order::Start, &[]);
     stage.check(ban(V4), &["ban 4 192.0.2.1"]);
-    stage.check(Order::Stop, &["flush 4", "stop 4", "stop 6"]);
+    stage.check(Order::Vacate, &["flush 4"]);
+    stage.check(Order::Stop, &["stop 4", "stop 6"]);
 }
 
 #[test]
@@ -270,10 +274,50 @@ fn an_action_without_flush_unbans_each() {
     stage.check(ban(V4), &["ban 192.0.2.1"]);
     stage.check(ban("bob"), &["ban bob"]);
     stage.check(Order::Prolong(ticket(V4)), &[]);
-    stage.check(Order::Flush, &["unban 192.0.2.1", "unban bob"]);
     stage.check(Order::Flush, &[]);
+    stage.check(unban(V4), &["unban 192.0.2.1"]);
+    stage.check(unban("bob"), &["unban bob"]);
+    stage.check(Order::Vacate, &[]);
+    stage.check(Order::Stop, &["stop"]);
+}
+
+#[test]
+fn an_action_with_flush_is_told_of_no_single_unban_behind_it() {
+    let mut stage = Stage::new(&FAMILIES);
+    stage.check(ban(V4), &["start 4", "ban 4 192.0.2.1"]);
+    stage.fail("flush", 1);
+    let error = "Error flushing action Jail('j')/a: 'Script error'";
+    stage.check_error(Order::Flush, &["flush 4", "check 4"], error);
+    stage.check(unban(V4), &[]);
+    stage.check(unban(V4), &["unban 4 192.0.2.1"]);
+    stage.check(ban(V4), &["ban 4 192.0.2.1"]);
+    stage.check(Order::Flush, &["flush 4"]);
+    stage.check(ban(V4), &["ban 4 192.0.2.1"]);
+    stage.check(unban(V4), &["unban 4 192.0.2.1"]);
+}
+
+#[test]
+fn whoever_offends_again_has_the_environment_checked() {
+    let mut properties = PLAIN.to_vec();
+    properties.push(("actionreban", "reban <ip>"));
+    let mut stage = Stage::new(&properties);
+    let again = |who: &str| Order::Again(ticket(who));
+    stage.check(Order::Start, &["start"]);
     stage.check(ban(V4), &["ban 192.0.2.1"]);
-    stage.check(Order::Stop, &["unban 192.0.2.1", "stop"]);
+    stage.check(ban("192.0.2.2"), &["ban 192.0.2.2"]);
+    stage.check(again(V4), &["check", "check"]);
+    stage.check(again(V4), &[]);
+    stage.seconds += 3;
+    stage.check(again(V4), &[]);
+    stage.seconds += 1;
+    stage.fail("check", 1);
+    stage.check(again(V4), &["check", "stop", "start", "check", "check"]);
+    assert_eq!(stage.layer.take_lost(), [layer_id()]);
+    stage.log();
+    stage.check(again(V4), &["reban 192.0.2.1"]);
+    assert_eq!(stage.log()[0].2, "[j] Reban 192.0.2.1, action 'a'");
+    stage.check(ban("192.0.2.2"), &["reban 192.0.2.2"]);
+    stage.check(ban("192.0.2.2"), &[]);
 }
 
 #[test]
@@ -296,9 +340,9 @@ fn a_failed_command_is_tried_again_in_a_sound_environment() {
     assert!(stage.layer.take_lost().is_empty());
     stage.fail("ban 4", 2);
     stage.check_error(
-        ban(V4),
-        &["ban 4 192.0.2.1", "check 4", "ban 4 192.0.2.1"],
-        "Error banning 192.0.2.1",
+        ban("192.0.2.2"),
+        &["ban 4 192.0.2.2", "check 4", "ban 4 192.0.2.2"],
+        "Error banning 192.0.2.2",
     );
 }
 
@@ -378,7 +422,8 @@ fn repair_goes_before_stop_and_start_and_reban_follows() {
         &["ban 2001:db8::1", "check", "repair", "check", "ban 2001:db8::1"],
     );
     stage.check(ban(V4), &["reban 192.0.2.1"]);
-    stage.check(ban(V4), &["ban 192.0.2.1"]);
+    stage.check(ban(V4), &[]);
+    stage.check(unban(V4), &["unban 192.0.2.1"]);
     stage.fail("ban", 1);
     stage.fail("check", 1);
     stage.fail("repair", 1);
@@ -417,7 +462,7 @@ fn an_unban_is_not_worth_a_repair_unless_told() {
 #[test]
 fn a_failed_flush_is_checked() {
     for (at_stop, commands) in [
-        (true, &["flush 4", "check 4", "stop 4"][..]),
+        (true, &["flush 4", "check 4"][..]),
         (false, &["flush 4", "check 4", "stop 4", "start 4", "check 4"]),
     ] {
         let mut stage = Stage::new(&FAMILIES);
@@ -425,7 +470,7 @@ fn a_failed_flush_is_checked() {
         stage.log();
         stage.fail("flush", 1);
         stage.fail("check", 1);
-        let order = if at_stop { Order::Stop } else { Order::Flush };
+        let order = if at_stop { Order::Vacate } else { Order::Flush };
         stage.check_error(order, commands, "Error flushing action Jail('j')/a: 'Script error'");
         let texts: Vec<String> = stage.log().into_iter().map(|(_, _, text)| text).collect();
         let refused = texts.contains(&"Invariant check failed. Flush is impossible.".to_owned());
@@ -447,7 +492,8 @@ fn a_stop_after_a_failed_flush_flushes_again() {
     stage.fail("flush", 1);
     let error = "Error flushing action Jail('j')/a: 'Script error'";
     stage.check_error(Order::Flush, &["flush 4", "check 4"], error);
-    stage.check(Order::Stop, &["flush 4", "stop 4"]);
+    stage.check(Order::Vacate, &["flush 4"]);
+    stage.check(Order::Stop, &["stop 4"]);
 }
 
 #[test]
@@ -517,7 +563,8 @@ fn a_reload_keeps_what_is_started_and_held() {
     stage.put(&changed);
     stage.check(Order::Reload, &["reload"]);
     stage.check(Order::Reload, &["reload"]);
-    stage.check(Order::Stop, &["away 192.0.2.1", "stop"]);
+    stage.check(unban(V4), &["away 192.0.2.1"]);
+    stage.check(Order::Stop, &["stop"]);
     stage.layer.retain(&std::collections::BTreeSet::new());
     stage.check_error(Order::Start, &[], "Invalid Action name: a");
     assert!(!stage.layer.uses(stage.catalogue.templates()[0].id));

@@ -1,0 +1,82 @@
+//! The end of the daemon: what is decided is kept and told, whoever asked is answered.
+
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::Duration;
+
+use portcullis_core::engine::{Input, Query};
+use portcullis_core::value::Value;
+use portcullis_core::wire::Reply;
+
+use super::origin::Origin;
+use super::requests::done;
+use super::{Daemon, End, Message, SERVER};
+use crate::observe::log::{Level, note as say};
+use crate::observe::notify;
+use crate::runner;
+
+/// So long the last reply has to get out.
+const LAST_WORD: Duration = Duration::from_millis(50);
+
+impl Daemon {
+    /// Ends: bans stay, unless everybody is to be freed.
+    pub(super) fn finish(mut self, end: End, inbox: &Receiver<Message>) -> i32 {
+        notify::stopping();
+        say(Level::Info, SERVER, "Shutdown in progress...");
+        self.stop_reading(inbox);
+        if self.places.is_stream {
+            say(Level::Info, SERVER, "Stopping all jails");
+        }
+        Origin::forget(&self.places.live());
+        let view = self.engine.query(&Query::Status);
+        let banned: usize = view.jails.iter().map(|jail| jail.banned).sum();
+        if end == End::Free {
+            self.step(Input::Stop);
+        }
+        self.settle(inbox);
+        let clock = self.clock.now();
+        self.keeper.close(clock);
+        if end == End::Keep {
+            say(Level::Info, SERVER, "bans stay in force");
+        }
+        self.places.remove_pid();
+        let name = if self.places.is_stream {
+            "Fail2ban"
+        } else {
+            "portcullis"
+        };
+        say(Level::Info, SERVER, &format!("Exiting {name}"));
+        if let Some((reply, is_ours)) = self.farewell.take() {
+            let word = if is_ours {
+                done(banned, Vec::new())
+            } else {
+                Reply::Done(Value::None)
+            };
+            let _ = reply.send(word);
+            // The session's thread needs a moment to write it.
+            thread::sleep(LAST_WORD);
+        }
+        0
+    }
+
+    /// Waits for the lanes to do what they were told. Their facts are still taken, so that no lane waits for us.
+    fn settle(&mut self, inbox: &Receiver<Message>) {
+        while self.lanes.waiting() > 0 {
+            let Ok(message) = inbox.recv_timeout(Duration::from_millis(100)) else {
+                continue;
+            };
+            match message {
+                Message::Facts(facts) => {
+                    for applied in facts.applied {
+                        self.step(Input::Applied(applied));
+                    }
+                }
+                Message::Asked(asked) => {
+                    let _ = asked.reply.send(Reply::Refused("SHUTDOWN".into()));
+                }
+                Message::Runner(runner::Event::Gone) => return,
+                _ => {}
+            }
+        }
+    }
+}

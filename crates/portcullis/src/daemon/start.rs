@@ -1,0 +1,177 @@
+//! The start of the daemon: seat, database, threads, and the configuration to begin with.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::Instant;
+
+use portcullis_core::config::plan::Plan;
+use portcullis_core::engine::{Engine, Input};
+
+use super::inquiries::Inquiries;
+use super::keeper::{self, Keeper};
+use super::layers::Lanes;
+use super::origin::{Kind, Origin};
+use super::setup::{self, Setup};
+use super::{Daemon, HOURLY, Installed, Message, SERVER};
+use super::{caution, live, logging, reading, resolver, seat, surroundings};
+use crate::client::Run;
+use crate::control::listen;
+use crate::enforce::nft::TABLE;
+use crate::enforce::protect::Protected;
+use crate::enforce::shell::ShellLayer;
+use crate::observe::log::{Level, note as say};
+use crate::place::Places;
+use crate::source::{Limits, Reader};
+use crate::store::{Place, Running};
+use crate::{runner, store};
+
+/// Messages that wait for the engine; a full inbox stops the matching groups, and they the reader.
+const INBOX: usize = 1024;
+
+pub(super) type Started = (Daemon, Receiver<Message>, seat::Seat, listen::Listener);
+
+/// Makes the daemon.
+///
+/// # Errors
+/// What keeps it from its seat or its threads, for people.
+pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
+    let (mut setup, origin) = first(run, &places);
+    logging::open(&setup.server, &places.fallback_log());
+    say_version(&places);
+    let (outbox, inbox) = sync_channel(INBOX);
+    let events = std::sync::mpsc::channel();
+    let given = runner::given_socket(run.given_socket)?;
+    let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
+    forward(events.1, outbox.clone(), Message::Runner);
+    let database = first_database(run, &places, &setup, &origin);
+    let table = (!run.dry_run).then_some(TABLE);
+    let listener =
+        listen::open(&places.socket, given, run.socket_group.as_deref()).map_err(|error| error.to_string())?;
+    let seat = seat::take(&places.pid_file(), &database, table).map_err(|error| error.to_string())?;
+    places.write_pid();
+    let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
+    if !run.stream || live::has_bans_by_hand(&saved) {
+        setup.manual();
+    }
+    let broken = |error: std::io::Error| format!("cannot start a thread: {error}");
+    let around = surroundings::Around::new(&clock, &outbox);
+    let inquiries = Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?;
+    let board = Arc::clone(&around.board);
+    let shell = move |run| ShellLayer::new(Box::new(run), Box::new(around.clone()));
+    let lanes = Lanes::start(shell, link, sender(&outbox, Message::Facts)).map_err(broken)?;
+    let reader = Reader::spawn(Limits::default()).map_err(broken)?;
+    let now = Instant::now();
+    let mut daemon = Daemon {
+        dry_run: run.dry_run,
+        database,
+        engine: Engine::new(),
+        keeper,
+        since: clock.now().steady,
+        clock,
+        zone: setup::zone(),
+        lanes,
+        inquiries,
+        caution: caution::Caution::begin(run.deaths, &places, &reader),
+        reader,
+        groups: Vec::new(),
+        setup: Installed::default(),
+        plan: Plan::default(),
+        origin,
+        kept: reading::Kept::from_saved(&saved),
+        protected: Protected::gather().unwrap_or_else(|_| Protected::new([], [])),
+        files: BTreeMap::new(),
+        remarks: BTreeMap::new(),
+        replies: BTreeMap::new(),
+        next_reply: 0,
+        own_due: now,
+        hourly_due: now + HOURLY,
+        outbox,
+        later: VecDeque::new(),
+        farewell: None,
+        board,
+        alarm: BTreeSet::new(),
+        places,
+    };
+    daemon.begin(setup, saved);
+    daemon.listen(&listener).map_err(broken)?;
+    Ok((daemon, inbox, seat, listener))
+}
+
+/// The configuration to begin with: of files, or of a client that is still to send it; after a death, what was in force.
+fn first(run: &Run, places: &Places) -> (Setup, Origin) {
+    let wall = Running::fresh().now().wall;
+    let (setup, kind) = if run.stream {
+        (setup::waiting(&run.given, run.dry_run), Kind::Waiting)
+    } else {
+        (setup::read(places, run.dry_run), Kind::Files)
+    };
+    if run.deaths == 0 {
+        Origin::forget(&places.live());
+    } else if let Some((origin, plan)) = Origin::kept(&places.live()) {
+        return (setup.again(plan), origin);
+    }
+    (setup, Origin::new(kind, wall))
+}
+
+fn first_database(run: &Run, places: &Places, setup: &Setup, origin: &Origin) -> Place {
+    match origin.kind {
+        Kind::Waiting => Place::Memory,
+        // A client that names none means none.
+        Kind::Stream if run.stream && setup.server.dbfile.is_none() => Place::Memory,
+        Kind::Files | Kind::Stream => places.database(&setup.server),
+    }
+}
+
+fn say_version(places: &Places) {
+    let (ours, theirs) = (env!("CARGO_PKG_VERSION"), portcullis_core::config::FAIL2BAN_VERSION);
+    if places.is_stream {
+        say(Level::Info, SERVER, &"-".repeat(50));
+        say(Level::Info, SERVER, &format!("Starting Fail2ban v{theirs}"));
+    }
+    let text = format!("Starting portcullis {ours} (Fail2Ban {theirs})");
+    say(Level::Info, SERVER, &text);
+}
+
+/// Turns what arrives on a part's own channel into messages.
+fn forward<T: Send + 'static>(from: Receiver<T>, to: SyncSender<Message>, wrap: fn(T) -> Message) {
+    // Without the thread the part is mute, which the daemon survives; the system is out of threads then.
+    let _ = thread::Builder::new().name("forward".into()).spawn(move || {
+        for item in from {
+            if to.send(wrap(item)).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn sender<T: 'static>(to: &SyncSender<Message>, wrap: fn(T) -> Message) -> impl Fn(T) + Clone + Send + 'static {
+    let to = to.clone();
+    move |item| {
+        let _ = to.send(wrap(item));
+    }
+}
+
+impl Daemon {
+    /// The first plan, then what an earlier run kept, then the logs.
+    fn begin(&mut self, setup: Setup, saved: store::Saved) {
+        let own = resolver::own_addresses();
+        self.step(Input::Own(own));
+        self.gather_own();
+        // Drawn by the system: who is banned must not be able to reckon for how long.
+        self.step(Input::Seed(RandomState::new().build_hasher().finish()));
+        if self.origin.kind == Kind::Waiting {
+            // What an earlier run left in the kernel stays until it is known what shall be there.
+            self.plan = setup.plan;
+            return;
+        }
+        self.arrange(setup, Some(keeper::remembered(saved)));
+    }
+
+    fn listen(&self, listener: &listen::Listener) -> std::io::Result<()> {
+        let outbox = self.outbox.clone();
+        listener.serve(move |asked| outbox.send(Message::Asked(asked)).is_ok())
+    }
+}
