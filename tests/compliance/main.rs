@@ -5,8 +5,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its set-up fails")]
 
 mod actions;
+mod beautifier;
 mod chance;
 mod client;
+mod client_cases;
 mod commands;
 mod count;
 mod database;
@@ -32,6 +34,7 @@ mod rulings;
 mod site;
 mod smtp;
 mod timelines;
+mod tour;
 mod wire;
 mod tools;
 

@@ -155,16 +155,16 @@ pub fn read(tree: &dyn Tree, request: &Request<'_>) -> Outcome {
     outcome
 }
 
-/// Whether the options can be had that Fail2Ban's client needs before all else: `socket`, `pidfile` and those of the
-/// log, from `fail2ban.conf` unless the command line gave them (contract §8.1).
+/// The options that Fail2Ban's client needs before all else, by name: `socket`, `pidfile` and those of the log, from
+/// `fail2ban.conf` unless the command line gave them (contract §8.1).
 ///
 /// # Errors
 /// What Fail2Ban prints then, and what is wrong with its place.
-pub fn read_early(tree: &dyn Tree, base: &str, given: &[(&str, &str)]) -> Result<(), (String, Vec<Diagnostic>)> {
+pub fn read_early(tree: &dyn Tree, base: &str, given: &[(&str, &str)]) -> Result<Early, (String, Vec<Diagnostic>)> {
     let mut shelf = Shelf::new(tree, base, Face::Fail2Ban);
-    let said = match server::check_early(&mut shelf, given) {
-        Ok(true) => return Ok(()),
-        Ok(false) => "Read fail2ban configuration failed.".to_owned(),
+    let said = match server::early(&mut shelf, given) {
+        Ok(Some(early)) => return Ok(early),
+        Ok(None) => "Read fail2ban configuration failed.".to_owned(),
         Err(problem) => {
             shelf.report(&problem, Severity::Error, None);
             match problem.code {
@@ -178,6 +178,9 @@ pub fn read_early(tree: &dyn Tree, base: &str, given: &[(&str, &str)]) -> Result
     };
     Err((said, shelf.diagnostics))
 }
+
+/// Options with their values.
+pub type Early = Vec<(String, String)>;
 
 /// One file as Python's `ConfigParser` has it before values are put together: `DEFAULT` and the other sections in
 /// order, each with its options. For comparing the two.

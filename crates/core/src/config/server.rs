@@ -109,18 +109,18 @@ pub(crate) fn read(shelf: &mut Shelf<'_>, overrides: &[(&str, &str)]) -> Result<
     Ok(stream)
 }
 
-/// Whether the options that a client needs before all else can be had, those given left aside; false if there is no
-/// such file.
-pub(crate) fn check_early(shelf: &mut Shelf<'_>, given: &[(&str, &str)]) -> Result<bool, Problem> {
+/// The options that a client needs before all else, in Fail2Ban's order, those given left aside; nothing if there is
+/// no such file.
+pub(crate) fn early(shelf: &mut Shelf<'_>, given: &[(&str, &str)]) -> Result<Option<Vec<(String, String)>>, Problem> {
     const PLACES: [Known; 2] = [
-        ("socket", Kind::Text, Fallback::None),
-        ("pidfile", Kind::Text, Fallback::None),
+        ("socket", Kind::Text, Fallback::Text("/var/run/fail2ban/fail2ban.sock")),
+        ("pidfile", Kind::Text, Fallback::Text("/var/run/fail2ban/fail2ban.pid")),
     ];
     let is_given = |option: &Known| given.iter().any(|(name, _)| *name == option.0);
     let mut values = Options::default();
     if !PLACES.iter().chain(EARLY).all(is_given) {
         let Some(document) = shelf.load("fail2ban")? else {
-            return Ok(false);
+            return Ok(None);
         };
         for option in PLACES.iter().chain(EARLY) {
             if let Some(value) = option_value(shelf, &document, "Definition", *option)? {
@@ -132,7 +132,11 @@ pub(crate) fn check_early(shelf: &mut Shelf<'_>, given: &[(&str, &str)]) -> Resu
         values.set(*name, Datum::plain(*value));
     }
     check_level(shelf, &mut values)?;
-    Ok(true)
+    let text = |option: &Known| {
+        let value = values.get(option.0)?;
+        Some((option.0.to_owned(), value.to_text().as_str().to_owned()))
+    };
+    Ok(Some(PLACES.iter().chain(EARLY).filter_map(text).collect()))
 }
 
 /// One option of `fail2ban.conf` that is no part of the stream, such as `socket`; nothing if it is not set or cannot

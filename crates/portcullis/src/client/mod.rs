@@ -97,6 +97,15 @@ pub(crate) struct Run {
 pub(crate) enum Verb {
     /// Follow the logs and ban, in the foreground
     Run(Run),
+    /// `run` in the background; started by `fail2ban-server`
+    #[command(hide = true)]
+    Detached {
+        /// What the main thread is called
+        #[arg(long)]
+        pname: String,
+        #[command(flatten)]
+        run: Run,
+    },
     /// The daemon proper; started by `run`
     #[command(hide = true)]
     Daemon(Run),
@@ -137,14 +146,14 @@ pub(crate) enum Verb {
     Check(crate::check::Options),
     /// Try a filter on a log, as fail2ban-regex does
     Regex(crate::regex::Asked),
-    /// Do what fail2ban-client does without a server: print a configuration (-d) or test it (-t)
+    /// Be fail2ban-client: commands to a server, in Fail2Ban's words
     #[command(disable_help_flag = true)]
     Client {
         /// As for fail2ban-client
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// The same as fail2ban-server; starting one is not supported yet
+    /// Be fail2ban-server: start in the background, or with -f in the foreground
     #[command(disable_help_flag = true)]
     Server {
         /// As for fail2ban-server
@@ -178,6 +187,7 @@ pub(crate) fn main() -> ExitCode {
     };
     match cli.verb {
         Verb::Run(run) => service::run(&run),
+        Verb::Detached { pname, run } => service::detached(&pname, &run),
         Verb::Daemon(run) => service::daemon(&run),
         Verb::Status { jail, ask } => status::status(jail, &ask),
         Verb::Banned { jail, ask } => status::banned(jail, &ask),

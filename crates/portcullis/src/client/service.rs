@@ -18,6 +18,29 @@ pub(crate) fn run(run: &Run) -> ExitCode {
         let error = format!("there is no configuration folder {shown}; name one with -c (an empty one will do)");
         return fail(false, &error, exit::REFUSED);
     }
+    ExitCode::from(supervised(run))
+}
+
+/// The same away from the terminal: a session of its own, no folder that could not be unmounted (contract §8.2).
+pub(crate) fn detached(pname: &str, run: &Run) -> ExitCode {
+    // A process that leads its session already may stay where it is.
+    let _ = rustix::process::setsid();
+    if let Err(error) = std::env::set_current_dir("/") {
+        return ExitCode::from(broken(&error));
+    }
+    rename(pname);
+    ExitCode::from(supervised(run))
+}
+
+/// Calls the main thread by a name that `ps` and `top` show; the system keeps 15 bytes of it.
+pub(crate) fn rename(name: &str) {
+    if let Ok(name) = std::ffi::CString::new(name) {
+        let _ = rustix::thread::set_name(&name);
+    }
+}
+
+/// Runs the daemon until it ends for good, and returns its exit code. Must be called in the main thread.
+pub(crate) fn supervised(run: &Run) -> u8 {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => return broken(&error),
@@ -44,18 +67,18 @@ pub(crate) fn run(run: &Run) -> ExitCode {
         command
     });
     match ended {
-        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(exit::REFUSED)),
+        Ok(code) => u8::try_from(code).unwrap_or(exit::REFUSED),
         Err(error) => broken(&error),
     }
 }
 
-fn broken(error: &std::io::Error) -> ExitCode {
+fn broken(error: &std::io::Error) -> u8 {
     eprintln!("portcullis: cannot start the daemon: {error}");
-    ExitCode::from(exit::REFUSED)
+    exit::REFUSED
 }
 
 /// The options of `run` as words for the daemon.
-fn words(run: &Run) -> Vec<std::ffi::OsString> {
+pub(crate) fn words(run: &Run) -> Vec<std::ffi::OsString> {
     let mut words = vec!["-c".into(), run.place.config.clone().into_os_string()];
     if let Some(socket) = &run.place.socket {
         words.extend(["--socket".into(), socket.clone().into_os_string()]);

@@ -34,7 +34,6 @@ impl Screen<io::Sink> {
 
 impl<W: Write> Screen<W> {
     /// Prints to anything; `escape` as on a terminal.
-    #[cfg(test)]
     pub(crate) fn new(out: W, escape: bool) -> Self {
         Screen { out, escape }
     }
