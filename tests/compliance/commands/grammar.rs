@@ -101,7 +101,9 @@ fn broken(chance: &mut Chance, command: Value) -> Value {
 }
 
 fn jail(chance: &mut Chance) -> &'static str {
-    if chance.percent(75) { "a" } else { *chance.pick(&JAILS) }
+    let names: &[&'static str] = if chance.percent(75) { &["a"] } else { &JAILS };
+    let name: &&'static str = chance.pick(names);
+    name
 }
 
 fn some(chance: &mut Chance, list: &[&'static str], most: usize) -> Vec<Value> {

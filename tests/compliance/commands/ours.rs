@@ -134,7 +134,7 @@ impl Ours {
 
     fn ask(&mut self, request: Request) -> Result<Value, Exception> {
         self.input(Input::Request(request, ReplyTo(1)))
-            .expect("every request is answered")
+            .unwrap_or_else(|| Err("no answer".into()))
     }
 
     /// Handles an input and all that comes of it; the reply, if there is one.

@@ -49,8 +49,8 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     forward(events.1, outbox.clone(), Message::Runner);
     let database = first_database(run, &places, &setup, &origin);
     let table = (!run.dry_run).then_some(TABLE);
-    let listener =
-        listen::open(&places.socket, given, run.socket_group.as_deref()).map_err(|error| error.to_string())?;
+    let group = run.socket_group.as_deref();
+    let listener = listen::open(&places.socket, given, group).map_err(|error| error.to_string())?;
     let seat = seat::take(&places.pid_file(), &database, table).map_err(|error| error.to_string())?;
     places.write_pid();
     let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
@@ -65,7 +65,6 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let shell = move |run| ShellLayer::new(Box::new(run), Box::new(around.clone()));
     let lanes = Lanes::start(shell, mails, link, sender(&outbox, Message::Facts)).map_err(broken)?;
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
-    let now = Instant::now();
     let mut daemon = Daemon {
         dry_run: run.dry_run,
         database,
@@ -88,8 +87,8 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         remarks: BTreeMap::new(),
         replies: BTreeMap::new(),
         next_reply: 0,
-        own_due: now,
-        hourly_due: now + HOURLY,
+        own_due: Instant::now(),
+        hourly_due: Instant::now() + HOURLY,
         outbox,
         later: VecDeque::new(),
         farewell: None,

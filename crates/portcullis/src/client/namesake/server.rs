@@ -147,8 +147,6 @@ fn run(session: &Session) -> Run {
             socket: Some(wish.setting("socket").into()),
         },
         state: None,
-        given_socket: false,
-        socket_group: None,
         dry_run: false,
         socket_group: None,
         given_socket: false,
