@@ -186,7 +186,7 @@ mod tests {
             "set a maxmatches 4",
             "set a findtime 1.5",
             "set a bantime 1h",
-            "set a bantime.increment true",
+            "set a bantime.increment True",
             "set a bantime.multipliers '1 2 4'",
             "set a ignoreself false",
             "set a addignoreip 192.0.2.1 198.51.100.0/24",

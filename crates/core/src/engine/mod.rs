@@ -6,6 +6,7 @@
 mod exempt;
 mod jail;
 mod known;
+mod layer;
 mod message;
 mod request;
 mod view;

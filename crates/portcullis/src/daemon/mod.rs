@@ -25,6 +25,7 @@ mod start;
 mod surroundings;
 mod tidings;
 mod verify;
+mod way;
 
 pub(crate) use inquiries::read_list;
 pub(crate) use seat::holder;
@@ -57,9 +58,10 @@ use crate::source::Reader;
 use crate::store::{Place, Running};
 use inquiries::Inquiries;
 use keeper::Keeper;
-use layers::{Facts, Lanes, Way};
+use layers::{Facts, Lanes};
 use origin::Origin;
 use setup::Setup;
+use way::Way;
 
 const SERVER: &str = "fail2ban.server";
 /// Messages taken in one turn, and so kept in one transaction.

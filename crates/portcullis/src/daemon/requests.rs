@@ -12,9 +12,9 @@ use portcullis_core::time::Seconds;
 use portcullis_core::value::Value;
 use portcullis_core::wire::{Reply, Verb};
 
-use super::layers::Way;
 use super::origin::{Kind, Origin};
 use super::setup::{self, MANUAL, Setup};
+use super::way::Way;
 use super::{Daemon, End, Message, SERVER, answers, logging};
 use crate::control::Asked;
 use crate::control::answer::Done;

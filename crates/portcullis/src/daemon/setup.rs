@@ -15,8 +15,8 @@ use portcullis_core::pattern::{self, Flags, Pattern};
 use portcullis_core::time::Seconds;
 use portcullis_core::value::Value;
 
-use super::layers::{self, Way};
 use super::resolver;
+use super::way::{self, Way};
 use crate::matching::{LogEncoding, Reading, Unseen};
 use crate::place::Places;
 use crate::{folder, json};
@@ -411,7 +411,7 @@ impl Setup {
         let mut native = BTreeSet::new();
         let actions = std::mem::take(&mut plan.actions);
         for action in actions {
-            match layers::way(&action, self.dry_run) {
+            match way::way(&action, self.dry_run) {
                 Ok(way) => {
                     if way.is_native() {
                         native.insert(Arc::clone(&action.name));

@@ -8,8 +8,8 @@ use portcullis_core::engine::{Effect, Input, Query, View};
 use portcullis_core::ledger::{Applied, LayerId, OrderKind, Standing};
 use portcullis_core::wire::Reply;
 
-use super::layers::Way;
 use super::requests::json;
+use super::way::Way;
 use super::{Daemon, End, Message};
 use crate::control::answer::{Layer, Verification};
 use crate::enforce::Held;

@@ -24,7 +24,7 @@ impl Actions {
         plan.maxretry = 1;
         let action = |name: &&str| ActionPlan {
             name: (*name).into(),
-            properties: Vec::new(),
+            properties: vec![("actionban".into(), "true".into())],
         };
         plan.actions = names.iter().map(action).collect();
         let mut arrangement = arrangement(plan);

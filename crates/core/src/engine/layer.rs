@@ -1,0 +1,196 @@
+//! The layers of a jail, one for each action: started, told of bans, tried again, ended.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::jail::Jail;
+use super::message::{Effect, Event};
+use crate::ledger::{Applied, Order, OrderKind, Standing, Ticket};
+use crate::time::{Seconds, Timestamp};
+use crate::value::Value;
+
+/// A native layer that failed is tried again after this, doubling up to [`RETRY_MOST`].
+const RETRY_FIRST: Seconds = Seconds::new(1);
+const RETRY_MOST: Seconds = Seconds::new(60);
+
+/// One action of the jail.
+pub(super) struct Layer {
+    pub(super) action: Arc<str>,
+    pub(super) native: bool,
+    /// Whether it was told to start. In a jail that is not started, shell actions are not; one that came to a started
+    /// jail by itself starts with its first ban.
+    pub(super) started: bool,
+    pub(super) failure: Option<String>,
+    /// The action's definition, so that a changed one is told from an unchanged one at a reload.
+    properties: Vec<(String, Value)>,
+    pub(super) retry: Option<(Timestamp, Seconds)>,
+}
+
+impl Jail {
+    /// Makes the layers those of the plan: new ones start and are told the bans in force, those that stay may be told
+    /// that they are reloaded, the others end.
+    pub(super) fn arrange_layers(&mut self, native: &BTreeSet<Arc<str>>, reloaded: bool, out: &mut Vec<Effect>) {
+        let wanted: BTreeSet<Arc<str>> = self
+            .plan
+            .actions
+            .iter()
+            .map(|action| Arc::clone(&action.name))
+            .collect();
+        let (mut kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.layers)
+            .into_iter()
+            .partition(|layer| wanted.contains(&layer.action));
+        for action in self.plan.actions.clone() {
+            let native = native.contains(&action.name);
+            let old = kept
+                .iter()
+                .position(|layer| layer.action == action.name)
+                .map(|at| kept.swap_remove(at));
+            match old {
+                Some(mut layer) => {
+                    let changed = native && layer.properties != action.properties;
+                    (layer.native, layer.properties) = (native, action.properties);
+                    if layer.started && (reloaded || changed) {
+                        self.change(&layer.action, Order::Reload, out);
+                    }
+                    self.layers.push(layer);
+                }
+                None => {
+                    // One that has nothing yet is being put together, command by command.
+                    let complete = !action.properties.is_empty();
+                    self.layers.push(Layer {
+                        action: Arc::clone(&action.name),
+                        native,
+                        started: false,
+                        failure: None,
+                        properties: action.properties,
+                        retry: None,
+                    });
+                    if complete && self.plan.started {
+                        self.start_layers(out);
+                        self.tell_all(&action.name, out);
+                    }
+                }
+            }
+        }
+        self.close(&gone, out);
+    }
+
+    /// Starts the layers that are not: all of them in a started jail; in one that is not, those that bans by hand need.
+    pub(super) fn start_layers(&mut self, out: &mut Vec<Effect>) {
+        let all = self.plan.started;
+        let due = |layer: &&mut Layer| !layer.started && (all || layer.native);
+        let mut starting = Vec::new();
+        for layer in self.layers.iter_mut().filter(due) {
+            layer.started = true;
+            starting.push(Arc::clone(&layer.action));
+        }
+        for action in starting {
+            self.change(&action, Order::Start, out);
+        }
+    }
+
+    /// Tells a layer that is new the bans in force.
+    fn tell_all(&mut self, action: &Arc<str>, out: &mut Vec<Effect>) {
+        self.tell(action, |_| true, out);
+    }
+
+    /// Tells a layer that has lost them the bans that it held. What a shell action failed to do is not tried again: each
+    /// try could lose all others.
+    pub(super) fn tell_again(&mut self, action: &Arc<str>, out: &mut Vec<Effect>) {
+        let native = self.layers.iter().any(|layer| layer.action == *action && layer.native);
+        let held = |standing: Option<&Standing>| native || !matches!(standing, Some(Standing::Failed(_)));
+        self.tell(action, held, out);
+    }
+
+    fn tell(&mut self, action: &Arc<str>, which: impl Fn(Option<&Standing>) -> bool, out: &mut Vec<Effect>) {
+        let told = self.ledger.in_order().filter(|ban| which(ban.layers.get(action)));
+        let tickets: Vec<Ticket> = told.map(|ban| ban.ticket.clone()).collect();
+        for ticket in tickets {
+            self.ledger.stand(&ticket.id, action, Standing::Decided);
+            self.change(action, Order::Ban(ticket), out);
+        }
+    }
+
+    /// Ends layers: their bans are freed there, without a word in the log, then they are stopped, the last one first
+    /// (contract §5.4).
+    fn close(&mut self, gone: &[Layer], out: &mut Vec<Effect>) {
+        for layer in gone {
+            self.change(&layer.action, Order::Vacate, out);
+        }
+        for ban in self.ledger.in_order() {
+            for layer in gone {
+                self.change(&layer.action, Order::Unban(ban.ticket.clone()), out);
+            }
+        }
+        for layer in gone.iter().rev() {
+            self.change(&layer.action, Order::Stop, out);
+            self.ledger.drop_layer(&layer.action);
+        }
+    }
+
+    /// A layer's answer.
+    pub(super) fn applied(&mut self, now: Timestamp, applied: Applied, out: &mut Vec<Effect>) {
+        let Some(layer) = self
+            .layers
+            .iter_mut()
+            .find(|layer| layer.action == applied.layer.action)
+        else {
+            return;
+        };
+        match applied.result {
+            Ok(standing) => {
+                if layer.failure.take().is_some() {
+                    layer.retry = None;
+                }
+                if let (Some(id), OrderKind::Ban | OrderKind::Prolong) = (&applied.id, applied.order) {
+                    self.ledger.stand(id, &applied.layer.action, standing);
+                }
+            }
+            Err(error) => {
+                if layer.native && applied.order != OrderKind::Stop {
+                    let pause = layer.retry.map_or(RETRY_FIRST, |(_, pause)| pause);
+                    layer.retry = Some((now + pause, pause));
+                }
+                let news = layer.failure.as_ref() != Some(&error);
+                layer.failure = Some(error.clone());
+                if let Some(id) = &applied.id {
+                    self.ledger
+                        .stand(id, &applied.layer.action, Standing::Failed(error.clone()));
+                }
+                if news {
+                    out.push(Effect::Note(Event::LayerFailed {
+                        layer: applied.layer,
+                        id: applied.id,
+                        error,
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Tells native layers again what they failed to do.
+    pub(super) fn retry(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        let mut due = Vec::new();
+        for layer in &mut self.layers {
+            if let Some((at, pause)) = layer.retry
+                && at <= now
+            {
+                let pause = Seconds::from_micros(pause.micros().saturating_mul(2)).min(RETRY_MOST);
+                layer.retry = Some((now + pause, pause));
+                due.push(Arc::clone(&layer.action));
+            }
+        }
+        for action in due {
+            self.change(&action, Order::Start, out);
+            let undone = |ban: &&crate::ledger::Ban| {
+                matches!(
+                    ban.layers.get(&action),
+                    None | Some(Standing::Failed(_) | Standing::Decided)
+                )
+            };
+            for ban in self.ledger.iter().filter(undone) {
+                self.change(&action, Order::Ban(ban.ticket.clone()), out);
+            }
+        }
+    }
+}
