@@ -135,8 +135,11 @@ impl Engine {
     fn unknown_names(&self, now: Timestamp, (whom, jail, _): &Freeing) -> BTreeSet<String> {
         let mut unknown = BTreeSet::new();
         for jail in self.concerned(jail.as_ref()) {
+            // A name that is banned itself is freed by its first mention; a second one means its addresses.
+            let mut mentioned = BTreeSet::new();
             let names = whom.iter().filter_map(|(_, id)| match id {
-                Id::Raw(name) if !jail.ledger.is_empty() && jail.ledger.get(id).is_none() => Some(name),
+                Id::Raw(_) if jail.ledger.is_empty() || (mentioned.insert(id) && jail.ledger.get(id).is_some()) => None,
+                Id::Raw(name) => Some(name),
                 _ => None,
             });
             unknown.extend(names.filter(|name| self.names.get(name, now).is_none()).cloned());
