@@ -46,6 +46,7 @@ use portcullis_core::wire::Reply;
 
 use crate::client::Run;
 use crate::control::Asked;
+use crate::control::listen::Listener;
 use crate::enforce::Held;
 use crate::enforce::protect::Protected;
 use crate::matching::News;
@@ -163,7 +164,7 @@ pub(crate) fn run(run: &Run) -> i32 {
     let places = Places::of(run);
     logging::quiet_panics();
     match start::start(run, places) {
-        Ok((daemon, inbox, _seat, _listener)) => daemon.turn_until_the_end(&inbox),
+        Ok((daemon, inbox, _seat, listener)) => daemon.turn_until_the_end(&inbox, listener),
         Err(error) => {
             say(Level::Critical, SERVER, &error);
             eprintln!("portcullis: {error}");
@@ -217,7 +218,7 @@ impl Daemon {
     }
 
     /// The wheel.
-    fn turn_until_the_end(mut self, inbox: &Receiver<Message>) -> i32 {
+    fn turn_until_the_end(mut self, inbox: &Receiver<Message>, listener: Listener) -> i32 {
         notify::ready();
         say(Level::Info, SERVER, "Server ready");
         if !self.places.is_stream {
@@ -244,7 +245,7 @@ impl Daemon {
                 break end;
             }
         };
-        self.finish(end, inbox)
+        self.finish(end, inbox, listener)
     }
 
     /// How long nothing needs to happen.
