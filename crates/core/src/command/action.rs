@@ -104,6 +104,11 @@ pub(super) fn add(session: &mut Session<'_>, words: Words<'_>) -> Result<Deed, E
     }
     let at = session.jail(words.at(0)?)?;
     kind::hashable(name)?;
+    // In a stream, an action that cannot be is the trouble of its jail alone.
+    if let Some(file) = words.0.get(3).and_then(Value::as_str).filter(|_| !session.is_quiet) {
+        let read = session.world.can_read(file);
+        read.map_err(|error| Exception::file(error, file))?;
+    }
     let mut command = vec![Value::from("addaction")];
     command.extend_from_slice(words.from(2));
     session.apply(at, &command)?;

@@ -7,7 +7,7 @@ pub mod pickle;
 pub mod reply;
 pub mod request;
 
-pub use reply::{Reply, unreadable};
+pub use reply::{Reply, over, unreadable};
 pub use request::Verb;
 
 /// Ends every message in both directions.

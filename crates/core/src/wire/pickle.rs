@@ -107,6 +107,13 @@ pub(super) fn decode_reply(bytes: &[u8], limits: Limits) -> Result<Result<Value,
             _ => return Err(Error::Malformed(0)),
         },
         Some(Node::Text(text)) => return Ok(Err(Exception::from(*text))),
+        Some(Node::List(items)) => match *items.as_slice() {
+            [word] => match machine.nodes.get(word) {
+                Some(Node::Text(text)) => return Ok(Err(Exception::from(*text))),
+                _ => return Err(Error::Malformed(0)),
+            },
+            _ => return Err(Error::Malformed(0)),
+        },
         _ => return Err(Error::Malformed(0)),
     };
     if matches!(machine.nodes.get(code), Some(Node::Leaf(Value::Int(0)))) {

@@ -40,7 +40,8 @@ impl Reply {
     }
 
     /// Reads a reply, of our daemon or of a Fail2Ban server, with or without the end marker. Exceptions keep their class
-    /// and what they were made of; addresses, which Fail2Ban pickles as a call, are texts. A bare text is a refusal.
+    /// and what they were made of; addresses, which Fail2Ban pickles as a call, are texts. A bare text is a refusal, and so is
+    /// a list of one.
     ///
     /// # Errors
     /// Where the bytes are neither shape, or import or call something that is not known by its name. Nothing is ever
@@ -58,6 +59,14 @@ impl Reply {
 #[must_use]
 pub fn unreadable(why: impl fmt::Display) -> Vec<u8> {
     let mut out = pickle::encode(&Value::Str(format!("ERROR: {why}")));
+    out.extend(END);
+    out
+}
+
+/// The answer to every request once the server ends, with the end marker: a list of one word, as Fail2Ban gives it.
+#[must_use]
+pub fn over() -> Vec<u8> {
+    let mut out = pickle::encode(&Value::List(vec!["SHUTDOWN".into()]));
     out.extend(END);
     out
 }
@@ -85,6 +94,7 @@ mod tests {
         }
         let text = Reply::from_bytes(&unreadable("why"));
         assert_eq!(text, Ok(Reply::Refused("ERROR: why".into())));
+        assert_eq!(Reply::from_bytes(&over()), Ok(Reply::Refused("SHUTDOWN".into())));
     }
 
     /// As CPython writes them, with protocols 0 and 5.

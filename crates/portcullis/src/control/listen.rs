@@ -52,14 +52,12 @@ pub(crate) struct Listener {
     path: Option<PathBuf>,
     socket: UnixListener,
     readers: Option<Gid>,
+    room: Arc<Room>,
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // Nobody is left to tell, and a stale file does no harm: the next start replaces it.
-            let _ = fs::remove_file(path);
-        }
+        self.hide();
     }
 }
 
@@ -72,6 +70,7 @@ pub(crate) fn open(path: &Path, given: Option<UnixListener>, readers: Option<&st
             path: None,
             socket,
             readers,
+            room: Room::new(),
         }),
         None => bind(path, readers),
     }
@@ -110,6 +109,7 @@ fn bind(path: &Path, readers: Option<Gid>) -> Result<Listener, Error> {
         path: Some(path.to_owned()),
         socket,
         readers,
+        room: Room::new(),
     })
 }
 
@@ -131,11 +131,24 @@ fn holder(stream: &UnixStream) -> String {
 }
 
 impl Listener {
+    /// Removes the file, so that nobody else comes. Whoever is there is still answered.
+    pub(crate) fn hide(&mut self) {
+        if let Some(path) = self.path.take() {
+            // Nobody is left to tell, and a stale file does no harm: the next start replaces it.
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Waits until whoever asked has the reply, at most this long.
+    pub(crate) fn until_answered(&self, patience: Duration) {
+        self.room.until_answered(patience);
+    }
+
     /// Serves connections until the process ends, each on a thread of its own.
     pub(crate) fn serve(&self, engine: impl Fn(Asked) -> bool + Clone + Send + 'static) -> io::Result<()> {
         let (socket, readers) = (self.socket.try_clone()?, self.readers);
         socket.set_nonblocking(false)?;
-        let room = Room::new();
+        let room = Arc::clone(&self.room);
         thread::Builder::new().name("control".into()).spawn(move || {
             loop {
                 match socket.accept() {

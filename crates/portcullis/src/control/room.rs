@@ -4,8 +4,8 @@
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::peer::Role;
 
@@ -19,6 +19,8 @@ const MOST_MEMORY: usize = 128 << 20;
 /// The sessions that there are.
 pub(super) struct Room {
     seats: Mutex<(u64, Vec<Seat>)>,
+    /// A reply is written, or given up
+    answered: Condvar,
     memory: Arc<AtomicUsize>,
     large: Mutex<()>,
 }
@@ -29,6 +31,8 @@ struct Seat {
     stream: Arc<UnixStream>,
     /// Since when the client keeps the session waiting; none while the daemon works for it
     waiting: Option<Instant>,
+    /// A request has come whose reply is not written yet
+    owed: bool,
 }
 
 /// A session's place; it is free when this is dropped.
@@ -53,6 +57,7 @@ impl Room {
     fn with_memory(bytes: usize) -> Arc<Room> {
         Arc::new(Room {
             seats: Mutex::default(),
+            answered: Condvar::new(),
             memory: Arc::new(AtomicUsize::new(bytes)),
             large: Mutex::default(),
         })
@@ -84,6 +89,7 @@ impl Room {
             role,
             stream: Arc::clone(stream),
             waiting: Some(Instant::now()),
+            owed: false,
         });
         Some(Place {
             room: Arc::clone(self),
@@ -92,24 +98,37 @@ impl Room {
             stream: Arc::clone(stream),
         })
     }
+
+    /// Waits until every request that came has its reply, at most this long.
+    pub(super) fn until_answered(&self, patience: Duration) {
+        let is_owed = |(_, seats): &mut (u64, Vec<Seat>)| seats.iter().any(|seat| seat.owed);
+        // Whether it came to that or not: the daemon ends now.
+        let _ = self.answered.wait_timeout_while(self.seats(), patience, is_owed);
+    }
 }
 
 impl Place {
-    /// From now on the client is awaited.
+    /// From now on the client's next request is awaited.
     pub(super) fn waits(&self) {
-        self.set(Some(Instant::now()));
+        self.set(Some(Instant::now()), false);
     }
 
     /// From now on the daemon works for it.
     pub(super) fn works(&self) {
-        self.set(None);
+        self.set(None, true);
     }
 
-    fn set(&self, waiting: Option<Instant>) {
+    /// From now on the client has a reply to read.
+    pub(super) fn replies(&self) {
+        self.set(Some(Instant::now()), true);
+    }
+
+    fn set(&self, waiting: Option<Instant>, owed: bool) {
         let mut seats = self.room.seats();
         if let Some(seat) = seats.1.iter_mut().find(|seat| seat.number == self.number) {
-            seat.waiting = waiting;
+            (seat.waiting, seat.owed) = (waiting, owed);
         }
+        self.room.answered.notify_all();
     }
 
     /// A lease of nothing yet.
@@ -129,6 +148,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.room.seats().1.retain(|seat| seat.number != self.number);
+        self.room.answered.notify_all();
     }
 }
 
@@ -204,6 +224,29 @@ mod tests {
         let _owner = come(&room, Role::Owner);
         assert!(is_closed(&guests[1].1));
         assert!(owners.iter().all(|owner| !is_closed(&owner.1)));
+    }
+
+    #[test]
+    fn replies_are_waited_for() {
+        let room = Room::new();
+        let ((one, _first), (other, _second)) = (come(&room, Role::Owner), come(&room, Role::Owner));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        let waited = |patience| {
+            let start = Instant::now();
+            room.until_answered(patience);
+            start.elapsed()
+        };
+        let (short, long) = (Duration::from_millis(50), Duration::from_secs(60));
+        one.works();
+        other.works();
+        assert!(waited(short) >= short, "both are worked for");
+        one.replies();
+        drop(other);
+        assert!(waited(short) >= short, "one is still to read");
+        std::thread::scope(|scope| {
+            scope.spawn(|| one.waits());
+            assert!(waited(long) < long);
+        });
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use portcullis_core::exception::{Class, Exception};
-use portcullis_core::wire::{CLOSE, END, LONGEST_REQUEST, Reply, Verb, pickle, unreadable};
+use portcullis_core::wire::{CLOSE, END, LONGEST_REQUEST, Reply, Verb, over, pickle, unreadable};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
@@ -63,7 +63,7 @@ pub(super) fn run(place: &Place, engine: &impl Fn(Asked) -> bool) {
         } else {
             unreadable(pickle::Error::Busy)
         };
-        place.waits();
+        place.replies();
         if send(&place.stream, &bytes).is_err() || incoming.over.is_some() {
             return;
         }
@@ -189,24 +189,24 @@ fn reply(place: &Place, message: &[u8], engine: &impl Fn(Asked) -> bool) -> Opti
     if place.role != Role::Owner && !verb.is_read_only() {
         return Some(denied("your group may look, and change nothing; only root may").to_bytes());
     }
-    ask(&place.stream, verb, engine).map(|reply| reply.to_bytes())
+    ask(&place.stream, verb, engine)
 }
 
 fn denied(text: &str) -> Reply {
     Reply::Refused(Exception::new(Class::Builtin("PermissionError"), text))
 }
 
-/// Has the engine answer; none if the client goes before it does. Some requests last: `stop` frees everybody, one
-/// command after the other.
-fn ask(stream: &UnixStream, verb: Verb, engine: &impl Fn(Asked) -> bool) -> Option<Reply> {
+/// Has the engine answer, which it does not do once the daemon ends; none if the client goes before it does. Some
+/// requests last: `stop` frees everybody, one command after the other.
+fn ask(stream: &UnixStream, verb: Verb, engine: &impl Fn(Asked) -> bool) -> Option<Vec<u8>> {
     let (reply, replied) = channel();
     if !engine(Asked { verb, reply }) {
-        return Some(Reply::Refused("SHUTDOWN".into()));
+        return Some(over());
     }
     loop {
         match replied.recv_timeout(LOOK) {
-            Ok(reply) => return Some(reply),
-            Err(RecvTimeoutError::Disconnected) => return Some(Reply::Refused("SHUTDOWN".into())),
+            Ok(reply) => return Some(reply.to_bytes()),
+            Err(RecvTimeoutError::Disconnected) => return Some(over()),
             Err(RecvTimeoutError::Timeout) if has_gone(stream) => return None,
             Err(RecvTimeoutError::Timeout) => {}
         }

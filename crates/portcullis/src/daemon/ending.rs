@@ -1,7 +1,6 @@
 //! The end of the daemon: what is decided is kept and told, whoever asked is answered.
 
 use std::sync::mpsc::Receiver;
-use std::thread;
 use std::time::Duration;
 
 use portcullis_core::engine::{Input, Query};
@@ -11,16 +10,17 @@ use portcullis_core::wire::Reply;
 use super::origin::Origin;
 use super::requests::done;
 use super::{Daemon, End, Message, SERVER};
+use crate::control::listen::Listener;
 use crate::observe::log::{Level, note as say};
 use crate::observe::notify;
 use crate::runner;
 
-/// So long the last reply has to get out.
-const LAST_WORD: Duration = Duration::from_millis(50);
+/// So long the last replies have to get out.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 impl Daemon {
     /// Ends: bans stay, unless everybody is to be freed.
-    pub(super) fn finish(mut self, end: End, inbox: &Receiver<Message>) -> i32 {
+    pub(super) fn finish(mut self, end: End, inbox: &Receiver<Message>, mut listener: Listener) -> i32 {
         notify::stopping();
         say(Level::Info, SERVER, "Shutdown in progress...");
         self.stop_reading(inbox);
@@ -46,6 +46,8 @@ impl Daemon {
             "portcullis"
         };
         say(Level::Info, SERVER, &format!("Exiting {name}"));
+        // Who is told that it is over must find nobody here any more (contract §8.4).
+        listener.hide();
         if let Some((reply, is_ours)) = self.farewell.take() {
             let word = if is_ours {
                 done(banned, Vec::new())
@@ -53,9 +55,12 @@ impl Daemon {
                 Reply::Done(Value::None)
             };
             let _ = reply.send(word);
-            // The session's thread needs a moment to write it.
-            thread::sleep(LAST_WORD);
         }
+        // What is dropped unanswered is answered by its session.
+        self.later.clear();
+        self.replies.clear();
+        inbox.try_iter().for_each(drop);
+        listener.until_answered(LAST_WORD);
         0
     }
 
@@ -70,9 +75,6 @@ impl Daemon {
                     for applied in facts.applied {
                         self.step(Input::Applied(applied));
                     }
-                }
-                Message::Asked(asked) => {
-                    let _ = asked.reply.send(Reply::Refused("SHUTDOWN".into()));
                 }
                 Message::Runner(runner::Event::Gone) => return,
                 _ => {}

@@ -47,6 +47,7 @@ use portcullis_core::wire::Reply;
 
 use crate::client::Run;
 use crate::control::Asked;
+use crate::control::listen::Listener;
 use crate::enforce::Held;
 use crate::enforce::protect::Protected;
 use crate::matching::News;
@@ -165,7 +166,7 @@ pub(crate) fn run(run: &Run) -> i32 {
     let places = Places::of(run);
     logging::quiet_panics();
     match start::start(run, places) {
-        Ok((daemon, inbox, _seat, _listener)) => daemon.turn_until_the_end(&inbox),
+        Ok((daemon, inbox, _seat, listener)) => daemon.turn_until_the_end(&inbox, listener),
         Err(error) => {
             say(Level::Critical, SERVER, &error);
             eprintln!("portcullis: {error}");
@@ -219,7 +220,7 @@ impl Daemon {
     }
 
     /// The wheel.
-    fn turn_until_the_end(mut self, inbox: &Receiver<Message>) -> i32 {
+    fn turn_until_the_end(mut self, inbox: &Receiver<Message>, listener: Listener) -> i32 {
         notify::ready();
         say(Level::Info, SERVER, "Server ready");
         if !self.places.is_stream {
@@ -246,7 +247,7 @@ impl Daemon {
                 break end;
             }
         };
-        self.finish(end, inbox)
+        self.finish(end, inbox, listener)
     }
 
     /// How long nothing needs to happen.
