@@ -76,6 +76,7 @@ impl Daemon {
         let before = self.plan.server.clone();
         let obeyed = self.apply(words);
         let in_force = if obeyed.amended.is_empty() {
+            tidings::nothing(words);
             Ok(())
         } else {
             let clock = self.clock.now();
@@ -146,14 +147,10 @@ impl Daemon {
         for error in &amended.errors {
             say(Level::Error, "fail2ban.transmitter", error);
         }
-        let known = self.setup.jails.keys().cloned().collect();
-        if is_done {
-            tidings::before(words, &known);
-        }
+        let former = tidings::Former::of(words, &self.setup.jails);
+        former.tell(words, amended.taken, is_done);
         let result = self.amend(before, amended, inbox);
-        if is_done {
-            tidings::after(words, &known);
-        }
+        former.tell_end(words, is_done);
         let is_whole = words.first().and_then(Value::as_str) == Some("server-stream")
             || words.get(1).and_then(Value::as_str) == Some("--all");
         if amended.is_stream && is_whole {

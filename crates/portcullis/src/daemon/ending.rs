@@ -34,6 +34,7 @@ impl Daemon {
             self.step(Input::Stop);
         }
         self.settle(inbox);
+        self.tell_tally();
         let clock = self.clock.now();
         self.keeper.close(clock);
         if end == End::Keep {
@@ -68,6 +69,7 @@ impl Daemon {
             match message {
                 Message::Facts(facts) => {
                     for applied in facts.applied {
+                        self.tally.done(&applied.layer.jail);
                         self.step(Input::Applied(applied));
                     }
                 }

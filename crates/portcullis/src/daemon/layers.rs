@@ -270,6 +270,11 @@ impl Lanes {
         }
     }
 
+    /// Whether an action is in force, so that its orders are carried out.
+    pub(crate) fn knows(&self, layer: &LayerId) -> bool {
+        self.kinds.contains_key(layer)
+    }
+
     /// Hands out orders, each lane its own in their order.
     pub(crate) fn order(&self, now: Timestamp, changes: Vec<Change>) {
         let mut sorted: BTreeMap<Kind, Vec<Change>> = BTreeMap::new();

@@ -23,6 +23,7 @@ mod seat;
 mod setup;
 mod start;
 mod surroundings;
+mod tally;
 mod tidings;
 mod verify;
 
@@ -154,6 +155,7 @@ struct Daemon {
     /// Who asked for the end, to be told when it is reached, and whether by our own verb
     farewell: Option<(Sender<Reply>, bool)>,
     board: surroundings::Board,
+    tally: tally::Tally,
     caution: caution::Caution,
     alarm: BTreeSet<String>,
 }
@@ -219,8 +221,9 @@ impl Daemon {
     /// The wheel.
     fn turn_until_the_end(mut self, inbox: &Receiver<Message>) -> i32 {
         notify::ready();
-        say(Level::Info, SERVER, "Server ready");
+        // A server that waits for its configuration is not ready before a client has sent it, and says so.
         if !self.places.is_stream {
+            say(Level::Info, SERVER, "Server ready");
             self.greet();
         }
         if self.dry_run {
@@ -280,6 +283,7 @@ impl Daemon {
             }
         }
         self.carry_out(clock, out);
+        self.tell_tally();
         if let Some(late) = self.keeper.late() {
             self.step(Input::Restore(keeper::remembered(late)));
         }
@@ -299,6 +303,7 @@ impl Daemon {
             Message::News(news) => self.hear(news),
             Message::Facts(facts) => {
                 for applied in facts.applied {
+                    self.tally.done(&applied.layer.jail);
                     self.engine.handle(now, Input::Applied(applied), out);
                 }
                 for layer in facts.lost {
@@ -345,9 +350,12 @@ impl Daemon {
         questions.into_iter().for_each(|question| self.inquiries.ask(question));
         if !changes.is_empty() {
             self.put_up_counters();
+            let known = changes.iter().filter(|change| self.lanes.knows(&change.layer));
+            known.for_each(|change| self.tally.order(&change.layer.jail));
             self.lanes.order(clock.steady, changes);
         }
         for event in &events {
+            self.tally.hear(event);
             notes::note(event, clock, &self.zone, self.dry_run);
         }
         for (to, reply) in replies {

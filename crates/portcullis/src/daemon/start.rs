@@ -93,6 +93,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         later: VecDeque::new(),
         farewell: None,
         board,
+        tally: super::tally::Tally::default(),
         alarm: BTreeSet::new(),
         places,
     };
