@@ -104,11 +104,8 @@ impl Daemon {
             say(Level::Debug, "fail2ban.jail", &format!("Stopping jail {}", repr_str(name)));
         }
         if !steps.gone.is_empty() {
-            let gone = steps.gone;
-            self.step(Input::Amend {
-                gone,
-                jails: Vec::new(),
-            });
+            let (gone, jails) = (steps.gone.clone(), Vec::new());
+            self.part_with(Input::Amend { gone, jails }, |name| steps.gone.contains(name));
         }
         self.lanes.put(&ready.layers);
         let commands = jails.iter().map(|jail| jail.plan.ignorecommand.as_str());

@@ -9,6 +9,7 @@ mod answers;
 mod caution;
 mod commands;
 mod ending;
+mod held;
 mod inquiries;
 mod keeper;
 mod layers;
@@ -156,6 +157,7 @@ struct Daemon {
     farewell: Option<(Sender<Reply>, bool)>,
     board: surroundings::Board,
     tally: tally::Tally,
+    held: held::Held,
     caution: caution::Caution,
     alarm: BTreeSet<String>,
 }
@@ -263,7 +265,8 @@ impl Daemon {
         } else {
             HOURLY
         };
-        wake.min(due).min(unsaved)
+        let held = self.held.due().map_or(HOURLY, |due| due.saturating_duration_since(clock));
+        wake.min(due).min(unsaved).min(held)
     }
 
     fn turn(&mut self, mut messages: VecDeque<Message>, inbox: &Receiver<Message>) -> Option<End> {
@@ -284,6 +287,7 @@ impl Daemon {
         }
         self.carry_out(clock, out);
         self.tell_tally();
+        self.answer_held(false);
         if let Some(late) = self.keeper.late() {
             self.step(Input::Restore(keeper::remembered(late)));
         }
@@ -303,7 +307,7 @@ impl Daemon {
             Message::News(news) => self.hear(news),
             Message::Facts(facts) => {
                 for applied in facts.applied {
-                    self.tally.done(&applied.layer.jail);
+                    self.learn(&applied);
                     self.engine.handle(now, Input::Applied(applied), out);
                 }
                 for layer in facts.lost {
@@ -346,12 +350,12 @@ impl Daemon {
                 Effect::Reply(to, reply) => replies.push((to, reply)),
             }
         }
+        let mut open = BTreeMap::new();
         self.keeper.keep(clock, records);
         questions.into_iter().for_each(|question| self.inquiries.ask(question));
         if !changes.is_empty() {
             self.put_up_counters();
-            let known = changes.iter().filter(|change| self.lanes.knows(&change.layer));
-            known.for_each(|change| self.tally.order(&change.layer.jail));
+            open = self.count_orders(&changes);
             self.lanes.order(clock.steady, changes);
         }
         for event in &events {
@@ -359,12 +363,26 @@ impl Daemon {
             notes::note(event, clock, &self.zone, self.dry_run);
         }
         for (to, reply) in replies {
-            self.reply(to, reply);
+            self.reply(to, reply, &open);
         }
     }
 
     /// Shell actions may ask for a jail's counters.
     fn put_up_counters(&self) {
+        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = self.counters();
+    }
+
+    /// Ends jails. What stops them is told their counters, also where another of the name follows.
+    fn part_with(&mut self, input: Input, is_meant: impl Fn(&str) -> bool) {
+        let mut facts = self.counters();
+        facts.retain(|name, _| is_meant(name));
+        facts.values_mut().for_each(|facts| facts.banned = 0);
+        self.lanes.part(&facts);
+        self.step(input);
+        self.lanes.part(&BTreeMap::new());
+    }
+
+    fn counters(&self) -> BTreeMap<String, JailFacts> {
         let view = self.engine.query(&Query::Status);
         let facts = view.jails.iter().map(|jail| {
             let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
@@ -378,7 +396,7 @@ impl Daemon {
             };
             (facts.name.clone(), facts)
         });
-        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = facts.collect();
+        facts.collect()
     }
 
     fn obey(&mut self, event: runner::Event) -> Option<End> {

@@ -94,6 +94,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         farewell: None,
         board,
         tally: super::tally::Tally::default(),
+        held: super::held::Held::default(),
         alarm: BTreeSet::new(),
         places,
     };

@@ -4,20 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis_core::engine::{Event, Query};
+use portcullis_core::ledger::LayerId;
 use portcullis_core::value::repr_str;
 
 use super::Daemon;
 use crate::observe::log::{Level, is_told, note as say};
 
-/// What is not told yet, by jail.
+/// What is not told yet.
 #[derive(Default)]
-pub(super) struct Tally(BTreeMap<Arc<str>, Count>);
+pub(super) struct Tally {
+    counts: BTreeMap<Arc<str>, Count>,
+    /// Orders of each action of which nothing is known yet
+    ordered: BTreeMap<LayerId, usize>,
+}
 
 /// One jail's.
 #[derive(Default)]
 struct Count {
-    /// Orders of which nothing is known yet
-    ordered: usize,
     banned: usize,
     unbanned: usize,
     /// Whether everybody was freed at once
@@ -55,28 +58,39 @@ impl Tally {
         }
     }
 
-    /// An action of the jail was told something.
-    pub(super) fn order(&mut self, jail: &Arc<str>) {
-        self.count(jail).ordered += 1;
+    /// An action was told something: how many of its orders are open now.
+    pub(super) fn order(&mut self, layer: &LayerId) -> usize {
+        let open = self.ordered.entry(layer.clone()).or_default();
+        *open += 1;
+        *open
     }
 
-    /// An action of the jail did what it was told, or failed.
-    pub(super) fn done(&mut self, jail: &Arc<str>) {
-        let count = self.count(jail);
-        count.ordered = count.ordered.saturating_sub(1);
+    /// An action did what it was told, or failed.
+    pub(super) fn done(&mut self, layer: &LayerId) {
+        count_down(&mut self.ordered, layer);
     }
 
     fn count(&mut self, jail: &Arc<str>) -> &mut Count {
-        self.0.entry(Arc::clone(jail)).or_default()
+        self.counts.entry(Arc::clone(jail)).or_default()
     }
 
     /// What can be told now: of jails whose actions have nothing left to do.
     fn take(&mut self) -> BTreeMap<Arc<str>, Count> {
-        let (settled, open) = std::mem::take(&mut self.0)
-            .into_iter()
-            .partition(|(_, count)| count.ordered == 0);
-        self.0 = open;
+        let is_settled = |jail: &Arc<str>| !self.ordered.keys().any(|layer| layer.jail == *jail);
+        let all = std::mem::take(&mut self.counts).into_iter();
+        let (settled, open) = all.partition(|(jail, _)| is_settled(jail));
+        self.counts = open;
         settled
+    }
+}
+
+/// One order fewer.
+pub(super) fn count_down(orders: &mut BTreeMap<LayerId, usize>, layer: &LayerId) {
+    if let Some(open) = orders.get_mut(layer) {
+        *open = open.saturating_sub(1);
+        if *open == 0 {
+            orders.remove(layer);
+        }
     }
 }
 
@@ -107,9 +121,13 @@ mod tests {
     fn a_jail_is_told_of_when_its_actions_are_done() {
         let (jail, mut tally) = (Arc::<str>::from("sshd"), Tally::default());
         tally.hear(&Event::Emptied { jail: Arc::clone(&jail) });
-        tally.order(&jail);
+        let layer = LayerId {
+            jail: Arc::clone(&jail),
+            action: "nft".into(),
+        };
+        assert_eq!(tally.order(&layer), 1);
         assert!(tally.take().is_empty());
-        tally.done(&jail);
+        tally.done(&layer);
         let told = tally.take();
         assert_eq!(told["sshd"].lines("sshd", (7, 0)), ["  Unbanned 0, 0 ticket(s) in 'sshd'"]);
         assert!(tally.take().is_empty());
