@@ -13,6 +13,7 @@ import contextlib
 import io
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -27,6 +28,9 @@ BEYOND = {
     "testVisualWait": "calls a class of Fail2Ban's that draws a progress bar, and runs no program",
     "testServerObserver": "moves the clock of its own process, which another process does not share",
 }
+
+# So many lines of a program are told with its end.
+LAST = 50
 
 
 def cases():
@@ -76,8 +80,9 @@ def entry(module, programs):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        lines = []
         feeders = [
-            threading.Thread(target=feed, args=(stream, module.logSys, []), daemon=True)
+            threading.Thread(target=feed, args=(stream, module.logSys, lines), daemon=True)
             for stream in (process.stdout, process.stderr)
         ]
         for feeder in feeders:
@@ -90,7 +95,21 @@ def entry(module, programs):
             # A server in the background may keep a stream open.
             feeder.join(1)
         module.logSys.debug("Exit with code %s", code)
-        raise module.SUCCESS() if code == 0 else module.FAILED()
+        # An end that the case does not await is told with what was said.
+        raise (module.SUCCESS if code == 0 else module.FAILED)("".join(lines[-LAST:]))
+
+    return run
+
+
+def suspend(kill):
+    """Signals that suspend a server and wake it go to its children too: ours is two processes, and both answer."""
+
+    def run(pid, number):
+        if number in (signal.SIGSTOP, signal.SIGCONT):
+            with open(f"/proc/{pid}/task/{pid}/children") as children:
+                for child in children.read().split():
+                    kill(int(child), number)
+        kill(pid, number)
 
     return run
 
@@ -112,6 +131,7 @@ class Programs:
 
 MODULE = cases()
 HELPER = MODULE.Utils
+KILL = os.kill
 
 
 def classes():
@@ -130,10 +150,11 @@ def run(question):
     programs = question["programs"]
     MODULE.BIN = programs
     MODULE.Utils = Programs(HELPER)
+    os.kill = suspend(KILL)
     for place, program in zip(classes(), (MODULE.CLIENT, MODULE.SERVER)):
         place.exec_command_line = (entry(MODULE, programs), program)
-    suite = unittest.TestSuite([getattr(MODULE, of)(name)])
-    result = unittest.TextTestRunner(stream=io.StringIO(), verbosity=0).run(suite)
+    result = unittest.TestResult()
+    unittest.TestSuite([getattr(MODULE, of)(name)]).run(result)
     told = [text for _, text in result.failures + result.errors]
     told += [f"skipped: {reason}" for _, reason in result.skipped]
     return {"passed": not told, "why": "\n".join(told)}

@@ -22,6 +22,8 @@ const PROPERTIES: [&str; 9] = [
 ];
 /// Properties of Fail2Ban's class that cannot be given: two regexes, which are no data, and a counter.
 const INNER: [&str; 3] = ["ESCAPE_CRE", "ESCAPE_VN_CRE", "banEpoch"];
+/// What Fail2Ban's class keeps for itself.
+const HIDDEN: [&str; 4] = ["_jail", "_logSys", "_name", "_properties"];
 const TIMEOUT: i64 = 60;
 
 /// Methods, in the order of their names: whether we have it run, and which argument it must have.
@@ -172,7 +174,8 @@ fn set_property(
     (action, key): (&Value, &str),
     value: &Value,
 ) -> Result<(), Exception> {
-    if key.starts_with('_') || INNER.contains(&key) && key != "banEpoch" {
+    // Other names with a first underscore are settings of a file that only other settings use.
+    if key.starts_with("__") || HIDDEN.contains(&key) || INNER.contains(&key) && key != "banEpoch" {
         return Err(format!("{key} of an action cannot be set").into());
     }
     let value = match key {

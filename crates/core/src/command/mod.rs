@@ -94,6 +94,8 @@ pub struct Amended {
     pub freed: BTreeSet<Arc<str>>,
     /// Whether this was a whole configuration (`reload`, `server-stream`)
     pub is_stream: bool,
+    /// How many commands of it were obeyed, with the one that failed
+    pub taken: usize,
     /// What the log is to say of it, as errors
     pub errors: Vec<String>,
 }
@@ -216,6 +218,7 @@ impl Session<'_> {
     /// The commands of a stream. What would have to be done outside before the next one is no matter of a stream.
     fn run(&mut self, commands: &[Value]) -> Result<(), Exception> {
         for command in commands {
+            self.amended.taken += 1;
             let words = match command {
                 Value::List(words) | Value::Tuple(words) => words.as_slice(),
                 Value::Str(_) => return Err("Invalid command".into()),

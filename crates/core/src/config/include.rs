@@ -209,7 +209,7 @@ impl<'t> Shelf<'t> {
             Some(File::Bytes) => ": it is no UTF-8".to_owned(),
             _ => String::new(),
         };
-        let message = format!("{path} cannot be read{reason}");
+        let message = format!("Could not read config files: {path}{reason}");
         if name == "jail" && self.damage.all.is_none() {
             self.damage.all = Some(message.clone());
         }

@@ -54,7 +54,7 @@ enum Read {
 /// Reads all jails (or the one asked for) into the outcome. True where Fail2Ban would go on.
 pub(crate) fn read_all(shelf: &mut Shelf<'_>, request: &Request<'_>, outcome: &mut Outcome) -> Result<bool, Problem> {
     let Some(document) = shelf.load("jail")? else {
-        let message = "the jails (jail.conf) cannot be read";
+        let message = "Read jails configuration failed. Without jail.conf there are no jails";
         return Err(Problem::new("no-jails", message, Mark::default()));
     };
     let mut document = Document::clone(&document);

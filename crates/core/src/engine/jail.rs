@@ -127,6 +127,9 @@ impl Jail {
     /// Frees everybody: layers that can empty themselves at once do, the others are told one by one.
     pub(super) fn free_all(&mut self, repealed: bool, out: &mut Vec<Effect>) -> usize {
         let ids: Vec<Id> = self.ledger.in_order().map(|ban| ban.ticket.id.clone()).collect();
+        out.push(Effect::Note(Event::Emptied {
+            jail: Arc::clone(self.name()),
+        }));
         // Also where nobody is banned: an action may still hold what a failed command has left.
         for layer in &self.layers {
             let order = if repealed { Order::Vacate } else { Order::Flush };

@@ -343,6 +343,16 @@ pub enum Event {
         /// The layer
         layer: LayerId,
     },
+    /// Everybody in a jail is freed at once.
+    Emptied {
+        /// The jail
+        jail: Arc<str>,
+    },
+    /// Somebody who was to be freed is not banned.
+    Absent {
+        /// Who, in the words of the command
+        whom: String,
+    },
     /// An offence in a jail that must not ban.
     Held {
         /// The jail

@@ -189,8 +189,11 @@ impl Engine {
                 };
                 let banned = jail.ledger.iter().map(|ban| &ban.ticket.id);
                 let members: Vec<Id> = banned.filter(|id| is_meant(id)).cloned().collect();
-                if members.is_empty() && report_absent {
-                    absent.push(Value::from(word.as_str()));
+                if members.is_empty() {
+                    out.push(Effect::Note(super::Event::Absent { whom: word.clone() }));
+                    if report_absent {
+                        absent.push(Value::from(word.as_str()));
+                    }
                 }
                 lift(jail, history, members.clone(), out);
                 freed += members.iter().filter(|member| jail.free(member, false, out)).count();

@@ -64,8 +64,8 @@ fn text_of(error: &std::io::Error) -> String {
 }
 
 impl Daemon {
-    /// One of Fail2Ban's commands. It is answered when what it changed is in force in the engine; actions may still be
-    /// at work then.
+    /// One of Fail2Ban's commands. It is answered when what it changed is in force, and the actions that end or are
+    /// reloaded have run.
     pub(super) fn obey_command(
         &mut self,
         words: &[Value],
@@ -76,10 +76,13 @@ impl Daemon {
         let before = self.plan.server.clone();
         let obeyed = self.apply(words);
         let in_force = if obeyed.amended.is_empty() {
+            self.held.command.clear();
+            tidings::nothing(words);
             Ok(())
         } else {
             let clock = self.clock.now();
             self.carry_out(clock, std::mem::take(out));
+            self.held.command.clear();
             self.put_in_force(&before, words, &obeyed, inbox)
         };
         let answer = match in_force.and(obeyed.outcome) {
@@ -102,8 +105,9 @@ impl Daemon {
             }) => return self.call(LayerId { jail, action }, &method, &arguments, reply),
             Err(exception) => Reply::Refused(exception),
         };
-        // A client that has gone away wants no answer.
-        let _ = reply.send(answer);
+        let orders = std::mem::take(&mut self.held.command);
+        self.held.hold(orders, (reply, answer));
+        self.answer_held(false);
         None
     }
 
@@ -146,14 +150,10 @@ impl Daemon {
         for error in &amended.errors {
             say(Level::Error, "fail2ban.transmitter", error);
         }
-        let known = self.setup.jails.keys().cloned().collect();
-        if is_done {
-            tidings::before(words, &known);
-        }
+        let former = tidings::Former::of(words, &self.setup.jails);
+        former.tell(words, amended.taken, is_done);
         let result = self.amend(before, amended, inbox);
-        if is_done {
-            tidings::after(words, &known);
-        }
+        former.tell_end(words, is_done);
         let is_whole = words.first().and_then(Value::as_str) == Some("server-stream")
             || words.get(1).and_then(Value::as_str) == Some("--all");
         if amended.is_stream && is_whole {

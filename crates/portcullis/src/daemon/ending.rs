@@ -31,9 +31,11 @@ impl Daemon {
         let view = self.engine.query(&Query::Status);
         let banned: usize = view.jails.iter().map(|jail| jail.banned).sum();
         if end == End::Free {
-            self.step(Input::Stop);
+            self.part_with(Input::Stop, |_| true);
         }
         self.settle(inbox);
+        self.tell_tally();
+        self.answer_held(true);
         let clock = self.clock.now();
         self.keeper.close(clock);
         if end == End::Keep {
@@ -73,6 +75,7 @@ impl Daemon {
             match message {
                 Message::Facts(facts) => {
                     for applied in facts.applied {
+                        self.learn(&applied);
                         self.step(Input::Applied(applied));
                     }
                 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
+use portcullis_core::action::JailFacts;
 use portcullis_core::ledger::{Applied, Change, LayerId};
 use portcullis_core::time::Timestamp;
 
@@ -30,6 +31,8 @@ const AT_ONCE: usize = 4096;
 enum Job {
     /// These actions are done this way from now on.
     Put(BTreeMap<LayerId, Way>),
+    /// These are the counters of jails that end, until told otherwise.
+    Part(BTreeMap<String, JailFacts>),
     /// Do this.
     Changes(Timestamp, Vec<Change>),
     /// All other actions are no more; whatever is left of them goes.
@@ -171,6 +174,20 @@ impl Lanes {
         }
     }
 
+    /// Whether an action is in force, so that its orders are carried out.
+    pub(crate) fn knows(&self, layer: &LayerId) -> bool {
+        self.kinds.contains_key(layer)
+    }
+
+    /// Says the counters of jails ahead of the orders that end them, and nothing behind these.
+    pub(crate) fn part(&self, facts: &BTreeMap<String, JailFacts>) {
+        for (kind, lane) in &self.lanes {
+            if matches!(kind, Kind::Shell | Kind::Beside(_)) {
+                lane.send(Job::Part(facts.clone()));
+            }
+        }
+    }
+
     /// Hands out orders, each lane its own in their order.
     pub(crate) fn order(&self, now: Timestamp, changes: Vec<Change>) {
         let mut sorted: BTreeMap<Kind, Vec<Change>> = BTreeMap::new();
@@ -241,6 +258,7 @@ fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &
     while let Ok(job) = inbox.recv() {
         match job {
             Job::Put(ways) => work.put(ways),
+            Job::Part(facts) => work.part(&facts),
             Job::Only(layers) => work.only(&layers),
             Job::Protect(protected) => work.protect(protected),
             Job::Read(take) => take(work.held()),
@@ -269,6 +287,7 @@ trait Work: Send + 'static {
     fn put(&mut self, ways: BTreeMap<LayerId, Way>);
     fn only(&mut self, layers: &BTreeSet<LayerId>);
     fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied>;
+    fn part(&mut self, _: &BTreeMap<String, JailFacts>) {}
     fn protect(&mut self, _: Protected) {}
     /// So many orders wait, those that come next among them.
     fn behind(&mut self, _: usize) {}
@@ -385,6 +404,10 @@ impl Work for Shells {
         let layer = &self.layer;
         self.catalogue.keep(|template| layer.uses(template));
         let _ = self.link.learn(self.lane, &self.catalogue);
+    }
+
+    fn part(&mut self, facts: &BTreeMap<String, JailFacts>) {
+        self.layer.part(facts);
     }
 
     fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied> {

@@ -11,6 +11,7 @@ use portcullis_core::command::Amended;
 use portcullis_core::config::plan::{JailPlan, LogPath, Plan, Server};
 use portcullis_core::engine::{Input, ReplyTo, Request, Saved};
 use portcullis_core::exception::Exception;
+use portcullis_core::value::repr_str;
 
 use super::setup::{self, MANUAL, Setup};
 use super::{Daemon, Message, keeper, logging, resolver, seat};
@@ -99,12 +100,12 @@ impl Daemon {
         let taken = self.stop_groups(&steps.down, &paths, inbox);
         let jails = std::mem::take(&mut ready.arrangements);
         let is_fewer = self.forget(&steps.gone, &names);
+        for name in &steps.gone {
+            say(Level::Debug, "fail2ban.jail", &format!("Stopping jail {}", repr_str(name)));
+        }
         if !steps.gone.is_empty() {
-            let gone = steps.gone;
-            self.step(Input::Amend {
-                gone,
-                jails: Vec::new(),
-            });
+            let (gone, jails) = (steps.gone.clone(), Vec::new());
+            self.part_with(Input::Amend { gone, jails }, |name| steps.gone.contains(name));
         }
         self.lanes.put(&ready.layers);
         let commands = jails.iter().map(|jail| jail.plan.ignorecommand.as_str());

@@ -9,6 +9,7 @@ mod answers;
 mod caution;
 mod commands;
 mod ending;
+mod held;
 mod inquiries;
 mod keeper;
 mod layers;
@@ -23,6 +24,7 @@ mod seat;
 mod setup;
 mod start;
 mod surroundings;
+mod tally;
 mod tidings;
 mod verify;
 mod way;
@@ -157,6 +159,8 @@ struct Daemon {
     /// Who asked for the end, to be told when it is reached, and whether by our own verb
     farewell: Option<(Sender<Reply>, bool)>,
     board: surroundings::Board,
+    tally: tally::Tally,
+    held: held::Held,
     caution: caution::Caution,
     alarm: BTreeSet<String>,
 }
@@ -222,8 +226,9 @@ impl Daemon {
     /// The wheel.
     fn turn_until_the_end(mut self, inbox: &Receiver<Message>, listener: Listener) -> i32 {
         notify::ready();
-        say(Level::Info, SERVER, "Server ready");
+        // A server that waits for its configuration is not ready before a client has sent it, and says so.
         if !self.places.is_stream {
+            say(Level::Info, SERVER, "Server ready");
             self.greet();
         }
         if self.dry_run {
@@ -263,7 +268,8 @@ impl Daemon {
         } else {
             HOURLY
         };
-        wake.min(due).min(unsaved)
+        let held = self.held.due().map_or(HOURLY, |due| due.saturating_duration_since(clock));
+        wake.min(due).min(unsaved).min(held)
     }
 
     fn turn(&mut self, mut messages: VecDeque<Message>, inbox: &Receiver<Message>) -> Option<End> {
@@ -283,6 +289,8 @@ impl Daemon {
             }
         }
         self.carry_out(clock, out);
+        self.tell_tally();
+        self.answer_held(false);
         if let Some(late) = self.keeper.late() {
             self.step(Input::Restore(keeper::remembered(late)));
         }
@@ -302,6 +310,7 @@ impl Daemon {
             Message::News(news) => self.hear(news),
             Message::Facts(facts) => {
                 for applied in facts.applied {
+                    self.learn(&applied);
                     self.engine.handle(now, Input::Applied(applied), out);
                 }
                 for layer in facts.lost {
@@ -344,22 +353,39 @@ impl Daemon {
                 Effect::Reply(to, reply) => replies.push((to, reply)),
             }
         }
+        let mut open = BTreeMap::new();
         self.keeper.keep(clock, records);
         questions.into_iter().for_each(|question| self.inquiries.ask(question));
         if !changes.is_empty() {
             self.put_up_counters();
+            open = self.count_orders(&changes);
             self.lanes.order(clock.steady, changes);
         }
         for event in &events {
+            self.tally.hear(event);
             notes::note(event, clock, &self.zone, self.dry_run);
         }
         for (to, reply) in replies {
-            self.reply(to, reply);
+            self.reply(to, reply, &open);
         }
     }
 
     /// Shell actions may ask for a jail's counters.
     fn put_up_counters(&self) {
+        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = self.counters();
+    }
+
+    /// Ends jails. What stops them is told their counters, also where another of the name follows.
+    fn part_with(&mut self, input: Input, is_meant: impl Fn(&str) -> bool) {
+        let mut facts = self.counters();
+        facts.retain(|name, _| is_meant(name));
+        facts.values_mut().for_each(|facts| facts.banned = 0);
+        self.lanes.part(&facts);
+        self.step(input);
+        self.lanes.part(&BTreeMap::new());
+    }
+
+    fn counters(&self) -> BTreeMap<String, JailFacts> {
         let view = self.engine.query(&Query::Status);
         let facts = view.jails.iter().map(|jail| {
             let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
@@ -373,7 +399,7 @@ impl Daemon {
             };
             (facts.name.clone(), facts)
         });
-        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = facts.collect();
+        facts.collect()
     }
 
     fn obey(&mut self, event: runner::Event) -> Option<End> {

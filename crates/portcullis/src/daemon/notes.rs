@@ -29,6 +29,8 @@ pub(super) fn note(event: &Event, clock: Clock, zone: &TimeZone, dry_run: bool) 
         }
         Event::Started { jail } => say(Level::Info, JAIL, &format!("Jail '{jail}' started")),
         Event::Stopped { jail } => say(Level::Info, JAIL, &format!("Jail '{jail}' stopped")),
+        Event::Emptied { .. } => say(Level::Debug, ACTIONS, "  Flush ban list"),
+        Event::Absent { whom } => say(Level::Msg, ACTIONS, &format!("{whom} is not banned")),
         other => note_own(other),
     }
 }

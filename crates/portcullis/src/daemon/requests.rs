@@ -1,5 +1,6 @@
 //! What comes over the control socket: answered at once, or passed to the engine and answered from its effects.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
@@ -23,14 +24,20 @@ use crate::observe::log::{Level, note as say};
 use crate::observe::notify;
 
 impl Daemon {
-    pub(super) fn reply(&mut self, to: ReplyTo, result: Result<Value, Exception>) {
+    /// An answer of the engine's; that to one of Fail2Ban's commands waits for the orders.
+    pub(super) fn reply(
+        &mut self,
+        to: ReplyTo,
+        result: Result<Value, Exception>,
+        orders: &BTreeMap<LayerId, usize>,
+    ) {
         let Some((sender, notes)) = self.replies.remove(&to.0) else {
             return;
         };
         let reply = match (result, notes) {
             (Ok(value), Some(notes)) => done(count(&value), notes),
             // One of Fail2Ban's commands.
-            (Ok(value), None) => Reply::Done(value),
+            (Ok(value), None) => return self.held.hold(orders.clone(), (sender, Reply::Done(value))),
             (Err(exception), _) => Reply::Refused(exception),
         };
         // A client that has gone away wants no answer.

@@ -93,6 +93,8 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         later: VecDeque::new(),
         farewell: None,
         board,
+        tally: super::tally::Tally::default(),
+        held: super::held::Held::default(),
         alarm: BTreeSet::new(),
         places,
     };

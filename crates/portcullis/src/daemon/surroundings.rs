@@ -37,6 +37,8 @@ pub(super) struct Around {
     pub(super) board: Board,
     pub(super) outbox: SyncSender<Message>,
     pub(super) hosts: Hosts,
+    /// Counters of jails that end
+    parting: BTreeMap<String, JailFacts>,
 }
 
 impl Around {
@@ -47,6 +49,7 @@ impl Around {
             board: Board::default(),
             outbox: outbox.clone(),
             hosts: Hosts::default(),
+            parting: BTreeMap::new(),
         }
     }
 }
@@ -61,11 +64,18 @@ impl Surroundings for Around {
     }
 
     fn jail(&mut self, jail: &str) -> JailFacts {
+        if let Some(facts) = self.parting.get(jail) {
+            return facts.clone();
+        }
         let board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
         board.get(jail).cloned().unwrap_or_else(|| JailFacts {
             name: jail.to_owned(),
             ..JailFacts::default()
         })
+    }
+
+    fn part(&mut self, facts: &BTreeMap<String, JailFacts>) {
+        self.parting.clone_from(facts);
     }
 
     fn fetch(&mut self, needs: &BTreeSet<Need>, jail: &str, ticket: Option<&Ticket>) -> Fetched {

@@ -1,8 +1,9 @@
 //! What Fail2Ban's log says of commands that change the configuration (contract §8.6, §13.10).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use portcullis_core::config::plan::JailPlan;
 use portcullis_core::value::{Value, repr_str};
 
 use crate::observe::log::{Level, note as say};
@@ -11,79 +12,156 @@ const SERVER: &str = "fail2ban.server";
 const JAIL: &str = "fail2ban.jail";
 const FILTER: &str = "fail2ban.filter";
 const ACTIONS: &str = "fail2ban.actions";
+const FINISHED: &str = "Reload finished.";
 
-/// What is said before a command is put in force: all but its end. `known` are the jails that are there.
-pub(super) fn before(words: &[Value], known: &BTreeSet<Arc<str>>) {
-    let one = |words: &[Value]| one(words, known);
-    if let [first, name, _, stream, ..] = words
-        && first.as_str() == Some("reload")
-    {
-        let name = name.as_str().unwrap_or_default();
-        let what = if name == "--all" {
-            "all jails".to_owned()
-        } else {
-            format!("jail {name}")
+/// The jails that a reload finds.
+pub(super) struct Former(BTreeMap<Arc<str>, Jail>);
+
+struct Jail {
+    backend: String,
+    paths: BTreeSet<String>,
+}
+
+impl Former {
+    /// Of the jails in force, those that the command reloads without a stop. Only `reload` has some.
+    pub(super) fn of(words: &[Value], jails: &BTreeMap<Arc<str>, JailPlan>) -> Former {
+        let Some((scope, options, _)) = reload(words) else {
+            return Former(BTreeMap::new());
         };
-        say(Level::Info, SERVER, &format!("Reload {what}"));
-        each(stream, one);
-    } else if let [first, stream, ..] = words
-        && first.as_str() == Some("server-stream")
-    {
-        each(stream, one);
-    } else {
-        one(words);
+        let stops = options.iter().any(|option| option.as_str() == Some("--restart"));
+        let is_meant = |name: &str| !stops && (scope == "--all" || scope == name);
+        let of = |plan: &JailPlan| Jail {
+            backend: plan.backend.clone(),
+            paths: plan.logpath.iter().map(|log| log.path.clone()).collect(),
+        };
+        let jails = jails.iter().filter(|(name, _)| is_meant(name));
+        Former(jails.map(|(name, plan)| (Arc::clone(name), of(plan))).collect())
     }
-}
 
-/// What is said when it is in force.
-pub(super) fn after(words: &[Value], known: &BTreeSet<Arc<str>>) {
-    let [first, _, _, stream, ..] = words else { return };
-    if first.as_str() == Some("reload") {
-        each(stream, |words| {
-            if let [first, name] = words
-                && first.as_str() == Some("start")
-                && known.contains(name.as_str().unwrap_or_default())
-            {
-                let name = repr_str(name.as_str().unwrap_or_default());
-                say(Level::Info, SERVER, &format!("Jail {name} reloaded"));
+    /// Says what a command does before it is put in force; of a stream, the first commands, the last of which failed
+    /// unless all is done.
+    pub(super) fn tell(&self, words: &[Value], taken: usize, is_done: bool) {
+        let stream = match (words, reload(words)) {
+            (_, Some((scope, _, stream))) => {
+                say_reload(scope);
+                stream
             }
-        });
-        say(Level::Info, SERVER, "Reload finished.");
-    }
-}
-
-fn each(stream: &Value, mut tell: impl FnMut(&[Value])) {
-    for command in stream.as_items().unwrap_or_default() {
-        tell(command.as_items().unwrap_or_default());
-    }
-}
-
-/// What Fail2Ban says of one command.
-fn one(words: &[Value], known: &BTreeSet<Arc<str>>) {
-    let text = |at: usize| words.get(at).map(ToString::to_string).unwrap_or_default();
-    match text(0).as_str() {
-        "add" if known.contains(text(1).as_str()) => {
-            say(Level::Info, SERVER, &format!("Reload jail {}", repr_str(&text(1))));
-        }
-        "add" => {
-            let (name, backend) = (text(1), text(2));
-            say(Level::Info, JAIL, &format!("Creating new jail '{name}'"));
-            let kind = match backend.split('[').next().unwrap_or_default().to_lowercase().as_str() {
-                "polling" => "polling",
-                "systemd" => "systemd",
-                _ => "pyinotify",
-            };
-            let uses = if kind == "polling" { "poller" } else { kind };
-            say(Level::Info, JAIL, &format!("Jail '{name}' uses {uses} {{}}"));
-            say(Level::Info, JAIL, &format!("Initiated '{kind}' backend"));
-        }
-        "set" => {
-            if let Some((logger, line)) = option(&text(2), &text(3)) {
-                say(Level::Info, logger, &line);
+            ([first, stream, ..], None) if first.as_str() == Some("server-stream") => items(stream),
+            _ if is_done => return self.tell_one(words),
+            _ => return,
+        };
+        let taken = stream.get(..taken).unwrap_or(stream);
+        for (at, command) in taken.iter().enumerate() {
+            let words = items(command);
+            // A jail is announced before it turns out that there can be none.
+            let is_add = words.first().and_then(Value::as_str) == Some("add");
+            if is_done || is_add || at + 1 < taken.len() {
+                self.tell_one(words);
             }
         }
-        _ => {}
     }
+
+    /// What Fail2Ban says of one command.
+    fn tell_one(&self, words: &[Value]) {
+        let text = |at: usize| words.get(at).map(ToString::to_string).unwrap_or_default();
+        match text(0).as_str() {
+            "add" => self.tell_jail(&text(1), &text(2)),
+            "set" if text(2) == "addlogpath" && self.has_log(&text(1), &text(3)) => {}
+            "set" => {
+                if let Some((logger, line)) = option(&text(2), &text(3)) {
+                    say(Level::Info, logger, &line);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn has_log(&self, jail: &str, path: &str) -> bool {
+        self.0.get(jail).is_some_and(|jail| jail.paths.contains(path))
+    }
+
+    fn tell_jail(&self, name: &str, backend: &str) {
+        match self.0.get(name) {
+            Some(jail) if jail.backend == backend => {
+                return say(Level::Info, SERVER, &format!("Reload jail {}", repr_str(name)));
+            }
+            Some(jail) => {
+                let reason = format!("{} != {}", repr_str(&jail.backend), repr_str(backend));
+                let text = format!("Restart jail {} (reason: {reason})", repr_str(name));
+                say(Level::Info, SERVER, &text);
+            }
+            None => {}
+        }
+        say(Level::Info, JAIL, &format!("Creating new jail '{name}'"));
+        let kind = match backend.split('[').next().unwrap_or_default().to_lowercase().as_str() {
+            "polling" => "polling",
+            "systemd" => "systemd",
+            "" | "auto" | "pyinotify" => "pyinotify",
+            _ => return,
+        };
+        let uses = if kind == "polling" { "poller" } else { kind };
+        say(Level::Info, JAIL, &format!("Jail '{name}' uses {uses} {{}}"));
+        say(Level::Info, JAIL, &format!("Initiated '{kind}' backend"));
+    }
+
+    /// What is said when a command is in force.
+    pub(super) fn tell_end(&self, words: &[Value], is_done: bool) {
+        let Some((_, _, stream)) = reload(words) else { return };
+        if is_done {
+            for command in stream {
+                self.tell_reloaded(items(command), stream);
+            }
+        }
+        say(Level::Info, SERVER, FINISHED);
+    }
+
+    fn tell_reloaded(&self, words: &[Value], stream: &[Value]) {
+        let [first, name] = words else { return };
+        let name = name.as_str().unwrap_or_default();
+        let Some(jail) = self.0.get(name).filter(|_| first.as_str() == Some("start")) else {
+            return;
+        };
+        let is = |words: &[Value], head: [&str; 3]| words.iter().map(Value::as_str).take(3).eq(head.map(Some));
+        let commands = || stream.iter().map(items);
+        if commands().any(|words| is(words, ["add", name, &jail.backend])) {
+            say(Level::Info, SERVER, &format!("Jail {} reloaded", repr_str(name)));
+        }
+        let added = commands().filter(|words| is(words, ["set", name, "addlogpath"]));
+        let now: BTreeSet<&str> = added.filter_map(|words| words.get(3)?.as_str()).collect();
+        for path in jail.paths.iter().filter(|path| !now.contains(path.as_str())) {
+            say(Level::Info, FILTER, &format!("Removed logfile: {}", repr_str(path)));
+        }
+    }
+}
+
+/// What is said of a command that changes nothing: a reload of a jail that is not there.
+pub(super) fn nothing(words: &[Value]) {
+    if let Some((scope, ..)) = reload(words) {
+        say_reload(scope);
+        say(Level::Info, SERVER, FINISHED);
+    }
+}
+
+fn say_reload(scope: &str) {
+    let what = match scope {
+        "--all" => "all jails".to_owned(),
+        name => format!("jail {name}"),
+    };
+    say(Level::Info, SERVER, &format!("Reload {what}"));
+}
+
+/// The parts of `reload NAME OPTIONS STREAM`.
+fn reload(words: &[Value]) -> Option<(&str, &[Value], &[Value])> {
+    match words {
+        [first, name, options, stream, ..] if first.as_str() == Some("reload") => {
+            Some((name.as_str().unwrap_or_default(), items(options), items(stream)))
+        }
+        _ => None,
+    }
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_items().unwrap_or_default()
 }
 
 fn option(name: &str, value: &str) -> Option<(&'static str, String)> {

@@ -40,6 +40,9 @@ pub(crate) trait Surroundings: Send {
     fn clock(&mut self, now: Timestamp) -> Clock;
     /// A jail's counters.
     fn jail(&mut self, jail: &str) -> JailFacts;
+
+    /// Counters of jails that end, as they were; nothing for those that are there.
+    fn part(&mut self, _: &BTreeMap<String, JailFacts>) {}
     /// What a script needs from elsewhere; asked for only where it needs something.
     fn fetch(&mut self, needs: &BTreeSet<Need>, jail: &str, ticket: Option<&Ticket>) -> Fetched;
     /// Takes a log line.
@@ -101,6 +104,11 @@ impl ShellLayer {
                 cause: None,
             },
         }
+    }
+
+    /// Counters of jails that end: what stops them is told these until the next call.
+    pub(crate) fn part(&mut self, facts: &BTreeMap<String, JailFacts>) {
+        self.world.surroundings.part(facts);
     }
 
     /// Puts an action in place and its scripts into the catalogue, which the runner must learn before the next

@@ -260,6 +260,12 @@ impl Log {
     }
 }
 
+/// Whether lines of this level are written.
+pub(crate) fn is_told(level: Level) -> bool {
+    let threshold = |log: &Log| log.threshold.load(Ordering::Relaxed);
+    INSTALLED.get().is_some_and(|log| level.number() >= threshold(log))
+}
+
 /// Writes one line to the log of the process; before [`Log::install`] it goes nowhere.
 pub(crate) fn note(level: Level, logger: &str, message: &str) {
     if let Some(log) = INSTALLED.get() {

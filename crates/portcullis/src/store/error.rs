@@ -68,7 +68,7 @@ pub(crate) enum Error {
         free: u64,
     },
     /// A later program wrote it.
-    #[error("the database {} has version {found} of {whose} tables, and {known} is the newest known here: upgrade this program, or name another dbfile", path.display())]
+    #[error("Attempt to travel to future version of database: {} has version {found} of {whose} tables, and {known} is the newest known here: upgrade this program, or name another dbfile", path.display())]
     Newer {
         /// The file
         path: PathBuf,

@@ -1,0 +1,87 @@
+//! Answers that wait until actions have run, as Fail2Ban's do: whoever lifts a ban may rely on it when the client ends
+//! (contract §8.5). Nothing else waits, and no answer for long (D-179).
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use portcullis_core::ledger::{Applied, Change, LayerId, Order};
+use portcullis_core::wire::Reply;
+
+use super::Daemon;
+use super::tally::count_down;
+
+/// No answer waits longer.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// The answers that wait.
+#[derive(Default)]
+pub(super) struct Held {
+    answers: Vec<Answer>,
+    /// Orders of the command that is being obeyed, by action: so many are to be done before its answer
+    pub(super) command: BTreeMap<LayerId, usize>,
+}
+
+struct Answer {
+    orders: BTreeMap<LayerId, usize>,
+    due: Instant,
+    reply: (Sender<Reply>, Reply),
+}
+
+impl Held {
+    /// An answer waits for orders. It goes out at the next [`Daemon::answer_held`] if there are none.
+    pub(super) fn hold(&mut self, orders: BTreeMap<LayerId, usize>, reply: (Sender<Reply>, Reply)) {
+        let due = Instant::now() + LONGEST;
+        self.answers.push(Answer { orders, due, reply });
+    }
+
+    /// When the first of them has waited long enough.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.answers.iter().map(|answer| answer.due).min()
+    }
+
+    fn done(&mut self, layer: &LayerId) {
+        let waiting = self.answers.iter_mut().map(|answer| &mut answer.orders);
+        for orders in waiting.chain([&mut self.command]) {
+            count_down(orders, layer);
+        }
+    }
+}
+
+/// Whether the answer to a command that changes the configuration waits for it: Fail2Ban starts actions and restores
+/// bans beside.
+fn is_awaited(order: &Order) -> bool {
+    !matches!(order, Order::Start | Order::Ban(_) | Order::Prolong(_) | Order::Again(_))
+}
+
+impl Daemon {
+    /// Orders are about to be handed out: how many of each action are open then.
+    pub(super) fn count_orders(&mut self, changes: &[Change]) -> BTreeMap<LayerId, usize> {
+        let mut open = BTreeMap::new();
+        for change in changes.iter().filter(|change| self.lanes.knows(&change.layer)) {
+            let count = self.tally.order(&change.layer);
+            open.insert(change.layer.clone(), count);
+            if is_awaited(&change.order) {
+                self.held.command.insert(change.layer.clone(), count);
+            }
+        }
+        open
+    }
+
+    /// An action did what it was told, or failed.
+    pub(super) fn learn(&mut self, applied: &Applied) {
+        self.tally.done(&applied.layer);
+        self.held.done(&applied.layer);
+    }
+
+    /// Sends the answers that have waited for all they waited for, or long enough; or all.
+    pub(super) fn answer_held(&mut self, all: bool) {
+        let now = Instant::now();
+        let is_ready = |answer: &mut Answer| all || answer.orders.is_empty() || answer.due <= now;
+        for answer in self.held.answers.extract_if(.., is_ready) {
+            let (sender, reply) = answer.reply;
+            // A client that has gone away wants no answer.
+            let _ = sender.send(reply);
+        }
+    }
+}
