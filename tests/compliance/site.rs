@@ -12,7 +12,6 @@ use crate::oracle;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Server {
     Fail2Ban,
-    #[expect(dead_code, reason = "its socket has to know `status` first")]
     Portcullis,
 }
 
