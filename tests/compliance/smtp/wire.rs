@@ -217,7 +217,7 @@ fn what_is_set_by_hand() {
         site.ban(&["192.0.2.7"]);
         eventually("a letter about the ban", || letters(&site.house).len() == 2);
         let letter = &letters(&site.house)[1];
-        assert_eq!(letter["to"], json!(["other@example.com"]), "{letter}");
+        assert_eq!(letter["to"], json!(["<other@example.com>"]), "{letter}");
         told.extend(["from", "to", "letter"].map(|part| letter[part].to_string()));
         told
     });
