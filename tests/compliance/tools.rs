@@ -129,6 +129,9 @@ fn logwatch_reports(server: Server) -> String {
     let site = Site::start(server, "");
     site.ban(&["192.0.2.7", "2001:db8::7"]);
     assert!(site.client(&["set", "plain", "unbanip", "192.0.2.7"]).status.success());
+    for refused in [&["set", "plain", "bantime", "zz"][..], &["status", "nobody's"]] {
+        assert!(!site.client(refused).status.success());
+    }
     let log = site.house.path("fail2ban.log");
     eventually("the log has it", || {
         site.house.read("fail2ban.log").contains("Unban 192.0.2.7")
@@ -146,6 +149,8 @@ fn logwatch_reports(server: Server) -> String {
 #[test]
 fn logwatch_reports_the_same() {
     let ours = logwatch_reports(Server::Portcullis);
-    assert!(ours.contains("192.0.2.7"), "{ours}");
+    for part in ["192.0.2.7", "Command ['set', 'plain', 'bantime', 'zz'] has failed"] {
+        assert!(ours.contains(part), "{ours}");
+    }
     assert_eq!(ours, logwatch_reports(Server::Fail2Ban));
 }

@@ -9,6 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use portcullis_core::exception::{Class, Exception};
+use portcullis_core::value::Value;
 use portcullis_core::wire::{CLOSE, END, LONGEST_REQUEST, Reply, Verb, pickle, unreadable};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::setpriority_process;
@@ -17,6 +18,7 @@ use rustix::thread::gettid;
 use super::Asked;
 use super::peer::Role;
 use super::room::{Lease, Place};
+use crate::observe::log::{Level, note};
 
 /// From the first byte of a request to its last, and so long for a reply to be read.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,6 +28,8 @@ const IDLE: Duration = Duration::from_secs(3600);
 const LOOK: Duration = Duration::from_secs(1);
 /// Bytes that are read at a time.
 const CHUNK: usize = 16 << 10;
+/// So many bytes of a command that failed are logged.
+const LONGEST_LOGGED: usize = 2000;
 /// Requests above this are read one after the other.
 const LARGE: usize = 256 << 10;
 /// The longest request of somebody who may only look.
@@ -189,7 +193,24 @@ fn reply(place: &Place, message: &[u8], engine: &impl Fn(Asked) -> bool) -> Opti
     if place.role != Role::Owner && !verb.is_read_only() {
         return Some(denied("your group may look, and change nothing; only root may").to_bytes());
     }
-    ask(&place.stream, verb, engine).map(|reply| reply.to_bytes())
+    let answer = ask(&place.stream, verb, engine);
+    // Whoever may only look cannot fill the log.
+    if let (Some(Reply::Refused(exception)), Role::Owner) = (&answer, place.role) {
+        log_refusal(&request, exception);
+    }
+    answer.map(|reply| reply.to_bytes())
+}
+
+/// Says which command failed, in the words that are searched for in Fail2Ban's log.
+fn log_refusal(request: &Value, exception: &Exception) {
+    let mut command = request.repr();
+    let end = command.floor_char_boundary(LONGEST_LOGGED);
+    if end < command.len() {
+        command.truncate(end);
+        command += " ...";
+    }
+    let text = format!("Command {command} has failed. Received {}", exception.repr());
+    note(Level::Error, "fail2ban.transmitter", &text);
 }
 
 fn denied(text: &str) -> Reply {
