@@ -12,7 +12,6 @@ use crate::oracle;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Server {
     Fail2Ban,
-    #[expect(dead_code, reason = "its socket has to know `status` first")]
     Portcullis,
 }
 
@@ -101,6 +100,8 @@ impl Site {
                 command.env(name, value.unwrap());
             }
         }
+        // A second one of ours does not start where the first has its state.
+        command.env("PORTCULLIS_STATE", self.house.path("state"));
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", self.house.path("bin").display()));
         command

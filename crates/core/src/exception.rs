@@ -209,6 +209,15 @@ impl Exception {
         }
     }
 
+    /// Python's `repr()` of it.
+    #[must_use]
+    pub fn repr(&self) -> String {
+        // The path of the system's errors is none of their arguments.
+        let shown = if self.class.is_of_the_system() { 2 } else { usize::MAX };
+        let arguments: Vec<String> = self.arguments.iter().take(shown).map(Value::repr).collect();
+        format!("{}({})", self.class.path().1, arguments.join(", "))
+    }
+
     /// A `ValueError`.
     #[must_use]
     pub fn value(text: impl Into<String>) -> Self {
@@ -294,6 +303,14 @@ mod tests {
         };
         assert_eq!(several.to_string(), "(2, 'b')");
         assert_eq!(Exception::no_jail("x").to_string(), "'x'");
+    }
+
+    #[test]
+    fn repr_is_pythons() {
+        assert_eq!(Exception::no_jail("x").repr(), "UnknownJailException('x')");
+        assert_eq!(Exception::value("it's").repr(), "ValueError(\"it's\")");
+        let missing = Exception::file((2, "No such file or directory".into()), "/nope");
+        assert_eq!(missing.repr(), "FileNotFoundError(2, 'No such file or directory')");
     }
 
     #[test]

@@ -109,6 +109,17 @@ fn what_is_inside_an_action_stays_there() {
         &json!({"value": "x"}),
         &refused("Exception", "escapeTag of an action is not supported"),
     );
+    let mail = "set j addaction a FOLDER/smtp.py '{}'";
+    check(
+        &[begin[0], mail, "get j action a message_values"],
+        &json!({"value": {"other": "CallingMap"}}),
+        &refused("Exception", "message_values of an action is not supported as a value"),
+    );
+    check(
+        &[begin[0], mail, "set j action a message_values x"],
+        &json!({"value": "x"}),
+        &refused("Exception", "message_values of an action cannot be set"),
+    );
 }
 
 /// D-115

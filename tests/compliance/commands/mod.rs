@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::chance::{Chance, rounds};
 use crate::count::Count;
-use crate::oracle::Oracle;
+use crate::oracle::{self, Oracle};
 use ours::Ours;
 
 /// The fixed clock.
@@ -34,6 +34,8 @@ fn folder() -> TempDir {
         fs::write(folder.path().join(log), "").unwrap();
     }
     fs::create_dir(folder.path().join("sub")).unwrap();
+    let mail = "action.d/smtp.py";
+    fs::copy(oracle::configuration().join(mail), folder.path().join("smtp.py")).unwrap();
     folder
 }
 

@@ -55,6 +55,7 @@ pub(super) fn sessions() -> Vec<(Option<&'static str>, Vec<&'static str>)> {
         (None, lines(BANS)),
         (Some(":memory:"), lines(ATTEMPTS)),
         (None, lines(ACTIONS)),
+        (None, lines(MAILS)),
         (None, lines(STATUS)),
         (None, lines(STREAMS)),
         (None, lines(RELOADS)),
@@ -844,6 +845,103 @@ const ACTIONS: &str = r#"
     set x delaction a
     get j actions
     get j action a timeout
+"#;
+
+const MAILS: &str = r#"
+    add j polling
+    set j addaction a FOLDER/smtp.py '{}'
+    set j addaction b FOLDER/smtp.py '{"host": "mx:25", "ssl": "yes", "user": "me", "dest": "c@d", "matches": "matches"}'
+    set j addaction c FOLDER/smtp.py '{"sender": "a@b", "sendername": "N", "password": "x", "ssl": true}'
+    get j actions
+    get j actionproperties a
+    get j actionmethods a
+    get j action a fromaddr
+    get j action a fromname
+    get j action a host
+    get j action a matches
+    get j action a norestored
+    get j action a password
+    get j action a ssl
+    get j action a toaddr
+    get j action a user
+    get j action a timeout
+    get j action a actionban
+    get j action a banEpoch
+    get j action a sendername
+    get j action a nothing
+    get j action b fromaddr
+    get j action b fromname
+    get j action b host
+    get j action b matches
+    get j action b password
+    get j action b ssl
+    get j action b toaddr
+    get j action b user
+    get j action c fromaddr
+    get j action c fromname
+    get j action c host
+    get j action c matches
+    get j action c password
+    get j action c ssl
+    get j action c toaddr
+    get j action c user
+    set j action a fromaddr y0
+    get j action a fromaddr
+    set j action a fromname y1
+    get j action a fromname
+    set j action a host y2
+    get j action a host
+    set j action a matches y3
+    get j action a matches
+    set j action a norestored y4
+    get j action a norestored
+    set j action a password y5
+    get j action a password
+    set j action a ssl y6
+    get j action a ssl
+    set j action a toaddr y7
+    get j action a toaddr
+    set j action a user y8
+    get j action a user
+    set j action a timeout y9
+    get j action a timeout
+    set j action a bantime y10
+    get j action a bantime
+    set j action a actionban y11
+    get j action a actionban
+    set j action a banEpoch y12
+    get j action a banEpoch
+    set j action a sendername y13
+    get j action a sendername
+    set j action a own y14
+    get j action a own
+    set j action a timeout never
+    set j action a host #null
+    set j action a ssl #false
+    get j action a host
+    get j action a ssl
+    get j actionproperties a
+    multi-set j action b #[["toaddr","e@f"],["actionban","x"],["own",5]]
+    get j action b toaddr
+    get j action b own
+    get j action b host
+    get j actionproperties b
+    set j action c clearAllParams
+    set j action c flush
+    set j action c unban
+    set j action c unban '{"aInfo": {"ip": "192.0.2.1"}}'
+    set j action c unban '{"x": 1}'
+    set j action c unban '[]'
+    set j action c reban
+    set j action c reban '{"x": 1}'
+    set j action c reban '5'
+    set j action c ban
+    set j action c ban '{"x": 1}'
+    set j action c ban '[]'
+    set j action c start '{"a": 1}'
+    set j action c stop '5'
+    set j delaction c
+    get j actions
 "#;
 
 const STATUS: &str = r#"

@@ -187,6 +187,43 @@ fn tell_theirs(house: &House, options: &[(&str, &str)], lines: &[String]) {
     }
 }
 
+/// What is set by hand is in the next mail, by both.
+#[test]
+fn what_is_set_by_hand() {
+    let told = [Server::Portcullis, Server::Fail2Ban].map(|server| {
+        let house = House::empty();
+        let _sink = Sink::start(&house, false);
+        fs::copy(
+            oracle::configuration().join("action.d/smtp.py"),
+            house.path("etc/action.d/smtp.py"),
+        )
+        .unwrap();
+        let site = Site::start_in(house, server, &written(&OPTIONS));
+        eventually("a letter about the start", || letters(&site.house).len() == 1);
+        let client = |words: &[&str]| String::from_utf8(site.client(words).stdout).unwrap();
+        let mut told = vec![
+            client(&["get", "plain", "actions"]),
+            client(&["get", "plain", "actionproperties", "smtp"]),
+            client(&["get", "plain", "actionmethods", "smtp"]),
+            client(&["get", "plain", "action", "smtp", "toaddr"]),
+        ];
+        for (name, value) in [
+            ("toaddr", "other@example.com"),
+            ("fromname", "Gate"),
+            ("sender", "no one"),
+        ] {
+            told.push(client(&["set", "plain", "action", "smtp", name, value]));
+        }
+        site.ban(&["192.0.2.7"]);
+        eventually("a letter about the ban", || letters(&site.house).len() == 2);
+        let letter = &letters(&site.house)[1];
+        assert_eq!(letter["to"], json!(["<other@example.com>"]), "{letter}");
+        told.extend(["from", "to", "letter"].map(|part| letter[part].to_string()));
+        told
+    });
+    assert_eq!(told[0], told[1]);
+}
+
 /// D-139: a reload takes the action away from Fail2Ban's jail, and says in a mail that the jail has stopped.
 #[test]
 fn a_reload() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::kind::{self, Words};
-use super::{Deed, Session};
+use super::{Deed, Session, mail};
 use crate::config::plan::{ActionPlan, JailPlan};
 use crate::exception::Exception;
 use crate::value::Value;
@@ -26,24 +26,87 @@ const INNER: [&str; 3] = ["ESCAPE_CRE", "ESCAPE_VN_CRE", "banEpoch"];
 const HIDDEN: [&str; 4] = ["_jail", "_logSys", "_name", "_properties"];
 const TIMEOUT: i64 = 60;
 
-/// Methods, in the order of their names: whether we have it run, and which argument it must have.
-const METHODS: [(&str, bool, Option<&str>); 15] = [
-    ("ban", true, Some("aInfo")),
-    ("clearAllParams", true, None),
-    ("consistencyCheck", true, None),
-    ("escapeTag", false, None),
-    ("executeCmd", false, None),
-    ("flush", true, None),
-    ("invalidateBanEpoch", false, None),
-    ("prolong", true, Some("aInfo")),
-    ("reban", true, Some("aInfo")),
-    ("reload", true, None),
-    ("replaceDynamicTags", false, None),
-    ("replaceTag", false, None),
-    ("start", true, None),
-    ("stop", true, None),
-    ("unban", true, Some("aInfo")),
-];
+const OWN: &str = "fail2ban.server.action.CommandAction";
+const SHELL: Class = Class {
+    name: "CommandAction",
+    methods: &[
+        Method::new(OWN, "ban", Some("aInfo")),
+        Method::new(OWN, "clearAllParams", None),
+        Method::new(OWN, "consistencyCheck", None),
+        Method::refused(OWN, "escapeTag"),
+        Method::refused(OWN, "executeCmd"),
+        Method::new(OWN, "flush", None),
+        Method::refused(OWN, "invalidateBanEpoch"),
+        Method::new(OWN, "prolong", Some("aInfo")),
+        Method::new(OWN, "reban", Some("aInfo")),
+        Method::new(OWN, "reload", None),
+        Method::refused(OWN, "replaceDynamicTags"),
+        Method::refused(OWN, "replaceTag"),
+        Method::new(OWN, "start", None),
+        Method::new(OWN, "stop", None),
+        Method::new(OWN, "unban", Some("aInfo")),
+    ],
+};
+
+/// A class of Fail2Ban's actions, as commands see it.
+pub(super) struct Class {
+    pub(super) name: &'static str,
+    /// In the order of their names
+    pub(super) methods: &'static [Method],
+}
+
+/// A method of an action.
+pub(super) struct Method {
+    /// The class that has it, behind its module
+    owner: &'static str,
+    name: &'static str,
+    /// The method that is run for it; none if it is empty
+    runs: &'static str,
+    /// The argument that it must have
+    needs: Option<&'static str>,
+}
+
+impl Method {
+    pub(super) const fn new(owner: &'static str, name: &'static str, needs: Option<&'static str>) -> Self {
+        Method {
+            owner,
+            name,
+            runs: name,
+            needs,
+        }
+    }
+
+    const fn refused(owner: &'static str, name: &'static str) -> Self {
+        Method {
+            runs: "",
+            ..Method::new(owner, name, None)
+        }
+    }
+
+    /// One that does what another does.
+    pub(super) const fn calling(self, runs: &'static str) -> Self {
+        Method { runs, ..self }
+    }
+}
+
+impl Class {
+    fn of(action: &ActionPlan) -> Class {
+        if mail::is_mail(action) { mail::CLASS } else { SHELL }
+    }
+
+    fn method(&self, name: &str) -> Option<&'static Method> {
+        self.methods.iter().find(|method| method.name == name)
+    }
+
+    /// Whether it is an attribute that cannot be given.
+    fn has_inner(&self, name: &str) -> bool {
+        if self.name == SHELL.name {
+            INNER.contains(&name)
+        } else {
+            name == mail::MESSAGE_VALUES
+        }
+    }
+}
 
 /// The action of a name.
 pub(super) fn find<'p>(jail: &'p JailPlan, name: &Value) -> Result<&'p ActionPlan, Exception> {
@@ -56,38 +119,48 @@ pub(super) fn find<'p>(jail: &'p JailPlan, name: &Value) -> Result<&'p ActionPla
 pub(super) fn properties(action: &ActionPlan) -> Value {
     let own = action.properties.iter().map(|(name, _)| name.as_str());
     let mut names: Vec<&str> = own.filter(|name| !name.starts_with('_')).collect();
-    names.extend(PROPERTIES.iter().chain(&INNER).chain(&["timeout"]));
+    if mail::is_mail(action) {
+        names.extend(mail::ATTRIBUTES);
+    } else {
+        names.extend(PROPERTIES.iter().chain(&INNER).chain(&["timeout"]));
+    }
     names.sort_unstable();
     names.dedup();
     Value::List(names.into_iter().map(Value::from).collect())
 }
 
 /// `get JAIL actionmethods NAME`
-pub(super) fn methods() -> Value {
-    Value::List(METHODS.iter().map(|(name, ..)| Value::from(*name)).collect())
+pub(super) fn methods(action: &ActionPlan) -> Value {
+    let methods = Class::of(action).methods.iter();
+    Value::List(methods.map(|method| Value::from(method.name)).collect())
 }
 
 /// `get JAIL action NAME PROPERTY`
 pub(super) fn property(action: &ActionPlan, name: &Value) -> Result<Value, Exception> {
     let name = attribute(name)?;
-    if let Some((_, value)) = action.properties.iter().rev().find(|(key, _)| key == name) {
+    let class = Class::of(action);
+    let is_shell = class.name == SHELL.name;
+    // What begins with an underscore is how we keep the file and its options.
+    let mut own = action.properties.iter().rev().filter(|(key, _)| !key.starts_with('_'));
+    if let Some((_, value)) = own.find(|(key, _)| key == name) {
         return match name {
-            "timeout" => kind::number(value),
+            "timeout" if is_shell => kind::number(value),
             _ => Ok(value.clone()),
         };
     }
-    match name {
-        "timeout" => Ok(TIMEOUT.into()),
-        "banEpoch" => Ok(0.into()),
-        _ if PROPERTIES.contains(&name) => Ok("".into()),
-        _ if INNER.contains(&name) || METHODS.iter().any(|(method, ..)| *method == name) => {
-            Err(format!("{name} of an action is not supported as a value").into())
-        }
-        _ => Err(Exception::builtin(
-            "AttributeError",
-            format!("'CommandAction' object has no attribute '{name}'"),
-        )),
+    if class.has_inner(name) && name != "banEpoch" || class.method(name).is_some() {
+        return Err(format!("{name} of an action is not supported as a value").into());
     }
+    let value = match name {
+        _ if !is_shell => mail::attribute(action, name),
+        "timeout" => Some(TIMEOUT.into()),
+        "banEpoch" => Some(0.into()),
+        _ => PROPERTIES.contains(&name).then(|| "".into()),
+    };
+    value.ok_or_else(|| {
+        let text = format!("'{}' object has no attribute '{name}'", class.name);
+        Exception::builtin("AttributeError", text)
+    })
 }
 
 fn attribute(name: &Value) -> Result<&str, Exception> {
@@ -131,7 +204,7 @@ pub(super) fn remove(session: &mut Session<'_>, words: Words<'_>) -> Result<Deed
 pub(super) fn set(session: &mut Session<'_>, words: Words<'_>, is_many: bool) -> Result<Deed, Exception> {
     let name = words.at(2)?;
     let at = session.jail(words.at(0)?)?;
-    find(&session.plan.jails[at], name)?;
+    let class = Class::of(find(&session.plan.jails[at], name)?);
     if is_many {
         for pair in kind::items(words.at(3)?)? {
             set_one(session, at, name, &pair)?;
@@ -140,8 +213,8 @@ pub(super) fn set(session: &mut Session<'_>, words: Words<'_>, is_many: bool) ->
     }
     let key = words.at(3)?;
     let attribute = attribute(key)?;
-    if METHODS.iter().any(|(method, ..)| *method == attribute) {
-        return call(session, at, words, attribute);
+    if let Some(method) = class.method(attribute) {
+        return call(session, at, words, method);
     }
     set_property(session, at, (name, attribute), words.at(4)?)?;
     if session.is_quiet {
@@ -162,7 +235,7 @@ fn set_one(session: &mut Session<'_>, at: usize, name: &Value, pair: &Value) -> 
         }
     };
     let key = attribute(items.first().ok_or_else(|| short(kind))?)?;
-    if METHODS.iter().any(|(method, ..)| *method == key) {
+    if Class::of(find(&session.plan.jails[at], name)?).method(key).is_some() {
         return Err(format!("{key} within a list of properties is not supported").into());
     }
     set_property(session, at, (name, key), items.get(1).ok_or_else(|| short(kind))?)
@@ -174,19 +247,21 @@ fn set_property(
     (action, key): (&Value, &str),
     value: &Value,
 ) -> Result<(), Exception> {
+    let class = Class::of(find(&session.plan.jails[at], action)?);
+    let is_shell = class.name == SHELL.name;
     // Other names with a first underscore are settings of a file that only other settings use.
-    if key.starts_with("__") || HIDDEN.contains(&key) || INNER.contains(&key) && key != "banEpoch" {
+    if key.starts_with("__") || HIDDEN.contains(&key) || class.has_inner(key) && key != "banEpoch" {
         return Err(format!("{key} of an action cannot be set").into());
     }
     let value = match key {
-        "banEpoch" => return Ok(()),
-        "timeout" => kind::number(value)?,
+        "banEpoch" if is_shell => return Ok(()),
+        "timeout" if is_shell => kind::number(value)?,
         _ => value.clone(),
     };
     session.apply(at, &["action".into(), action.clone(), key.into(), value])
 }
 
-fn call(session: &mut Session<'_>, at: usize, words: Words<'_>, method: &str) -> Result<Deed, Exception> {
+fn call(session: &mut Session<'_>, at: usize, words: Words<'_>, method: &Method) -> Result<Deed, Exception> {
     let arguments = match words.0.get(4) {
         Some(text) => json(text)?,
         None => Value::Dict(Vec::new()),
@@ -194,32 +269,8 @@ fn call(session: &mut Session<'_>, at: usize, words: Words<'_>, method: &str) ->
     if session.is_quiet {
         return Ok(Deed::Answer(Value::None));
     }
-    let Value::Dict(pairs) = &arguments else {
-        let class = kind::class(&arguments);
-        return Err(Exception::builtin(
-            "TypeError",
-            format!("fail2ban.server.action.CommandAction.{method}() argument after ** must be a mapping, not {class}"),
-        ));
-    };
-    let wanted = METHODS.iter().find(|(name, ..)| *name == method);
-    let Some((_, true, needs)) = wanted else {
-        return Err(format!("{method} of an action is not supported").into());
-    };
-    let given: Vec<String> = pairs.iter().map(|(name, _)| name.to_string()).collect();
-    let takes = |name: &String| method == "reload" || Some(name.as_str()) == *needs;
-    if let Some(other) = given.iter().find(|name| !takes(name)) {
-        return Err(Exception::builtin(
-            "TypeError",
-            format!("CommandAction.{method}() got an unexpected keyword argument '{other}'"),
-        ));
-    }
-    if let (Some(missing), true) = (needs, given.is_empty()) {
-        return Err(Exception::builtin(
-            "TypeError",
-            format!("CommandAction.{method}() missing 1 required positional argument: '{missing}'"),
-        ));
-    }
-    if method == "clearAllParams" {
+    fits(method, &arguments)?;
+    if method.name == "clearAllParams" {
         let name = words.at(2)?.as_str();
         let jail = session.change(at);
         let action = jail.actions.iter_mut().find(|action| Some(&*action.name) == name);
@@ -233,9 +284,41 @@ fn call(session: &mut Session<'_>, at: usize, words: Words<'_>, method: &str) ->
     Ok(Deed::Call {
         jail: Arc::clone(&jail.name),
         action: Arc::clone(&find(jail, words.at(2)?)?.name),
-        method: method.to_owned(),
+        method: method.runs.to_owned(),
         arguments,
     })
+}
+
+/// Whether a method can be called with these arguments.
+fn fits(method: &Method, arguments: &Value) -> Result<(), Exception> {
+    let Method {
+        owner,
+        name,
+        runs,
+        needs,
+    } = *method;
+    let class = owner.rsplit('.').next().unwrap_or(owner);
+    let error = |text: String| Err(Exception::builtin("TypeError", text));
+    let Value::Dict(pairs) = arguments else {
+        let kind = kind::class(arguments);
+        return error(format!(
+            "{owner}.{name}() argument after ** must be a mapping, not {kind}"
+        ));
+    };
+    if runs.is_empty() {
+        return Err(format!("{name} of an action is not supported").into());
+    }
+    let given: Vec<String> = pairs.iter().map(|(name, _)| name.to_string()).collect();
+    let takes = |given: &String| name == "reload" || Some(given.as_str()) == needs;
+    if let Some(other) = given.iter().find(|name| !takes(name)) {
+        return error(format!("{class}.{name}() got an unexpected keyword argument '{other}'"));
+    }
+    if let (Some(missing), true) = (needs, given.is_empty()) {
+        return error(format!(
+            "{class}.{name}() missing 1 required positional argument: '{missing}'"
+        ));
+    }
+    Ok(())
 }
 
 /// The arguments of a method.
@@ -251,7 +334,7 @@ fn json(text: &Value) -> Result<Value, Exception> {
     read.map(plain).map_err(|error| Exception::value(error.to_string()))
 }
 
-fn plain(value: serde_json::Value) -> Value {
+pub(super) fn plain(value: serde_json::Value) -> Value {
     match value {
         serde_json::Value::Null => Value::None,
         serde_json::Value::Bool(truth) => truth.into(),

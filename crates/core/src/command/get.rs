@@ -40,7 +40,7 @@ pub(super) fn get(session: &Session<'_>, words: Words<'_>) -> Result<Value, Exce
         }
         "actionmethods" => {
             let name = words.at(2)?;
-            action::find(jail()?, name).map(|_| action::methods())
+            action::find(jail()?, name).map(action::methods)
         }
         option if is_option(option) => option_of(session, jail()?, option),
         _ => Err(UNKNOWN.into()),

@@ -9,6 +9,7 @@ mod action;
 mod get;
 mod hand;
 mod kind;
+mod mail;
 mod reload;
 mod server;
 mod set;

@@ -373,12 +373,14 @@ impl JailPlan {
 }
 
 impl ActionPlan {
-    /// Sets a property; `bantime` is none, because it is another at every ban.
+    /// Sets a property; `bantime` is none of a shell action, because it is another at every ban. One that is written in
+    /// Python takes anything.
     fn set(&mut self, name: &str, value: &Value) -> Result<(), CommandError> {
-        if name == "bantime" {
+        let is_shell = self.properties.iter().all(|(key, _)| key != ActionPlan::FILE);
+        if name == "bantime" && is_shell {
             return Ok(());
         }
-        if name == "timeout" {
+        if name == "timeout" && is_shell {
             parse_length(&value.to_string()).map_err(|error| bad(name, value, error.to_string()))?;
         }
         match self.properties.iter_mut().find(|(key, _)| key == name) {

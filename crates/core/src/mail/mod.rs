@@ -102,17 +102,26 @@ pub struct Letter {
 }
 
 impl Mail {
-    /// Reads the options, by the names of `smtp.py` or of its attributes.
+    /// The option that an attribute of `smtp.py` holds, if it is one that a mail depends on.
+    #[must_use]
+    pub fn option(attribute: &str) -> Option<&'static str> {
+        let renamed = ATTRIBUTES.iter().find(|(name, _)| *name == attribute);
+        let kept = || OPTIONS.into_iter().find(|name| *name == attribute);
+        match renamed {
+            Some((_, option)) => Some(option),
+            None => kept().filter(|name| ATTRIBUTES.iter().all(|(_, option)| option != name)),
+        }
+    }
+
+    /// Reads the options, by the names of `smtp.py`.
     ///
     /// # Errors
     /// An unknown option, or a host or an address that is none.
     pub fn new(options: &BTreeMap<String, String>) -> Result<Mail, Error> {
         let mut known: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, value) in options {
-            let attribute = ATTRIBUTES.iter().find(|(attribute, _)| attribute == name);
-            let name = attribute.map_or(name.as_str(), |(_, option)| option);
-            if !OPTIONS.contains(&name) {
-                return Err(Error::Option(name.to_owned()));
+            if !OPTIONS.contains(&name.as_str()) {
+                return Err(Error::Option(name.clone()));
             }
             known.insert(name, value);
         }

@@ -9,6 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use portcullis_core::exception::{Class, Exception};
+use portcullis_core::value::Value;
 use portcullis_core::wire::{CLOSE, END, LONGEST_REQUEST, Reply, Verb, over, pickle, unreadable};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::setpriority_process;
@@ -17,6 +18,7 @@ use rustix::thread::gettid;
 use super::Asked;
 use super::peer::Role;
 use super::room::{Lease, Place};
+use crate::observe::log::{Level, note};
 
 /// From the first byte of a request to its last, and so long for a reply to be read.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,6 +28,8 @@ const IDLE: Duration = Duration::from_secs(3600);
 const LOOK: Duration = Duration::from_secs(1);
 /// Bytes that are read at a time.
 const CHUNK: usize = 16 << 10;
+/// So many bytes of a command that failed are logged.
+const LONGEST_LOGGED: usize = 2000;
 /// Requests above this are read one after the other.
 const LARGE: usize = 256 << 10;
 /// The longest request of somebody who may only look.
@@ -189,25 +193,54 @@ fn reply(place: &Place, message: &[u8], engine: &impl Fn(Asked) -> bool) -> Opti
     if place.role != Role::Owner && !verb.is_read_only() {
         return Some(denied("your group may look, and change nothing; only root may").to_bytes());
     }
-    ask(&place.stream, verb, engine)
+    let answer = ask(&place.stream, verb, engine);
+    // Whoever may only look cannot fill the log.
+    if let (Answer::Reply(Reply::Refused(exception)), Role::Owner) = (&answer, place.role) {
+        log_refusal(&request, exception);
+    }
+    match answer {
+        Answer::Reply(reply) => Some(reply.to_bytes()),
+        Answer::Over => Some(over()),
+        Answer::Nobody => None,
+    }
+}
+
+/// What comes of a request.
+enum Answer {
+    Reply(Reply),
+    /// The daemon ends.
+    Over,
+    /// The client has gone.
+    Nobody,
+}
+
+/// Says which command failed, in the words that are searched for in Fail2Ban's log.
+fn log_refusal(request: &Value, exception: &Exception) {
+    let mut command = request.repr();
+    let end = command.floor_char_boundary(LONGEST_LOGGED);
+    if end < command.len() {
+        command.truncate(end);
+        command += " ...";
+    }
+    let text = format!("Command {command} has failed. Received {}", exception.repr());
+    note(Level::Error, "fail2ban.transmitter", &text);
 }
 
 fn denied(text: &str) -> Reply {
     Reply::Refused(Exception::new(Class::Builtin("PermissionError"), text))
 }
 
-/// Has the engine answer, which it does not do once the daemon ends; none if the client goes before it does. Some
-/// requests last: `stop` frees everybody, one command after the other.
-fn ask(stream: &UnixStream, verb: Verb, engine: &impl Fn(Asked) -> bool) -> Option<Vec<u8>> {
+/// Has the engine answer. Some requests last: `stop` frees everybody, one command after the other.
+fn ask(stream: &UnixStream, verb: Verb, engine: &impl Fn(Asked) -> bool) -> Answer {
     let (reply, replied) = channel();
     if !engine(Asked { verb, reply }) {
-        return Some(over());
+        return Answer::Over;
     }
     loop {
         match replied.recv_timeout(LOOK) {
-            Ok(reply) => return Some(reply.to_bytes()),
-            Err(RecvTimeoutError::Disconnected) => return Some(over()),
-            Err(RecvTimeoutError::Timeout) if has_gone(stream) => return None,
+            Ok(reply) => return Answer::Reply(reply),
+            Err(RecvTimeoutError::Disconnected) => return Answer::Over,
+            Err(RecvTimeoutError::Timeout) if has_gone(stream) => return Answer::Nobody,
             Err(RecvTimeoutError::Timeout) => {}
         }
     }

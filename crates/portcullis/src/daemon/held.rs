@@ -51,7 +51,10 @@ impl Held {
 /// Whether the answer to a command that changes the configuration waits for it: Fail2Ban starts actions and restores
 /// bans beside.
 fn is_awaited(order: &Order) -> bool {
-    !matches!(order, Order::Start | Order::Ban(_) | Order::Prolong(_) | Order::Again(_))
+    !matches!(
+        order,
+        Order::Start | Order::Ban(_) | Order::Prolong(_) | Order::Again(_)
+    )
 }
 
 impl Daemon {

@@ -20,6 +20,8 @@ const COMPACT_ABOVE: usize = 4096;
 /// The store, and what it has not taken yet.
 pub(super) struct Keeper {
     place: Place,
+    /// It was not asked for: it holds what there is until a client names a database
+    is_stand_in: bool,
     settings: Settings,
     store: Option<Store>,
     /// The clocks of this run, once it has begun
@@ -36,6 +38,7 @@ impl Keeper {
     pub(super) fn open(place: &Place, server: &Server) -> (Keeper, Running, Saved) {
         let mut keeper = Keeper {
             place: place.clone(),
+            is_stand_in: server.dbfile.is_none() && matches!(place, Place::Memory),
             settings: settings(server),
             store: None,
             running: None,
@@ -66,6 +69,7 @@ impl Keeper {
         let (store, opened, saved) = joined.map_err(|error| error.to_string())?;
         self.leave(running.now());
         announce(place, &opened);
+        self.is_stand_in = false;
         (self.place, self.settings, self.store) = (place.clone(), settings, Some(store));
         Ok(saved)
     }
@@ -171,7 +175,9 @@ impl Keeper {
         let result = opened.and_then(|(store, opened)| store.load().map(|saved| (store, opened, saved)));
         match result {
             Ok((store, opened, saved)) => {
-                announce(&self.place, &opened);
+                if !self.is_stand_in {
+                    announce(&self.place, &opened);
+                }
                 self.store = Some(store);
                 Some(saved)
             }
@@ -237,6 +243,7 @@ impl Keeper {
         self.failure = None;
         if let Some(store) = self.store.take() {
             match store.close() {
+                Ok(()) if self.is_stand_in => {}
                 Ok(()) => say(Level::Info, DATABASE, "Connection to database closed."),
                 Err(error) => say(Level::Error, DATABASE, &error.to_string()),
             }

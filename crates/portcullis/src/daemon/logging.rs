@@ -34,6 +34,8 @@ pub(super) fn open(server: &Server, fallback: &Path) {
         }
     }
     for complaint in complaints {
+        // Whoever looks where the log should be does not see this one.
+        eprintln!("portcullis: {complaint}; the log goes to {}", target());
         note(Level::Error, SERVER, &complaint);
     }
 }

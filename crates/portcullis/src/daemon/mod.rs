@@ -268,7 +268,10 @@ impl Daemon {
         } else {
             HOURLY
         };
-        let held = self.held.due().map_or(HOURLY, |due| due.saturating_duration_since(clock));
+        let held = self
+            .held
+            .due()
+            .map_or(HOURLY, |due| due.saturating_duration_since(clock));
         wake.min(due).min(unsaved).min(held)
     }
 

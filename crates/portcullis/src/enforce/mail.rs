@@ -19,6 +19,7 @@ use portcullis_core::config::plan::ActionPlan;
 use portcullis_core::ledger::{Applied, Change, LayerId, Order, Standing, Ticket};
 use portcullis_core::mail::{Letter, Mail};
 use portcullis_core::time::Timestamp;
+use portcullis_core::value::Value as Set;
 use serde_json::Value as Json;
 use sha1::{Digest as _, Sha1};
 
@@ -60,8 +61,14 @@ pub(crate) fn of(plan: &ActionPlan) -> Result<Mail, String> {
             .iter()
             .filter_map(|(name, json)| Some((name.clone(), text(json)?))),
     );
-    let set = plan.properties.iter().filter(|(name, _)| !name.starts_with('_'));
-    options.extend(set.map(|(name, value)| (name.clone(), value.to_string())));
+    // Any other attribute may be set, and means nothing.
+    for (name, value) in &plan.properties {
+        let Some(option) = Mail::option(name) else { continue };
+        match value {
+            Set::None | Set::Bool(false) => options.remove(option),
+            value => options.insert(option.to_owned(), value.to_string()),
+        };
+    }
     Mail::new(&options).map_err(|error| error.to_string())
 }
 

@@ -51,8 +51,8 @@ const COMMANDS: &[(&str, &[(&str, &str)])] = &[
             ("start", "start the server and its jails"),
             ("restart", "stop the server and start it again"),
             (
-                "restart [--unban] [--if-exists] JAIL",
-                "the same as reload --restart … JAIL",
+                "restart [--unban] [--if-exists] <JAIL>",
+                "the same as reload --restart … <JAIL>",
             ),
             (
                 "reload [--restart] [--unban] [--all]",
@@ -60,15 +60,15 @@ const COMMANDS: &[(&str, &[(&str, &str)])] = &[
                  jail, --unban frees everybody before",
             ),
             (
-                "reload [--restart] [--unban] [--if-exists] JAIL",
+                "reload [--restart] [--unban] [--if-exists] <JAIL>",
                 "the same for one jail; with --if-exists, a server without that jail is no error",
             ),
             ("stop", "free everybody, stop all jails and end the server"),
             ("unban --all", "lift all bans in all jails and in the database"),
-            ("unban IP ... IP", "lift the bans of these addresses, likewise"),
+            ("unban <IP> ... <IP>", "lift the bans of these addresses, likewise"),
             ("banned", "list the jails, each with whom it bans"),
             (
-                "banned IP ... IP",
+                "banned <IP> ... <IP>",
                 "list in which jails each of these addresses is banned",
             ),
             ("status", "list the jails"),
@@ -87,16 +87,19 @@ const COMMANDS: &[(&str, &[(&str, &str)])] = &[
         "its log",
         &[
             (
-                "set loglevel LEVEL",
+                "set loglevel <LEVEL>",
                 "log from this level on: CRITICAL, ERROR, WARNING, NOTICE, INFO, DEBUG, TRACEDEBUG, HEAVYDEBUG or a number",
             ),
             ("get loglevel", "print that level"),
             (
-                "set logtarget TARGET",
+                "set logtarget <TARGET>",
                 "log to a file, STDOUT, STDERR, SYSLOG or SYSTEMD-JOURNAL",
             ),
             ("get logtarget", "print where the log goes"),
-            ("set syslogsocket auto|SOCKET", "speak to the system log at this socket"),
+            (
+                "set syslogsocket auto|<SOCKET>",
+                "speak to the system log at this socket",
+            ),
             ("get syslogsocket", "print that socket"),
             ("flushlogs", "close the log and open it again, after it was rotated"),
         ],
@@ -104,22 +107,22 @@ const COMMANDS: &[(&str, &[(&str, &str)])] = &[
     (
         "its database",
         &[
-            ("set dbfile FILE", "keep bans in this file; None keeps none"),
+            ("set dbfile <FILE>", "keep bans in this file; None keeps none"),
             ("get dbfile", "print that file"),
-            ("set dbmaxmatches INT", "keep at most so many lines with a ban"),
+            ("set dbmaxmatches <INT>", "keep at most so many lines with a ban"),
             ("get dbmaxmatches", "print that number"),
-            ("set dbpurgeage SECONDS", "forget bans that ended so long ago"),
+            ("set dbpurgeage <SECONDS>", "forget bans that ended so long ago"),
             ("get dbpurgeage", "print that length of time"),
         ],
     ),
     (
         "jails",
         &[
-            ("add JAIL BACKEND", "make a jail that reads by this backend"),
-            ("start JAIL", "start it"),
-            ("stop JAIL", "stop it, free whom it bans, and remove it"),
+            ("add <JAIL> <BACKEND>", "make a jail that reads by this backend"),
+            ("start <JAIL>", "start it"),
+            ("stop <JAIL>", "stop it, free whom it bans, and remove it"),
             (
-                "status JAIL [FLAVOR]",
+                "status <JAIL> [FLAVOR]",
                 "show how it stands: basic, short, stats or cymru",
             ),
         ],
@@ -127,78 +130,93 @@ const COMMANDS: &[(&str, &[(&str, &str)])] = &[
     (
         "a jail's options",
         &[
-            ("set JAIL idle on|off", "let it rest, or go on"),
+            ("set <JAIL> idle on|off", "let it rest, or go on"),
             (
-                "set JAIL ignoreself true|false",
+                "set <JAIL> ignoreself true|false",
                 "spare the machine's own addresses, or not",
             ),
-            ("set JAIL addignoreip IP", "spare this address, network or name"),
-            ("set JAIL delignoreip IP", "spare it no longer"),
-            ("set JAIL ignorecommand VALUE", "spare whom this command approves of"),
-            ("set JAIL ignorecache VALUE", "remember what that command said"),
+            ("set <JAIL> addignoreip <IP>", "spare this address, network or name"),
+            ("set <JAIL> delignoreip <IP>", "spare it no longer"),
             (
-                "set JAIL addlogpath FILE ['tail']",
+                "set <JAIL> ignorecommand <VALUE>",
+                "spare whom this command approves of",
+            ),
+            ("set <JAIL> ignorecache <VALUE>", "remember what that command said"),
+            (
+                "set <JAIL> addlogpath <FILE> ['tail']",
                 "read this log from its head, or from its tail on",
             ),
-            ("set JAIL dellogpath FILE", "read it no longer"),
+            ("set <JAIL> dellogpath <FILE>", "read it no longer"),
             (
-                "set JAIL logencoding ENCODING",
+                "set <JAIL> logencoding <ENCODING>",
                 "take the logs for text in this encoding",
             ),
             (
-                "set JAIL addjournalmatch MATCH",
+                "set <JAIL> addjournalmatch <MATCH>",
                 "read what the journal has for this match",
             ),
-            ("set JAIL deljournalmatch MATCH", "read it no longer"),
-            ("set JAIL addfailregex REGEX", "count lines that match this as failures"),
-            ("set JAIL delfailregex INDEX", "remove such a pattern by its number"),
-            ("set JAIL addignoreregex REGEX", "count no lines that match this"),
-            ("set JAIL delignoreregex INDEX", "remove such a pattern by its number"),
-            ("set JAIL findtime TIME", "count failures of the last so many seconds"),
+            ("set <JAIL> deljournalmatch <MATCH>", "read it no longer"),
             (
-                "set JAIL bantime TIME",
+                "set <JAIL> addfailregex <REGEX>",
+                "count lines that match this as failures",
+            ),
+            ("set <JAIL> delfailregex <INDEX>", "remove such a pattern by its number"),
+            ("set <JAIL> addignoreregex <REGEX>", "count no lines that match this"),
+            (
+                "set <JAIL> delignoreregex <INDEX>",
+                "remove such a pattern by its number",
+            ),
+            (
+                "set <JAIL> findtime <TIME>",
+                "count failures of the last so many seconds",
+            ),
+            (
+                "set <JAIL> bantime <TIME>",
                 "ban for so many seconds, for ever if it is negative",
             ),
-            ("set JAIL datepattern PATTERN", "read dates by this pattern"),
+            ("set <JAIL> datepattern <PATTERN>", "read dates by this pattern"),
             (
-                "set JAIL usedns VALUE",
+                "set <JAIL> usedns <VALUE>",
                 "whether names in a log are looked up: yes, warn, no or raw",
             ),
             (
-                "set JAIL attempt IP [FAILURE ... FAILURE]",
+                "set <JAIL> attempt <IP> [<FAILURE> ... <FAILURE>]",
                 "count a failure of this address, with its lines",
             ),
-            ("set JAIL banip IP ... IP", "ban these addresses"),
+            ("set <JAIL> banip <IP> ... <IP>", "ban these addresses"),
             (
-                "set JAIL unbanip [--report-absent] IP ... IP",
+                "set <JAIL> unbanip [--report-absent] <IP> ... <IP>",
                 "lift their bans; with the option it is an error if one is not banned",
             ),
-            ("set JAIL maxretry RETRY", "ban after so many failures"),
+            ("set <JAIL> maxretry <RETRY>", "ban after so many failures"),
             (
-                "set JAIL maxmatches INT",
+                "set <JAIL> maxmatches <INT>",
                 "remember at most so many lines of an address",
             ),
-            ("set JAIL maxlines LINES", "let patterns span so many lines"),
+            ("set <JAIL> maxlines <LINES>", "let patterns span so many lines"),
             (
-                "set JAIL addaction ACT [PYTHONFILE JSON]",
+                "set <JAIL> addaction <ACT> [<PYTHONFILE> <JSON>]",
                 "add an action, of shell commands or written in Python with these arguments",
             ),
-            ("set JAIL delaction ACT", "remove an action"),
+            ("set <JAIL> delaction <ACT>", "remove an action"),
         ],
     ),
     (
         "an action's commands",
         &[
-            ("set JAIL action ACT actionstart CMD", "what it runs when it starts"),
-            ("set JAIL action ACT actionstop CMD", "when it stops"),
             (
-                "set JAIL action ACT actioncheck CMD",
+                "set <JAIL> action <ACT> actionstart <CMD>",
+                "what it runs when it starts",
+            ),
+            ("set <JAIL> action <ACT> actionstop <CMD>", "when it stops"),
+            (
+                "set <JAIL> action <ACT> actioncheck <CMD>",
                 "to see whether it is still in force",
             ),
-            ("set JAIL action ACT actionban CMD", "to ban"),
-            ("set JAIL action ACT actionunban CMD", "to lift a ban"),
+            ("set <JAIL> action <ACT> actionban <CMD>", "to ban"),
+            ("set <JAIL> action <ACT> actionunban <CMD>", "to lift a ban"),
             (
-                "set JAIL action ACT timeout TIMEOUT",
+                "set <JAIL> action <ACT> timeout <TIMEOUT>",
                 "how many seconds a command may take",
             ),
         ],
@@ -206,9 +224,12 @@ const COMMANDS: &[(&str, &[(&str, &str)])] = &[
     (
         "any action",
         &[
-            ("set JAIL action ACT PROPERTY VALUE", "give a property another value"),
             (
-                "set JAIL action ACT METHOD [JSON]",
+                "set <JAIL> action <ACT> <PROPERTY> <VALUE>",
+                "give a property another value",
+            ),
+            (
+                "set <JAIL> action <ACT> <METHOD> [JSON]",
                 "call a method with these arguments",
             ),
         ],
@@ -216,51 +237,54 @@ const COMMANDS: &[(&str, &[(&str, &str)])] = &[
     (
         "what a jail has",
         &[
-            ("get JAIL banned", "list whom it bans"),
+            ("get <JAIL> banned", "list whom it bans"),
             (
-                "get JAIL banned IP ... IP",
+                "get <JAIL> banned <IP> ... <IP>",
                 "1 for each of these that it bans, 0 for the others",
             ),
-            ("get JAIL logpath", "the logs that it reads"),
-            ("get JAIL logencoding", "their encoding"),
-            ("get JAIL journalmatch", "what it reads of the journal"),
-            ("get JAIL ignoreself", "whether it spares the machine itself"),
-            ("get JAIL ignoreip", "whom else it spares"),
-            ("get JAIL ignorecommand", "the command that is asked whom to spare"),
-            ("get JAIL failregex", "the patterns of failures"),
-            ("get JAIL ignoreregex", "the patterns that are no failures"),
-            ("get JAIL findtime", "for how long failures count"),
-            ("get JAIL bantime", "for how long it bans"),
-            ("get JAIL datepattern", "by which pattern dates are read"),
-            ("get JAIL usedns", "whether names are looked up"),
+            ("get <JAIL> logpath", "the logs that it reads"),
+            ("get <JAIL> logencoding", "their encoding"),
+            ("get <JAIL> journalmatch", "what it reads of the journal"),
+            ("get <JAIL> ignoreself", "whether it spares the machine itself"),
+            ("get <JAIL> ignoreip", "whom else it spares"),
+            ("get <JAIL> ignorecommand", "the command that is asked whom to spare"),
+            ("get <JAIL> failregex", "the patterns of failures"),
+            ("get <JAIL> ignoreregex", "the patterns that are no failures"),
+            ("get <JAIL> findtime", "for how long failures count"),
+            ("get <JAIL> bantime", "for how long it bans"),
+            ("get <JAIL> datepattern", "by which pattern dates are read"),
+            ("get <JAIL> usedns", "whether names are looked up"),
             (
-                "get JAIL banip [SEP|--with-time]",
+                "get <JAIL> banip [SEP|--with-time]",
                 "whom it bans, the first to be free first, with SEP between them [a blank], or each on a line with its \
                  times",
             ),
-            ("get JAIL maxretry", "how many failures lead to a ban"),
-            ("get JAIL maxmatches", "how many lines are remembered"),
-            ("get JAIL maxlines", "how many lines a pattern may span"),
-            ("get JAIL actions", "its actions"),
+            ("get <JAIL> maxretry", "how many failures lead to a ban"),
+            ("get <JAIL> maxmatches", "how many lines are remembered"),
+            ("get <JAIL> maxlines", "how many lines a pattern may span"),
+            ("get <JAIL> actions", "its actions"),
         ],
     ),
     (
         "what an action runs",
         &[
-            ("get JAIL action ACT actionstart", "when it starts"),
-            ("get JAIL action ACT actionstop", "when it stops"),
-            ("get JAIL action ACT actioncheck", "to see whether it is still in force"),
-            ("get JAIL action ACT actionban", "to ban"),
-            ("get JAIL action ACT actionunban", "to lift a ban"),
-            ("get JAIL action ACT timeout", "how many seconds a command may take"),
+            ("get <JAIL> action <ACT> actionstart", "when it starts"),
+            ("get <JAIL> action <ACT> actionstop", "when it stops"),
+            (
+                "get <JAIL> action <ACT> actioncheck",
+                "to see whether it is still in force",
+            ),
+            ("get <JAIL> action <ACT> actionban", "to ban"),
+            ("get <JAIL> action <ACT> actionunban", "to lift a ban"),
+            ("get <JAIL> action <ACT> timeout", "how many seconds a command may take"),
         ],
     ),
     (
         "what an action has",
         &[
-            ("get JAIL actionproperties ACT", "the names of its properties"),
-            ("get JAIL actionmethods ACT", "the names of its methods"),
-            ("get JAIL action ACT PROPERTY", "the value of a property"),
+            ("get <JAIL> actionproperties <ACT>", "the names of its properties"),
+            ("get <JAIL> actionmethods <ACT>", "the names of its methods"),
+            ("get <JAIL> action <ACT> <PROPERTY>", "the value of a property"),
         ],
     ),
 ];
@@ -285,7 +309,7 @@ pub(super) fn text(name: Name) -> String {
 
 fn rows(rows: &[(&str, &str)], out: &mut String) {
     for (name, meaning) in rows {
-        let mut line = format!("  {name}");
+        let mut line = format!("    {name}");
         if line.len() + 2 > COLUMN {
             let _ = writeln!(out, "{line}");
             line.clear();
@@ -318,5 +342,20 @@ mod tests {
         let text = text(Name::Client);
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert!(!super::text(Name::Server).contains("Commands"));
+    }
+
+    /// Debian's completion for bash looks for four blanks and these brackets.
+    #[test]
+    fn a_shell_finds_the_commands() {
+        let text = text(Name::Client);
+        for begin in [
+            "start <JAIL> ",
+            "set <JAIL> banip ",
+            "get <JAIL> action <ACT> ",
+            "set dbfile ",
+        ] {
+            assert!(text.contains(&format!("\n    {begin}")), "{begin}");
+        }
+        assert!(!text.contains(" JAIL "), "{text}");
     }
 }

@@ -52,7 +52,37 @@ fn options() {
     check(r#"{"dest": "a@example.com\r\nDATA"}"#, "is no mail address");
     check(r#"{"subject": "x"}"#, "has no option 'subject'");
     check("[]", "no JSON object");
-    let mut changed = plan(path, "{}");
-    changed.properties.push(("toaddr".into(), "b@example.com".into()));
-    assert_eq!(of(&changed).unwrap().recipients, ["b@example.com"]);
+    check(r#"{"toaddr": "b@example.com"}"#, "has no option 'toaddr'");
+}
+
+/// By the names of the attributes of Fail2Ban's object.
+#[test]
+fn what_is_set_by_hand_counts() {
+    let check = |set: &[(&str, Value)], expect: &str| {
+        let mut changed = plan(
+            Path::new("/nowhere/smtp.py"),
+            r#"{"host": "mx:25", "sender": "a@example.com", "dest": "a@example.com", "ssl": "yes"}"#,
+        );
+        let set = set.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        changed.properties.extend(set);
+        let mail = of(&changed).unwrap();
+        let told = format!(
+            "{}:{} {} {} {:?}",
+            mail.host, mail.port, mail.encrypted, mail.sender, mail.recipients
+        );
+        assert_eq!(told, expect);
+    };
+    let as_given = "mx:25 true a@example.com [\"a@example.com\"]";
+    check(&[], as_given);
+    check(
+        &[
+            ("fromaddr", "b@example.com".into()),
+            ("toaddr", "c@example.com".into()),
+            ("host", "other:26".into()),
+            ("ssl", false.into()),
+        ],
+        "other:26 false b@example.com [\"c@example.com\"]",
+    );
+    let means_nothing = ["sender", "dest", "sendername", "actionban", "norestored", "own"];
+    check(&means_nothing.map(|name| (name, "x".into())), as_given);
 }
