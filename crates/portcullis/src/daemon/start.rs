@@ -61,9 +61,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let around = surroundings::Around::new(&clock, &outbox);
     let inquiries = Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?;
     let board = Arc::clone(&around.board);
-    let mails = MailLayer::new(Box::new(around.clone()));
-    let shell = move |run| ShellLayer::new(Box::new(run), Box::new(around.clone()));
-    let lanes = Lanes::start(shell, mails, link, sender(&outbox, Message::Facts)).map_err(broken)?;
+    let lanes = lanes(link, around, &outbox).map_err(broken)?;
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
     let mut daemon = Daemon {
         dry_run: run.dry_run,
@@ -101,6 +99,13 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     daemon.begin(setup, saved);
     daemon.listen(&listener).map_err(broken)?;
     Ok((daemon, inbox, seat, listener))
+}
+
+/// The lanes, which ask `around` for what their actions want to know.
+fn lanes(link: runner::Link, around: surroundings::Around, outbox: &SyncSender<Message>) -> std::io::Result<Lanes> {
+    let mails = MailLayer::new(Box::new(around.clone()));
+    let shell = move |run| ShellLayer::new(Box::new(run), Box::new(around.clone()));
+    Lanes::start(shell, mails, link, sender(outbox, Message::Facts))
 }
 
 /// The configuration to begin with: of files, or of a client that is still to send it; after a death, what was in force.
