@@ -1,6 +1,7 @@
 //! A tour through a server's life: the same command lines given to Fail2Ban's client and to ours, each with Fail2Ban's
 //! server and with ours. What is printed, what is logged and how each ends must be equal.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
@@ -11,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use regex::Regex;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::count::Count;
 use super::house::{self, House};
@@ -246,21 +247,22 @@ impl World {
         }
     }
 
-    /// Without what is different in each run: times, process ids, the folder.
     fn plain(&self, outcome: Outcome) -> Outcome {
+        Outcome {
+            code: outcome.code,
+            out: own_words(&self.undated(&outcome.out), self.client),
+            err: logged(&self.undated(&outcome.err)),
+        }
+    }
+
+    /// Without what is different in each run: times, process ids, the folder.
+    fn undated(&self, text: &str) -> String {
         static TIMES: LazyLock<Regex> =
             LazyLock::new(|| Regex::new(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(,\d{3})?").unwrap());
         static PROCESS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?m)^(TIME \S+ +)\[\d+\]").unwrap());
-        let plain = |text: &str| {
-            let text = text.replace(&self.name(), "FOLDER");
-            let text = TIMES.replace_all(&text, "TIME");
-            PROCESS.replace_all(&text, "$1[PID]").into_owned()
-        };
-        Outcome {
-            code: outcome.code,
-            out: own_words(&plain(&outcome.out), self.client),
-            err: logged(&plain(&outcome.err)),
-        }
+        let text = text.replace(&self.name(), "FOLDER");
+        let text = TIMES.replace_all(&text, "TIME");
+        PROCESS.replace_all(&text, "$1[PID]").into_owned()
     }
 }
 
@@ -357,4 +359,217 @@ fn fail2bans_client_with_our_server() {
 #[test]
 fn our_client_with_our_server() {
     tour("command lines among ourselves", Make::Portcullis, Make::Portcullis);
+}
+
+/// What a client's words cannot say: commands with values of other kinds, and configurations.
+fn typed() -> Vec<Value> {
+    vec![
+        json!({"reload": "--all", "options": []}),
+        // Fail2Ban's bans out of the database come after its answer.
+        json!(["sleep", 1.5]),
+        json!(["ping"]),
+        json!([]),
+        json!([1]),
+        json!([["ping"]]),
+        json!(["set", "a", "bantime", 77]),
+        json!(["set", "a", "findtime", 77.5]),
+        json!(["set", "a", "maxretry", true]),
+        json!(["set", "a", "idle", true]),
+        json!(["set", "a", "idle", false]),
+        json!(["set", "a", "usedns", false]),
+        json!(["set", "a", "logtimezone", null]),
+        json!(["set", "loglevel", 20]),
+        json!(["set", "dbmaxmatches", 7]),
+        json!(["set", "dbpurgeage", 3600]),
+        json!(["get", "dbpurgeage"]),
+        json!(["get", "thread"]),
+        json!(["set", "thread", {"stacksize": 0}]),
+        json!(["set", "thread", {"nothing": 0}]),
+        json!(["multi-set", "a", "addfailregex", ["^ one <HOST>$", "^ two <HOST>$"]]),
+        json!(["multi-set", "a", "addfailregex", ["^ one <HOST>$", "^ two $"]]),
+        json!(["multi-set", "a", "addignoreregex", ["^ spare"]]),
+        json!(["multi-set", "a", "action", "note", [["name", "x"], ["timeout", 7]]]),
+        json!(["get", "a", "action", "note", "name"]),
+        json!(["get", "a", "action", "note", "timeout"]),
+        json!(["get", "a", "failregex"]),
+        json!(["get", "a", "ignoreregex"]),
+        json!([
+            "server-stream",
+            [["set", "a", "maxretry", 4], ["set", "a", "bantime", "5m"]]
+        ]),
+        json!(["server-stream", [["set", "a", "maxretry", "none"]]]),
+        json!(["server-stream", []]),
+        json!(["get", "a", "maxretry"]),
+        json!(["get", "a", "bantime"]),
+        json!(["set", "a", "banip", ["192.0.2.61", "192.0.2.62"]]),
+        json!(["get", "a", "banip"]),
+        json!(["set", "a", "attempt", ["192.0.2.63"]]),
+        json!(["status", "a", "stats"]),
+        json!(["status", "--all", "stats"]),
+        json!({"reload": "a", "options": []}),
+        json!({"reload": "--all", "options": []}),
+        json!({"reload": "--all", "options": ["--unban"]}),
+        json!({"reload": "a", "options": ["--if-exists"]}),
+        json!(["reload", "nojail", [], []]),
+        json!(["reload", "nojail", ["--if-exists"], []]),
+        json!(["reload"]),
+        json!(["reload", "a"]),
+        json!({"reload": "a", "options": ["--restart", "--unban"]}),
+        json!({"reload": "--all", "options": ["--restart"]}),
+        json!(["status"]),
+        json!(["status", "a"]),
+        json!(["stop", "a"]),
+        json!(["status"]),
+        json!(["stop"]),
+    ]
+}
+
+/// The lines of the tour as a client sends them. Those in which our server differs are looked at above.
+fn spoken() -> Vec<Value> {
+    let client = ["start", "stop", "stop --all"];
+    let mut spoken = Vec::new();
+    let mut differs = false;
+    for line in lines() {
+        let words = words(line);
+        let is_client = client.contains(&line) || ["restart", "reload"].contains(&words[0].as_str());
+        let is_sent = !is_client && !line.starts_with(['!', '<', '-']);
+        if is_sent && !differs {
+            spoken.push(json!(words));
+        }
+        differs = line.starts_with("!server");
+    }
+    spoken.extend(typed());
+    spoken
+}
+
+/// What a server answers to all of it.
+fn replies(server: Make) -> Vec<String> {
+    let mut world = World::new(Make::Fail2Ban, server);
+    let started = world.start("start");
+    assert_eq!(
+        (started.code, started.out.as_str()),
+        (0, "Server ready\n"),
+        "{started:?}"
+    );
+    let commands = json!(spoken()).to_string().replace("FOLDER", &world.name());
+    let commands: Value = serde_json::from_str(&commands).unwrap();
+    let question = json!({"socket": world.path("sock"), "folder": world.path("etc"), "commands": commands});
+    let answer = Oracle::start("replies").ask(&question);
+    let replies = answer.as_array().unwrap_or_else(|| panic!("{answer}"));
+    let plain = |reply: &Value| world.undated(reply.as_str().unwrap());
+    replies.iter().map(plain).collect()
+}
+
+#[test]
+fn the_same_objects_come_back() {
+    let mut count = Count::of("replies as Fail2Ban's client unpickles them");
+    let (ours, theirs) = thread::scope(|scope| {
+        let theirs = scope.spawn(|| replies(Make::Fail2Ban));
+        (replies(Make::Portcullis), theirs.join().unwrap())
+    });
+    for (command, (ours, theirs)) in spoken().iter().zip(ours.iter().zip(&theirs)) {
+        count.compare(ours, theirs, || command.to_string());
+    }
+    count.close(320);
+}
+
+/// What a command of contract §8.5 is told by: its first word, and the option of `set JAIL`, `get JAIL` or the server.
+fn kind_of(line: &str) -> Option<String> {
+    const SERVER: [&str; 8] = [
+        "loglevel",
+        "logtarget",
+        "syslogsocket",
+        "dbfile",
+        "dbmaxmatches",
+        "dbpurgeage",
+        "thread",
+        "allowipv6",
+    ];
+    let words = words(line.trim_start_matches('!'));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [first, ..] if first.starts_with(['<', '-']) => None,
+        [verb @ ("set" | "get"), option, ..] if SERVER.contains(option) => Some(format!("{verb} {option}")),
+        ["set" | "get", _] => None,
+        [verb @ ("set" | "get" | "multi-set"), _, option, ..] => Some(format!("{verb} JAIL {option}")),
+        [verb @ ("status" | "banned" | "stop" | "start"), _, ..] => Some(format!("{verb} …")),
+        [first, ..] => Some((*first).to_owned()),
+        [] => None,
+    }
+}
+
+/// The commands that the contract lists, and what is not documented there but obeyed.
+const DOCUMENTED: &[&str] = &[
+    "start",
+    "restart",
+    "stop",
+    "reload",
+    "unban",
+    "banned",
+    "banned …",
+    "status",
+    "status …",
+    "stats",
+    "statistic",
+    "statistics",
+    "ping",
+    "echo",
+    "version",
+    "flushlogs",
+    "help",
+    "set loglevel",
+    "get loglevel",
+    "set logtarget",
+    "get logtarget",
+    "set syslogsocket",
+    "get syslogsocket",
+    "set dbfile",
+    "get dbfile",
+    "set dbmaxmatches",
+    "get dbmaxmatches",
+    "set dbpurgeage",
+    "get dbpurgeage",
+    "set allowipv6",
+    "set thread",
+    "get thread",
+    "add",
+    "start …",
+    "stop …",
+    "config-error",
+    "sleep",
+    "server-status",
+    "server-stream",
+    "multi-set JAIL addfailregex",
+];
+
+/// Options of a jail, to be set, to be read, or both.
+const OPTIONS: [&str; 3] = [
+    "addignoreip delignoreip addlogpath dellogpath addjournalmatch deljournalmatch addfailregex delfailregex \
+     addignoreregex delignoreregex attempt banip unbanip addaction delaction idle",
+    "banned logpath journalmatch ignoreip failregex ignoreregex banip actions actionproperties actionmethods",
+    "ignoreself ignorecommand ignorecache logencoding prefregex findtime bantime bantime.increment datepattern \
+     logtimezone usedns maxretry maxmatches maxlines action",
+];
+
+#[test]
+fn no_command_is_left_out() {
+    let calls: Vec<&str> = lines()
+        .filter(|line| !line.starts_with('!') || line.starts_with("!start") || line.starts_with("!restart"))
+        .collect();
+    let kinds: BTreeSet<String> = calls.iter().filter_map(|line| kind_of(line)).collect();
+    let [set, get, both] = OPTIONS.map(|options| options.split_whitespace());
+    let set = set.chain(both.clone()).map(|option| format!("set JAIL {option}"));
+    let get = get.chain(both).map(|option| format!("get JAIL {option}"));
+    let wanted: BTreeSet<String> = DOCUMENTED
+        .iter()
+        .map(|kind| (*kind).to_owned())
+        .chain(set)
+        .chain(get)
+        .collect();
+    let missing: Vec<_> = wanted.difference(&kinds).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    let mut count = Count::of("documented commands in the tour");
+    count.equal(u64::try_from(wanted.len()).unwrap());
+    count.close(90);
+    assert!(calls.len() >= 350, "{}", calls.len());
 }

@@ -174,7 +174,7 @@ pub(super) fn items(value: &Value) -> Result<Vec<Value>, Exception> {
 /// An address, a network or any other text that can be banned.
 pub(super) fn id(value: &Value) -> Result<Id, Exception> {
     let error = || type_error(format!("object of type '{}' has no len()", class(value)));
-    Id::parse(value.as_str().ok_or_else(error)?).map_err(mask)
+    Id::parse(hashable(value)?.as_str().ok_or_else(error)?).map_err(mask)
 }
 
 /// A mask that is none.
