@@ -101,7 +101,11 @@ impl Daemon {
         let jails = std::mem::take(&mut ready.arrangements);
         let is_fewer = self.forget(&steps.gone, &names);
         for name in &steps.gone {
-            say(Level::Debug, "fail2ban.jail", &format!("Stopping jail {}", repr_str(name)));
+            say(
+                Level::Debug,
+                "fail2ban.jail",
+                &format!("Stopping jail {}", repr_str(name)),
+            );
         }
         if !steps.gone.is_empty() {
             let (gone, jails) = (steps.gone.clone(), Vec::new());

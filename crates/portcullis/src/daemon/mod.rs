@@ -156,7 +156,6 @@ struct Daemon {
     /// Who asked for the end, to be told when it is reached, and whether by our own verb
     farewell: Option<(Sender<Reply>, bool)>,
     board: surroundings::Board,
-    tally: tally::Tally,
     held: held::Held,
     caution: caution::Caution,
     alarm: BTreeSet<String>,
@@ -265,7 +264,10 @@ impl Daemon {
         } else {
             HOURLY
         };
-        let held = self.held.due().map_or(HOURLY, |due| due.saturating_duration_since(clock));
+        let held = self
+            .held
+            .due()
+            .map_or(HOURLY, |due| due.saturating_duration_since(clock));
         wake.min(due).min(unsaved).min(held)
     }
 
@@ -359,7 +361,7 @@ impl Daemon {
             self.lanes.order(clock.steady, changes);
         }
         for event in &events {
-            self.tally.hear(event);
+            self.held.tally.hear(event);
             notes::note(event, clock, &self.zone, self.dry_run);
         }
         for (to, reply) in replies {

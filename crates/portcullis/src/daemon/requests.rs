@@ -25,12 +25,7 @@ use crate::observe::notify;
 
 impl Daemon {
     /// An answer of the engine's; that to one of Fail2Ban's commands waits for the orders.
-    pub(super) fn reply(
-        &mut self,
-        to: ReplyTo,
-        result: Result<Value, Exception>,
-        orders: &BTreeMap<LayerId, usize>,
-    ) {
+    pub(super) fn reply(&mut self, to: ReplyTo, result: Result<Value, Exception>, orders: &BTreeMap<LayerId, usize>) {
         let Some((sender, notes)) = self.replies.remove(&to.0) else {
             return;
         };

@@ -97,7 +97,7 @@ pub(super) fn count_down(orders: &mut BTreeMap<LayerId, usize>, layer: &LayerId)
 impl Daemon {
     /// Tells what can be told.
     pub(super) fn tell_tally(&mut self) {
-        let mut settled = self.tally.take();
+        let mut settled = self.held.tally.take();
         settled.retain(|_, count| !count.is_silent());
         if settled.is_empty() || self.dry_run || !is_told(Level::Debug) {
             return;
@@ -120,7 +120,9 @@ mod tests {
     #[test]
     fn a_jail_is_told_of_when_its_actions_are_done() {
         let (jail, mut tally) = (Arc::<str>::from("sshd"), Tally::default());
-        tally.hear(&Event::Emptied { jail: Arc::clone(&jail) });
+        tally.hear(&Event::Emptied {
+            jail: Arc::clone(&jail),
+        });
         let layer = LayerId {
             jail: Arc::clone(&jail),
             action: "nft".into(),
@@ -129,7 +131,10 @@ mod tests {
         assert!(tally.take().is_empty());
         tally.done(&layer);
         let told = tally.take();
-        assert_eq!(told["sshd"].lines("sshd", (7, 0)), ["  Unbanned 0, 0 ticket(s) in 'sshd'"]);
+        assert_eq!(
+            told["sshd"].lines("sshd", (7, 0)),
+            ["  Unbanned 0, 0 ticket(s) in 'sshd'"]
+        );
         assert!(tally.take().is_empty());
     }
 
@@ -141,6 +146,9 @@ mod tests {
             ..Count::default()
         };
         let lines = count.lines("a", (9, 3));
-        assert_eq!(lines, ["Unbanned 1, 3 ticket(s) in 'a'", "Banned 2 / 9, 3 ticket(s) in 'a'"]);
+        assert_eq!(
+            lines,
+            ["Unbanned 1, 3 ticket(s) in 'a'", "Banned 2 / 9, 3 ticket(s) in 'a'"]
+        );
     }
 }
