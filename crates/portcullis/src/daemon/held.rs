@@ -9,7 +9,7 @@ use portcullis_core::ledger::{Applied, Change, LayerId, Order};
 use portcullis_core::wire::Reply;
 
 use super::Daemon;
-use super::tally::count_down;
+use super::tally::{Tally, count_down};
 
 /// No answer waits longer.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -18,6 +18,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Held {
     answers: Vec<Answer>,
+    pub(super) tally: Tally,
     /// Orders of the command that is being obeyed, by action: so many are to be done before its answer
     pub(super) command: BTreeMap<LayerId, usize>,
 }
@@ -41,6 +42,7 @@ impl Held {
     }
 
     fn done(&mut self, layer: &LayerId) {
+        self.tally.done(layer);
         let waiting = self.answers.iter_mut().map(|answer| &mut answer.orders);
         for orders in waiting.chain([&mut self.command]) {
             count_down(orders, layer);
@@ -62,7 +64,7 @@ impl Daemon {
     pub(super) fn count_orders(&mut self, changes: &[Change]) -> BTreeMap<LayerId, usize> {
         let mut open = BTreeMap::new();
         for change in changes.iter().filter(|change| self.lanes.knows(&change.layer)) {
-            let count = self.tally.order(&change.layer);
+            let count = self.held.tally.order(&change.layer);
             open.insert(change.layer.clone(), count);
             if is_awaited(&change.order) {
                 self.held.command.insert(change.layer.clone(), count);
@@ -73,7 +75,6 @@ impl Daemon {
 
     /// An action did what it was told, or failed.
     pub(super) fn learn(&mut self, applied: &Applied) {
-        self.tally.done(&applied.layer);
         self.held.done(&applied.layer);
     }
 
@@ -86,5 +87,31 @@ impl Daemon {
             // A client that has gone away wants no answer.
             let _ = sender.send(reply);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use portcullis_core::value::Value;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_waits_for_its_orders_and_no_others() {
+        let layer = |action: &str| LayerId {
+            jail: "sshd".into(),
+            action: action.into(),
+        };
+        let (mut held, (sender, _)) = (Held::default(), channel());
+        let orders = BTreeMap::from([(layer("mail"), 2)]);
+        held.hold(orders, (sender, Reply::Done(Value::None)));
+        held.done(&layer("nft"));
+        held.done(&layer("mail"));
+        assert_eq!(held.answers[0].orders, BTreeMap::from([(layer("mail"), 1)]));
+        held.done(&layer("mail"));
+        assert!(held.answers[0].orders.is_empty());
+        assert!(held.due().unwrap() <= Instant::now() + LONGEST);
     }
 }

@@ -159,7 +159,6 @@ struct Daemon {
     /// Who asked for the end, to be told when it is reached, and whether by our own verb
     farewell: Option<(Sender<Reply>, bool)>,
     board: surroundings::Board,
-    tally: tally::Tally,
     held: held::Held,
     caution: caution::Caution,
     alarm: BTreeSet<String>,
@@ -365,7 +364,7 @@ impl Daemon {
             self.lanes.order(clock.steady, changes);
         }
         for event in &events {
-            self.tally.hear(event);
+            self.held.tally.hear(event);
             notes::note(event, clock, &self.zone, self.dry_run);
         }
         for (to, reply) in replies {

@@ -49,8 +49,8 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     forward(events.1, outbox.clone(), Message::Runner);
     let database = first_database(run, &places, &setup, &origin);
     let table = (!run.dry_run).then_some(TABLE);
-    let group = run.socket_group.as_deref();
-    let listener = listen::open(&places.socket, given, group).map_err(|error| error.to_string())?;
+    let listener =
+        listen::open(&places.socket, given, run.socket_group.as_deref()).map_err(|error| error.to_string())?;
     let seat = seat::take(&places.pid_file(), &database, table).map_err(|error| error.to_string())?;
     places.write_pid();
     let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
@@ -91,7 +91,6 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         later: VecDeque::new(),
         farewell: None,
         board,
-        tally: super::tally::Tally::default(),
         held: super::held::Held::default(),
         alarm: BTreeSet::new(),
         places,

@@ -97,7 +97,7 @@ pub(super) fn count_down(orders: &mut BTreeMap<LayerId, usize>, layer: &LayerId)
 impl Daemon {
     /// Tells what can be told.
     pub(super) fn tell_tally(&mut self) {
-        let mut settled = self.tally.take();
+        let mut settled = self.held.tally.take();
         settled.retain(|_, count| !count.is_silent());
         if settled.is_empty() || self.dry_run || !is_told(Level::Debug) {
             return;

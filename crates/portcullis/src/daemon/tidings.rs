@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use portcullis_core::address::Id;
 use portcullis_core::config::plan::JailPlan;
 use portcullis_core::value::{Value, repr_str};
 
@@ -67,6 +68,7 @@ impl Former {
         match text(0).as_str() {
             "add" => self.tell_jail(&text(1), &text(2)),
             "set" if text(2) == "addlogpath" && self.has_log(&text(1), &text(3)) => {}
+            "set" if text(2) == "addignoreip" => words.iter().skip(3).for_each(|value| ignore(&value.to_string())),
             "set" => {
                 if let Some((logger, line)) = option(&text(2), &text(3)) {
                     say(Level::Info, logger, &line);
@@ -162,6 +164,16 @@ fn reload(words: &[Value]) -> Option<(&str, &[Value], &[Value])> {
 
 fn items(value: &Value) -> &[Value] {
     value.as_items().unwrap_or_default()
+}
+
+/// A file of addresses is added without a word.
+fn ignore(value: &str) {
+    if value.is_empty() || value.starts_with("file:") {
+        return;
+    }
+    let id = Id::parse(value).map_or_else(|_| value.to_owned(), |id| id.to_string());
+    let text = format!("  Add {} to ignore list ({})", repr_str(&id), repr_str(value));
+    say(Level::Debug, FILTER, &text);
 }
 
 fn option(name: &str, value: &str) -> Option<(&'static str, String)> {
