@@ -17,9 +17,10 @@ use super::peer::{self, Role};
 use super::room::Room;
 use super::{Asked, session};
 
-/// So long a new daemon waits for one that is about to end.
+/// So long a new daemon waits for one that is about to end, and that one for its clients to be told.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
+const MOMENT: Duration = Duration::from_millis(2);
 /// So often a client is tried to be given a place, with a pause between, before it is turned away.
 const TRIES: usize = 50;
 
@@ -52,6 +53,7 @@ pub(crate) struct Listener {
     path: Option<PathBuf>,
     socket: UnixListener,
     readers: Option<Gid>,
+    room: Arc<Room>,
 }
 
 impl Drop for Listener {
@@ -72,6 +74,7 @@ pub(crate) fn open(path: &Path, given: Option<UnixListener>, readers: Option<&st
             path: None,
             socket,
             readers,
+            room: Room::new(),
         }),
         None => bind(path, readers),
     }
@@ -110,6 +113,7 @@ fn bind(path: &Path, readers: Option<Gid>) -> Result<Listener, Error> {
         path: Some(path.to_owned()),
         socket,
         readers,
+        room: Room::new(),
     })
 }
 
@@ -135,7 +139,7 @@ impl Listener {
     pub(crate) fn serve(&self, engine: impl Fn(Asked) -> bool + Clone + Send + 'static) -> io::Result<()> {
         let (socket, readers) = (self.socket.try_clone()?, self.readers);
         socket.set_nonblocking(false)?;
-        let room = Room::new();
+        let room = Arc::clone(&self.room);
         thread::Builder::new().name("control".into()).spawn(move || {
             loop {
                 match socket.accept() {
@@ -146,6 +150,15 @@ impl Listener {
             }
         })?;
         Ok(())
+    }
+
+    /// Waits for replies that are on their way, so that who asked for the end hears of it; not for long, since a client
+    /// need not read.
+    pub(crate) fn last_words(&self) {
+        let until = Instant::now() + PATIENCE;
+        while self.room.owed() > 0 && Instant::now() < until {
+            thread::sleep(MOMENT);
+        }
     }
 }
 

@@ -21,7 +21,12 @@ pub(super) struct Room {
     seats: Mutex<(u64, Vec<Seat>)>,
     memory: Arc<AtomicUsize>,
     large: Mutex<()>,
+    /// Requests whose replies are not written yet
+    owed: AtomicUsize,
 }
+
+/// A reply that is not written yet, until this is dropped.
+pub(super) struct Owed<'r>(&'r AtomicUsize);
 
 struct Seat {
     number: u64,
@@ -55,7 +60,18 @@ impl Room {
             seats: Mutex::default(),
             memory: Arc::new(AtomicUsize::new(bytes)),
             large: Mutex::default(),
+            owed: AtomicUsize::new(0),
         })
+    }
+
+    #[cfg(test)]
+    pub(super) fn free(&self) -> usize {
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    /// How many requests have no reply yet, or none that is written whole.
+    pub(super) fn owed(&self) -> usize {
+        self.owed.load(Ordering::Acquire)
     }
 
     fn seats(&self) -> MutexGuard<'_, (u64, Vec<Seat>)> {
@@ -120,6 +136,12 @@ impl Place {
         }
     }
 
+    /// From now on a reply is owed.
+    pub(super) fn owe(&self) -> Owed<'_> {
+        self.room.owed.fetch_add(1, Ordering::AcqRel);
+        Owed(&self.room.owed)
+    }
+
     /// Held while a large request is read, so that they are read one after the other and leave a processor free.
     pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
         self.room.large.lock().unwrap_or_else(PoisonError::into_inner)
@@ -144,6 +166,12 @@ impl Lease {
             self.held += bytes;
         }
         taken
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

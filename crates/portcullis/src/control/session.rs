@@ -51,12 +51,15 @@ pub(super) fn run(place: &Place, engine: &impl Fn(Asked) -> bool) {
         if message == CLOSE {
             return;
         }
+        let _owed = place.owe();
         let answer = match &incoming.over {
             Some(why) => Some(unreadable(why)),
             None => reply(place, &message, engine),
         };
         let Some(bytes) = answer else { return };
         drop(message);
+        // A client that keeps its connection keeps no memory of what it asked.
+        incoming.settle(0);
         let mut lease = place.lease();
         let bytes = if lease.more(bytes.len()) {
             bytes

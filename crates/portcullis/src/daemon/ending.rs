@@ -1,7 +1,6 @@
 //! The end of the daemon: what is decided is kept and told, whoever asked is answered.
 
 use std::sync::mpsc::Receiver;
-use std::thread;
 use std::time::Duration;
 
 use portcullis_core::engine::{Input, Query};
@@ -14,9 +13,6 @@ use super::{Daemon, End, Message, SERVER};
 use crate::observe::log::{Level, note as say};
 use crate::observe::notify;
 use crate::runner;
-
-/// So long the last reply has to get out.
-const LAST_WORD: Duration = Duration::from_millis(50);
 
 impl Daemon {
     /// Ends: bans stay, unless everybody is to be freed.
@@ -53,8 +49,6 @@ impl Daemon {
                 Reply::Done(Value::None)
             };
             let _ = reply.send(word);
-            // The session's thread needs a moment to write it.
-            thread::sleep(LAST_WORD);
         }
         0
     }

@@ -165,7 +165,13 @@ pub(crate) fn run(run: &Run) -> i32 {
     let places = Places::of(run);
     logging::quiet_panics();
     match start::start(run, places) {
-        Ok((daemon, inbox, _seat, _listener)) => daemon.turn_until_the_end(&inbox),
+        Ok((daemon, inbox, _seat, listener)) => {
+            let code = daemon.turn_until_the_end(&inbox);
+            // Whoever still waits in line is told that nobody answers any more.
+            drop(inbox);
+            listener.last_words();
+            code
+        }
         Err(error) => {
             say(Level::Critical, SERVER, &error);
             eprintln!("portcullis: {error}");
