@@ -1,10 +1,13 @@
 //! Where things are: the configuration, the state, the socket, the database, the log.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use portcullis_core::config;
 use portcullis_core::config::plan::Server;
+use rustix::fs::OFlags;
 
 use crate::client::{Run, Where};
 use crate::folder;
@@ -53,6 +56,14 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
+/// Writes a file, but never through a symbolic link: others may be able to make one in its folder.
+fn write_here(path: &Path, text: &str) -> std::io::Result<()> {
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).custom_flags(flags);
+    options.open(path)?.write_all(text.as_bytes())
+}
+
 impl Places {
     /// From the command line.
     pub(crate) fn of(run: &Run) -> Places {
@@ -76,7 +87,7 @@ impl Places {
         let Some(path) = &self.given_pid else { return };
         let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
         let pid = std::os::unix::process::parent_id();
-        if let Err(error) = folder.and_then(|()| fs::write(path, format!("{pid}\n"))) {
+        if let Err(error) = folder.and_then(|()| write_here(path, &format!("{pid}\n"))) {
             note(
                 Level::Error,
                 "fail2ban.server",
@@ -152,6 +163,18 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (victim, link) = (folder.path().join("victim"), folder.path().join("link"));
+        fs::write(&victim, "kept").unwrap();
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
+        assert!(write_here(&link, "1\n").is_err());
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "kept");
+        write_here(&victim, "1\n").unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "1\n");
+    }
 
     #[test]
     fn which_database() {

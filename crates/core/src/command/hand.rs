@@ -1,5 +1,6 @@
 //! Bans and failures by hand, and who is banned (contract §8.5).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::kind::{self, Words};
@@ -98,33 +99,39 @@ pub(super) fn banned(session: &Session<'_>, jail: &JailPlan, whom: &[Value]) -> 
     if whom.is_empty() {
         return Ok(ids(&bans));
     }
-    let is_banned = |word: &Value| -> Result<Value, Exception> {
-        if bans.is_empty() {
-            return Ok(0.into());
-        }
-        let id = kind::id(word)?;
-        Ok(i64::from(bans.iter().any(|ban| ban.id == id)).into())
-    };
+    let held = held(&bans);
+    let is_banned = |word: &Value| Ok(Value::Int(i64::from(is_among(&held, word)?)));
     match whom {
         [only] => is_banned(only),
         several => several.iter().map(is_banned).collect::<Result<_, _>>().map(Value::List),
     }
 }
 
+/// Whom bans concern.
+fn held(bans: &[BanView]) -> BTreeSet<&Id> {
+    bans.iter().map(|ban| &ban.id).collect()
+}
+
+/// Where nobody is banned, nobody looks whether a word is an address.
+fn is_among(held: &BTreeSet<&Id>, word: &Value) -> Result<bool, Exception> {
+    Ok(!held.is_empty() && held.contains(&kind::id(word)?))
+}
+
 /// `banned [IP…]`: who is banned in each jail, or in which jails these are.
 pub(super) fn banned_in_all(session: &Session<'_>, whom: &[Value]) -> Result<Value, Exception> {
-    let mut found = Vec::new();
+    let jails = session.plan.jails.iter();
+    let all: Vec<(&str, Vec<BanView>)> = jails.map(|jail| (&*jail.name, bans(session, jail))).collect();
     if whom.is_empty() {
-        for jail in &session.plan.jails {
-            let banned = ids(&bans(session, jail));
-            found.push(Value::Dict(vec![(Value::from(&*jail.name), banned)]));
-        }
+        let one = |(name, bans): &(&str, Vec<BanView>)| Value::Dict(vec![((*name).into(), ids(bans))]);
+        return Ok(Value::List(all.iter().map(one).collect()));
     }
+    let all: Vec<(&str, BTreeSet<&Id>)> = all.iter().map(|(name, bans)| (*name, held(bans))).collect();
+    let mut found = Vec::new();
     for word in whom {
         let mut jails = Vec::new();
-        for jail in &session.plan.jails {
-            if banned(session, jail, std::slice::from_ref(word))? == Value::Int(1) {
-                jails.push(Value::from(&*jail.name));
+        for (name, held) in &all {
+            if is_among(held, word)? {
+                jails.push(Value::from(*name));
             }
         }
         found.push(Value::List(jails));

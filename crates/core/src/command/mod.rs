@@ -133,6 +133,17 @@ impl Amended {
     pub fn is_empty(&self) -> bool {
         *self == Amended::default()
     }
+
+    /// Whether the configuration is as it was, whatever the log is to say.
+    #[must_use]
+    pub fn changes_nothing(&self) -> bool {
+        let errors = self.errors.clone();
+        let quiet = Amended {
+            errors,
+            ..Amended::default()
+        };
+        *self == quiet
+    }
 }
 
 /// The answer to `flushlogs`, when that is done: whether a file was opened anew.

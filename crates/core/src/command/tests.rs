@@ -128,3 +128,12 @@ fn an_attempt_is_answered_when_it_is_decided() {
     engine.handle(now, Input::Answer(answer), &mut out);
     assert!(out.contains(&Effect::Reply(ReplyTo(7), Ok(Value::Int(0)))), "{out:?}");
 }
+
+#[test]
+fn who_asks_wrongly_changes_nothing() {
+    for line in ["status j odd", "config-error x", "status --all odd"] {
+        let amended = last(&["add j polling", line]).1.amended;
+        assert!(amended.changes_nothing() && !amended.is_empty(), "{line}: {amended:?}");
+    }
+    assert!(!last(&["add j polling", "set j maxretry 3"]).1.amended.changes_nothing());
+}

@@ -170,12 +170,15 @@ impl Verb {
         Value::List(vec!["portcullis".into(), verb.into(), options])
     }
 
-    /// Whether it only looks. What is not known to, changes something; so does [`Verb::Verify`], which orders again what
-    /// it finds missing.
+    /// Whether it only looks, and at nothing that may be secret: values of actions hold passwords and keys. What is not
+    /// known to only look, changes something; so does [`Verb::Verify`], which orders again what it finds missing.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         match self {
-            Verb::Command(words) => words.first().and_then(Value::as_str).is_some_and(looks),
+            Verb::Command(words) => {
+                let word = |at: usize| words.get(at).and_then(Value::as_str);
+                word(0).is_some_and(looks) && (word(0), word(2)) != (Some("get"), Some("action"))
+            }
             Verb::Status { .. } | Verb::Banned { .. } => true,
             Verb::Ban { .. }
             | Verb::Unban { .. }
@@ -347,7 +350,8 @@ mod tests {
             "server-status",
             "get loglevel",
             "get sshd banip --with-time",
-            "get sshd action iptables actionban",
+            "get sshd actions",
+            "get sshd actionproperties iptables",
             "get sshd actionmethods iptables",
         ] {
             assert!(looks(line), "{line}");
@@ -364,6 +368,8 @@ mod tests {
             "flushlogs",
             "add sshd auto",
             "set loglevel DEBUG",
+            "get sshd action smtp password",
+            "get sshd action iptables actionban",
             "set sshd banip 192.0.2.1",
             "set sshd unbanip 192.0.2.1",
             "set sshd attempt 192.0.2.1",

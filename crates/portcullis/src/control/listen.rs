@@ -17,7 +17,7 @@ use super::peer::{self, Role};
 use super::room::Room;
 use super::{Asked, session};
 
-/// So long a new daemon waits for one that is about to end.
+/// So long a new daemon waits for one that is about to end, and that one for its clients to be told.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 /// So often a client is tried to be given a place, with a pause between, before it is turned away.

@@ -63,6 +63,11 @@ impl Room {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn free(&self) -> usize {
+        self.memory.load(Ordering::Relaxed)
+    }
+
     fn seats(&self) -> MutexGuard<'_, (u64, Vec<Seat>)> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }

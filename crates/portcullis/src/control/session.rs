@@ -61,6 +61,8 @@ pub(super) fn run(place: &Place, engine: &impl Fn(Asked) -> bool) {
         };
         let Some(bytes) = answer else { return };
         drop(message);
+        // A client that keeps its connection keeps no memory of what it asked.
+        incoming.settle(0);
         let mut lease = place.lease();
         let bytes = if lease.more(bytes.len()) {
             bytes

@@ -1,6 +1,8 @@
 //! Fail2Ban's commands on the control socket: obeyed by the core, put in force here.
 
 use std::collections::VecDeque;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use portcullis_core::ledger::{Change, LayerId, Order};
 use portcullis_core::time::{Seconds, Timestamp};
 use portcullis_core::value::Value;
 use portcullis_core::wire::Reply;
+use rustix::fs::OFlags;
 
 use super::origin::{Kind, Origin};
 use super::setup::{self, MANUAL};
@@ -31,7 +34,9 @@ struct System<'d> {
 
 impl World for System<'_> {
     fn can_read(&self, path: &str) -> Result<(), (i32, String)> {
-        match std::fs::File::open(path) {
+        // A pipe that nobody writes to would hold up everything.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        match OpenOptions::new().read(true).custom_flags(flags).open(path) {
             Ok(_) => Ok(()),
             Err(error) => Err((error.raw_os_error().unwrap_or(0), text_of(&error))),
         }
@@ -152,6 +157,9 @@ impl Daemon {
         }
         let former = tidings::Former::of(words, &self.setup.jails);
         former.tell(words, amended.taken, is_done);
+        if amended.changes_nothing() {
+            return Ok(());
+        }
         let result = self.amend(before, amended, inbox);
         former.tell_end(words, is_done);
         let is_whole = words.first().and_then(Value::as_str) == Some("server-stream")
