@@ -90,7 +90,7 @@ pub(super) fn property(action: &ActionPlan, name: &Value) -> Result<Value, Excep
 
 fn attribute(name: &Value) -> Result<&str, Exception> {
     let error = || {
-        let text = format!("attribute name must be string, not '{}'", kind::class(name));
+        let text = format!("attribute name must be string, not '{}'", name.class());
         Exception::builtin("TypeError", text)
     };
     name.as_str().ok_or_else(error)
@@ -150,7 +150,7 @@ fn set_one(session: &mut Session<'_>, at: usize, name: &Value, pair: &Value) -> 
         Value::Tuple(items) => (items.clone(), "tuple"),
         Value::Str(_) => (kind::items(pair)?, "string"),
         other => {
-            let text = format!("'{}' object is not subscriptable", kind::class(other));
+            let text = format!("'{}' object is not subscriptable", other.class());
             return Err(Exception::builtin("TypeError", text));
         }
     };
@@ -187,7 +187,7 @@ fn call(session: &mut Session<'_>, at: usize, words: Words<'_>, method: &str) ->
         return Ok(Deed::Answer(Value::None));
     }
     let Value::Dict(pairs) = &arguments else {
-        let class = kind::class(&arguments);
+        let class = arguments.class();
         return Err(Exception::builtin(
             "TypeError",
             format!("fail2ban.server.action.CommandAction.{method}() argument after ** must be a mapping, not {class}"),
@@ -233,10 +233,7 @@ fn call(session: &mut Session<'_>, at: usize, words: Words<'_>, method: &str) ->
 /// The arguments of a method.
 fn json(text: &Value) -> Result<Value, Exception> {
     let error = || {
-        let text = format!(
-            "the JSON object must be str, bytes or bytearray, not {}",
-            kind::class(text)
-        );
+        let text = format!("the JSON object must be str, bytes or bytearray, not {}", text.class());
         Exception::builtin("TypeError", text)
     };
     let read = serde_json::from_str(text.as_str().ok_or_else(error)?);
