@@ -165,7 +165,7 @@ pub(super) fn property(action: &ActionPlan, name: &Value) -> Result<Value, Excep
 
 fn attribute(name: &Value) -> Result<&str, Exception> {
     let error = || {
-        let text = format!("attribute name must be string, not '{}'", kind::class(name));
+        let text = format!("attribute name must be string, not '{}'", name.class());
         Exception::builtin("TypeError", text)
     };
     name.as_str().ok_or_else(error)
@@ -230,7 +230,7 @@ fn set_one(session: &mut Session<'_>, at: usize, name: &Value, pair: &Value) -> 
         Value::Tuple(items) => (items.clone(), "tuple"),
         Value::Str(_) => (kind::items(pair)?, "string"),
         other => {
-            let text = format!("'{}' object is not subscriptable", kind::class(other));
+            let text = format!("'{}' object is not subscriptable", other.class());
             return Err(Exception::builtin("TypeError", text));
         }
     };
@@ -300,7 +300,7 @@ fn fits(method: &Method, arguments: &Value) -> Result<(), Exception> {
     let class = owner.rsplit('.').next().unwrap_or(owner);
     let error = |text: String| Err(Exception::builtin("TypeError", text));
     let Value::Dict(pairs) = arguments else {
-        let kind = kind::class(arguments);
+        let kind = arguments.class();
         return error(format!(
             "{owner}.{name}() argument after ** must be a mapping, not {kind}"
         ));
@@ -324,10 +324,7 @@ fn fits(method: &Method, arguments: &Value) -> Result<(), Exception> {
 /// The arguments of a method.
 fn json(text: &Value) -> Result<Value, Exception> {
     let error = || {
-        let text = format!(
-            "the JSON object must be str, bytes or bytearray, not {}",
-            kind::class(text)
-        );
+        let text = format!("the JSON object must be str, bytes or bytearray, not {}", text.class());
         Exception::builtin("TypeError", text)
     };
     let read = serde_json::from_str(text.as_str().ok_or_else(error)?);

@@ -20,28 +20,13 @@ impl<'w> Words<'w> {
     }
 }
 
-/// Python's name of a value's class.
-pub(super) fn class(value: &Value) -> &'static str {
-    match value {
-        Value::None => "NoneType",
-        Value::Bool(_) => "bool",
-        Value::Int(_) => "int",
-        Value::Float(_) => "float",
-        Value::Str(_) => "str",
-        Value::List(_) => "list",
-        Value::Tuple(_) => "tuple",
-        Value::Dict(_) => "dict",
-        Value::Set(_) => "set",
-    }
-}
-
 fn type_error(text: String) -> Exception {
     Exception::builtin("TypeError", text)
 }
 
 /// Text for Python's `re`.
 pub(super) fn text(value: &Value) -> Result<&str, Exception> {
-    let error = || type_error(format!("expected string or bytes-like object, got '{}'", class(value)));
+    let error = || type_error(format!("expected string or bytes-like object, got '{}'", value.class()));
     value.as_str().ok_or_else(error)
 }
 
@@ -52,7 +37,7 @@ pub(super) fn text_for<'v>(value: &'v Value, method: &str) -> Result<&'v str, Ex
 
 /// A method or a property that a value does not have.
 pub(super) fn no_attribute(value: &Value, name: &str) -> Exception {
-    let text = format!("'{}' object has no attribute '{name}'", class(value));
+    let text = format!("'{}' object has no attribute '{name}'", value.class());
     Exception::builtin("AttributeError", text)
 }
 
@@ -98,7 +83,7 @@ pub(super) fn int(value: &Value) -> Result<i64, Exception> {
         }),
         other => Err(type_error(format!(
             "int() argument must be a string, a bytes-like object or a real number, not '{}'",
-            class(other)
+            other.class()
         ))),
     }
 }
@@ -116,7 +101,7 @@ pub(super) fn float(value: &Value) -> Result<f64, Exception> {
         }),
         other => Err(type_error(format!(
             "float() argument must be a string or a real number, not '{}'",
-            class(other)
+            other.class()
         ))),
     }
 }
@@ -151,7 +136,7 @@ pub(super) fn expression(text: &str, reason: String) -> Exception {
 pub(super) fn hashable(value: &Value) -> Result<&Value, Exception> {
     match value {
         Value::List(_) | Value::Dict(_) | Value::Set(_) => {
-            Err(type_error(format!("unhashable type: '{}'", class(value))))
+            Err(type_error(format!("unhashable type: '{}'", value.class())))
         }
         Value::Tuple(items) => items
             .iter()
@@ -167,13 +152,13 @@ pub(super) fn items(value: &Value) -> Result<Vec<Value>, Exception> {
         Value::List(items) | Value::Tuple(items) | Value::Set(items) => Ok(items.clone()),
         Value::Str(text) => Ok(text.chars().map(|c| c.to_string().into()).collect()),
         Value::Dict(pairs) => Ok(pairs.iter().map(|(key, _)| key.clone()).collect()),
-        other => Err(type_error(format!("'{}' object is not iterable", class(other)))),
+        other => Err(type_error(format!("'{}' object is not iterable", other.class()))),
     }
 }
 
 /// An address, a network or any other text that can be banned.
 pub(super) fn id(value: &Value) -> Result<Id, Exception> {
-    let error = || type_error(format!("object of type '{}' has no len()", class(value)));
+    let error = || type_error(format!("object of type '{}' has no len()", value.class()));
     Id::parse(hashable(value)?.as_str().ok_or_else(error)?).map_err(mask)
 }
 

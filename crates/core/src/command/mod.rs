@@ -235,7 +235,7 @@ impl Session<'_> {
                 Value::List(words) | Value::Tuple(words) => words.as_slice(),
                 Value::Str(_) => return Err("Invalid command".into()),
                 other => {
-                    let text = format!("'{}' object is not subscriptable", kind::class(other));
+                    let text = format!("'{}' object is not subscriptable", other.class());
                     return Err(Exception::builtin("TypeError", text));
                 }
             };
@@ -267,12 +267,7 @@ impl Session<'_> {
         if known.is_some() {
             return Err(Exception::new(Class::DuplicateJail, name.clone()));
         }
-        let error = || {
-            Exception::builtin(
-                "TypeError",
-                format!("object of type '{}' has no len()", kind::class(name)),
-            )
-        };
+        let error = || Exception::builtin("TypeError", format!("object of type '{}' has no len()", name.class()));
         let jail = JailPlan::new(name.as_str().ok_or_else(error)?, check_backend(backend)?);
         let is_back = self.amended.jails.contains(&jail.name) || self.was_there(&jail.name);
         if is_back {

@@ -163,7 +163,7 @@ fn has(options: &Value, option: &str) -> Result<bool, Exception> {
         }
         Value::Dict(pairs) => Ok(pairs.iter().any(|(key, _)| key.as_str() == Some(option))),
         other => {
-            let text = format!("argument of type '{}' is not iterable", kind::class(other));
+            let text = format!("argument of type '{}' is not iterable", other.class());
             Err(Exception::builtin("TypeError", text))
         }
     }

@@ -84,28 +84,13 @@ impl From<Error> for Exception {
     }
 }
 
-/// The type that Python has for it.
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::None => "NoneType",
-        Value::Bool(_) => "bool",
-        Value::Int(_) => "int",
-        Value::Float(_) => "float",
-        Value::Str(_) => "str",
-        Value::List(_) => "list",
-        Value::Tuple(_) => "tuple",
-        Value::Dict(_) => "dict",
-        Value::Set(_) => "set",
-    }
-}
-
 impl Verb {
     /// Understands a request.
     ///
     /// # Errors
     /// See [`Error`].
     pub fn parse(request: &Value) -> Result<Verb, Error> {
-        let words = request.as_items().ok_or_else(|| Error::NoList(kind(request)))?;
+        let words = request.as_items().ok_or_else(|| Error::NoList(request.class()))?;
         if words.is_empty() {
             return Err(Error::Invalid);
         }

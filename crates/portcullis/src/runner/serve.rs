@@ -5,7 +5,7 @@ use std::io::{self, BufReader};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portcullis_core::action::{self, Values};
 
@@ -60,11 +60,13 @@ impl Lanes {
         place.get().unwrap_or(&self.actions)
     }
 
-    /// Ends all lanes; their running commands are given this long.
+    /// Ends all lanes; their running commands are given this long, all together.
     pub(super) fn close(&self, patience: Duration) {
-        self.actions.close(patience);
+        let until = Instant::now() + patience;
         let beside = self.beside.iter().filter_map(OnceLock::get);
-        beside.for_each(|queue| queue.close(patience));
+        for queue in std::iter::once(&self.actions).chain(beside) {
+            queue.close(until.saturating_duration_since(Instant::now()));
+        }
         self.ignore.iter().for_each(|queue| queue.close(Duration::ZERO));
     }
 }

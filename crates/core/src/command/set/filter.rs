@@ -148,7 +148,7 @@ fn encoding(session: &mut Session<'_>, words: Words<'_>) -> Result<(), Exception
 fn cache(session: &mut Session<'_>, words: Words<'_>) -> Result<(), Exception> {
     let value = words.at(2)?;
     let error = || {
-        let text = format!("can only concatenate str (not \"{}\") to str", kind::class(value));
+        let text = format!("can only concatenate str (not \"{}\") to str", value.class());
         Exception::builtin("TypeError", text)
     };
     let text = value.as_str().ok_or_else(error)?;
@@ -210,7 +210,7 @@ fn add_log(session: &mut Session<'_>, words: Words<'_>) -> Result<(), Exception>
     }
     kind::hashable(path)?;
     let error = || {
-        let text = format!("expected str, bytes or os.PathLike object, not {}", kind::class(path));
+        let text = format!("expected str, bytes or os.PathLike object, not {}", path.class());
         Exception::builtin("TypeError", text)
     };
     let text = path.as_str().ok_or_else(error)?;

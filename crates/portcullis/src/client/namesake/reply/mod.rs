@@ -82,7 +82,7 @@ fn json_error(message: &Value, text: &str, place: i64) -> String {
 pub(crate) fn refused(exception: &Exception) -> Result<String, String> {
     let jail = || match exception.arguments.first() {
         Some(Value::Str(name)) => Ok(name.clone()),
-        Some(other) => Err(format!("can only concatenate str (not \"{}\") to str", kind(other))),
+        Some(other) => Err(format!("can only concatenate str (not \"{}\") to str", other.class())),
         None => Err("tuple index out of range".to_owned()),
     };
     Ok(match &exception.class {
@@ -95,21 +95,6 @@ pub(crate) fn refused(exception: &Exception) -> Result<String, String> {
         },
         _ => exception.to_string(),
     })
-}
-
-/// Python's name of a value's type.
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::None => "NoneType",
-        Value::Bool(_) => "bool",
-        Value::Int(_) => "int",
-        Value::Float(_) => "float",
-        Value::Str(_) => "str",
-        Value::List(_) => "list",
-        Value::Tuple(_) => "tuple",
-        Value::Dict(_) => "dict",
-        Value::Set(_) => "set",
-    }
 }
 
 fn message(command: &[Value], reply: &Value, boxes: bool) -> Result<String, Unfit> {
