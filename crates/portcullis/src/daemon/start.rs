@@ -52,6 +52,10 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let group = run.socket_group.as_deref();
     let listener = listen::open(&places.socket, given, group).map_err(|error| error.to_string())?;
     let seat = seat::take(&places.pid_file(), &database, table).map_err(|error| error.to_string())?;
+    if run.deaths == 0 {
+        // Not before the seat is ours: it would be another daemon's.
+        Origin::forget(&places.live());
+    }
     places.write_pid();
     let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
     if !run.stream || live::has_bans_by_hand(&saved) {
@@ -109,9 +113,8 @@ fn first(run: &Run, places: &Places) -> (Setup, Origin) {
     } else {
         (setup::read(places, run.dry_run), Kind::Files)
     };
-    if run.deaths == 0 {
-        Origin::forget(&places.live());
-    } else if let Some((origin, plan)) = Origin::kept(&places.live()) {
+    let kept = (run.deaths > 0).then(|| Origin::kept(&places.live())).flatten();
+    if let Some((origin, plan)) = kept {
         return (setup.again(plan), origin);
     }
     (setup, Origin::new(kind, wall))
