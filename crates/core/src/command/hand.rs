@@ -94,16 +94,15 @@ pub(super) fn ids(bans: &[BanView]) -> Value {
 
 /// `get JAIL banned [IP…]`: all, or whether these are.
 pub(super) fn banned(session: &Session<'_>, jail: &JailPlan, whom: &[Value]) -> Result<Value, Exception> {
-    let bans = bans(session, jail);
     if whom.is_empty() {
-        return Ok(ids(&bans));
+        return Ok(ids(&bans(session, jail)));
     }
     let is_banned = |word: &Value| -> Result<Value, Exception> {
-        if bans.is_empty() {
+        if !session.engine.has_bans(&jail.name) {
             return Ok(0.into());
         }
-        let id = kind::id(word)?;
-        Ok(i64::from(bans.iter().any(|ban| ban.id == id)).into())
+        let is_banned = session.engine.is_banned(&jail.name, &kind::id(word)?);
+        Ok(i64::from(is_banned).into())
     };
     match whom {
         [only] => is_banned(only),

@@ -130,6 +130,12 @@ impl Amended {
     pub fn is_empty(&self) -> bool {
         *self == Amended::default()
     }
+
+    /// Whether the configuration is another one, and not only something to be said in the log.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        self.is_stream || !self.server.is_empty() || !self.jails.is_empty()
+    }
 }
 
 /// The answer to `flushlogs`, when that is done: whether a file was opened anew.

@@ -79,7 +79,7 @@ fn count(number: impl TryInto<i64>) -> Value {
 
 /// How the engine sees a jail; nothing for one that is not in force yet.
 fn view(session: &Session<'_>, jail: &JailPlan) -> Option<JailView> {
-    let view = session.engine.query(&Query::Jail(jail.name.to_string()));
+    let view = session.engine.query(&Query::Counts(jail.name.to_string()));
     view.jails.into_iter().next()
 }
 

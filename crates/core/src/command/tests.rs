@@ -96,6 +96,7 @@ fn what_is_amended_is_told() {
     assert_eq!(obeyed.amended.server, BTreeSet::from(["loglevel".into()]));
     let (_, obeyed) = last(&["config-error text"]);
     assert_eq!(obeyed.amended.errors, ["text"]);
+    assert!(!obeyed.amended.is_empty() && !obeyed.amended.is_change());
 }
 
 /// An attempt waits for what must be found out, and is answered then.

@@ -1,6 +1,8 @@
 //! Fail2Ban's commands on the control socket: obeyed by the core, put in force here.
 
 use std::collections::VecDeque;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 use std::time::Duration;
@@ -8,13 +10,14 @@ use std::time::Duration;
 use portcullis_core::address::Id;
 use portcullis_core::command::{self, Deed, Live, Obeyed, World};
 use portcullis_core::config::plan::Server;
-use portcullis_core::engine::{Effect, Query};
+use portcullis_core::engine::Effect;
 use portcullis_core::exception::Exception;
 use portcullis_core::judge;
 use portcullis_core::ledger::{Change, LayerId, Order};
 use portcullis_core::time::{Seconds, Timestamp};
 use portcullis_core::value::Value;
 use portcullis_core::wire::Reply;
+use rustix::fs::OFlags;
 
 use super::origin::{Kind, Origin};
 use super::setup::{self, MANUAL};
@@ -31,7 +34,13 @@ struct System<'d> {
 
 impl World for System<'_> {
     fn can_read(&self, path: &str) -> Result<(), (i32, String)> {
-        match std::fs::File::open(path) {
+        // A FIFO without a writer must not stop the wheel; the reader of logs refuses it by itself.
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(i32::try_from(flags.bits()).unwrap_or(0))
+            .open(path);
+        match opened {
             Ok(_) => Ok(()),
             Err(error) => Err((error.raw_os_error().unwrap_or(0), text_of(&error))),
         }
@@ -110,8 +119,7 @@ impl Daemon {
     /// Has the core obey. The pseudo-jail of bans by hand shows where it holds a ban.
     fn apply(&mut self, words: &[Value]) -> Obeyed {
         let mut plan = std::mem::take(&mut self.plan);
-        let by_hand = self.engine.query(&Query::Jail(MANUAL.to_owned()));
-        let shows = by_hand.jails.iter().any(|jail| jail.banned > 0);
+        let shows = self.engine.has_bans(MANUAL);
         let has_own = plan.jails.iter().any(|jail| &*jail.name == MANUAL);
         if shows && !has_own {
             plan.jails.push(setup::manual_plan());
@@ -124,12 +132,7 @@ impl Daemon {
         let mut obeyed = command::obey(&mut live, words);
         if shows && !has_own {
             plan.jails.retain(|jail| &*jail.name != MANUAL);
-            if !obeyed.amended.is_stream && obeyed.amended.jails.contains(MANUAL) {
-                obeyed.amended.jails.remove(MANUAL);
-                obeyed.outcome = Err(Exception::from(
-                    "the jail 'manual' is portcullis's own and cannot be changed",
-                ));
-            }
+            leave_manual(words, &mut obeyed);
         }
         self.plan = plan;
         obeyed
@@ -158,8 +161,10 @@ impl Daemon {
             || words.get(1).and_then(Value::as_str) == Some("--all");
         if amended.is_stream && is_whole {
             self.origin = Origin::new(Kind::Stream, self.clock.now().wall);
-        } else {
+        } else if amended.is_change() {
             self.origin.changed();
+        } else {
+            return result;
         }
         self.keep_live();
         result
@@ -211,6 +216,22 @@ impl Daemon {
     pub(super) fn defer(&mut self, messages: &mut VecDeque<Message>) {
         messages.append(&mut self.later);
         self.later = std::mem::take(messages);
+    }
+}
+
+/// The pseudo-jail stays as it is, whatever becomes of the others: a command about it alone is refused.
+fn leave_manual(words: &[Value], obeyed: &mut Obeyed) {
+    const REFUSED: &str = "the jail 'manual' is portcullis's own and cannot be changed";
+    let amended = &mut obeyed.amended;
+    let is_told = amended.reloaded.remove(MANUAL) | amended.restarted.remove(MANUAL);
+    if !amended.jails.remove(MANUAL) {
+        return;
+    }
+    let is_about_all = amended.is_stream || words.get(1).and_then(Value::as_str) == Some("--all");
+    if !is_about_all {
+        obeyed.outcome = Err(Exception::from(REFUSED));
+    } else if is_told {
+        amended.errors.push(REFUSED.to_owned());
     }
 }
 
