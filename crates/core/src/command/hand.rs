@@ -6,8 +6,9 @@ use super::kind::{self, Words};
 use super::{Deed, Session};
 use crate::address::Id;
 use crate::config::plan::JailPlan;
-use crate::engine::{BanView, Query, Request};
+use crate::engine::Request;
 use crate::exception::Exception;
+use crate::ledger::Ticket;
 use crate::time::Timestamp;
 use crate::value::Value;
 
@@ -79,23 +80,19 @@ fn meant(words: &[Value]) -> Result<Vec<(String, Id)>, Exception> {
     words.iter().map(id).collect()
 }
 
-/// The bans of a jail in the order in which they were made.
-pub(super) fn bans(session: &Session<'_>, jail: &JailPlan) -> Vec<BanView> {
-    let view = session.engine.query(&Query::Jail(jail.name.to_string()));
-    let mut bans: Vec<BanView> = view.jails.into_iter().flat_map(|jail| jail.bans).collect();
-    bans.sort_by_key(|ban| ban.number);
-    bans
+/// Who is banned in a jail, in the order in which the bans were made. There may be a million of them.
+pub(super) fn ids(session: &Session<'_>, jail: &JailPlan) -> Value {
+    list(session.engine.bans(&jail.name))
 }
 
-/// The ids of bans, as texts.
-pub(super) fn ids(bans: &[BanView]) -> Value {
-    Value::List(bans.iter().map(|ban| ban.id.to_string().into()).collect())
+fn list<'t>(bans: impl IntoIterator<Item = &'t Ticket>) -> Value {
+    Value::List(bans.into_iter().map(|ban| ban.id.to_string().into()).collect())
 }
 
 /// `get JAIL banned [IP…]`: all, or whether these are.
 pub(super) fn banned(session: &Session<'_>, jail: &JailPlan, whom: &[Value]) -> Result<Value, Exception> {
     if whom.is_empty() {
-        return Ok(ids(&bans(session, jail)));
+        return Ok(ids(session, jail));
     }
     let is_banned = |word: &Value| -> Result<Value, Exception> {
         if !session.engine.has_bans(&jail.name) {
@@ -115,7 +112,7 @@ pub(super) fn banned_in_all(session: &Session<'_>, whom: &[Value]) -> Result<Val
     let mut found = Vec::new();
     if whom.is_empty() {
         for jail in &session.plan.jails {
-            let banned = ids(&bans(session, jail));
+            let banned = ids(session, jail);
             found.push(Value::Dict(vec![(Value::from(&*jail.name), banned)]));
         }
     }
@@ -133,17 +130,17 @@ pub(super) fn banned_in_all(session: &Session<'_>, whom: &[Value]) -> Result<Val
 
 /// `get JAIL banip [--with-time]`: by the end of the bans, those of one end in the order in which they were made.
 pub(super) fn ban_list(session: &Session<'_>, jail: &JailPlan, with_time: bool) -> Value {
-    let mut bans = bans(session, jail);
-    bans.sort_by_key(|ban| ban.until.unwrap_or(Timestamp::from_seconds(i64::MAX)));
+    let mut bans: Vec<&Ticket> = session.engine.bans(&jail.name).collect();
+    bans.sort_by_key(|ban| ban.until().unwrap_or(Timestamp::from_seconds(i64::MAX)));
     if !with_time {
-        return ids(&bans);
+        return list(bans);
     }
-    let line = |ban: &BanView| {
-        let until = ban.until.map_or_else(
+    let line = |ban: &&Ticket| {
+        let until = ban.until().map_or_else(
             || "9999-12-31 23:59:59".to_owned(),
             |until| session.world.local_time(until),
         );
-        let since = session.world.local_time(ban.since);
+        let since = session.world.local_time(ban.time);
         format!("{} \t{since} + {} = {until}", ban.id, ban.bantime.whole()).into()
     };
     Value::List(bans.iter().map(line).collect())

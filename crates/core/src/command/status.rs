@@ -116,7 +116,7 @@ fn of(session: &Session<'_>, jail: &JailPlan, flavor: &str) -> Result<Value, Exc
         pair("Total banned", number(|view| count(view.bans_total))),
     ];
     if flavor != "short" {
-        actions.push(pair("Banned IP list", hand::ids(&hand::bans(session, jail))));
+        actions.push(pair("Banned IP list", hand::ids(session, jail)));
     }
     if flavor == "cymru" {
         // Without its library for DNS, Fail2Ban answers just so.

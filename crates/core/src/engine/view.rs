@@ -68,8 +68,6 @@ pub struct LayerView {
 pub struct BanView {
     /// Whom
     pub id: Id,
-    /// Which ban of the jail since the start it is; later ones have greater numbers
-    pub number: u64,
     /// From when, on the steady clock
     pub since: Timestamp,
     /// Until when, on the steady clock; `None` for ever
@@ -128,7 +126,6 @@ fn view(jail: &Jail, with_bans: bool) -> JailView {
 fn ban(ban: &crate::ledger::Ban) -> BanView {
     BanView {
         id: ban.ticket.id.clone(),
-        number: ban.number,
         since: ban.ticket.time,
         until: ban.ticket.until(),
         bantime: ban.ticket.bantime,
