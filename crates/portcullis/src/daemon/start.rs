@@ -48,15 +48,9 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
     forward(events.1, outbox.clone(), Message::Runner);
     let database = first_database(run, &places, &setup, &origin);
-    let table = (!run.dry_run).then_some(TABLE);
     let group = run.socket_group.as_deref();
     let listener = listen::open(&places.socket, given, group).map_err(|error| error.to_string())?;
-    let seat = seat::take(&places.pid_file(), &database, table).map_err(|error| error.to_string())?;
-    if run.deaths == 0 {
-        // Not before the seat is ours: it would be another daemon's.
-        Origin::forget(&places.live());
-    }
-    places.write_pid();
+    let seat = sit(run, &places, &database)?;
     let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
     if !run.stream || live::has_bans_by_hand(&saved) {
         setup.manual();
@@ -103,6 +97,17 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     daemon.begin(setup, saved);
     daemon.listen(&listener).map_err(broken)?;
     Ok((daemon, inbox, seat, listener))
+}
+
+/// Takes the seat. Only then what commands changed may be forgotten: before, it would be another daemon's.
+fn sit(run: &Run, places: &Places, database: &Place) -> Result<seat::Seat, String> {
+    let table = (!run.dry_run).then_some(TABLE);
+    let seat = seat::take(&places.pid_file(), database, table).map_err(|error| error.to_string())?;
+    if run.deaths == 0 {
+        Origin::forget(&places.live());
+    }
+    places.write_pid();
+    Ok(seat)
 }
 
 /// The configuration to begin with: of files, or of a client that is still to send it; after a death, what was in force.
