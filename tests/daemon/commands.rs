@@ -360,7 +360,16 @@ fn bans_by_hand_show_while_there_are_any() {
         json!([{"one": []}, {"manual": ["203.0.113.9"]}])
     );
     assert!(client.ask(&json!(["set", "manual", "maxretry", 1])).is_err());
+    assert!(client.ask(&json!(["stop", "manual"])).is_err());
     eventually("the kernel has it", || house.kernel().contains("203.0.113.9"));
+    // What a client sends is about its own jails.
+    let stream = stream(&house, &[jail(&house, "one", "log", 1)]);
+    let reload = |stream: &Value| json!(["reload", "--all", [], stream]);
+    assert_eq!(client.tell(&reload(&stream)), json!("OK"));
+    assert_eq!(client.tell(&json!(["stop", "--all"])), json!(null));
+    assert_eq!(client.tell(&json!(["banned"])), json!([{"manual": ["203.0.113.9"]}]));
+    assert!(house.kernel().contains("203.0.113.9"));
+    assert_eq!(client.tell(&reload(&json!(jail(&house, "one", "log", 1)))), json!("OK"));
     // The daemon that follows a death keeps it, too.
     let before = house.daemon();
     kill_process(before, Signal::KILL).unwrap();

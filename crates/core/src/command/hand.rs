@@ -1,14 +1,14 @@
 //! Bans and failures by hand, and who is banned (contract §8.5).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::kind::{self, Words};
 use super::{Deed, Session};
 use crate::address::Id;
 use crate::config::plan::JailPlan;
-use crate::engine::{BanView, Query, Request};
+use crate::engine::Request;
 use crate::exception::Exception;
+use crate::ledger::Ticket;
 use crate::time::Timestamp;
 use crate::value::Value;
 
@@ -75,58 +75,47 @@ fn meant(words: &[Value]) -> Result<Vec<(String, Id)>, Exception> {
     words.iter().map(id).collect()
 }
 
-/// The bans of a jail in the order in which they were made.
-pub(super) fn bans(session: &Session<'_>, jail: &JailPlan) -> Vec<BanView> {
-    let view = session.engine.query(&Query::Jail(jail.name.to_string()));
-    let mut bans: Vec<BanView> = view.jails.into_iter().flat_map(|jail| jail.bans).collect();
-    bans.sort_by_key(|ban| ban.number);
-    bans
+/// Who is banned in a jail, in the order in which the bans were made. There may be a million of them.
+pub(super) fn ids(session: &Session<'_>, jail: &JailPlan) -> Value {
+    list(session.engine.bans(&jail.name))
 }
 
-/// The ids of bans, as texts.
-pub(super) fn ids(bans: &[BanView]) -> Value {
-    Value::List(bans.iter().map(|ban| ban.id.to_string().into()).collect())
+fn list<'t>(bans: impl IntoIterator<Item = &'t Ticket>) -> Value {
+    Value::List(bans.into_iter().map(|ban| ban.id.to_string().into()).collect())
 }
 
 /// `get JAIL banned [IP…]`: all, or whether these are.
 pub(super) fn banned(session: &Session<'_>, jail: &JailPlan, whom: &[Value]) -> Result<Value, Exception> {
-    let bans = bans(session, jail);
     if whom.is_empty() {
-        return Ok(ids(&bans));
+        return Ok(ids(session, jail));
     }
-    let held = held(&bans);
-    let is_banned = |word: &Value| Ok(Value::Int(i64::from(is_among(&held, word)?)));
+    let is_banned = |word: &Value| -> Result<Value, Exception> {
+        if !session.engine.has_bans(&jail.name) {
+            return Ok(0.into());
+        }
+        let is_banned = session.engine.is_banned(&jail.name, &kind::id(word)?);
+        Ok(i64::from(is_banned).into())
+    };
     match whom {
         [only] => is_banned(only),
         several => several.iter().map(is_banned).collect::<Result<_, _>>().map(Value::List),
     }
 }
 
-/// Whom bans concern.
-fn held(bans: &[BanView]) -> BTreeSet<&Id> {
-    bans.iter().map(|ban| &ban.id).collect()
-}
-
-/// Where nobody is banned, nobody looks whether a word is an address.
-fn is_among(held: &BTreeSet<&Id>, word: &Value) -> Result<bool, Exception> {
-    Ok(!held.is_empty() && held.contains(&kind::id(word)?))
-}
-
 /// `banned [IP…]`: who is banned in each jail, or in which jails these are.
 pub(super) fn banned_in_all(session: &Session<'_>, whom: &[Value]) -> Result<Value, Exception> {
-    let jails = session.plan.jails.iter();
-    let all: Vec<(&str, Vec<BanView>)> = jails.map(|jail| (&*jail.name, bans(session, jail))).collect();
-    if whom.is_empty() {
-        let one = |(name, bans): &(&str, Vec<BanView>)| Value::Dict(vec![((*name).into(), ids(bans))]);
-        return Ok(Value::List(all.iter().map(one).collect()));
-    }
-    let all: Vec<(&str, BTreeSet<&Id>)> = all.iter().map(|(name, bans)| (*name, held(bans))).collect();
     let mut found = Vec::new();
+    if whom.is_empty() {
+        for jail in &session.plan.jails {
+            let banned = ids(session, jail);
+            found.push(Value::Dict(vec![(Value::from(&*jail.name), banned)]));
+        }
+    }
     for word in whom {
         let mut jails = Vec::new();
-        for (name, held) in &all {
-            if is_among(held, word)? {
-                jails.push(Value::from(*name));
+        for jail in &session.plan.jails {
+            if banned(session, jail, std::slice::from_ref(word))? == Value::Int(1) {
+                jails.push(Value::from(&*jail.name));
             }
         }
         found.push(Value::List(jails));
@@ -136,17 +125,17 @@ pub(super) fn banned_in_all(session: &Session<'_>, whom: &[Value]) -> Result<Val
 
 /// `get JAIL banip [--with-time]`: by the end of the bans, those of one end in the order in which they were made.
 pub(super) fn ban_list(session: &Session<'_>, jail: &JailPlan, with_time: bool) -> Value {
-    let mut bans = bans(session, jail);
-    bans.sort_by_key(|ban| ban.until.unwrap_or(Timestamp::from_seconds(i64::MAX)));
+    let mut bans: Vec<&Ticket> = session.engine.bans(&jail.name).collect();
+    bans.sort_by_key(|ban| ban.until().unwrap_or(Timestamp::from_seconds(i64::MAX)));
     if !with_time {
-        return ids(&bans);
+        return list(bans);
     }
-    let line = |ban: &BanView| {
-        let until = ban.until.map_or_else(
+    let line = |ban: &&Ticket| {
+        let until = ban.until().map_or_else(
             || "9999-12-31 23:59:59".to_owned(),
             |until| session.world.local_time(until),
         );
-        let since = session.world.local_time(ban.since);
+        let since = session.world.local_time(ban.time);
         format!("{} \t{since} + {} = {until}", ban.id, ban.bantime.whole()).into()
     };
     Value::List(bans.iter().map(line).collect())

@@ -134,15 +134,10 @@ impl Amended {
         *self == Amended::default()
     }
 
-    /// Whether the configuration is as it was, whatever the log is to say.
+    /// Whether the configuration is another one, and not only something to be said in the log.
     #[must_use]
-    pub fn changes_nothing(&self) -> bool {
-        let errors = self.errors.clone();
-        let quiet = Amended {
-            errors,
-            ..Amended::default()
-        };
-        *self == quiet
+    pub fn is_change(&self) -> bool {
+        self.is_stream || !self.server.is_empty() || !self.jails.is_empty()
     }
 }
 

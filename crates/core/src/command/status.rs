@@ -79,7 +79,7 @@ fn count(number: impl TryInto<i64>) -> Value {
 
 /// How the engine sees a jail; nothing for one that is not in force yet.
 fn view(session: &Session<'_>, jail: &JailPlan) -> Option<JailView> {
-    let view = session.engine.query(&Query::Jail(jail.name.to_string()));
+    let view = session.engine.query(&Query::Counts(jail.name.to_string()));
     view.jails.into_iter().next()
 }
 
@@ -116,7 +116,7 @@ fn of(session: &Session<'_>, jail: &JailPlan, flavor: &str) -> Result<Value, Exc
         pair("Total banned", number(|view| count(view.bans_total))),
     ];
     if flavor != "short" {
-        actions.push(pair("Banned IP list", hand::ids(&hand::bans(session, jail))));
+        actions.push(pair("Banned IP list", hand::ids(session, jail)));
     }
     if flavor == "cymru" {
         // Without its library for DNS, Fail2Ban answers just so.

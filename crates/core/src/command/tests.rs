@@ -96,6 +96,7 @@ fn what_is_amended_is_told() {
     assert_eq!(obeyed.amended.server, BTreeSet::from(["loglevel".into()]));
     let (_, obeyed) = last(&["config-error text"]);
     assert_eq!(obeyed.amended.errors, ["text"]);
+    assert!(!obeyed.amended.is_empty() && !obeyed.amended.is_change());
 }
 
 /// An attempt waits for what must be found out, and is answered then.
@@ -133,7 +134,7 @@ fn an_attempt_is_answered_when_it_is_decided() {
 fn who_asks_wrongly_changes_nothing() {
     for line in ["status j odd", "config-error x", "status --all odd"] {
         let amended = last(&["add j polling", line]).1.amended;
-        assert!(amended.changes_nothing() && !amended.is_empty(), "{line}: {amended:?}");
+        assert!(!amended.is_change() && !amended.is_empty(), "{line}: {amended:?}");
     }
-    assert!(!last(&["add j polling", "set j maxretry 3"]).1.amended.changes_nothing());
+    assert!(last(&["add j polling", "set j maxretry 3"]).1.amended.is_change());
 }

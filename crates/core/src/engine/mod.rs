@@ -23,9 +23,10 @@ use jail::Jail;
 use known::{Dice, Turn};
 use request::Parked;
 
+use crate::address::Id;
 use crate::allow::{Known, Lists, Names, Verdict};
 use crate::history::History;
-use crate::ledger::{Entry, Mark, Ticket};
+use crate::ledger::{Entry, Ledger, Mark, Ticket};
 use crate::time::{Seconds, Timestamp};
 use waiting::Waits;
 
@@ -109,6 +110,24 @@ impl Engine {
     #[must_use]
     pub fn query(&self, query: &Query) -> View {
         view::answer(self, query)
+    }
+
+    /// Whether somebody is banned in a jail, under just this id.
+    #[must_use]
+    pub fn is_banned(&self, jail: &str, id: &Id) -> bool {
+        self.jails.get(jail).is_some_and(|jail| jail.ledger.get(id).is_some())
+    }
+
+    /// The bans in force of a jail, in the order in which they began; none where there is no such jail.
+    pub fn bans(&self, jail: &str) -> impl Iterator<Item = &Ticket> {
+        let ledger = self.jails.get(jail).map(|jail| &jail.ledger);
+        ledger.into_iter().flat_map(Ledger::in_order).map(|ban| &ban.ticket)
+    }
+
+    /// Whether a jail bans anybody.
+    #[must_use]
+    pub fn has_bans(&self, jail: &str) -> bool {
+        self.jails.get(jail).is_some_and(|jail| !jail.ledger.is_empty())
     }
 
     fn pass(&mut self, now: Timestamp, out: &mut Vec<Effect>) {

@@ -178,17 +178,19 @@ impl Engine {
                     freed += 1;
                     continue;
                 }
-                let addresses = match id {
-                    Id::Raw(name) => names.get(name, since).unwrap_or_default(),
-                    _ => &[],
+                // Many addresses at once must not each look through all bans.
+                let members: Vec<Id> = match id {
+                    Id::Ip(_) => Vec::new(),
+                    Id::Net(_) => bans(jail).filter(|banned| id.covers(banned)).cloned().collect(),
+                    Id::Raw(name) => {
+                        let addresses = names.get(name, since).unwrap_or_default();
+                        let addresses: BTreeSet<Id> = addresses.iter().copied().map(Id::Ip).collect();
+                        addresses
+                            .into_iter()
+                            .filter(|id| jail.ledger.get(id).is_some())
+                            .collect()
+                    }
                 };
-                let is_meant = |banned: &Id| match id {
-                    Id::Ip(_) => false,
-                    Id::Net(_) => id.covers(banned),
-                    Id::Raw(_) => matches!(banned, Id::Ip(ip) if addresses.contains(ip)),
-                };
-                let banned = jail.ledger.iter().map(|ban| &ban.ticket.id);
-                let members: Vec<Id> = banned.filter(|id| is_meant(id)).cloned().collect();
                 if members.is_empty() {
                     out.push(Effect::Note(super::Event::Absent { whom: word.clone() }));
                     if report_absent {
@@ -204,6 +206,10 @@ impl Engine {
         }
         Err(Exception::value(format!("not banned: {}", Value::List(absent).repr())))
     }
+}
+
+fn bans(jail: &Jail) -> impl Iterator<Item = &Id> {
+    jail.ledger.iter().map(|ban| &ban.ticket.id)
 }
 
 fn count(number: usize) -> Value {

@@ -14,6 +14,8 @@ use crate::time::{Seconds, Timestamp};
 pub enum Query {
     /// All jails, without their bans.
     Status,
+    /// One jail without its bans.
+    Counts(String),
     /// One jail with its bans.
     Jail(String),
     /// All bans of all jails.
@@ -66,8 +68,6 @@ pub struct LayerView {
 pub struct BanView {
     /// Whom
     pub id: Id,
-    /// Which ban of the jail since the start it is; later ones have greater numbers
-    pub number: u64,
     /// From when, on the steady clock
     pub since: Timestamp,
     /// Until when, on the steady clock; `None` for ever
@@ -84,12 +84,11 @@ pub struct BanView {
 
 pub(super) fn answer(engine: &Engine, query: &Query) -> View {
     let jails = engine.jails.values();
+    let one = |name: &str, with_bans| engine.jails.get(name).map(|jail| view(jail, with_bans));
     let jails = match query {
         Query::Status => jails.map(|jail| view(jail, false)).collect(),
-        Query::Jail(name) => jails
-            .filter(|jail| **jail.name() == **name)
-            .map(|jail| view(jail, true))
-            .collect(),
+        Query::Counts(name) => one(name, false).into_iter().collect(),
+        Query::Jail(name) => one(name, true).into_iter().collect(),
         Query::Banned => jails.map(|jail| view(jail, true)).collect(),
     };
     View { jails }
@@ -127,7 +126,6 @@ fn view(jail: &Jail, with_bans: bool) -> JailView {
 fn ban(ban: &crate::ledger::Ban) -> BanView {
     BanView {
         id: ban.ticket.id.clone(),
-        number: ban.number,
         since: ban.ticket.time,
         until: ban.ticket.until(),
         bantime: ban.ticket.bantime,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use portcullis_core::address::Id;
 use portcullis_core::command::{self, Deed, Live, Obeyed, World};
 use portcullis_core::config::plan::Server;
-use portcullis_core::engine::{Effect, Query};
+use portcullis_core::engine::Effect;
 use portcullis_core::exception::Exception;
 use portcullis_core::judge;
 use portcullis_core::ledger::{Change, LayerId, Order};
@@ -119,8 +119,7 @@ impl Daemon {
     /// Has the core obey. The pseudo-jail of bans by hand shows where it holds a ban.
     fn apply(&mut self, words: &[Value]) -> Obeyed {
         let mut plan = std::mem::take(&mut self.plan);
-        let by_hand = self.engine.query(&Query::Jail(MANUAL.to_owned()));
-        let shows = by_hand.jails.iter().any(|jail| jail.banned > 0);
+        let shows = self.engine.has_bans(MANUAL);
         let has_own = plan.jails.iter().any(|jail| &*jail.name == MANUAL);
         if shows && !has_own {
             plan.jails.push(setup::manual_plan());
@@ -133,12 +132,7 @@ impl Daemon {
         let mut obeyed = command::obey(&mut live, words);
         if shows && !has_own {
             plan.jails.retain(|jail| &*jail.name != MANUAL);
-            if !obeyed.amended.is_stream && obeyed.amended.jails.contains(MANUAL) {
-                obeyed.amended.jails.remove(MANUAL);
-                obeyed.outcome = Err(Exception::from(
-                    "the jail 'manual' is portcullis's own and cannot be changed",
-                ));
-            }
+            leave_manual(words, &mut obeyed);
         }
         self.plan = plan;
         obeyed
@@ -157,7 +151,7 @@ impl Daemon {
         }
         let former = tidings::Former::of(words, &self.setup.jails);
         former.tell(words, amended.taken, is_done);
-        if amended.changes_nothing() {
+        if !amended.is_change() {
             return Ok(());
         }
         let result = self.amend(before, amended, inbox);
@@ -219,6 +213,22 @@ impl Daemon {
     pub(super) fn defer(&mut self, messages: &mut VecDeque<Message>) {
         messages.append(&mut self.later);
         self.later = std::mem::take(messages);
+    }
+}
+
+/// The pseudo-jail stays as it is, whatever becomes of the others: a command about it alone is refused.
+fn leave_manual(words: &[Value], obeyed: &mut Obeyed) {
+    const REFUSED: &str = "the jail 'manual' is portcullis's own and cannot be changed";
+    let amended = &mut obeyed.amended;
+    let is_told = amended.reloaded.remove(MANUAL) | amended.restarted.remove(MANUAL);
+    if !amended.jails.remove(MANUAL) {
+        return;
+    }
+    let is_about_all = amended.is_stream || words.get(1).and_then(Value::as_str) == Some("--all");
+    if !is_about_all {
+        obeyed.outcome = Err(Exception::from(REFUSED));
+    } else if is_told {
+        amended.errors.push(REFUSED.to_owned());
     }
 }
 

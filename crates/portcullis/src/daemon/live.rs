@@ -75,7 +75,9 @@ impl Daemon {
                 steps.down.insert(Arc::clone(name));
                 continue;
             };
-            let alike = old.is_some_and(|old| setup::reads(old) && setup::read_alike(old, new));
+            // What could not be read with is tried again, or its complaint would go and nothing else.
+            let is_blind = self.setup.blind.contains_key(&**name);
+            let alike = !is_blind && old.is_some_and(|old| setup::reads(old) && setup::read_alike(old, new));
             if !(alike && setup::reads(new)) {
                 steps.down.insert(Arc::clone(name));
             }
@@ -90,6 +92,12 @@ impl Daemon {
 
     fn rearrange(&mut self, steps: Steps, is_stream: bool, inbox: &Receiver<Message>) {
         let mut ready = Setup::empty(Plan::default(), self.dry_run);
+        // What a client sends as a whole has no values that had to be guessed.
+        for (plan, _, reloaded) in &steps.put {
+            if *reloaded || steps.gone.contains(&plan.name) {
+                self.setup.held.remove(&*plan.name);
+            }
+        }
         ready.held.clone_from(&self.setup.held);
         let names: BTreeSet<Arc<str>> = steps.put.iter().map(|(plan, ..)| Arc::clone(&plan.name)).collect();
         for (plan, anew, reloaded) in &steps.put {

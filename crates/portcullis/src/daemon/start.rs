@@ -48,11 +48,9 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
     forward(events.1, outbox.clone(), Message::Runner);
     let database = first_database(run, &places, &setup, &origin);
-    let table = (!run.dry_run).then_some(TABLE);
-    let listener =
-        listen::open(&places.socket, given, run.socket_group.as_deref()).map_err(|error| error.to_string())?;
-    let seat = seat::take(&places.pid_file(), &database, table).map_err(|error| error.to_string())?;
-    places.write_pid();
+    let group = run.socket_group.as_deref();
+    let listener = listen::open(&places.socket, given, group).map_err(|error| error.to_string())?;
+    let seat = sit(run, &places, &database)?;
     let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
     if !run.stream || live::has_bans_by_hand(&saved) {
         setup.manual();
@@ -107,6 +105,17 @@ fn lanes(link: runner::Link, around: surroundings::Around, outbox: &SyncSender<M
     Lanes::start(shell, mails, link, sender(outbox, Message::Facts))
 }
 
+/// Takes the seat. Only then what commands changed may be forgotten: before, it would be another daemon's.
+fn sit(run: &Run, places: &Places, database: &Place) -> Result<seat::Seat, String> {
+    let table = (!run.dry_run).then_some(TABLE);
+    let seat = seat::take(&places.pid_file(), database, table).map_err(|error| error.to_string())?;
+    if run.deaths == 0 {
+        Origin::forget(&places.live());
+    }
+    places.write_pid();
+    Ok(seat)
+}
+
 /// The configuration to begin with: of files, or of a client that is still to send it; after a death, what was in force.
 fn first(run: &Run, places: &Places) -> (Setup, Origin) {
     let wall = Running::fresh().now().wall;
@@ -115,9 +124,8 @@ fn first(run: &Run, places: &Places) -> (Setup, Origin) {
     } else {
         (setup::read(places, run.dry_run), Kind::Files)
     };
-    if run.deaths == 0 {
-        Origin::forget(&places.live());
-    } else if let Some((origin, plan)) = Origin::kept(&places.live()) {
+    let kept = (run.deaths > 0).then(|| Origin::kept(&places.live())).flatten();
+    if let Some((origin, plan)) = kept {
         return (setup.again(plan), origin);
     }
     (setup, Origin::new(kind, wall))

@@ -75,11 +75,14 @@ impl Shell {
         }
     }
 
-    /// The action was configured anew.
+    /// The action was configured anew. What stands still stands where it is the same as before: another option of its
+    /// jail must not have it started twice.
     pub(super) fn replace(&mut self, action: Action, templates: BTreeMap<String, TemplateId>) {
+        if self.action != action {
+            self.done.clear();
+        }
         self.action = action;
         self.templates = templates;
-        self.done.clear();
     }
 
     pub(super) fn uses(&self, template: TemplateId) -> bool {
