@@ -173,7 +173,7 @@ fn entries_behind_a_file() {
     );
 }
 
-/// D-118
+/// D-126
 #[test]
 fn an_action_that_a_reload_adds() {
     let reload = r#"reload j #[] #[["add","j","polling"],["set","j","addaction","b"],["start","j"]]"#;
