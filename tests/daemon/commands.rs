@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
@@ -24,7 +25,11 @@ fn server() -> House {
     for log in ["log", "other"] {
         append(&house.path(log), b"");
     }
-    house.start();
+    house.start_without_waiting();
+    // It says that it is ready once it has a configuration.
+    eventually("the server answers", || {
+        UnixStream::connect(house.path("socket")).is_ok()
+    });
     house
 }
 

@@ -67,6 +67,20 @@ impl Value {
         }
     }
 
+    /// Python's `bool()`: whether it is neither nothing, nor nought, nor empty.
+    #[must_use]
+    pub fn is_true(&self) -> bool {
+        match self {
+            Value::None => false,
+            Value::Bool(truth) => *truth,
+            Value::Int(number) => *number != 0,
+            Value::Float(number) => *number != 0.0,
+            Value::Str(text) => !text.is_empty(),
+            Value::List(items) | Value::Tuple(items) | Value::Set(items) => !items.is_empty(),
+            Value::Dict(pairs) => !pairs.is_empty(),
+        }
+    }
+
     /// Python's `repr()`: what `fail2ban-client -d` prints (behaviour contract §8.1).
     #[must_use]
     pub fn repr(&self) -> String {

@@ -170,7 +170,7 @@ impl Action {
         let timeout = timeout(plan)?;
         let properties = properties(plan, timeout);
         let conditional = properties.keys().any(|key| is_conditional(key));
-        let flag = |name: &str| last(plan, name).map(truthy);
+        let flag = |name: &str| last(plan, name).map(Value::is_true);
         Ok(Action {
             name: plan.name.clone(),
             families: families(plan, conditional, ipv6)?,
@@ -256,19 +256,6 @@ fn timeout(plan: &ActionPlan) -> Result<Number, Error> {
         Some(Value::Float(number)) => Number::Float(*number),
         Some(other) => parse_length(&other.to_string())?,
     })
-}
-
-/// Python's truth.
-fn truthy(value: &Value) -> bool {
-    match value {
-        Value::None => false,
-        Value::Bool(truth) => *truth,
-        Value::Int(number) => *number != 0,
-        Value::Float(number) => *number != 0.0,
-        Value::Str(text) => !text.is_empty(),
-        Value::List(items) | Value::Tuple(items) | Value::Set(items) => !items.is_empty(),
-        Value::Dict(pairs) => !pairs.is_empty(),
-    }
 }
 
 /// `name?family=value`, the name of word characters only.

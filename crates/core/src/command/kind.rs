@@ -45,20 +45,7 @@ pub(super) fn no_attribute(value: &Value, name: &str) -> Exception {
 pub(super) fn truth(value: &Value) -> bool {
     match value {
         Value::Str(text) => parse_bool(text),
-        other => is_full(other),
-    }
-}
-
-/// Python's `bool()`.
-pub(super) fn is_full(value: &Value) -> bool {
-    match value {
-        Value::None => false,
-        Value::Bool(truth) => *truth,
-        Value::Int(number) => *number != 0,
-        Value::Float(number) => *number != 0.0,
-        Value::Str(text) => !text.is_empty(),
-        Value::List(items) | Value::Tuple(items) | Value::Set(items) => !items.is_empty(),
-        Value::Dict(pairs) => !pairs.is_empty(),
+        other => other.is_true(),
     }
 }
 

@@ -8,17 +8,6 @@ use crate::exception::Exception;
 use crate::time::Seconds;
 use crate::value::{Value, repr_str};
 
-/// The options that can be set.
-pub(super) const OPTIONS: [&str; 8] = [
-    "loglevel",
-    "logtarget",
-    "syslogsocket",
-    "allowipv6",
-    "thread",
-    "dbfile",
-    "dbmaxmatches",
-    "dbpurgeage",
-];
 /// The names that Python's logging has for levels, Fail2Ban's own among them.
 const LEVELS: [&str; 12] = [
     "CRITICAL",

@@ -4,13 +4,14 @@ mod filter;
 
 use super::kind::{self, Words};
 use super::{Deed, Session, action, get, hand, server};
+use crate::config::plan::Server;
 use crate::exception::Exception;
 use crate::value::Value;
 
 /// Changes the plan. `is_many` is for `multi-set`.
 pub(super) fn set(session: &mut Session<'_>, words: Words<'_>, is_many: bool) -> Result<Deed, Exception> {
     let name = words.at(0)?;
-    if let Some(option) = name.as_str().filter(|name| server::OPTIONS.contains(name)) {
+    if let Some(option) = name.as_str().filter(|name| Server::OPTIONS.contains(name)) {
         return server::set(session, option, words).map(Deed::Answer);
     }
     let option = words.at(1)?;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::given;
 use super::options::{extract, parse_int, split_shell};
-use super::plan::{ActionPlan, CachePlan, JailPlan, LogPath, Plan, UseDns};
+use super::plan::{ActionPlan, CachePlan, JailPlan, LogPath, Plan, Server, UseDns};
 use super::refusal::{CommandError, Refusal};
 use super::words::{Words, bad};
 use super::{Command, Face};
@@ -110,17 +110,7 @@ impl Plan {
     }
 
     fn is_server_option(&self, words: Words<'_>) -> bool {
-        const NAMES: [&str; 8] = [
-            "loglevel",
-            "logtarget",
-            "syslogsocket",
-            "allowipv6",
-            "thread",
-            "dbfile",
-            "dbmaxmatches",
-            "dbpurgeage",
-        ];
-        words.text(1).is_ok_and(|name| NAMES.contains(&name))
+        words.text(1).is_ok_and(|name| Server::OPTIONS.contains(&name))
     }
 
     fn set_server(&mut self, words: Words<'_>) -> Result<(), CommandError> {

@@ -39,6 +39,20 @@ pub struct Server {
     pub given: BTreeMap<String, Value>,
 }
 
+impl Server {
+    /// The options that `set` takes (contract §8.5).
+    pub const OPTIONS: [&str; 8] = [
+        "loglevel",
+        "logtarget",
+        "syslogsocket",
+        "allowipv6",
+        "thread",
+        "dbfile",
+        "dbmaxmatches",
+        "dbpurgeage",
+    ];
+}
+
 impl Default for Server {
     fn default() -> Self {
         Server {

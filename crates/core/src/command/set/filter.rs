@@ -256,7 +256,7 @@ fn refused(error: &crate::pattern::Error) -> Exception {
 fn prefregex(session: &mut Session<'_>, words: Words<'_>) -> Result<(), Exception> {
     let value = words.at(2)?;
     let at = session.jail(words.at(0)?)?;
-    if !kind::is_full(value) {
+    if !value.is_true() {
         session.change(at).prefregex = None;
         return Ok(());
     }
