@@ -44,8 +44,13 @@ fn a_folder_that_is_not_there_is_refused() {
         assert!(said.contains("there is no configuration folder"), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
-    // An empty one stands on the built-in files.
+    // One without a jail stands on the built-in files.
     std::fs::create_dir(house.path("empty")).unwrap();
+    let log = house.path("empty.log");
+    house.write(
+        "empty/fail2ban.local",
+        &format!("[Definition]\nlogtarget = {}\n", log.display()),
+    );
     let mut command = house.inside("timeout");
     let command = command.args(["2", PROGRAM, "run", "-c"]).arg(house.path("empty"));
     let command = command.arg("--socket").arg(house.path("socket"));
