@@ -49,7 +49,7 @@ fn a_folder_that_is_not_there_is_refused() {
     let log = house.path("empty.log");
     house.write(
         "empty/fail2ban.local",
-        &format!("[Definition]\nlogtarget = {}\n", log.display()),
+        format!("[Definition]\nlogtarget = {}\n", log.display()),
     );
     let mut command = house.inside("timeout");
     let command = command.args(["2", PROGRAM, "run", "-c"]).arg(house.path("empty"));
