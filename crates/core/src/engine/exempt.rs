@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::jail::Jail;
-use super::known::Turn;
 use super::message::{Answer, Effect, Event, Question};
 use super::waiting::{Subject, Told, Topic, Waiting};
 use crate::action::{Context, JailFacts, Need, Script, Values, render};
@@ -353,12 +352,7 @@ impl Engine {
                 } else {
                     Event::Found { jail: name, id, time }
                 }));
-                let mut turn = Turn {
-                    now,
-                    ahead: self.ahead,
-                    history: &mut self.history,
-                    dice: &mut self.dice,
-                };
+                let mut turn = self.shared.turn(now);
                 jail.count(&mut turn, &waiting.pending.id, attempt, out);
             }
             Judged::Silently | Judged::Ignored(_) => {

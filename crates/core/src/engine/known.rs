@@ -30,6 +30,27 @@ pub(super) struct Turn<'t> {
     pub(super) dice: &'t mut Dice,
 }
 
+/// What all jails share from one input to the next.
+#[derive(Default)]
+pub(super) struct Shared {
+    pub(super) history: History,
+    pub(super) dice: Dice,
+    /// Wall clock minus steady clock, as lines were last read
+    pub(super) ahead: Seconds,
+}
+
+impl Shared {
+    /// For one input at steady time `now`.
+    pub(super) fn turn(&mut self, now: Timestamp) -> Turn<'_> {
+        Turn {
+            now,
+            ahead: self.ahead,
+            history: &mut self.history,
+            dice: &mut self.dice,
+        }
+    }
+}
+
 /// Random numbers from a seed that was drawn outside (`SplitMix64`).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Dice(pub(super) u64);

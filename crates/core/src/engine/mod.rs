@@ -20,12 +20,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jail::Jail;
-use known::{Dice, Turn};
+use known::{Dice, Shared};
 use request::Parked;
 
 use crate::address::Id;
 use crate::allow::{Known, Lists, Names, Verdict};
-use crate::history::History;
 use crate::ledger::{Entry, Ledger, Mark, Ticket};
 use crate::time::{Seconds, Timestamp};
 use waiting::Waits;
@@ -47,10 +46,7 @@ pub struct Engine {
     listed: BTreeSet<String>,
     reads: BTreeMap<(Arc<str>, Arc<str>), Mark>,
     reads_due: Option<Timestamp>,
-    history: History,
-    dice: Dice,
-    /// Wall clock minus steady clock, as lines were last read
-    ahead: Seconds,
+    shared: Shared,
 }
 
 impl Engine {
@@ -89,8 +85,8 @@ impl Engine {
                     out.push(Effect::Reply(to, reply));
                 }
             }
-            Input::Seed(seed) => self.dice = Dice(seed),
-            Input::Purge(before) => self.history.purge(before),
+            Input::Seed(seed) => self.shared.dice = Dice(seed),
+            Input::Purge(before) => self.shared.history.purge(before),
             Input::Stop => self.stop(out),
             Input::Tick => {}
         }
@@ -167,12 +163,7 @@ impl Engine {
             }
         }
         for jail in self.jails.values_mut() {
-            let mut turn = Turn {
-                now,
-                ahead: self.ahead,
-                history: &mut self.history,
-                dice: &mut self.dice,
-            };
+            let mut turn = self.shared.turn(now);
             jail.wake(&mut turn, out);
         }
         self.glance_at_lists(out);
@@ -180,7 +171,7 @@ impl Engine {
 
     fn restore(&mut self, now: Timestamp, saved: Saved, out: &mut Vec<Effect>) {
         for (jail, id, past) in saved.history {
-            self.history.note(&jail, &id, past);
+            self.shared.history.note(&jail, &id, past);
         }
         for (name, id, count) in saved.counts {
             if let Some(jail) = self.jails.get_mut(&name) {
@@ -226,12 +217,7 @@ impl Engine {
             return;
         }
         let is_open = verdict != Verdict::Counts || jail.command.is_some();
-        let mut turn = Turn {
-            now,
-            ahead: self.ahead,
-            history: &mut self.history,
-            dice: &mut self.dice,
-        };
+        let mut turn = self.shared.turn(now);
         jail.restore(&mut turn, ticket.clone(), adopted, out);
         if is_open && jail.ledger.get(&ticket.id).is_some() {
             self.review(now, &name, &ticket, out);
@@ -239,7 +225,7 @@ impl Engine {
     }
 
     fn batch(&mut self, now: Timestamp, batch: Batch, out: &mut Vec<Effect>) {
-        self.ahead = batch.clock.wall - batch.clock.steady;
+        self.shared.ahead = batch.clock.wall - batch.clock.steady;
         let changed = !batch.failures.is_empty() || !batch.sessions.is_empty();
         for failure in batch.failures {
             self.consider_failure(now, batch.clock, failure, out);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::jail::Jail;
-use super::known::Turn;
 use super::message::{Effect, Question, ReplyTo, Request};
 use super::waiting::Told;
 use crate::address::Id;
@@ -46,23 +45,18 @@ impl Engine {
                 None => Err(Exception::no_jail(&*jail)),
                 Some(jail) => {
                     let length = bantime.unwrap_or(jail.plan.bantime);
-                    let mut turn = Turn {
-                        now,
-                        ahead: self.ahead,
-                        history: &mut self.history,
-                        dice: &mut self.dice,
-                    };
+                    let mut turn = self.shared.turn(now);
                     let mut ban = |id| jail.ban(&mut turn, judge::by_hand(id, now, length), bantime.is_some(), out);
                     Ok(count(ids.into_iter().map(|id| usize::from(ban(id))).sum()))
                 }
             },
             Request::Unban { ids, jail: Some(name) } => match self.jails.get_mut(&name) {
                 None => Err(Exception::no_jail(&*name)),
-                Some(jail) => Ok(count(unban(jail, &mut self.history, ids.as_deref(), out))),
+                Some(jail) => Ok(count(unban(jail, &mut self.shared.history, ids.as_deref(), out))),
             },
             Request::Unban { ids, jail: None } => {
                 let jails = self.jails.values_mut();
-                let freed = jails.map(|jail| unban(jail, &mut self.history, ids.as_deref(), out));
+                let freed = jails.map(|jail| unban(jail, &mut self.shared.history, ids.as_deref(), out));
                 Ok(count(freed.sum()))
             }
             Request::Attempt { jail, id, lines } => return self.attempt(now, (jail, id, lines), to, out),
@@ -94,7 +88,7 @@ impl Engine {
             is_name: false,
             clock: Clock {
                 steady: now,
-                wall: now + self.ahead,
+                wall: now + self.shared.ahead,
             },
             matches: lines,
             data: std::collections::BTreeMap::new(),
@@ -167,7 +161,7 @@ impl Engine {
     fn free(&mut self, since: Timestamp, (whom, only, report_absent): Freeing, out: &mut Vec<Effect>) -> Answer {
         let mut freed = 0;
         let mut absent = Vec::new();
-        let (names, history) = (&self.names, &mut self.history);
+        let (names, history) = (&self.names, &mut self.shared.history);
         for jail in self.jails.values_mut() {
             if only.as_ref().is_some_and(|name| jail.name() != name) {
                 continue;
