@@ -8,6 +8,7 @@
 
 mod letter;
 pub mod value;
+pub mod json;
 pub mod exception;
 pub mod expression;
 pub mod time;

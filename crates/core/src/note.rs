@@ -127,7 +127,8 @@ fn local(wall: Timestamp, zone: &TimeZone) -> String {
 }
 
 /// A wall time as Fail2Ban prints it; what is beyond the year 9999 is its end.
-fn shown(wall: Timestamp, zone: &TimeZone) -> String {
+#[must_use]
+pub fn shown(wall: Timestamp, zone: &TimeZone) -> String {
     const LAST: i64 = 253_402_214_400;
     if wall.seconds() >= LAST {
         return "9999-12-31 23:59:59".to_owned();

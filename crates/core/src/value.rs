@@ -67,6 +67,17 @@ impl Value {
         }
     }
 
+    /// What a `for` of Python's goes through; nothing of a value that is none to go through.
+    #[must_use]
+    pub fn each(&self) -> Option<Vec<Value>> {
+        match self {
+            Value::Str(text) => Some(text.chars().map(|c| c.to_string().into()).collect()),
+            Value::List(items) | Value::Tuple(items) | Value::Set(items) => Some(items.clone()),
+            Value::Dict(pairs) => Some(pairs.iter().map(|(key, _)| key.clone()).collect()),
+            Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => None,
+        }
+    }
+
     /// Python's `bool()`: whether it is neither nothing, nor nought, nor empty.
     #[must_use]
     pub fn is_true(&self) -> bool {
@@ -214,6 +225,30 @@ pub fn repr_str(text: &str) -> String {
     }
     out.push(quote);
     out
+}
+
+/// Python's `repr(bytes)`.
+#[must_use]
+pub fn repr_bytes(bytes: &[u8]) -> String {
+    let quote = if bytes.contains(&b'\'') && !bytes.contains(&b'"') {
+        '"'
+    } else {
+        '\''
+    };
+    let mut text = format!("b{quote}");
+    for byte in bytes {
+        match byte {
+            b'\t' => text.push_str("\\t"),
+            b'\n' => text.push_str("\\n"),
+            b'\r' => text.push_str("\\r"),
+            b'\\' => text.push_str("\\\\"),
+            byte if char::from(*byte) == quote => text.extend(['\\', quote]),
+            b' '..=b'~' => text.push(char::from(*byte)),
+            byte => text.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    text.push(quote);
+    text
 }
 
 /// Classes of code points as Python 3.11 has them, whose Unicode tables are those of version 14.

@@ -8,7 +8,6 @@ mod control;
 mod daemon;
 mod enforce;
 mod folder;
-mod json;
 mod matching;
 mod observe;
 mod place;

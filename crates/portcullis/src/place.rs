@@ -51,6 +51,16 @@ pub(crate) fn socket(place: &Where) -> PathBuf {
     named.map_or_else(|| SOCKET.into(), PathBuf::from)
 }
 
+/// Writes a file whole: whoever reads it has the former one or this.
+///
+/// # Errors
+/// As the file system has them; the former file stays.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, content)?;
+    fs::rename(&new, path)
+}
+
 /// A path that does not change with the working directory.
 pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())

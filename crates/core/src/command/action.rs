@@ -6,6 +6,7 @@ use super::kind::{self, Words};
 use super::{Deed, Session, mail};
 use crate::config::plan::{ActionPlan, JailPlan};
 use crate::exception::Exception;
+use crate::json::to_value;
 use crate::value::Value;
 
 /// Properties that every action has, with the values of a new one.
@@ -229,10 +230,7 @@ fn set_one(session: &mut Session<'_>, at: usize, name: &Value, pair: &Value) -> 
         Value::List(items) => (items.clone(), "list"),
         Value::Tuple(items) => (items.clone(), "tuple"),
         Value::Str(_) => (kind::items(pair)?, "string"),
-        other => {
-            let text = format!("'{}' object is not subscriptable", other.class());
-            return Err(Exception::builtin("TypeError", text));
-        }
+        other => return Err(kind::no_items(other)),
     };
     let key = attribute(items.first().ok_or_else(|| short(kind))?)?;
     if Class::of(find(&session.plan.jails[at], name)?).method(key).is_some() {
@@ -328,23 +326,6 @@ fn json(text: &Value) -> Result<Value, Exception> {
         Exception::builtin("TypeError", text)
     };
     let read = serde_json::from_str(text.as_str().ok_or_else(error)?);
-    read.map(plain).map_err(|error| Exception::value(error.to_string()))
-}
-
-pub(super) fn plain(value: serde_json::Value) -> Value {
-    match value {
-        serde_json::Value::Null => Value::None,
-        serde_json::Value::Bool(truth) => truth.into(),
-        serde_json::Value::Number(number) => number
-            .as_i64()
-            .map_or_else(|| Value::Float(number.as_f64().unwrap_or_default()), Value::Int),
-        serde_json::Value::String(text) => text.into(),
-        serde_json::Value::Array(items) => Value::List(items.into_iter().map(plain).collect()),
-        serde_json::Value::Object(pairs) => Value::Dict(
-            pairs
-                .into_iter()
-                .map(|(name, value)| (name.into(), plain(value)))
-                .collect(),
-        ),
-    }
+    read.map(|read| to_value(&read))
+        .map_err(|error| Exception::value(error.to_string()))
 }

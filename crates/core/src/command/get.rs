@@ -48,7 +48,7 @@ pub(super) fn get(session: &Session<'_>, words: Words<'_>) -> Result<Value, Exce
 }
 
 fn is_option(option: &str) -> bool {
-    const OPTIONS: [&str; 19] = [
+    const OPTIONS: [&str; 18] = [
         "logpath",
         "logencoding",
         "journalmatch",
@@ -67,9 +67,8 @@ fn is_option(option: &str) -> bool {
         "maxretry",
         "maxlines",
         "bantime",
-        "idle",
     ];
-    (OPTIONS.contains(&option) && option != "idle") || option.starts_with("bantime.")
+    OPTIONS.contains(&option) || option.starts_with("bantime.")
 }
 
 /// One option of a jail.
@@ -97,7 +96,7 @@ pub(super) fn option_of(session: &Session<'_>, jail: &JailPlan, option: &str) ->
             .map_or("".into(), |regex| expanded(jail, regex, false)),
         "failregex" => list(&jail.failregex, |regex| expanded(jail, regex, true)),
         "ignoreregex" => list(&jail.ignoreregex, |regex| expanded(jail, regex, false)),
-        "usedns" => usedns(jail.usedns).into(),
+        "usedns" => jail.usedns.word().into(),
         "findtime" => given(jail.findtime.whole().into()),
         "datepattern" => datepattern(jail)?,
         "logtimezone" => given(text(jail.logtimezone.as_deref())),
@@ -173,15 +172,6 @@ pub(super) fn cache(text: &str) -> Result<Value, Exception> {
     let count = find("max-count").map_or(Ok(100), |count| kind::int(&count))?;
     let time = find("max-time").map_or(Ok(Value::Int(300)), |time| kind::number(&time))?;
     Ok(Value::List(vec![key, count.into(), time]))
-}
-
-fn usedns(usedns: UseDns) -> &'static str {
-    match usedns {
-        UseDns::Yes => "yes",
-        UseDns::Warn => "warn",
-        UseDns::No => "no",
-        UseDns::Raw => "raw",
-    }
 }
 
 /// The pattern and the name of the first of one or two templates.

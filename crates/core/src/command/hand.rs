@@ -67,8 +67,7 @@ pub(super) fn unban(words: &[Value]) -> Result<Deed, Exception> {
 /// Who is to be freed; a mask that is none is nobody's.
 fn meant(words: &[Value]) -> Result<Vec<(String, Id)>, Exception> {
     let id = |word: &Value| {
-        let error = || Exception::builtin("TypeError", format!("object of type '{}' has no len()", word.class()));
-        let text = word.as_str().ok_or_else(error)?.to_owned();
+        let text = kind::sized(word)?.to_owned();
         let id = Id::parse(&text).unwrap_or_else(|_| Id::Raw(text.clone()));
         Ok((text, id))
     };

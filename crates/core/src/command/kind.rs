@@ -35,6 +35,17 @@ pub(super) fn text_for<'v>(value: &'v Value, method: &str) -> Result<&'v str, Ex
     value.as_str().ok_or_else(|| no_attribute(value, method))
 }
 
+/// Text whose length is asked for.
+pub(super) fn sized(value: &Value) -> Result<&str, Exception> {
+    let error = || type_error(format!("object of type '{}' has no len()", value.class()));
+    value.as_str().ok_or_else(error)
+}
+
+/// What has no first or second item.
+pub(super) fn no_items(value: &Value) -> Exception {
+    type_error(format!("'{}' object is not subscriptable", value.class()))
+}
+
 /// A method or a property that a value does not have.
 pub(super) fn no_attribute(value: &Value, name: &str) -> Exception {
     let text = format!("'{}' object has no attribute '{name}'", value.class());
@@ -135,18 +146,13 @@ pub(super) fn hashable(value: &Value) -> Result<&Value, Exception> {
 
 /// The items that a `for` goes through.
 pub(super) fn items(value: &Value) -> Result<Vec<Value>, Exception> {
-    match value {
-        Value::List(items) | Value::Tuple(items) | Value::Set(items) => Ok(items.clone()),
-        Value::Str(text) => Ok(text.chars().map(|c| c.to_string().into()).collect()),
-        Value::Dict(pairs) => Ok(pairs.iter().map(|(key, _)| key.clone()).collect()),
-        other => Err(type_error(format!("'{}' object is not iterable", other.class()))),
-    }
+    let error = || type_error(format!("'{}' object is not iterable", value.class()));
+    value.each().ok_or_else(error)
 }
 
 /// An address, a network or any other text that can be banned.
 pub(super) fn id(value: &Value) -> Result<Id, Exception> {
-    let error = || type_error(format!("object of type '{}' has no len()", value.class()));
-    Id::parse(hashable(value)?.as_str().ok_or_else(error)?).map_err(mask)
+    Id::parse(sized(hashable(value)?)?).map_err(mask)
 }
 
 /// A mask that is none.

@@ -1,8 +1,9 @@
 //! What commands see of a mail action, `smtp.py`: the attributes of its object in Fail2Ban, and its methods (contract
 //! §5.6, §8.5).
 
-use super::action::{Class, Method, plain};
+use super::action::{Class, Method};
 use crate::config::plan::ActionPlan;
+use crate::json::to_value;
 use crate::mail::Mail;
 use crate::value::Value;
 
@@ -52,7 +53,7 @@ pub(super) fn attribute(action: &ActionPlan, name: &str) -> Option<Value> {
         let mut options: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).ok()?;
         options.remove(option)
     });
-    Some(given.map_or_else(|| default(option), plain))
+    Some(given.map_or_else(|| default(option), |given| to_value(&given)))
 }
 
 fn default(option: &str) -> Value {

@@ -229,10 +229,7 @@ impl Session<'_> {
             let words = match command {
                 Value::List(words) | Value::Tuple(words) => words.as_slice(),
                 Value::Str(_) => return Err("Invalid command".into()),
-                other => {
-                    let text = format!("'{}' object is not subscriptable", other.class());
-                    return Err(Exception::builtin("TypeError", text));
-                }
+                other => return Err(kind::no_items(other)),
             };
             match self.dispatch(words)? {
                 Deed::Answer(_) => {}
@@ -262,8 +259,7 @@ impl Session<'_> {
         if known.is_some() {
             return Err(Exception::new(Class::DuplicateJail, name.clone()));
         }
-        let error = || Exception::builtin("TypeError", format!("object of type '{}' has no len()", name.class()));
-        let jail = JailPlan::new(name.as_str().ok_or_else(error)?, check_backend(backend)?);
+        let jail = JailPlan::new(kind::sized(name)?, check_backend(backend)?);
         let is_back = self.amended.jails.contains(&jail.name) || self.was_there(&jail.name);
         if is_back {
             self.amended.restarted.insert(Arc::clone(&jail.name));

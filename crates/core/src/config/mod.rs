@@ -33,6 +33,7 @@ pub use apply::split_line;
 pub use options::{Named, extract, parse_bool, parse_int};
 pub use plan::CommandError;
 pub use refusal::Refusal;
+pub use stream::{stream_of, stream_value};
 pub use tree::{Layered, MemoryTree, ReadError, Scope, Tree};
 
 use crate::diagnostic::{Diagnostic, Position, Severity};

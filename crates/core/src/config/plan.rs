@@ -83,6 +83,19 @@ pub enum UseDns {
     Raw,
 }
 
+impl UseDns {
+    /// Its word in a configuration.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            UseDns::Yes => "yes",
+            UseDns::Warn => "warn",
+            UseDns::No => "no",
+            UseDns::Raw => "raw",
+        }
+    }
+}
+
 /// One jail (contract §2.2), with the server's own defaults where the stream is silent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JailPlan {

@@ -1,10 +1,10 @@
-//! A plan written down: the command stream that makes it.
+//! A plan written down: the command stream that makes it; and a stream as one value.
 //!
 //! [`Plan::from_stream`] reads back what [`Plan::to_stream`] wrote. A value is written in the words
 //! that a client used, so that `get` answers with them again.
 
 use super::Command;
-use super::plan::{ActionPlan, JailPlan, Plan, UseDns};
+use super::plan::{ActionPlan, JailPlan, Plan};
 use crate::time::Seconds;
 use crate::value::Value;
 
@@ -37,6 +37,23 @@ impl Plan {
         }
         stream
     }
+}
+
+/// A stream as one value, as it stands in a request and in what is kept.
+#[must_use]
+pub fn stream_value(stream: Vec<Command>) -> Value {
+    Value::List(stream.into_iter().map(Value::List).collect())
+}
+
+/// The stream that is such a value. What is no command in it is left out; nothing if it is no list at all.
+#[must_use]
+pub fn stream_of(value: &Value) -> Option<Vec<Command>> {
+    let commands = value.as_items()?.iter();
+    Some(
+        commands
+            .filter_map(|command| command.as_items().map(<[Value]>::to_vec))
+            .collect(),
+    )
 }
 
 struct Writer<'w> {
@@ -91,13 +108,7 @@ impl Writer<'_> {
     /// What it reads, and how.
     fn reading(&mut self) {
         let jail = self.jail;
-        let usedns = match jail.usedns {
-            UseDns::Yes => "yes",
-            UseDns::Warn => "warn",
-            UseDns::No => "no",
-            UseDns::Raw => "raw",
-        };
-        self.text("usedns", Some(usedns));
+        self.text("usedns", Some(jail.usedns.word()));
         self.text("prefregex", jail.prefregex.as_deref());
         self.given("maxlines", i64::from(jail.maxlines).into());
         self.text("datepattern", jail.datepattern.as_deref());

@@ -14,6 +14,7 @@ use portcullis_core::engine::Effect;
 use portcullis_core::exception::Exception;
 use portcullis_core::judge;
 use portcullis_core::ledger::{Change, LayerId, Order};
+use portcullis_core::note;
 use portcullis_core::time::{Seconds, Timestamp};
 use portcullis_core::value::Value;
 use portcullis_core::wire::Reply;
@@ -23,6 +24,7 @@ use super::origin::{Kind, Origin};
 use super::setup::{self, MANUAL};
 use super::{Daemon, End, Message, SERVER, logging, tidings};
 use crate::observe::log::{Level, note as say};
+use crate::observe::words_of;
 
 /// No command sleeps longer.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
@@ -38,7 +40,7 @@ impl World for System<'_> {
         let flags = OFlags::NONBLOCK.bits().cast_signed();
         match OpenOptions::new().read(true).custom_flags(flags).open(path) {
             Ok(_) => Ok(()),
-            Err(error) => Err((error.raw_os_error().unwrap_or(0), text_of(&error))),
+            Err(error) => Err((error.raw_os_error().unwrap_or(0), words_of(&error))),
         }
     }
 
@@ -56,16 +58,8 @@ impl World for System<'_> {
 
     fn local_time(&self, time: Timestamp) -> String {
         let wall = self.daemon.clock.now().to_wall(time);
-        let time = jiff::Timestamp::from_second(wall.seconds()).unwrap_or(jiff::Timestamp::MAX);
-        let zoned = time.to_zoned(self.daemon.zone.clone());
-        zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
+        note::shown(wall, &self.daemon.zone)
     }
-}
-
-/// The system's words for an error, without its number.
-fn text_of(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 impl Daemon {

@@ -22,6 +22,7 @@ use super::resolver;
 use super::surroundings::Around;
 use crate::enforce::shell::{Surroundings as _, report};
 use crate::observe::log::{Level, note as say};
+use crate::observe::words_of;
 use crate::runner::{Catalogue, Lane, Link, Outcome, TemplateId};
 
 const DNS: &str = "fail2ban.ipdns";
@@ -145,8 +146,7 @@ fn look(question: Question) -> Option<Answer> {
 /// Reads a file of addresses, unless it is as it was.
 pub(crate) fn read_list(path: &Path, known: Option<Stat>) -> Result<Found, String> {
     let explain = |error: std::io::Error| {
-        let text = error.to_string();
-        let text = text.split(" (os error").next().unwrap_or(&text);
+        let text = words_of(&error);
         let number = error
             .raw_os_error()
             .map_or(String::new(), |number| format!("[Errno {number}] "));

@@ -6,16 +6,17 @@
 //! begins with the files, or waits for a client, and forgets it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::tz::TimeZone;
 use portcullis_core::config::plan::Plan;
-use portcullis_core::config::{Command, Face};
+use portcullis_core::config::{self, Face};
+use portcullis_core::json;
+use portcullis_core::note;
 use portcullis_core::time::Timestamp;
-use portcullis_core::value::Value;
 use serde::{Deserialize, Serialize};
 
-use crate::json;
+use crate::place;
 
 /// A kept configuration that is longer is not taken up: no honest one is.
 const LONGEST: u64 = 64 << 20;
@@ -46,7 +47,7 @@ pub(super) struct Origin {
 #[derive(Serialize, Deserialize)]
 struct Kept {
     origin: Origin,
-    stream: Vec<serde_json::Value>,
+    stream: serde_json::Value,
 }
 
 impl Origin {
@@ -71,8 +72,7 @@ impl Origin {
 
     /// As status shows it.
     pub(super) fn describe(&self, folder: &Path, zone: &TimeZone) -> String {
-        let since = jiff::Timestamp::from_second(self.since).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        let since = since.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
+        let since = note::shown(Timestamp::from_seconds(self.since), zone);
         let mut text = match self.kind {
             Kind::Files => format!("files {} (read at {since})", folder.display()),
             Kind::Stream => format!("stream of a client (since {since})"),
@@ -91,14 +91,11 @@ impl Origin {
     /// # Errors
     /// As the file system has them.
     pub(super) fn keep(&self, path: &Path, plan: &Plan) -> std::io::Result<()> {
-        let command = |command: &Command| json::from_value(&Value::List(command.clone()));
         let kept = Kept {
             origin: self.clone(),
-            stream: plan.to_stream().iter().map(command).collect(),
+            stream: json::from_value(&config::stream_value(plan.to_stream())),
         };
-        let new: PathBuf = path.with_extension("new");
-        fs::write(&new, serde_json::to_vec(&kept)?)?;
-        fs::rename(&new, path)
+        place::replace(path, &serde_json::to_vec(&kept)?)
     }
 
     /// What a daemon that died had in force, where commands had a part in it.
@@ -106,8 +103,7 @@ impl Origin {
         let length = fs::metadata(path).ok()?.len();
         let bytes = (length <= LONGEST).then(|| fs::read(path).ok()).flatten()?;
         let Kept { origin, stream } = serde_json::from_slice(&bytes).ok()?;
-        let command = |line: &serde_json::Value| json::to_value(line).as_items().map(<[Value]>::to_vec);
-        let stream: Vec<Command> = stream.iter().filter_map(command).collect();
+        let stream = config::stream_of(&json::to_value(&stream))?;
         Some((origin, Plan::from_stream(&stream, Face::Portcullis).0))
     }
 

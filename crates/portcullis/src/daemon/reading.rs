@@ -12,13 +12,13 @@ use crate::enforce::protect::Protected;
 
 use portcullis_core::config::plan::LogPath;
 use portcullis_core::filter::Sessions;
+use portcullis_core::json;
 use portcullis_core::ledger::Mark;
 
 use super::{Daemon, Message, resolver};
 
 /// Own addresses are gathered again this often (contract §4.1).
 const OWN_EVERY: Duration = Duration::from_secs(300);
-use crate::json;
 use crate::matching::{self, Group, News, Reading};
 use crate::observe::log::{Level, note as say};
 use crate::source::{Follow, From};

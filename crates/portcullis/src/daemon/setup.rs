@@ -10,6 +10,7 @@ use portcullis_core::config::{self, Command, Face, FilterName, FilterUse, Outcom
 use portcullis_core::diagnostic::{Diagnostic, Position, Severity};
 use portcullis_core::engine::Arrangement;
 use portcullis_core::filter::{self, Filter};
+use portcullis_core::json;
 use portcullis_core::ledger::LayerId;
 use portcullis_core::pattern::{self, Flags, Pattern};
 use portcullis_core::time::Seconds;
@@ -19,7 +20,7 @@ use super::resolver;
 use super::way::{self, Way};
 use crate::matching::{LogEncoding, Reading, Unseen};
 use crate::place::Places;
-use crate::{folder, json};
+use crate::{folder, place};
 
 /// The pseudo-jail of bans by hand.
 pub(crate) const MANUAL: &str = "manual";
@@ -238,23 +239,15 @@ fn bring_back(good: &Plan, plan: &mut Plan, outcome: &mut Outcome) {
 }
 
 fn keep(places: &Places, stream: &[Command]) {
-    let lines: Vec<_> = stream
-        .iter()
-        .map(|command| json::from_value(&Value::List(command.clone())))
-        .collect();
-    let path = places.last_good();
+    let lines = json::from_value(&config::stream_value(stream.to_vec()));
     // Not being able to keep it is no reason not to run; the store next to it will complain of the same folder.
-    if let Ok(text) = serde_json::to_string(&lines) {
-        let new = path.with_extension("new");
-        let _ = fs::write(&new, text).and_then(|()| fs::rename(&new, &path));
-    }
+    let _ = place::replace(&places.last_good(), lines.to_string().as_bytes());
 }
 
 fn kept(places: &Places) -> Option<Plan> {
     let text = fs::read_to_string(places.last_good()).ok()?;
-    let lines: Vec<serde_json::Value> = serde_json::from_str(&text).ok()?;
-    let command = |line: &serde_json::Value| json::to_value(line).as_items().map(<[Value]>::to_vec);
-    let stream: Vec<Command> = lines.iter().filter_map(command).collect();
+    let lines: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let stream = config::stream_of(&json::to_value(&lines))?;
     Some(Plan::from_stream(&stream, Face::Portcullis).0)
 }
 

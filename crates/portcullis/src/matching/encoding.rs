@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use portcullis_core::encoding::{Encoding, Unsupported};
+use portcullis_core::value::repr_bytes;
 
 /// Where the C library keeps the locales.
 const LOCALES: &str = "/usr/lib/locale";
@@ -93,29 +94,6 @@ pub(super) fn warning(path: &str, encoding: &str, line: &[u8]) -> [String; 2] {
             repr_bytes(&line)
         ),
     ]
-}
-
-/// Python's `repr(bytes)`.
-fn repr_bytes(bytes: &[u8]) -> String {
-    let quote = if bytes.contains(&b'\'') && !bytes.contains(&b'"') {
-        '"'
-    } else {
-        '\''
-    };
-    let mut text = format!("b{quote}");
-    for byte in bytes {
-        match byte {
-            b'\t' => text.push_str("\\t"),
-            b'\n' => text.push_str("\\n"),
-            b'\r' => text.push_str("\\r"),
-            b'\\' => text.push_str("\\\\"),
-            byte if char::from(*byte) == quote => text.extend(['\\', quote]),
-            b' '..=b'~' => text.push(char::from(*byte)),
-            byte => text.push_str(&format!("\\x{byte:02x}")),
-        }
-    }
-    text.push(quote);
-    text
 }
 
 #[cfg(test)]

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use portcullis_core::encoding::{Encoding, Text};
 use portcullis_core::filter::{Failure, Filter, Outcome, Sessions, Warning};
+use portcullis_core::json;
 use portcullis_core::ledger::Mark;
 use portcullis_core::time::{Clock, Seconds, Timestamp, print_length};
 
 use super::joiner::{Joiner, Whole};
 use super::{LogEncoding, News};
-use crate::json;
 use crate::source::{Chunk, Ending, Line};
 
 /// What is said at most once a day and jail.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use portcullis_core::encoding::Encoding;
 
 use super::screen::Screen;
+use crate::observe::words_of;
 
 /// A longer line is cut: nobody's log has such, and it must not fill the memory.
 const LONGEST: u64 = 16 << 20;
@@ -38,7 +39,7 @@ pub(crate) struct FileLines {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The file cannot be opened.
-    #[error("[Errno {}] {}: '{path}'", .error.raw_os_error().unwrap_or_default(), what(.error))]
+    #[error("[Errno {}] {}: '{path}'", .error.raw_os_error().unwrap_or_default(), words_of(.error))]
     Open {
         /// The file
         path: String,
@@ -48,12 +49,6 @@ pub(crate) enum Error {
     /// The encoding is none of ours.
     #[error("ERROR: unknown encoding: {0}")]
     Encoding(String),
-}
-
-/// The system's words without the number that Rust adds.
-fn what(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// A text cut to what fits into a line of the output.

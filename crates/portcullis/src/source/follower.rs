@@ -19,6 +19,7 @@ use super::late::{Late, LateLines};
 use super::rotation::{Generations, History, is_missing};
 use super::sibling::Place;
 use super::{Chunk, Follow, From, Limits, Line, Report};
+use crate::observe::words_of;
 
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -475,8 +476,7 @@ impl Follower {
 
 /// The error without Rust's number behind it.
 fn describe(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
+    let text = words_of(error);
     let mut letters = text.chars();
     letters
         .next()

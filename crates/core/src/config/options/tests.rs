@@ -69,12 +69,22 @@ fn shell_words() {
         ("a'b c'd\\ e", &["ab cd e"]),
         ("\"a\\\"b\\c\" ''", &["a\"b\\c", ""]),
         ("# not a comment", &["#", "not", "a", "comment"]),
+        ("set j addfailregex 'a b'", &["set", "j", "addfailregex", "a b"]),
+        ("  a\t\tb\\ c  ", &["a", "b c"]),
+        (r#""a\"b\\c\d" '\x'"#, &[r#"a"b\c\d"#, r"\x"]),
+        ("a''b '' \"\"", &["ab", "", ""]),
+        ("#a ; |", &["#a", ";", "|"]),
+        ("", &[]),
     ];
     for (text, expect) in cases {
         assert_eq!(split_shell(text).unwrap(), *expect, "{text}");
     }
-    assert_eq!(split_shell("a \"b"), Err("No closing quotation"));
-    assert_eq!(split_shell("a \\"), Err("No escaped character"));
+    for text in ["a \"b", "'a", "\"a"] {
+        assert_eq!(split_shell(text), Err("No closing quotation"), "{text}");
+    }
+    for text in ["a \\", "a\\", "\"a\\"] {
+        assert_eq!(split_shell(text), Err("No escaped character"), "{text}");
+    }
 }
 
 #[test]

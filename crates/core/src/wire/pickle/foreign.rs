@@ -4,10 +4,10 @@
 //! and bytes as calls too. Each of these is known here by its name. Nothing is imported and nothing called: what stands
 //! here says which value such a call would give.
 
+use super::Error;
 use super::machine::{Machine, Node};
-use super::{Error, line};
 use crate::exception::{Class, Exception};
-use crate::value::Value;
+use crate::value::{Value, repr_bytes};
 
 /// Something that is called, by what comes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +68,12 @@ impl<'b> Machine<'b, '_> {
             (Maker::Encode, 2, Some(Node::Text(text))) => {
                 let bytes = latin(text).ok_or(wrong)?;
                 self.charge(6 * bytes.len())?;
-                self.leaf(Value::Str(line::shown(&bytes)))
+                self.leaf(Value::Str(repr_bytes(&bytes)))
             }
             (Maker::Encode, 2, Some(Node::Leaf(Value::Str(text)))) => {
                 let bytes = latin(text).ok_or(wrong)?;
                 self.charge(6 * bytes.len())?;
-                self.leaf(Value::Str(line::shown(&bytes)))
+                self.leaf(Value::Str(repr_bytes(&bytes)))
             }
             (Maker::Exception(class), ..) => self.push(Node::Made(Maker::Exception(class), arguments)),
             _ => Err(wrong),

@@ -164,26 +164,3 @@ pub(super) fn restored(bytes: &[u8]) -> Option<Text> {
     str::from_utf8(&plain).ok()?;
     Some(String::from_utf8(out).map_or(Text::NoUtf8, Text::Plain))
 }
-
-/// Bytes as Python shows them: `b'…'`.
-pub(super) fn shown(bytes: &[u8]) -> String {
-    let quote = if bytes.contains(&b'\'') && !bytes.contains(&b'"') {
-        '"'
-    } else {
-        '\''
-    };
-    let mut out = format!("b{quote}");
-    for byte in bytes {
-        match byte {
-            b'\\' => out.push_str("\\\\"),
-            b'\n' => out.push_str("\\n"),
-            b'\r' => out.push_str("\\r"),
-            b'\t' => out.push_str("\\t"),
-            byte if char::from(*byte) == quote => out.extend(['\\', quote]),
-            b' '..=b'~' => out.push(char::from(*byte)),
-            byte => out.push_str(&format!("\\x{byte:02x}")),
-        }
-    }
-    out.push(quote);
-    out
-}

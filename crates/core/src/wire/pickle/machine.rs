@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::foreign::Maker;
 use super::{Error, Limits, line, opcode};
-use crate::value::Value;
+use crate::value::{Value, repr_bytes};
 
 /// Memory is asked for in pieces of this many bytes.
 const PIECE: usize = 64 << 10;
@@ -217,7 +217,7 @@ impl<'b, 'm> Machine<'b, 'm> {
     fn bytes_shown(&mut self, opcode: u8) -> Result<(), Error> {
         let bytes = self.counted(opcode)?;
         self.charge(5 * bytes.len())?;
-        self.leaf(Value::Str(line::shown(bytes)))
+        self.leaf(Value::Str(repr_bytes(bytes)))
     }
 
     /// Numbers.

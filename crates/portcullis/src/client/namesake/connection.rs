@@ -10,6 +10,8 @@ use portcullis_core::value::Value;
 use portcullis_core::wire::{CLOSE, END, Reply, pickle};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
+use crate::observe::words_of;
+
 /// Replies are read up to this size; a list of a million bans fits.
 const LONGEST_REPLY: usize = 1 << 30;
 
@@ -46,11 +48,7 @@ impl From<io::Error> for Trouble {
 pub(super) fn told(error: &io::Error) -> String {
     match error.raw_os_error() {
         None => error.to_string(),
-        Some(number) => {
-            let text = error.to_string();
-            let text = text.strip_suffix(&format!(" (os error {number})")).unwrap_or(&text);
-            format!("[Errno {number}] {text}")
-        }
+        Some(number) => format!("[Errno {number}] {}", words_of(error)),
     }
 }
 

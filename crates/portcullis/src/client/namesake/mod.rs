@@ -15,7 +15,6 @@ mod reply;
 mod server;
 mod session;
 mod voice;
-mod words;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, Write as _};

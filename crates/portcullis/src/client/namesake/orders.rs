@@ -4,11 +4,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use portcullis_core::config::{split_line, stream_value};
 use portcullis_core::value::{Value, repr_str};
 
 use super::connection::Patience;
+use super::server;
 use super::session::{Break, Done, SHORT, Session};
-use super::{server, words};
 
 /// Options of `reload`.
 const RELOAD: [&str; 3] = ["--restart", "--unban", "--if-exists"];
@@ -78,7 +79,7 @@ impl Session {
             "reload".into(),
             jail.unwrap_or("--all").into(),
             Value::List(options),
-            stream(outcome.stream),
+            stream_value(outcome.stream),
         ];
         self.send(&[command], true, Patience::Endless)
     }
@@ -98,7 +99,7 @@ impl Session {
             return Ok(None);
         }
         Ok(Some([
-            vec!["server-stream".into(), stream(outcome.stream)],
+            vec!["server-stream".into(), stream_value(outcome.stream)],
             vec!["server-status".into()],
         ]))
     }
@@ -137,7 +138,7 @@ impl Session {
                 "help" => self.usage()?,
                 "" => {}
                 line => {
-                    let obeyed = match words::split(line) {
+                    let obeyed = match split_line(line) {
                         Ok(words) => self.obey(&words),
                         Err(wrong) => Err(Break::Raised(wrong.to_owned())),
                     };
@@ -153,10 +154,6 @@ impl Session {
 
 fn command(words: &[String]) -> Vec<Value> {
     words.iter().map(|word| word.as_str().into()).collect()
-}
-
-fn stream(commands: Vec<Vec<Value>>) -> Value {
-    Value::List(commands.into_iter().map(Value::List).collect())
 }
 
 /// The second word of `ping`, as Python's `float` and its sockets take it.

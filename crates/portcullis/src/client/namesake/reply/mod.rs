@@ -11,7 +11,7 @@ mod tree;
 use portcullis_core::exception::{Class, Exception};
 use portcullis_core::value::{Value, repr_str};
 
-use object::{at, each, is_true, joined, length, parted, text, whole};
+use object::{at, joined, length, parted, text, whole};
 
 /// What is printed.
 #[derive(Debug, PartialEq)]
@@ -112,7 +112,7 @@ fn message(command: &[Value], reply: &Value, boxes: bool) -> Result<String, Unfi
         ("flushlogs", _) => own("logs: "),
         ("echo", _) => joined(" ", reply).ok_or_else(unfit),
         ("status", words) => status(words, reply),
-        ("stats" | "statistics", _) if !is_true(reply) => Ok("No jails found.".to_owned()),
+        ("stats" | "statistics", _) if !reply.is_true() => Ok("No jails found.".to_owned()),
         ("stats" | "statistics", _) => table::stats(reply, boxes).ok_or_else(unfit),
         (_, [_, second, rest @ ..]) => match server(second.as_str().unwrap_or_default(), reply) {
             Some(text) => text,
@@ -243,7 +243,7 @@ fn branches(
     let (Some(rest), Some(last)) = parted(reply) else {
         return Err(so_far(&text));
     };
-    let rest = each(&rest).unwrap_or_default();
+    let rest = rest.each().unwrap_or_default();
     for (index, item) in rest.iter().enumerate() {
         let Some(line) = line(index, item) else {
             return Err(so_far(&text));
@@ -262,7 +262,7 @@ fn journal(reply: &Value) -> Result<String, Unfit> {
         None => Err(unfit(reply.clone(), reply)),
         Some(0) => Ok("No journal match filter set".to_owned()),
         Some(_) => {
-            let groups = each(reply).unwrap_or_default();
+            let groups = reply.each().unwrap_or_default();
             let texts: Option<Vec<String>> = groups.iter().map(|group| joined(" ", group)).collect();
             let text = texts.map(|texts| format!("{title}{}", texts.join(" + ")));
             text.ok_or_else(|| unfit(title.into(), reply))

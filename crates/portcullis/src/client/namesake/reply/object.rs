@@ -12,16 +12,6 @@ pub(super) fn length(value: &Value) -> Option<usize> {
     }
 }
 
-/// What a `for` loop comes by.
-pub(super) fn each(value: &Value) -> Option<Vec<Value>> {
-    match value {
-        Value::Str(text) => Some(text.chars().map(|c| c.to_string().into()).collect()),
-        Value::List(items) | Value::Tuple(items) | Value::Set(items) => Some(items.clone()),
-        Value::Dict(pairs) => Some(pairs.iter().map(|(key, _)| key.clone()).collect()),
-        Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => None,
-    }
-}
-
 /// `value[index]`, from the front.
 pub(super) fn at(value: &Value, index: u8) -> Option<Value> {
     match value {
@@ -73,7 +63,7 @@ fn ends(items: &[Value]) -> (Vec<Value>, Option<Value>) {
 
 /// `separator.join(value)`: texts alone can be joined.
 pub(super) fn joined(separator: &str, value: &Value) -> Option<String> {
-    let items = each(value)?;
+    let items = value.each()?;
     let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
     Some(texts?.join(separator))
 }
@@ -83,17 +73,6 @@ pub(super) fn listed(value: &Value) -> String {
     match value {
         Value::List(items) => items.iter().map(Value::to_string).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
-    }
-}
-
-/// Whether an `if` takes it for true.
-pub(super) fn is_true(value: &Value) -> bool {
-    match value {
-        Value::None => false,
-        Value::Bool(truth) => *truth,
-        Value::Int(number) => *number != 0,
-        Value::Float(number) => *number != 0.0,
-        other => length(other) != Some(0),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use portcullis_core::value::Value;
 
-use super::object::{at, each};
+use super::object::at;
 
 /// The narrowest columns: jail, backend, failures now and in all, bans now and in all.
 const NARROWEST: [usize; 6] = [8, 8, 3, 3, 3, 3];
@@ -57,8 +57,8 @@ pub(super) fn stats(reply: &Value, boxes: bool) -> Option<String> {
 
 fn row(name: &Value, values: &Value) -> Option<[String; 6]> {
     let mut cells = vec![name.clone(), at(values, 0)?];
-    cells.extend(each(&at(values, 1)?)?);
-    cells.extend(each(&at(values, 2)?)?);
+    cells.extend(at(values, 1)?.each()?);
+    cells.extend(at(values, 2)?.each()?);
     let texts: Vec<String> = cells.iter().map(Value::to_string).collect();
     texts.try_into().ok()
 }

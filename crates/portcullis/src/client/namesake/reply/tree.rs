@@ -2,7 +2,7 @@
 
 use portcullis_core::value::Value;
 
-use super::object::{at, each, is_true, length, listed, parted};
+use super::object::{at, length, listed, parted};
 
 /// The lines that were made, and the reply as far as it was not used yet, when something in it did not fit.
 pub(super) struct Torn {
@@ -38,7 +38,7 @@ fn overview(all: bool, reply: &Value) -> Result<Vec<String>, Torn> {
     } else {
         (reply.clone(), None)
     };
-    let jails = jails.filter(is_true);
+    let jails = jails.filter(Value::is_true);
     let mut lines = vec!["Status".to_owned()];
     let done = heads(&reply, jails.is_some(), &mut lines).and_then(|()| match &jails {
         Some(jails) => each_jail(jails, &mut lines),
@@ -60,7 +60,7 @@ impl Torn {
 }
 
 fn heads(reply: &Value, more_follows: bool, lines: &mut Vec<String>) -> Option<()> {
-    let items = each(reply)?;
+    let items = reply.each()?;
     for (index, item) in items.iter().enumerate() {
         let is_last = !more_follows && index + 1 == items.len();
         let value = listed(&at(item, 1)?);
@@ -82,13 +82,13 @@ fn each_jail(jails: &Value, lines: &mut Vec<String>) -> Option<()> {
 
 /// The two levels below a jail.
 fn branches(status: &Value, margin: &str, lines: &mut Vec<String>) -> Option<()> {
-    let parts = each(status)?;
+    let parts = status.each()?;
     for (index, part) in parts.iter().enumerate() {
         let is_last = index + 1 == parts.len();
         lines.push(format!("{margin}{} {}", corner(is_last), at(part, 0)?));
         let values = at(part, 1)?;
         let deeper = if is_last { "   " } else { "|  " };
-        let rows = each(&values)?;
+        let rows = values.each()?;
         for (row, pair) in rows.iter().enumerate() {
             let is_last = Some(row + 1) == length(&values);
             let value = listed(&at(pair, 1)?);

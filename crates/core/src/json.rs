@@ -1,10 +1,12 @@
-//! Python values as JSON and back, for what we keep or print ourselves.
+//! Python values as JSON and back: the arguments that a client gives, and what we keep ourselves.
 
-use portcullis_core::value::Value;
 use serde_json::Value as Json;
 
+use crate::value::Value;
+
 /// A value as JSON. Tuples and sets become lists; keys become texts.
-pub(crate) fn from_value(value: &Value) -> Json {
+#[must_use]
+pub fn from_value(value: &Value) -> Json {
     match value {
         Value::None => Json::Null,
         Value::Bool(truth) => Json::Bool(*truth),
@@ -22,7 +24,8 @@ pub(crate) fn from_value(value: &Value) -> Json {
 }
 
 /// JSON as a value.
-pub(crate) fn to_value(json: &Json) -> Value {
+#[must_use]
+pub fn to_value(json: &Json) -> Value {
     match json {
         Json::Null => Value::None,
         Json::Bool(truth) => Value::Bool(*truth),
