@@ -10,8 +10,10 @@ use crate::address::Id;
 use crate::time::{Clock, Seconds, Timestamp};
 
 mod field;
+mod standing;
 
 pub use field::Field;
+pub use standing::{Drift, Exposure, Reading, Stand, Standing};
 
 /// One offender's case: what a ban, an unban and a database row are made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,23 +137,6 @@ pub enum OrderKind {
     Again,
     /// [`Order::Reload`]
     Reload,
-}
-
-/// How far a ban has come in one layer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Decided and not confirmed yet.
-    Decided,
-    /// The layer confirmed it; it cannot be read back.
-    Applied,
-    /// The layer was read back and holds it.
-    Verified,
-    /// Protected addresses are not enforced at native layers; the reason is the text.
-    Protected(String),
-    /// The layer refused or failed; retried.
-    Failed(String),
-    /// `--dry-run`: printed, not enforced.
-    Dry,
 }
 
 impl Order {
@@ -314,7 +299,7 @@ pub struct Ban {
     /// Which ban of the jail since the start it is; later ones have greater numbers
     pub number: u64,
     /// How far it has come in each layer, by action name
-    pub layers: BTreeMap<Arc<str>, Standing>,
+    pub layers: BTreeMap<Arc<str>, Stand>,
 }
 
 /// What came of entering a ban.
@@ -341,6 +326,8 @@ pub struct Ledger {
     ends: BTreeSet<(Timestamp, u64)>,
     /// Whose the bans are, in the order of their beginnings
     order: BTreeMap<u64, Id>,
+    /// Which addresses each action failed to ban, and has not banned since
+    failed: BTreeMap<Arc<str>, BTreeSet<Id>>,
     total: u64,
 }
 
@@ -362,7 +349,7 @@ impl Ledger {
         self.order.insert(number, ticket.id.clone());
         let layers = actions
             .iter()
-            .map(|action| (Arc::clone(action), Standing::Decided))
+            .map(|action| (Arc::clone(action), Stand::new(now)))
             .collect();
         let ban = Ban { ticket, layers, number };
         self.bans.insert(ban.ticket.id.clone(), ban);
@@ -388,12 +375,14 @@ impl Ledger {
         }
         let (_, number) = self.ends.pop_first()?;
         let id = self.order.remove(&number)?;
+        self.forgive(&id);
         self.bans.remove(&id)
     }
 
     /// Takes out a ban.
     pub fn remove(&mut self, id: &Id) -> Option<Ban> {
         let ban = self.bans.remove(id)?;
+        self.forgive(id);
         self.order.remove(&ban.number);
         if let Some(until) = ban.ticket.until() {
             self.ends.remove(&(until, ban.number));
@@ -408,14 +397,34 @@ impl Ledger {
     }
 
     /// Notes how far a ban has come in a layer.
-    pub fn stand(&mut self, id: &Id, action: &Arc<str>, standing: Standing) {
-        if let Some(ban) = self.bans.get_mut(id) {
-            ban.layers.insert(Arc::clone(action), standing);
+    pub fn stand(&mut self, now: Timestamp, id: &Id, action: &Arc<str>, standing: Standing) {
+        let Some(ban) = self.bans.get_mut(id) else { return };
+        // What is no address sends no packets: that it cannot be banned protects nobody less.
+        let is_failed = matches!(standing, Standing::Failed(_)) && id.family().is_some();
+        let stand = ban.layers.entry(Arc::clone(action)).or_insert_with(|| Stand::new(now));
+        stand.reach(now, standing);
+        if is_failed {
+            self.failed.entry(Arc::clone(action)).or_default().insert(id.clone());
+        } else if let Some(failed) = self.failed.get_mut(action) {
+            failed.remove(id);
+        }
+    }
+
+    /// How many addresses an action failed to ban, and has not banned since.
+    #[must_use]
+    pub fn failed(&self, action: &str) -> usize {
+        self.failed.get(action).map_or(0, BTreeSet::len)
+    }
+
+    fn forgive(&mut self, id: &Id) {
+        for failed in self.failed.values_mut() {
+            failed.remove(id);
         }
     }
 
     /// Forgets a layer that is no more.
     pub fn drop_layer(&mut self, action: &str) {
+        self.failed.remove(action);
         for ban in self.bans.values_mut() {
             ban.layers.remove(action);
         }

@@ -47,7 +47,7 @@ pub(super) struct Jail {
 
 impl Jail {
     /// A jail that starts: its layers are told so.
-    pub(super) fn start(arrangement: Arrangement, out: &mut Vec<Effect>) -> Self {
+    pub(super) fn start(now: Timestamp, arrangement: Arrangement, out: &mut Vec<Effect>) -> Self {
         let name = Arc::clone(&arrangement.plan.name);
         out.push(Effect::Record(Entry::Jail {
             jail: Arc::clone(&name),
@@ -69,7 +69,7 @@ impl Jail {
         };
         // A jail that is not started yet says so when it is.
         jail.plan.started = false;
-        jail.arrange(arrangement, out);
+        jail.arrange(now, arrangement, out);
         jail
     }
 
@@ -79,7 +79,7 @@ impl Jail {
 
     /// Takes over a plan, new or changed. Counters and bans stay; layers that are no more free their bans, new ones
     /// are told the bans in force.
-    pub(super) fn arrange(&mut self, arrangement: Arrangement, out: &mut Vec<Effect>) {
+    pub(super) fn arrange(&mut self, now: Timestamp, arrangement: Arrangement, out: &mut Vec<Effect>) {
         let Arrangement {
             plan,
             held,
@@ -101,7 +101,7 @@ impl Jail {
         let command = &self.plan.ignorecommand;
         self.command = (!command.is_empty()).then(|| Script::new(command.clone()));
         self.cache = cache(&self.plan);
-        self.arrange_layers(&native, reloaded, out);
+        self.arrange_layers(now, (&native, reloaded), out);
         if starts {
             self.start_layers(out);
             let jail = Arc::clone(self.name());
@@ -175,6 +175,7 @@ impl Jail {
             self.record_count(&id, out);
         }
         self.retry(now, out);
+        self.watch(now);
     }
 
     /// When [`Jail::pass`] has something to do.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::jail::Jail;
 use super::message::{Effect, Event};
-use crate::ledger::{Applied, Order, OrderKind, Standing, Ticket};
+use crate::ledger::{Applied, Exposure, Order, OrderKind, Reading, Stand, Standing, Ticket};
 use crate::time::{Seconds, Timestamp};
 use crate::value::Value;
 
@@ -24,12 +24,20 @@ pub(super) struct Layer {
     /// The action's definition, so that a changed one is told from an unchanged one at a reload.
     properties: Vec<(String, Value)>,
     pub(super) retry: Option<(Timestamp, Seconds)>,
+    /// When it was last read back and found whole, or mended
+    pub(super) read: Option<Timestamp>,
+    pub(super) exposure: Exposure,
 }
 
 impl Jail {
     /// Makes the layers those of the plan: new ones start and are told the bans in force, those that stay may be told
     /// that they are reloaded, the others end.
-    pub(super) fn arrange_layers(&mut self, native: &BTreeSet<Arc<str>>, reloaded: bool, out: &mut Vec<Effect>) {
+    pub(super) fn arrange_layers(
+        &mut self,
+        now: Timestamp,
+        (native, reloaded): (&BTreeSet<Arc<str>>, bool),
+        out: &mut Vec<Effect>,
+    ) {
         let wanted: BTreeSet<Arc<str>> = self
             .plan
             .actions
@@ -64,10 +72,12 @@ impl Jail {
                         failure: None,
                         properties: action.properties,
                         retry: None,
+                        read: None,
+                        exposure: Exposure::default(),
                     });
                     if complete && self.plan.started {
                         self.start_layers(out);
-                        self.tell_all(&action.name, out);
+                        self.tell_all(now, &action.name, out);
                     }
                 }
             }
@@ -90,23 +100,30 @@ impl Jail {
     }
 
     /// Tells a layer that is new the bans in force.
-    fn tell_all(&mut self, action: &Arc<str>, out: &mut Vec<Effect>) {
-        self.tell(action, |_| true, out);
+    fn tell_all(&mut self, now: Timestamp, action: &Arc<str>, out: &mut Vec<Effect>) {
+        self.tell(now, action, |_| true, out);
     }
 
     /// Tells a layer that has lost them the bans that it held. What a shell action failed to do is not tried again: each
     /// try could lose all others.
-    pub(super) fn tell_again(&mut self, action: &Arc<str>, out: &mut Vec<Effect>) {
+    pub(super) fn tell_again(&mut self, now: Timestamp, action: &Arc<str>, out: &mut Vec<Effect>) {
         let native = self.layers.iter().any(|layer| layer.action == *action && layer.native);
         let held = |standing: Option<&Standing>| native || !matches!(standing, Some(Standing::Failed(_)));
-        self.tell(action, held, out);
+        self.tell(now, action, held, out);
     }
 
-    fn tell(&mut self, action: &Arc<str>, which: impl Fn(Option<&Standing>) -> bool, out: &mut Vec<Effect>) {
-        let told = self.ledger.in_order().filter(|ban| which(ban.layers.get(action)));
+    fn tell(
+        &mut self,
+        now: Timestamp,
+        action: &Arc<str>,
+        which: impl Fn(Option<&Standing>) -> bool,
+        out: &mut Vec<Effect>,
+    ) {
+        let standing = |stand: Option<&Stand>| which(stand.map(|stand| &stand.standing));
+        let told = self.ledger.in_order().filter(|ban| standing(ban.layers.get(action)));
         let tickets: Vec<Ticket> = told.map(|ban| ban.ticket.clone()).collect();
         for ticket in tickets {
-            self.ledger.stand(&ticket.id, action, Standing::Decided);
+            self.ledger.stand(now, &ticket.id, action, Standing::Decided);
             self.change(action, Order::Ban(ticket), out);
         }
     }
@@ -130,20 +147,19 @@ impl Jail {
 
     /// A layer's answer.
     pub(super) fn applied(&mut self, now: Timestamp, applied: Applied, out: &mut Vec<Effect>) {
-        let Some(layer) = self
-            .layers
-            .iter_mut()
-            .find(|layer| layer.action == applied.layer.action)
-        else {
+        let Some(at) = self.layer(&applied.layer.action) else {
             return;
         };
+        let layer = &mut self.layers[at];
+        let is_ban = matches!(applied.order, OrderKind::Ban | OrderKind::Prolong);
         match applied.result {
             Ok(standing) => {
-                if layer.failure.take().is_some() {
-                    layer.retry = None;
+                if let (Some(id), true) = (&applied.id, is_ban) {
+                    self.ledger.stand(now, id, &applied.layer.action, standing);
                 }
-                if let (Some(id), OrderKind::Ban | OrderKind::Prolong) = (&applied.id, applied.order) {
-                    self.ledger.stand(id, &applied.layer.action, standing);
+                // One success does not speak for those whom it failed to ban.
+                if self.ledger.failed(&applied.layer.action) == 0 && layer.failure.take().is_some() {
+                    layer.retry = None;
                 }
             }
             Err(error) => {
@@ -155,7 +171,7 @@ impl Jail {
                 layer.failure = Some(error.clone());
                 if let Some(id) = &applied.id {
                     self.ledger
-                        .stand(id, &applied.layer.action, Standing::Failed(error.clone()));
+                        .stand(now, id, &applied.layer.action, Standing::Failed(error.clone()));
                 }
                 if news {
                     out.push(Effect::Note(Event::LayerFailed {
@@ -165,6 +181,39 @@ impl Jail {
                     }));
                 }
             }
+        }
+        self.watch(now);
+    }
+
+    /// A layer was read back.
+    pub(super) fn read(&mut self, now: Timestamp, reading: Reading, out: &mut Vec<Effect>) {
+        let Some(at) = self.layer(&reading.layer.action) else {
+            return;
+        };
+        let layer = &mut self.layers[at];
+        let Some(drift) = reading.drift else {
+            layer.read = Some(now);
+            return;
+        };
+        layer.exposure.drift(&drift, now);
+        if drift.until.is_some() {
+            layer.read = Some(now);
+        }
+        out.push(Effect::Note(Event::Drifted {
+            layer: reading.layer,
+            drift,
+        }));
+    }
+
+    fn layer(&self, action: &str) -> Option<usize> {
+        self.layers.iter().position(|layer| *layer.action == *action)
+    }
+
+    /// Counts the time in which a layer does not enforce what was decided.
+    pub(super) fn watch(&mut self, now: Timestamp) {
+        for layer in &mut self.layers {
+            let fails = layer.failure.is_some() && !self.ledger.is_empty();
+            layer.exposure.set(now, fails || self.ledger.failed(&layer.action) > 0);
         }
     }
 
@@ -184,7 +233,7 @@ impl Jail {
             self.change(&action, Order::Start, out);
             let undone = |ban: &&crate::ledger::Ban| {
                 matches!(
-                    ban.layers.get(&action),
+                    ban.layers.get(&action).map(|stand| &stand.standing),
                     None | Some(Standing::Failed(_) | Standing::Decided)
                 )
             };

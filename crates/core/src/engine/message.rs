@@ -11,7 +11,7 @@ use crate::config::plan::JailPlan;
 use crate::exception::Exception;
 use crate::filter::Failure;
 use crate::history::Past;
-use crate::ledger::{Applied, Change, Count, Entry, LayerId, Mark, Pending, Ticket};
+use crate::ledger::{Applied, Change, Count, Drift, Entry, LayerId, Mark, Pending, Reading, Ticket};
 use crate::time::{Clock, Number, Seconds, Timestamp};
 use crate::value::Value;
 
@@ -43,6 +43,8 @@ pub enum Input {
     Applied(Applied),
     /// A layer was set up anew and lost the bans that it held.
     Lost(LayerId),
+    /// A layer was read back, and mended where it differed from what it was told.
+    Read(Reading),
     /// Somebody asks for something.
     Request(Request, ReplyTo),
     /// A number that nobody else knows, for random times; comes at the start.
@@ -384,6 +386,13 @@ pub enum Event {
         id: Option<Id>,
         /// What happened
         error: String,
+    },
+    /// A layer was found to differ from what it was told.
+    Drifted {
+        /// The layer
+        layer: LayerId,
+        /// How
+        drift: Drift,
     },
     /// A jail is in force.
     Started {

@@ -77,7 +77,12 @@ impl Engine {
             }
             Input::Lost(layer) => {
                 if let Some(jail) = self.jails.get_mut(&layer.jail) {
-                    jail.tell_again(&layer.action, out);
+                    jail.tell_again(now, &layer.action, out);
+                }
+            }
+            Input::Read(reading) => {
+                if let Some(jail) = self.jails.get_mut(&reading.layer.jail) {
+                    jail.read(now, reading, out);
                 }
             }
             Input::Request(request, to) => {
@@ -156,9 +161,9 @@ impl Engine {
         for arrangement in arrangements {
             let name = Arc::clone(&arrangement.plan.name);
             match self.jails.get_mut(&name) {
-                Some(jail) => jail.arrange(arrangement, out),
+                Some(jail) => jail.arrange(now, arrangement, out),
                 None => {
-                    self.jails.insert(name, Jail::start(arrangement, out));
+                    self.jails.insert(name, Jail::start(now, arrangement, out));
                 }
             }
         }

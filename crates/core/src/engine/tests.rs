@@ -380,7 +380,10 @@ fn a_layer_that_fails_is_loud_and_retried() {
     }
     let view = stage.engine.query(&Query::Banned);
     assert_eq!(view.jails[0].layers["nft"].failure.as_deref(), Some("no nftables"));
-    assert!(matches!(view.jails[0].bans[0].layers["nft"], Standing::Failed(_)));
+    assert!(matches!(
+        view.jails[0].bans[0].layers["nft"].standing,
+        Standing::Failed(_)
+    ));
     stage.failing = false;
     stage.wait(5);
     assert!(stage.layer.contains_key(&Id::parse("192.0.2.1").unwrap()));

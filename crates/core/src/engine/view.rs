@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Engine;
 use super::jail::Jail;
 use crate::address::Id;
-use crate::ledger::Standing;
+use crate::ledger::{Exposure, Stand};
 use crate::time::{Seconds, Timestamp};
 
 /// What can be asked without changing anything.
@@ -61,6 +61,12 @@ pub struct LayerView {
     pub native: bool,
     /// The last failure, until something succeeds
     pub failure: Option<String>,
+    /// Addresses that it failed to ban, and has not banned since
+    pub failed: usize,
+    /// When it was last read back and found whole, or mended; on the steady clock
+    pub read: Option<Timestamp>,
+    /// For how long it did not enforce what was decided
+    pub exposure: Exposure,
 }
 
 /// One ban.
@@ -79,7 +85,7 @@ pub struct BanView {
     /// The lines that led to it
     pub matches: Vec<String>,
     /// How far it has come, by action name
-    pub layers: BTreeMap<Arc<str>, Standing>,
+    pub layers: BTreeMap<Arc<str>, Stand>,
 }
 
 pub(super) fn answer(engine: &Engine, query: &Query) -> View {
@@ -111,19 +117,24 @@ fn view(jail: &Jail, with_bans: bool) -> JailView {
                 let view = LayerView {
                     native: layer.native,
                     failure: layer.failure.clone(),
+                    failed: jail.ledger.failed(&layer.action),
+                    read: layer.read,
+                    exposure: layer.exposure.clone(),
                 };
                 (Arc::clone(&layer.action), view)
             })
             .collect(),
         bans: if with_bans {
-            jail.ledger.iter().map(ban).collect()
+            jail.ledger.iter().map(|one| ban(jail, one)).collect()
         } else {
             Vec::new()
         },
     }
 }
 
-fn ban(ban: &crate::ledger::Ban) -> BanView {
+fn ban(jail: &Jail, ban: &crate::ledger::Ban) -> BanView {
+    let read = |action: &Arc<str>| jail.layers.iter().find(|layer| layer.action == *action)?.read;
+    let layers = ban.layers.iter();
     BanView {
         id: ban.ticket.id.clone(),
         since: ban.ticket.time,
@@ -131,6 +142,8 @@ fn ban(ban: &crate::ledger::Ban) -> BanView {
         bantime: ban.ticket.bantime,
         failures: ban.ticket.failures,
         matches: ban.ticket.matches.clone(),
-        layers: ban.layers.clone(),
+        layers: layers
+            .map(|(action, stand)| (Arc::clone(action), stand.clone().read(read(action))))
+            .collect(),
     }
 }

@@ -179,7 +179,7 @@ pub(super) fn banned(view: &View, clock: Clock) -> Vec<Banned> {
         layers: ban
             .layers
             .iter()
-            .map(|(action, standing)| (action.to_string(), word(standing)))
+            .map(|(action, stand)| (action.to_string(), word(&stand.standing)))
             .collect::<BTreeMap<_, _>>(),
     };
     view.jails

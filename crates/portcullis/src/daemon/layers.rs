@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use portcullis_core::action::JailFacts;
-use portcullis_core::ledger::{Applied, Change, LayerId};
+use portcullis_core::ledger::{Applied, Change, LayerId, Reading};
 use portcullis_core::time::Timestamp;
 
 use super::way::Way;
@@ -79,6 +79,8 @@ pub(crate) struct Facts {
     pub(crate) applied: Vec<Applied>,
     /// Layers that lost what they held: their bans are to be ordered again
     pub(crate) lost: Vec<LayerId>,
+    /// Layers that were read back
+    pub(crate) readings: Vec<Reading>,
 }
 
 /// All lanes.
@@ -275,6 +277,7 @@ fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &
                     facts(Facts {
                         applied,
                         lost: work.lost(),
+                        readings: Vec::new(),
                     });
                 }
             }

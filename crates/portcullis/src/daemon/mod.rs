@@ -318,6 +318,9 @@ impl Daemon {
                 for layer in facts.lost {
                     self.engine.handle(now, Input::Lost(layer), out);
                 }
+                for reading in facts.readings {
+                    self.engine.handle(now, Input::Read(reading), out);
+                }
             }
             Message::Answer(answer) => self.engine.handle(now, Input::Answer(answer), out),
             Message::Own(own) => self.engine.handle(now, Input::Own(own), out),

@@ -3,6 +3,7 @@
 use jiff::tz::TimeZone;
 use portcullis_core::address::text;
 use portcullis_core::engine::Event;
+use portcullis_core::ledger::{Drift, LayerId};
 use portcullis_core::note;
 use portcullis_core::time::Clock;
 use portcullis_core::value::repr_str;
@@ -69,6 +70,7 @@ fn note_own(event: &Event) {
             let text = format!("[{}] action '{}' failed{whom}: {error}", layer.jail, layer.action);
             say(Level::Error, ACTIONS, &text);
         }
+        Event::Drifted { layer, drift } => note_drift(layer, drift),
         Event::GrowthFailed { jail, id, error } => {
             let text = format!("[{jail}] bantime.formula has no result for {id}, who is banned for bantime: {error}");
             say(Level::Error, OBSERVER, &text);
@@ -79,6 +81,19 @@ fn note_own(event: &Event) {
         }
         _ => {}
     }
+}
+
+fn note_drift(layer: &LayerId, drift: &Drift) {
+    let by = drift.by.as_ref().map_or(String::new(), |by| format!(" by {by}"));
+    let what = format!(
+        "[{}] action '{}' was changed{by}: {}",
+        layer.jail, layer.action, drift.what
+    );
+    let text = match drift.until {
+        Some(until) => format!("{what}; mended, unprotected for at most {}", until - drift.since),
+        None => format!("{what}; not mended"),
+    };
+    say(Level::Warning, ACTIONS, &text);
 }
 
 fn level(level: note::Level) -> Level {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::mpsc::Sender;
 
 use portcullis_core::address::Id;
-use portcullis_core::engine::{Effect, Input, Query, View};
+use portcullis_core::engine::{BanView, Effect, Input, Query, View};
 use portcullis_core::ledger::{Applied, LayerId, OrderKind, Standing};
 use portcullis_core::wire::Reply;
 
@@ -77,7 +77,8 @@ fn decided(view: &View, layer: &LayerId) -> BTreeSet<Id> {
         .iter()
         .filter(|jail| jail.name == layer.jail)
         .flat_map(|jail| &jail.bans);
-    let held = bans.filter(|ban| !matches!(ban.layers.get(&layer.action), None | Some(Standing::Protected(_))));
+    let standing = |ban: &&BanView| ban.layers.get(&layer.action).map(|stand| stand.standing.clone());
+    let held = bans.filter(|ban| !matches!(standing(ban), None | Some(Standing::Protected(_))));
     held.map(|ban| ban.id.clone()).collect()
 }
 
