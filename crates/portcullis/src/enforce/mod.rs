@@ -6,9 +6,11 @@
 
 pub(crate) mod dry;
 pub(crate) mod mail;
+mod netlink;
 pub(crate) mod nft;
 pub(crate) mod ports;
 pub(crate) mod protect;
+pub(crate) mod sessions;
 pub(crate) mod shell;
 
 use portcullis_core::address::Id;

@@ -9,6 +9,7 @@
 
 mod batch;
 mod elements;
+mod kill;
 mod rules;
 mod sets;
 mod socket;
@@ -29,6 +30,7 @@ use self::sets::SetKey;
 use self::socket::{Message, Refusal, Reply, Socket};
 use self::survey::Survey;
 use super::ports::{Ports, Protocol};
+use super::sessions::Sessions;
 use super::{Error, Held, Layer, answer};
 
 /// The table's usual name.
@@ -69,6 +71,8 @@ pub(crate) struct Scope {
     pub protocols: Vec<Protocol>,
     /// What happens to the packets
     pub blocktype: Blocktype,
+    /// Whether what a banned address has open ends, too
+    pub kill_sessions: bool,
 }
 
 /// The nftables layer.
@@ -81,6 +85,8 @@ pub(crate) struct Nft {
     present: BTreeMap<LayerId, BTreeSet<SetKey>>,
     /// Whether the kernel knows deletion that is content where there is nothing (6.3)
     can_destroy: bool,
+    /// Where the sessions of the banned end, in scopes with `kill_sessions`
+    sessions: Sessions,
 }
 
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -110,6 +116,7 @@ impl Nft {
             scopes: BTreeMap::new(),
             present: BTreeMap::new(),
             can_destroy,
+            sessions: Sessions::default(),
         })
     }
 
@@ -439,6 +446,7 @@ impl Layer for Nft {
             }
         }
         self.settle(pending, &mut answers);
+        self.sessions.end(kill::victims(&self.scopes, changes, &answers));
         let unanswered = || Err("the kernel gave no answer".to_owned());
         changes
             .iter()

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_netfilter::nftables::{NfTablesMessage, SetAttribute, SetFlags, SetMessage};
 use portcullis_core::address::{Family, Id, canonical};
@@ -140,6 +141,12 @@ pub(super) fn place(id: &Id) -> Option<(SetKey, IpAddr)> {
     };
     let family = if ip.is_ipv4() { Family::Inet4 } else { Family::Inet6 };
     Some((SetKey { family, prefix }, ip))
+}
+
+/// The network that an id stands for, a single address as the smallest. `None` for what is no address.
+pub(super) fn network(id: &Id) -> Option<IpNet> {
+    let (key, ip) = place(id)?;
+    IpNet::new(ip, key.prefix).ok()
 }
 
 /// The chain of a layer, and what its sets' names begin with: `jail.action`, readable, and different for

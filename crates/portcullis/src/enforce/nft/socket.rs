@@ -5,16 +5,14 @@
 
 use std::time::Duration;
 
-use netlink_packet_core::{
-    Emitable as _, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader,
-    ParseableParametrized as _,
-};
+use netlink_packet_core::{Emitable as _, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, ParseableParametrized as _};
 use netlink_packet_netfilter::nftables::{ChainAttribute, NfTablesMessage, RuleAttribute, SetAttribute};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt};
 
 use crate::enforce::Error;
+use crate::enforce::netlink::{NLMSG_DONE, NLMSG_ERROR, put, split};
 
 /// `NFNL_SUBSYS_NFTABLES`, the high byte of every message type.
 const SUBSYSTEM: u16 = 10;
@@ -29,10 +27,6 @@ const OF_SUBSYSTEM: [u8; 4] = [0, 0, 0, 10];
 
 /// Bytes of both headers.
 const HEADERS: usize = 20;
-
-/// Types of netlink's own messages.
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
 
 /// Largest transaction: 100,000 addresses fit, and the kernel copies it in one piece.
 pub(super) const LARGEST: usize = 16 << 20;
@@ -138,16 +132,16 @@ impl Socket {
         let first = self.sequence.wrapping_add(1);
         let size: usize = messages.iter().map(|message| message.body.len() + 2 * HEADERS).sum();
         let mut bytes = Vec::with_capacity(size + 2 * HEADERS);
-        put(&mut bytes, (BATCH_BEGIN, 0, first), OF_SUBSYSTEM, &[]);
+        put(&mut bytes, (BATCH_BEGIN, 0, first), &[&OF_SUBSYSTEM]);
         self.sequence = first;
         for (at, message) in messages.iter().enumerate() {
             self.sequence = self.sequence.wrapping_add(1);
             let acknowledge = if at + 1 == messages.len() { NLM_F_ACK } else { 0 };
             let head = (message_type(message.kind), message.flags | acknowledge, self.sequence);
-            put(&mut bytes, head, OF_INET, &message.body);
+            put(&mut bytes, head, &[&OF_INET, &message.body]);
         }
         self.sequence = self.sequence.wrapping_add(1);
-        put(&mut bytes, (BATCH_END, 0, self.sequence), OF_SUBSYSTEM, &[]);
+        put(&mut bytes, (BATCH_END, 0, self.sequence), &[&OF_SUBSYSTEM]);
         rustix::net::send(&self.fd, &bytes, SendFlags::empty()).map_err(whole)?;
         let refusals = self.verdict(first, messages.len()).map_err(whole)?;
         if refusals.is_empty() { Ok(()) } else { Err(refusals) }
@@ -214,8 +208,7 @@ impl Socket {
         put(
             &mut bytes,
             (message_type(request.kind), NLM_F_DUMP, sequence),
-            OF_INET,
-            &request.body,
+            &[&OF_INET, &request.body],
         );
         rustix::net::send(&self.fd, &bytes, SendFlags::empty())?;
         let mut out = Vec::new();
@@ -252,58 +245,6 @@ impl Socket {
 
 const fn message_type(kind: u8) -> u16 {
     SUBSYSTEM << 8 | kind as u16
-}
-
-/// Appends one message: netlink header (type, flags, sequence number), netfilter header, attributes.
-fn put(bytes: &mut Vec<u8>, (kind, flags, sequence): (u16, u16, u32), family: [u8; 4], body: &[u8]) {
-    let mut header = NetlinkHeader::default();
-    header.message_type = kind;
-    header.flags = NLM_F_REQUEST | flags;
-    header.sequence_number = sequence;
-    header.length = u32::try_from(HEADERS + body.len()).unwrap_or(u32::MAX);
-    let start = bytes.len();
-    bytes.resize(start + header.buffer_len(), 0);
-    if let Some(place) = bytes.get_mut(start..) {
-        header.emit(place);
-    }
-    bytes.extend(family);
-    bytes.extend(body);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-}
-
-/// A message as it came.
-struct Incoming<'b> {
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-    payload: &'b [u8],
-}
-
-impl Incoming<'_> {
-    /// The error number that begins an error and the end of a list; none for zero, which means success.
-    fn errno(&self) -> Option<Errno> {
-        let code = i32::from_ne_bytes(self.payload.first_chunk().copied().unwrap_or_default());
-        (code != 0).then(|| Errno::from_raw_os_error(code.saturating_abs()))
-    }
-}
-
-/// The messages of one datagram; ends at the first that cannot be read.
-fn split(mut bytes: &[u8]) -> Vec<Incoming<'_>> {
-    let mut out = Vec::new();
-    while let Ok(buffer) = NetlinkBuffer::new_checked(bytes) {
-        let length = usize::try_from(buffer.length()).unwrap_or(usize::MAX);
-        let Some(payload) = bytes.get(HEADERS - OF_INET.len()..length) else {
-            break;
-        };
-        out.push(Incoming {
-            kind: buffer.message_type(),
-            flags: buffer.flags(),
-            sequence: buffer.sequence_number(),
-            payload,
-        });
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    out
 }
 
 /// What a message was about, for an error.

@@ -27,6 +27,7 @@ fn scope(ports: &str, protocol: &str, blocktype: Blocktype) -> Scope {
         ports: Ports::parse(ports, &Services::default()).unwrap(),
         protocols: protocols(protocol).unwrap(),
         blocktype,
+        kill_sessions: false,
     }
 }
 
