@@ -27,7 +27,7 @@ mod surroundings;
 mod tally;
 mod tidings;
 mod verify;
-mod way;
+pub(crate) mod way;
 
 pub(crate) use inquiries::read_list;
 pub(crate) use seat::holder;

@@ -49,7 +49,7 @@ impl Way {
 }
 
 /// Finds out how an action is done: its option `layer` says that it is ours, all others run their commands.
-pub(super) fn way(plan: &ActionPlan, dry_run: bool) -> Result<Way, String> {
+pub(crate) fn way(plan: &ActionPlan, dry_run: bool) -> Result<Way, String> {
     let layer = plan.property("layer");
     let way = match layer.as_deref() {
         Some("nft") => Way::Nft(scope(plan)?, !plan.property("protect").is_some_and(|text| no(&text))),

@@ -1,5 +1,6 @@
 //! The layer against the real kernel, with real packets, in namespaces of the tests' own.
 
+mod kill;
 mod world;
 
 use std::time::{Duration, Instant};

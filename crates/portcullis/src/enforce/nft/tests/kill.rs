@@ -1,0 +1,166 @@
+//! `kill_sessions`: what the server's process sees of a ban, and what others do not.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+
+use super::*;
+
+/// A layer with `kill_sessions` for these ports.
+fn killing(world: &World, ports: &str, protocol: &str) -> Nft {
+    let mut nft = world.at_server(|| Nft::open(TABLE)).unwrap();
+    let scope = Scope {
+        kill_sessions: true,
+        ..scope(ports, protocol, Blocktype::Drop)
+    };
+    nft.configure(layer("sshd", "nft"), scope);
+    tell(&mut nft, "sshd", Order::Start);
+    nft
+}
+
+/// The thread that ends sessions is born where the ban is made.
+fn ban(world: &World, nft: &mut Nft, ids: &[&str]) {
+    world.at_server(|| {
+        let changes = orders("sshd", ids.iter().map(|id| Order::Ban(hour(id))));
+        let answers = nft.apply(NOW, &changes);
+        assert!(answers.iter().all(|answer| answer.result == Ok(Standing::Applied)));
+    });
+}
+
+fn listen(world: &World, address: &str) -> TcpListener {
+    world.at_server(|| TcpListener::bind(address).unwrap())
+}
+
+/// A connection, the client's end and the server's.
+fn connect(world: &World, listener: &TcpListener, from: &str, port: u16) -> (TcpStream, TcpStream) {
+    let client = world.dial(from, port).unwrap();
+    let (mut server, peer) = listener.accept().unwrap();
+    assert_eq!(peer.ip().to_canonical(), from.parse::<IpAddr>().unwrap());
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    server.write_all(b"220 ready\r\n").unwrap();
+    (client, server)
+}
+
+/// What the server's process sees of a connection within [`PATIENCE`]: `None` is silence.
+fn ending(server: &mut TcpStream) -> Option<ErrorKind> {
+    match server.read(&mut [0; 16]) {
+        Ok(length) => panic!("{length} bytes came"),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+        Err(error) => Some(error.kind()),
+    }
+}
+
+fn speaks((client, server): &mut (TcpStream, TcpStream)) -> bool {
+    let mut bytes = [0; 4];
+    client.write_all(b"NOOP").is_ok() && server.read_exact(&mut bytes).is_ok()
+}
+
+#[test]
+fn sockets_of_the_banned_end_and_no_others() {
+    // Listeners of IPv4, of IPv6, and of both, where clients of IPv4 have mapped addresses.
+    for (address, banned, prefix) in [
+        ("0.0.0.0:2222", "192.0.2.2", "192.0.2.3"),
+        ("[::]:2222", "192.0.2.2", "192.0.2.3"),
+        ("[::]:2222", "2001:db8::2", "2001:db8::3"),
+    ] {
+        let world = World::new();
+        let listener = listen(&world, address);
+        let elsewhere = listen(&world, &address.replace("2222", "8080"));
+        let mut nft = killing(&world, "2222", "tcp");
+        let mut theirs = connect(&world, &listener, banned, 2222);
+        let mut others = connect(&world, &listener, prefix, 2222);
+        let mut another_port = connect(&world, &elsewhere, banned, 8080);
+        let begun = Instant::now();
+        ban(&world, &mut nft, &[banned]);
+        assert_eq!(ending(&mut theirs.1), Some(ErrorKind::ConnectionAborted), "{address} {banned}");
+        println!("{address} {banned}: ban to end {:?}", begun.elapsed());
+        assert!(speaks(&mut others), "{prefix}");
+        assert!(speaks(&mut another_port), "{banned}, port 8080");
+    }
+}
+
+#[test]
+fn without_it_a_session_hangs_and_the_server_waits() {
+    let world = World::new();
+    let listener = listen(&world, "[::]:2222");
+    let mut nft = started(&world);
+    let (mut client, mut server) = connect(&world, &listener, "192.0.2.2", 2222);
+    ban(&world, &mut nft, &["192.0.2.2"]);
+    client.write_all(b"NOOP").unwrap();
+    assert_eq!(ending(&mut server), None);
+}
+
+#[test]
+fn a_network_takes_all_of_its_addresses_along() {
+    let world = World::new();
+    let listener = listen(&world, "[::]:2222");
+    let mut nft = killing(&world, "all", "all");
+    let mut within = ["192.0.2.2", "192.0.2.3"].map(|from| connect(&world, &listener, from, 2222));
+    let mut beyond = connect(&world, &listener, "192.0.2.130", 2222);
+    ban(&world, &mut nft, &["192.0.2.0/25"]);
+    for (_, server) in &mut within {
+        assert_eq!(ending(server), Some(ErrorKind::ConnectionAborted));
+    }
+    assert!(speaks(&mut beyond));
+}
+
+#[test]
+fn connected_udp_ends_too() {
+    let world = World::new();
+    let socket = |peer: &str| {
+        let socket = world.at_server(|| UdpSocket::bind("[::]:2222").unwrap());
+        socket.connect(peer).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let failure = move || socket.recv(&mut [0; 4]).unwrap_err().kind();
+        failure
+    };
+    let mut nft = killing(&world, "2222", "udp");
+    let banned = socket("[::ffff:192.0.2.2]:5000");
+    ban(&world, &mut nft, &["192.0.2.2"]);
+    assert_eq!(banned(), ErrorKind::ConnectionAborted);
+    drop(banned);
+    let other = socket("[2001:db8::3]:5000");
+    ban(&world, &mut nft, &["2001:db8::2"]);
+    assert_eq!(other(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_redirected_port_is_found_behind_its_translation() {
+    let world = World::new();
+    let listener = listen(&world, "[::]:9999");
+    let mut nft = killing(&world, "2222", "tcp");
+    world.nft("add table ip nat");
+    world.nft("add chain ip nat prerouting { type nat hook prerouting priority dstnat ; }");
+    world.nft("add rule ip nat prerouting tcp dport 2222 redirect to :9999");
+    let mut theirs = connect(&world, &listener, "192.0.2.2", 2222);
+    let mut direct = connect(&world, &listener, "192.0.2.2", 9999);
+    ban(&world, &mut nft, &["192.0.2.2"]);
+    assert_eq!(ending(&mut theirs.1), Some(ErrorKind::ConnectionAborted));
+    assert!(speaks(&mut direct), "the port behind, dialled by itself");
+}
+
+#[test]
+fn a_ban_that_comes_back_ends_what_got_in_meanwhile() {
+    let world = World::new();
+    let listener = listen(&world, "[::]:2222");
+    let mut nft = killing(&world, "2222", "tcp");
+    let mut theirs = connect(&world, &listener, "192.0.2.2", 2222);
+    let restored = Ticket {
+        restored: true,
+        ..hour("192.0.2.2")
+    };
+    world.at_server(|| tell(&mut nft, "sshd", Order::Ban(restored)));
+    assert_eq!(ending(&mut theirs.1), Some(ErrorKind::ConnectionAborted));
+}
+
+#[test]
+fn who_is_freed_in_the_same_breath_keeps_the_session() {
+    let world = World::new();
+    let listener = listen(&world, "[::]:2222");
+    let mut nft = killing(&world, "2222", "tcp");
+    let mut theirs = connect(&world, &listener, "192.0.2.2", 2222);
+    world.at_server(|| {
+        let orders = orders("sshd", [Order::Ban(hour("192.0.2.2")), Order::Unban(hour("192.0.2.2"))]);
+        nft.apply(NOW, &orders);
+    });
+    assert!(speaks(&mut theirs));
+}
