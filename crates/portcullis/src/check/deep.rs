@@ -17,8 +17,8 @@ use portcullis_core::pattern::{Error as PatternError, Flags, Pattern};
 use portcullis_core::stamp::Error as StampError;
 
 use crate::daemon::read_list;
-use crate::enforce::mail;
 use crate::daemon::way::way;
+use crate::enforce::mail;
 use crate::enforce::ports::{Ports, Services, protocols};
 use crate::matching::LogEncoding;
 use crate::observe::log::{Target, unknown_facility};

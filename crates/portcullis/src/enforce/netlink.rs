@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use netlink_packet_core::{
-    Emitable as _, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader,
-};
+use netlink_packet_core::{Emitable as _, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
@@ -166,7 +164,9 @@ impl Netlink {
                 Err(Errno::INTR) => continue,
                 datagram => datagram?,
             };
-            let errors = split(datagram).into_iter().filter(|message| message.kind == NLMSG_ERROR);
+            let errors = split(datagram)
+                .into_iter()
+                .filter(|message| message.kind == NLMSG_ERROR);
             out.extend(errors.filter_map(|message| Some((message.sequence, message.errno()?))));
         }
     }

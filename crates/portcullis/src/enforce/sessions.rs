@@ -104,7 +104,9 @@ impl End {
     fn all(&mut self, victims: &Victims) -> Ended {
         let mut flows = self.expect("tracked flows", Flows::open()).flatten();
         let found = flows.as_mut().map(|flows| flows.find(victims));
-        let found = found.and_then(|found| self.expect("tracked flows", found)).unwrap_or_default();
+        let found = found
+            .and_then(|found| self.expect("tracked flows", found))
+            .unwrap_or_default();
         let landed: HashSet<_> = found.iter().filter_map(|flow| flow.landing).collect();
         // The sockets come first: what they say to the client in the end has to be translated still.
         let mut ended = Ended {
@@ -133,7 +135,9 @@ impl End {
         let mut ended = 0;
         for (protocol, what) in [(Protocol::Tcp, "TCP sockets"), (Protocol::Udp, "UDP sockets")] {
             if victims.concern(protocol) {
-                let orders = self.expect(what, sockets.find(protocol, victims, landed)).unwrap_or_default();
+                let orders = self
+                    .expect(what, sockets.find(protocol, victims, landed))
+                    .unwrap_or_default();
                 ended += self.count(what, orders.len(), sockets.destroy(&orders));
             }
         }

@@ -82,7 +82,7 @@ impl Flows {
                 kind: GET,
                 payload: vec![*family, 0, 0, 0],
             };
-            self.0.list(&request, |payload| out.extend(flow(payload, victims)))?;
+            self.0.list(&request, |payload| out.extend(read(payload, victims)))?;
         }
         Ok(out)
     }
@@ -101,7 +101,7 @@ struct Direction {
 }
 
 /// Reads an entry; `None` for one that is not banned.
-fn flow(payload: &[u8], victims: &Victims) -> Option<Flow> {
+pub(super) fn read(payload: &[u8], victims: &Victims) -> Option<Flow> {
     let (header, body) = payload.split_at_checked(HEADER)?;
     let original = direction(attributes(body).find(|part| part.kind() == ORIGINAL)?.value())?;
     let (client, port) = (original.source, original.destination_port);

@@ -35,7 +35,10 @@ impl Sockets {
         let (v4, v6) = victims.families();
         let mut out = Vec::new();
         // A socket of IPv6 may have a client of IPv4.
-        for (family, _) in [(AF_INET, v4), (AF_INET6, v4 || v6)].iter().filter(|(_, wanted)| *wanted) {
+        for (family, _) in [(AF_INET, v4), (AF_INET6, v4 || v6)]
+            .iter()
+            .filter(|(_, wanted)| *wanted)
+        {
             out.extend(self.find_in(*family, protocol, victims, landed)?);
         }
         Ok(out)
@@ -60,23 +63,28 @@ impl Sockets {
             request.emit(&mut payload);
             Request { kind, payload }
         };
-        let anybody = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
+        let anybody = if family == AF_INET {
+            SocketId::new_v4()
+        } else {
+            SocketId::new_v6()
+        };
         let mut out = Vec::new();
-        self.0.list(&request(SOCK_DIAG_BY_FAMILY, states(protocol), anybody), |payload| {
-            let Ok(InetResponseHeader { socket_id, .. }) = InetResponseHeader::parse(payload) else {
-                return;
-            };
-            let (remote, port) = (canonical(socket_id.destination_address), socket_id.source_port);
-            let landing = Landing {
-                protocol: protocol.number(),
-                client: (remote, socket_id.destination_port),
-                port,
-            };
-            if victims.strike(remote, protocol.number(), port) || landed.contains(&landing) {
-                // Its cookie goes along, so that a later socket with the same addresses is not meant.
-                out.push(request(SOCK_DESTROY, StateFlags::empty(), socket_id));
-            }
-        })?;
+        self.0
+            .list(&request(SOCK_DIAG_BY_FAMILY, states(protocol), anybody), |payload| {
+                let Ok(InetResponseHeader { socket_id, .. }) = InetResponseHeader::parse(payload) else {
+                    return;
+                };
+                let (remote, port) = (canonical(socket_id.destination_address), socket_id.source_port);
+                let landing = Landing {
+                    protocol: protocol.number(),
+                    client: (remote, socket_id.destination_port),
+                    port,
+                };
+                if victims.strike(remote, protocol.number(), port) || landed.contains(&landing) {
+                    // Its cookie goes along, so that a later socket with the same addresses is not meant.
+                    out.push(request(SOCK_DESTROY, StateFlags::empty(), socket_id));
+                }
+            })?;
         Ok(out)
     }
 

@@ -71,7 +71,11 @@ fn sockets_of_the_banned_end_and_no_others() {
         let mut another_port = connect(&world, &elsewhere, banned, 8080);
         let begun = Instant::now();
         ban(&world, &mut nft, &[banned]);
-        assert_eq!(ending(&mut theirs.1), Some(ErrorKind::ConnectionAborted), "{address} {banned}");
+        assert_eq!(
+            ending(&mut theirs.1),
+            Some(ErrorKind::ConnectionAborted),
+            "{address} {banned}"
+        );
         println!("{address} {banned}: ban to end {:?}", begun.elapsed());
         assert!(speaks(&mut others), "{prefix}");
         assert!(speaks(&mut another_port), "{banned}, port 8080");
