@@ -56,7 +56,8 @@ fn undisturbed<T>(sessions: Vec<(&str, Dialogue)>, act: impl FnOnce() -> T) -> (
         is_over.store(true, Ordering::Relaxed);
         let mut slowest = Duration::ZERO;
         for talk in talks {
-            let (who, (answers, worst)) = talk.join().unwrap();
+            let talked = talk.join();
+            let (who, (answers, worst)) = talked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             assert!(
                 answers > 5 && worst < NOTICE,
                 "{who}: {answers} answers, the slowest took {worst:?}"
