@@ -1,7 +1,10 @@
 //! `kill_sessions`: what the server's process sees of a ban, and what others do not.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+
+use rustix::net::{AddressFamily, SocketType};
+use rustix::process::{Resource, Rlimit};
 
 use super::*;
 
@@ -167,4 +170,72 @@ fn who_is_freed_in_the_same_breath_keeps_the_session() {
         nft.apply(NOW, &orders);
     });
     assert!(speaks(&mut theirs));
+}
+
+/// Ten addresses of twenty that have many sessions are among two thousand that are banned.
+#[test]
+fn many_bans_among_many_sockets_cost_one_list() {
+    const EACH: usize = 200;
+    let world = World::new();
+    let limit = Rlimit {
+        current: Some(15_000),
+        maximum: rustix::process::getrlimit(Resource::Nofile).maximum,
+    };
+    rustix::process::setrlimit(Resource::Nofile, limit).unwrap();
+    world.ip("link set lo up");
+    world.ip("route add local 198.51.100.0/24 dev lo");
+    let listener = listen(&world, "[::]:2222");
+    let mut nft = killing(&world, "2222", "tcp");
+    let mut sessions: Vec<(u8, TcpStream, TcpStream)> = Vec::new();
+    for host in 1..=20 {
+        let from = SocketAddr::from(([198, 51, 100, host], 0));
+        world.at_server(|| {
+            for _ in 0..EACH {
+                let client = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+                rustix::net::bind(&client, &from).unwrap();
+                rustix::net::connect(&client, &SocketAddr::from(([192, 0, 2, 1], 2222))).unwrap();
+                let (server, _) = listener.accept().unwrap();
+                server.set_read_timeout(Some(PATIENCE)).unwrap();
+                sessions.push((host, client.into(), server));
+            }
+        });
+    }
+    let ids: Vec<String> = (1..=10)
+        .map(|host| format!("198.51.100.{host}"))
+        .chain((0..1990).map(|n| format!("203.0.{}.{}", n / 250, n % 250)))
+        .collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let begun = Instant::now();
+    ban(&world, &mut nft, &ids);
+    let banned = begun.elapsed();
+    let (theirs, mut others): (Vec<_>, Vec<_>) = sessions.into_iter().partition(|(host, ..)| *host <= 10);
+    for (_, _, mut server) in theirs {
+        assert_eq!(ending(&mut server), Some(ErrorKind::ConnectionAborted));
+    }
+    let ended = begun.elapsed();
+    println!(
+        "2000 bans in {banned:?}; {} of {} sockets ended after {ended:?}",
+        10 * EACH,
+        40 * EACH
+    );
+    for (host, client, server) in others.iter_mut().step_by(EACH / 2) {
+        let mut bytes = [0; 4];
+        assert!(
+            client.write_all(b"NOOP").is_ok() && server.read_exact(&mut bytes).is_ok(),
+            "{host}"
+        );
+    }
+    // One after the other, with the list as long as before.
+    let begun = Instant::now();
+    for n in 0..200 {
+        ban(&world, &mut nft, &[&format!("203.0.113.{n}")]);
+    }
+    let singles = begun.elapsed();
+    let (_, _client, mut server) = others.pop().unwrap();
+    ban(&world, &mut nft, &["198.51.100.20"]);
+    assert_eq!(ending(&mut server), Some(ErrorKind::ConnectionAborted));
+    println!(
+        "200 bans one by one in {singles:?}, then one more and its sessions ended {:?}",
+        begun.elapsed() - singles
+    );
 }
