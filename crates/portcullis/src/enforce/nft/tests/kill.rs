@@ -43,12 +43,22 @@ fn connect(world: &World, listener: &TcpListener, from: &str, port: u16) -> (Tcp
     (client, server)
 }
 
+/// Once more after a signal, which ends a read with a time limit.
+fn patient(mut read: impl FnMut() -> std::io::Result<usize>) -> Result<usize, ErrorKind> {
+    loop {
+        match read().map_err(|error| error.kind()) {
+            Err(ErrorKind::Interrupted) => {}
+            result => return result,
+        }
+    }
+}
+
 /// What the server's process sees of a connection within [`PATIENCE`]: `None` is silence.
 fn ending(server: &mut TcpStream) -> Option<ErrorKind> {
-    match server.read(&mut [0; 16]) {
+    match patient(|| server.read(&mut [0; 16])) {
         Ok(length) => panic!("{length} bytes came"),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
-        Err(error) => Some(error.kind()),
+        Err(ErrorKind::WouldBlock) => None,
+        Err(kind) => Some(kind),
     }
 }
 
@@ -117,8 +127,7 @@ fn connected_udp_ends_too() {
         let socket = world.at_server(|| UdpSocket::bind("[::]:2222").unwrap());
         socket.connect(peer).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let failure = move || socket.recv(&mut [0; 4]).unwrap_err().kind();
-        failure
+        move || patient(|| socket.recv(&mut [0; 4])).unwrap_err()
     };
     let mut nft = killing(&world, "2222", "udp");
     let banned = socket("[::ffff:192.0.2.2]:5000");
@@ -172,11 +181,10 @@ fn who_is_freed_in_the_same_breath_keeps_the_session() {
     assert!(speaks(&mut theirs));
 }
 
-/// Ten addresses of twenty that have many sessions are among two thousand that are banned.
-#[test]
-fn many_bans_among_many_sockets_cost_one_list() {
-    const EACH: usize = 200;
-    let world = World::new();
+const EACH: usize = 200;
+
+/// Sessions of the addresses 198.51.100.1 to 20, [`EACH`] of each; both of their ends are sockets of the server.
+fn crowd(world: &World, listener: &TcpListener) -> Vec<(u8, TcpStream, TcpStream)> {
     let limit = Rlimit {
         current: Some(15_000),
         maximum: rustix::process::getrlimit(Resource::Nofile).maximum,
@@ -184,22 +192,24 @@ fn many_bans_among_many_sockets_cost_one_list() {
     rustix::process::setrlimit(Resource::Nofile, limit).unwrap();
     world.ip("link set lo up");
     world.ip("route add local 198.51.100.0/24 dev lo");
+    let dial = |host| {
+        let client = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&client, &SocketAddr::from(([198, 51, 100, host], 0))).unwrap();
+        rustix::net::connect(&client, &SocketAddr::from(([192, 0, 2, 1], 2222))).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        server.set_read_timeout(Some(PATIENCE)).unwrap();
+        (host, client.into(), server)
+    };
+    world.at_server(|| (1..=20).flat_map(|host| [host; EACH]).map(dial).collect())
+}
+
+/// Ten addresses of twenty that have many sessions are among two thousand that are banned.
+#[test]
+fn many_bans_among_many_sockets_cost_one_list() {
+    let world = World::new();
     let listener = listen(&world, "[::]:2222");
     let mut nft = killing(&world, "2222", "tcp");
-    let mut sessions: Vec<(u8, TcpStream, TcpStream)> = Vec::new();
-    for host in 1..=20 {
-        let from = SocketAddr::from(([198, 51, 100, host], 0));
-        world.at_server(|| {
-            for _ in 0..EACH {
-                let client = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-                rustix::net::bind(&client, &from).unwrap();
-                rustix::net::connect(&client, &SocketAddr::from(([192, 0, 2, 1], 2222))).unwrap();
-                let (server, _) = listener.accept().unwrap();
-                server.set_read_timeout(Some(PATIENCE)).unwrap();
-                sessions.push((host, client.into(), server));
-            }
-        });
-    }
+    let sessions = crowd(&world, &listener);
     let ids: Vec<String> = (1..=10)
         .map(|host| format!("198.51.100.{host}"))
         .chain((0..1990).map(|n| format!("203.0.{}.{}", n / 250, n % 250)))
