@@ -36,8 +36,8 @@ use self::batch::Pending;
 pub(crate) use self::build::flush_everything;
 use self::sets::SetKey;
 use self::socket::{Message, Refusal, Reply, Socket};
-use self::watch::Watch;
 pub(crate) use self::watch::Wake;
+use self::watch::Watch;
 use self::wish::{BACKSTOP, Wish};
 use super::ports::{Ports, Protocol};
 use super::{Error, Held, Layer, answer};
@@ -199,7 +199,10 @@ impl Nft {
     /// Before an order that somebody gave by hand, of which the ledger knows nothing: what is wished of the layer, where
     /// the order takes something away.
     pub(crate) fn keep(&self, change: &Change) -> Option<Kept> {
-        let takes = matches!(change.order, Order::Stop | Order::Flush | Order::Vacate | Order::Unban(_));
+        let takes = matches!(
+            change.order,
+            Order::Stop | Order::Flush | Order::Vacate | Order::Unban(_)
+        );
         let wish = self.wishes.get(&change.layer).filter(|_| takes)?;
         Some(Kept(change.layer.clone(), wish.clone()))
     }
@@ -269,6 +272,7 @@ impl Nft {
             for (key, is_sound) in survey.sets_of(&layer) {
                 // A set that no packet reaches holds nobody.
                 if !is_sound || !survey.is_enforced(&layer, key) {
+                    self.is_suspect = true;
                     continue;
                 }
                 self.elements(&layer, key, |ip, left| {

@@ -84,7 +84,11 @@ impl Looks {
 
     /// When the next one is to be.
     fn next(&self) -> Instant {
-        if self.is_due { self.earliest } else { self.slow.max(self.earliest) }
+        if self.is_due {
+            self.earliest
+        } else {
+            self.slow.max(self.earliest)
+        }
     }
 
     /// One took so long, and everything could be put right, or not.
@@ -116,7 +120,10 @@ impl Kernel {
         if self.open.is_none() {
             let mut nft = Nft::open(TABLE).map_err(|error| error.to_string())?;
             if let Err(error) = nft.listen(Arc::clone(&self.wake)) {
-                log::warn!("changes of the packet filter are noticed only every {} s: {error}", SLOW.as_secs());
+                log::warn!(
+                    "changes of the packet filter are noticed only every {} s: {error}",
+                    SLOW.as_secs()
+                );
             }
             let protected = match self.protected.take() {
                 Some(protected) => protected,
@@ -183,7 +190,11 @@ impl Kernel {
         };
         let readings = match guard.mend(now) {
             Some(Ok(readings)) => readings,
-            Some(Err(error)) => self.scopes.keys().map(|layer| unread(now, layer, &error.to_string())).collect(),
+            Some(Err(error)) => self
+                .scopes
+                .keys()
+                .map(|layer| unread(now, layer, &error.to_string()))
+                .collect(),
             None => Vec::new(),
         };
         let is_well = |reading: &Reading| reading.drift.as_ref().is_none_or(|drift| drift.until.is_some());
@@ -256,6 +267,8 @@ impl Work for Kernel {
     }
 
     fn held(&mut self) -> Result<Vec<Held>, String> {
+        // Whoever asks is told what is there now; what is wrong is put right after it.
+        self.looks.is_due = true;
         match self.guard()?.held() {
             Some(held) => held.map_err(|error| error.to_string()),
             None => Ok(Vec::new()),
@@ -279,7 +292,11 @@ impl Work for Kernel {
             self.looks.is_due |= guard.inner().is_suspect();
         }
         // Without a reason it waits until nothing else is to be done.
-        let readings = if is_idle || self.looks.is_due { self.look() } else { Vec::new() };
+        let readings = if is_idle || self.looks.is_due {
+            self.look()
+        } else {
+            Vec::new()
+        };
         (!applied.is_empty() || !readings.is_empty()).then(|| Facts {
             applied,
             lost: Vec::new(),
@@ -302,4 +319,3 @@ fn failed(change: &Change, reason: &str) -> Applied {
         result: Err(reason.to_owned()),
     }
 }
-

@@ -81,7 +81,11 @@ impl Nft {
         let scope = sets::scope_name(layer);
         for key in survey.sets_of(layer).into_keys() {
             let members = wish.sets.entry(key).or_default();
-            if survey.sets.get(&key.name(&scope)).is_some_and(|set| set.is_readable(key)) {
+            if survey
+                .sets
+                .get(&key.name(&scope))
+                .is_some_and(|set| set.is_readable(key))
+            {
                 self.elements(layer, key, |ip, remaining| {
                     members.adopt(ip, remaining.map(|remaining| now + remaining - BACKSTOP));
                 })?;

@@ -57,7 +57,11 @@ impl Finding {
             missing: if self.leaks { wish.len() } else { self.missing },
             extra: self.extra,
             moved: self.moved,
-            what: self.words.iter().skip(1).fold(first.clone(), |all, one| format!("{all}, {one}")),
+            what: self
+                .words
+                .iter()
+                .skip(1)
+                .fold(first.clone(), |all, one| format!("{all}, {one}")),
             by: stir.and_then(|stir| stir.by.clone()),
         })
     }
@@ -197,7 +201,13 @@ impl Nft {
         }
         let lookups: Vec<&KnownRule> = survey.lookups_of(&chain).collect();
         let is_ours = |rule: &KnownRule| lookups.iter().any(|one| one.handle == rule.handle);
-        complain(&chain, survey.rules_of(&chain), (&lookups, &wish.lookups), is_ours, finding);
+        complain(
+            &chain,
+            survey.rules_of(&chain),
+            (&lookups, &wish.lookups),
+            is_ours,
+            finding,
+        );
     }
 
     fn examine_sets(
@@ -213,7 +223,8 @@ impl Nft {
         for (key, members) in &mut wish.sets {
             let name = key.name(&scope);
             let Some(is_sound) = there.get(key) else {
-                odds.lost.extend(members.iter().filter_map(|(ip, _)| elements::id(*key, ip)));
+                odds.lost
+                    .extend(members.iter().filter_map(|(ip, _)| elements::id(*key, ip)));
                 finding.broken(true, format!("set {name} was gone"));
                 continue;
             };
@@ -287,7 +298,7 @@ impl Nft {
             };
             let mut held = HashSet::new();
             for reply in &replies {
-                elements::found(reply, |ip, _| drop(held.insert(ip)));
+                elements::found(reply, |ip, _| held.extend([ip]));
             }
             for (at, ip) in whom {
                 if let Some(place) = out.get_mut(at) {

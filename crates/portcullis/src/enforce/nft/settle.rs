@@ -50,9 +50,7 @@ impl Nft {
             let own = groups.iter().filter(|((of, _), _)| *of == layer);
             let bans = own.filter(|(_, works)| works.iter().any(|work| work.is_ban));
             let needed = bans.map(|((_, key), _)| *key).collect();
-            let sets = self
-                .sets_with(now, &layer, &needed)
-                .map_err(|error| error.to_string());
+            let sets = self.sets_with(now, &layer, &needed).map_err(|error| error.to_string());
             groups.retain(|(of, key), works| {
                 let done = match &sets {
                     _ if *of != layer => return true,

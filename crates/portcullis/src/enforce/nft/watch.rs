@@ -67,7 +67,9 @@ pub(super) struct Watch {
 
 impl std::fmt::Debug for Watch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch").field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("Watch")
+            .field("port", &self.port)
+            .finish_non_exhaustive()
     }
 }
 
@@ -161,10 +163,7 @@ impl Listener {
         let mut buffer = vec![0; 64 << 10];
         loop {
             let ear = Arc::clone(&self.ear);
-            let mut ends = [
-                PollFd::new(&*ear, PollFlags::IN),
-                PollFd::new(end, PollFlags::IN),
-            ];
+            let mut ends = [PollFd::new(&*ear, PollFlags::IN), PollFd::new(end, PollFlags::IN)];
             match poll(&mut ends, None) {
                 Ok(_) if !ends[1].revents().is_empty() => return,
                 Ok(_) | Err(Errno::INTR) => {}

@@ -23,7 +23,10 @@ fn three(world: &World) -> Nft {
 
 fn tell_all(nft: &mut Nft, ids: &[&str]) {
     let applied = nft.apply(NOW, &orders("sshd", ids.iter().map(|id| Order::Ban(hour(id)))));
-    assert!(applied.iter().all(|fact| fact.result == Ok(Standing::Applied)), "{applied:?}");
+    assert!(
+        applied.iter().all(|fact| fact.result == Ok(Standing::Applied)),
+        "{applied:?}"
+    );
 }
 
 fn readings(nft: &mut Nft) -> Vec<Reading> {
@@ -57,7 +60,11 @@ fn check(does: &[&str], words: &str, (missing, extra, moved): (usize, usize, usi
     for line in does {
         let first = |chain: &str| handle(&world, chain);
         let line = if line.contains("HANDLE") {
-            let chain = if line.contains("sshd.nft HANDLE") { "sshd.nft" } else { "prerouting" };
+            let chain = if line.contains("sshd.nft HANDLE") {
+                "sshd.nft"
+            } else {
+                "prerouting"
+            };
             line.replace("HANDLE", &format!("handle {}", first(chain)))
         } else {
             (*line).to_owned()
@@ -66,7 +73,11 @@ fn check(does: &[&str], words: &str, (missing, extra, moved): (usize, usize, usi
     }
     let found = drift(&mut nft).unwrap_or_else(|| panic!("nothing found after {does:?}"));
     assert_eq!(found.what, words, "{does:?}");
-    assert_eq!((found.missing, found.extra, found.moved), (missing, extra, moved), "{does:?}");
+    assert_eq!(
+        (found.missing, found.extra, found.moved),
+        (missing, extra, moved),
+        "{does:?}"
+    );
     assert!(found.until.is_some_and(|until| until >= found.since), "{does:?}");
     assert_eq!(drift(&mut nft), None, "still wrong after {does:?}");
     assert_eq!(
@@ -82,7 +93,11 @@ fn check(does: &[&str], words: &str, (missing, extra, moved): (usize, usize, usi
 fn the_table() {
     check(&["delete table inet portcullis"], "the table was gone", (3, 0, 0));
     check(&["flush ruleset"], "the table was gone", (3, 0, 0));
-    check(&["add table inet portcullis { flags dormant ; }"], "the table was dormant", (3, 0, 0));
+    check(
+        &["add table inet portcullis { flags dormant ; }"],
+        "the table was dormant",
+        (3, 0, 0),
+    );
 }
 
 #[test]
@@ -93,7 +108,10 @@ fn the_base_chain() {
         (0, 0, 0),
     );
     check(
-        &["flush chain inet portcullis prerouting", "delete chain inet portcullis prerouting"],
+        &[
+            "flush chain inet portcullis prerouting",
+            "delete chain inet portcullis prerouting",
+        ],
         "chain prerouting was gone",
         (3, 0, 0),
     );
@@ -141,7 +159,10 @@ fn foreign_rules_behind_ours_stay() {
     assert_eq!(drift(&mut nft), None);
     let chain = world.nft("list chain inet portcullis prerouting");
     let at = |text: &str| chain.find(text).unwrap_or_else(|| panic!("no {text} in {chain}"));
-    assert!(at("jump") < at("dport 1 ") && at("dport 1 ") < at("dport 2 "), "{chain}");
+    assert!(
+        at("jump") < at("dport 1 ") && at("dport 1 ") < at("dport 2 "),
+        "{chain}"
+    );
 }
 
 #[test]
@@ -185,7 +206,10 @@ fn rules_of_ours() {
 #[test]
 fn sets_of_ours() {
     check(
-        &["flush chain inet portcullis sshd.nft", "delete set inet portcullis sshd.nft.ip4"],
+        &[
+            "flush chain inet portcullis sshd.nft",
+            "delete set inet portcullis sshd.nft.ip4",
+        ],
         "a rule of chain sshd.nft was gone, set sshd.nft.ip4 was gone, element 192.0.2.2 was missing",
         (3, 0, 0),
     );
@@ -252,7 +276,13 @@ fn other_layers_and_tables_are_left_alone() {
     world.nft("add table inet docker");
     world.nft("add chain inet docker input { type filter hook input priority -500 ; }");
     world.nft("add rule inet docker input accept");
-    assert_eq!(readings(&mut nft).iter().filter(|reading| reading.drift.is_some()).count(), 0);
+    assert_eq!(
+        readings(&mut nft)
+            .iter()
+            .filter(|reading| reading.drift.is_some())
+            .count(),
+        0
+    );
     world.nft("delete element inet portcullis mail.nft.ip4 { 192.0.2.9 }");
     let found = readings(&mut nft);
     let drifted: Vec<&str> = found
@@ -271,7 +301,7 @@ fn listening(world: &World) -> (Nft, Receiver<()>) {
     let (wake, woken) = channel();
     let wake = std::sync::Mutex::new(wake);
     world
-        .at_server(|| nft.listen(Arc::new(move || drop(wake.lock().unwrap().send(())))))
+        .at_server(|| nft.listen(Arc::new(move || wake.lock().unwrap().send(()).unwrap_or_default())))
         .unwrap();
     (nft, woken)
 }
@@ -293,7 +323,9 @@ fn what_others_do_is_noticed_at_once() {
             assert!(woken.recv_timeout(QUIET).is_err(), "{line}");
             continue;
         }
-        woken.recv_timeout(Duration::from_secs(1)).unwrap_or_else(|_| panic!("not noticed: {line}"));
+        woken
+            .recv_timeout(Duration::from_secs(1))
+            .unwrap_or_else(|_| panic!("not noticed: {line}"));
         println!("noticed {line} after {:?}", begun.elapsed());
         let found = drift(&mut nft).unwrap();
         assert!(found.by.as_ref().unwrap().starts_with("nft ("), "{found:?}");
@@ -332,7 +364,11 @@ fn what_is_there_is_adopted_without_a_word() {
     drop(nft);
     let mut nft = started(&world);
     let sent = nft.sent;
-    assert!(nft.apply(NOW, &bans()).iter().all(|fact| fact.result == Ok(Standing::Applied)));
+    assert!(
+        nft.apply(NOW, &bans())
+            .iter()
+            .all(|fact| fact.result == Ok(Standing::Applied))
+    );
     assert_eq!(nft.sent, sent, "nothing had to be written");
     // One has another end in the ledger.
     tell(&mut nft, "sshd", Order::Ban(ticket("10.0.0.7", Seconds::new(7200))));
@@ -456,7 +492,10 @@ fn a_set_with_a_limit_is_made_again_without_it() {
     }
     // The next ban finds it full.
     tell(&mut nft, "sshd", Order::Ban(hour("192.0.2.9")));
-    let what: Vec<String> = readings(&mut nft).into_iter().filter_map(|one| Some(one.drift?.what)).collect();
+    let what: Vec<String> = readings(&mut nft)
+        .into_iter()
+        .filter_map(|one| Some(one.drift?.what))
+        .collect();
     assert_eq!(what.len(), 1);
     assert!(what[0].contains("set sshd.nft.ip4 had another shape"), "{what:?}");
     assert_eq!(held(&mut nft).len(), 4);
