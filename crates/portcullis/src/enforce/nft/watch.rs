@@ -47,6 +47,14 @@ pub(crate) struct Stir {
 }
 
 impl Stir {
+    /// Somebody had us do it, just now.
+    pub(super) fn by_hand() -> Stir {
+        Stir {
+            at: Instant::now(),
+            by: Some("a command".to_owned()),
+        }
+    }
+
     /// How long ago.
     pub(super) fn ago(&self) -> Seconds {
         Seconds::from_micros(i64::try_from(self.at.elapsed().as_micros()).unwrap_or(i64::MAX))
