@@ -48,6 +48,8 @@ pub(super) struct Incoming<'b> {
     pub flags: u16,
     /// The number of the request that it answers
     pub sequence: u32,
+    /// Whose request that was
+    pub port: u32,
     /// What stands behind netlink's header
     pub payload: &'b [u8],
 }
@@ -72,6 +74,7 @@ pub(super) fn split(mut bytes: &[u8]) -> Vec<Incoming<'_>> {
             kind: buffer.message_type(),
             flags: buffer.flags(),
             sequence: buffer.sequence_number(),
+            port: buffer.port_number(),
             payload,
         });
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use portcullis_core::ledger::{Change, LayerId, Order, Standing};
 
-use super::batch::Outcome;
+use super::batch::{Chunk, Outcome, Step};
+use super::sets::SetKey;
+use super::wish::Wish;
 use super::{Scope, sets};
 use crate::enforce::sessions::{Cover, Victim};
 
@@ -39,6 +41,29 @@ pub(super) fn victims(
         }
     }
     victims.into_values().collect()
+}
+
+/// Who could get in for a while, because an element was missing or the whole layer leaked, in a scope that ends sessions.
+pub(super) fn returned(scope: Option<&Scope>, wish: Option<&Wish>, leaks: bool, work: &[Chunk]) -> Vec<Victim> {
+    let (Some(scope), Some(wish)) = (scope.filter(|scope| scope.kill_sessions), wish) else {
+        return Vec::new();
+    };
+    let cover = cover(scope);
+    let victim = |key: SetKey, ip| {
+        let net = IpNet::new(ip, key.prefix).ok()?;
+        let cover = Arc::clone(&cover);
+        Some(Victim { net, cover })
+    };
+    if leaks {
+        let members = wish
+            .sets
+            .iter()
+            .flat_map(|(key, set)| set.iter().map(|(ip, _)| (*key, ip)));
+        return members.filter_map(|(key, ip)| victim(key, ip)).collect();
+    }
+    let missing = work.iter().filter(|chunk| chunk.step == Step::Add);
+    let elements = missing.flat_map(|chunk| chunk.works.iter().map(|(element, _)| (chunk.key, element.ip)));
+    elements.filter_map(|(key, ip)| victim(key, ip)).collect()
 }
 
 fn cover(scope: &Scope) -> Arc<Cover> {

@@ -3,16 +3,18 @@
 //! The kernel works on a transaction while `send` runs and queues all its answers before `send` returns, so
 //! reading until the queue is empty gives all of them, and waiting is never needed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{Emitable as _, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, ParseableParametrized as _};
 use netlink_packet_netfilter::nftables::{ChainAttribute, NfTablesMessage, RuleAttribute, SetAttribute};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt};
 
+use super::attributes::{number as number_of, value};
 use crate::enforce::Error;
-use crate::enforce::netlink::{NLMSG_DONE, NLMSG_ERROR, put, split};
+use crate::enforce::netlink::{Incoming, NLMSG_DONE, NLMSG_ERROR, put, split};
 
 /// `NFNL_SUBSYS_NFTABLES`, the high byte of every message type.
 const SUBSYSTEM: u16 = 10;
@@ -20,6 +22,10 @@ const SUBSYSTEM: u16 = 10;
 /// Types of the messages around a transaction.
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
+
+/// The verb that asks for the number of the ruleset's generation, and the answer's attribute.
+const GET_GENERATION: u8 = 16;
+const GENERATION_NUMBER: u16 = 1;
 
 /// Netfilter headers: family, version, and a number that is the subsystem around a transaction.
 const OF_INET: [u8; 4] = [1, 0, 0, 0];
@@ -65,11 +71,19 @@ impl Message {
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
     kind: u8,
+    family: u8,
+    /// When it came
+    pub at: Instant,
     /// The attributes
     pub body: Vec<u8>,
 }
 
 impl Reply {
+    /// Whether it is of family inet, as our table is.
+    pub(super) fn is_inet(&self) -> bool {
+        self.family == OF_INET[0]
+    }
+
     /// As the codec understands it.
     pub(super) fn read(&self) -> Option<NfTablesMessage> {
         NfTablesMessage::parse_with_param(&self.body, self.kind).ok()
@@ -202,12 +216,39 @@ impl Socket {
     }
 
     fn dump_once(&mut self, request: &Message) -> Result<Vec<Reply>, Errno> {
+        self.ask(request, NLM_F_DUMP)
+    }
+
+    /// Asks for what the request names one by one; refused with "no such file" where one of it is not there.
+    pub(super) fn get(&mut self, request: &Message) -> Result<Vec<Reply>, Errno> {
+        self.ask(request, NLM_F_ACK)
+    }
+
+    /// The number of transactions that the kernel's whole ruleset has seen.
+    pub(super) fn generation(&mut self) -> Result<u32, Errno> {
+        let request = Message {
+            kind: GET_GENERATION,
+            flags: 0,
+            body: Vec::new(),
+            about: String::new(),
+        };
+        let replies = self.ask(&request, NLM_F_ACK)?;
+        let number = replies.iter().find_map(|reply| value(&reply.body, GENERATION_NUMBER));
+        number.map(number_of).ok_or(Errno::PROTO)
+    }
+
+    /// The number that messages about our own transactions carry.
+    pub(super) fn port(&self) -> Result<u32, Errno> {
+        SocketAddrNetlink::try_from(rustix::net::getsockname(&self.fd)?).map(|address| address.pid())
+    }
+
+    fn ask(&mut self, request: &Message, how: u16) -> Result<Vec<Reply>, Errno> {
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
         let mut bytes = Vec::new();
         put(
             &mut bytes,
-            (message_type(request.kind), NLM_F_DUMP, sequence),
+            (message_type(request.kind), how, sequence),
             &[&OF_INET, &request.body],
         );
         rustix::net::send(&self.fd, &bytes, SendFlags::empty())?;
@@ -215,6 +256,7 @@ impl Socket {
         let mut is_torn = false;
         loop {
             let datagram = self.receive(RecvFlags::empty())?;
+            let at = Instant::now();
             for message in split(datagram)
                 .into_iter()
                 .filter(|message| message.sequence == sequence)
@@ -230,6 +272,8 @@ impl Socket {
                     }
                     kind => out.push(Reply {
                         kind: u8::try_from(kind & 0xff).unwrap_or_default(),
+                        family: message.payload.first().copied().unwrap_or_default(),
+                        at,
                         body: message.payload.get(OF_INET.len()..).unwrap_or_default().to_vec(),
                     }),
                 }
@@ -245,6 +289,17 @@ impl Socket {
 
 const fn message_type(kind: u8) -> u16 {
     SUBSYSTEM << 8 | kind as u16
+}
+
+/// The verb of a message, where it is one of nf_tables.
+pub(super) fn verb(message: &Incoming<'_>) -> Option<u8> {
+    let [high, low] = message.kind.to_be_bytes();
+    (u16::from(high) == SUBSYSTEM).then_some(low)
+}
+
+/// The family that a message is about, and its attributes.
+pub(super) fn body<'b>(message: &Incoming<'b>) -> Option<(u8, &'b [u8])> {
+    Some((*message.payload.first()?, message.payload.get(OF_INET.len()..)?))
 }
 
 /// What a message was about, for an error.

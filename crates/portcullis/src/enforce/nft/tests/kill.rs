@@ -169,6 +169,25 @@ fn a_ban_that_comes_back_ends_what_got_in_meanwhile() {
 }
 
 #[test]
+fn who_got_in_while_the_ban_was_gone_is_put_out_by_its_repair() {
+    for damage in [
+        "delete table inet portcullis",
+        "delete element inet portcullis sshd.nft.ip4 { 192.0.2.2 }",
+    ] {
+        let world = World::new();
+        let listener = listen(&world, "[::]:2222");
+        let mut nft = killing(&world, "2222", "tcp");
+        ban(&world, &mut nft, &["192.0.2.2"]);
+        world.nft(damage);
+        let mut theirs = connect(&world, &listener, "192.0.2.2", 2222);
+        let mut others = connect(&world, &listener, "192.0.2.3", 2222);
+        world.at_server(|| nft.mend(NOW)).unwrap().unwrap();
+        assert_eq!(ending(&mut theirs.1), Some(ErrorKind::ConnectionAborted), "{damage}");
+        assert!(speaks(&mut others));
+    }
+}
+
+#[test]
 fn who_is_freed_in_the_same_breath_keeps_the_session() {
     let world = World::new();
     let listener = listen(&world, "[::]:2222");
