@@ -1,6 +1,6 @@
 //! Whoever talks to the mail servers, from an address of their choice, over real connections.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -91,7 +91,7 @@ impl<'s> Client<'s> {
         self.knock(self.server(), 143)
     }
 
-    fn greeted(&self, knock: Knock) -> Dialogue {
+    pub(crate) fn greeted(&self, knock: Knock) -> Dialogue {
         match knock {
             Knock::Open(dialogue) => dialogue,
             other => panic!("{} does not get in: {other:?}", self.address),
@@ -140,11 +140,12 @@ impl<'s> Client<'s> {
         imap.leave("b LOGOUT");
     }
 
-    /// Logs in as who may.
-    pub(crate) fn log_in(&self) {
+    /// Logs in as who may. The session lasts as long as what is returned.
+    pub(crate) fn log_in(&self) -> Dialogue {
         let mut imap = self.greeted(self.imap());
         let (user, password) = (crate::dovecot::USER, crate::dovecot::PASSWORD);
         imap.ask(&format!("a LOGIN {user} \"{password}\""), "a OK");
+        imap
     }
 }
 
@@ -183,6 +184,21 @@ impl Dialogue {
             heard += &reply;
         }
         panic!("'{line}' was to be answered by '{answer}', but: {heard}");
+    }
+
+    /// Says a line; what is heard within a time.
+    pub(crate) fn try_ask(&mut self, line: &str, within: Duration) -> io::Result<String> {
+        let stream = self.lines.get_mut();
+        stream.set_read_timeout(Some(within))?;
+        stream.write_all(format!("{line}\r\n").as_bytes())?;
+        let mut heard = String::new();
+        self.lines.read_line(&mut heard)?;
+        Ok(heard)
+    }
+
+    /// The client's port.
+    pub(crate) fn port(&self) -> u16 {
+        self.lines.get_ref().local_addr().unwrap().port()
     }
 
     /// Says good-bye. The answer may not come: the ban may be faster.

@@ -1,6 +1,7 @@
 //! A real Dovecot with one user, that logs IMAP users in and answers Postfix's questions about passwords.
 
 use std::fs;
+use std::os::unix::fs::chown;
 
 use crate::site::{Logs, NEAR_TOO, SERVER, Site};
 use crate::wait;
@@ -9,9 +10,14 @@ use crate::wait;
 pub(crate) const USER: &str = "bob";
 pub(crate) const PASSWORD: &str = "open sesame";
 
+/// Whose the mail is: Dovecot opens none for users of the system.
+const NOBODY: u32 = 65534;
+
 /// Starts it and waits until it answers.
 pub(crate) fn start(site: &Site) {
     fs::create_dir(site.path("dovecot")).unwrap();
+    fs::create_dir(site.path("mail")).unwrap();
+    chown(site.path("mail"), Some(NOBODY), Some(NOBODY)).unwrap();
     fs::write(
         site.path("dovecot/users"),
         format!("{USER}:{{PLAIN}}{PASSWORD}::::::nodelay=y\n"),
@@ -47,14 +53,14 @@ auth_mechanisms = plain login
 auth_failure_delay = 0
 default_internal_user = dovecot
 default_login_user = dovenull
-mail_location = maildir:{folder}/mail
+mail_location = maildir:{mail}
 passdb {{
   driver = passwd-file
   args = {folder}/users
 }}
 userdb {{
   driver = static
-  args = uid=dovecot gid=dovecot home={folder}/mail
+  args = uid={NOBODY} gid={NOBODY} home={mail}
 }}
 service auth {{
   unix_listener {folder}/sasl {{
@@ -73,5 +79,6 @@ service imap-login {{
 }}
 ",
         folder = site.path("dovecot").display(),
+        mail = site.path("mail").display(),
     )
 }

@@ -23,6 +23,7 @@ mod latency;
 mod mistakes;
 mod namespace;
 mod postfix;
+mod sessions;
 mod site;
 mod syslog;
 mod wait;

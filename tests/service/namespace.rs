@@ -20,6 +20,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("dovecot", "dovecot-imapd"),
     ("rsyslogd", "rsyslog"),
     ("nft", "nftables"),
+    ("conntrack", "conntrack"),
     ("python3", "python3"),
 ];
 
@@ -48,10 +49,15 @@ impl Namespace {
 
     /// Lays a cable to another namespace; both ends are called `eth0`.
     pub(crate) fn connect(&self, other: &Namespace) {
+        self.connect_by("eth0", other);
+    }
+
+    /// Lays a cable to another namespace, where it is called `eth0`.
+    pub(crate) fn connect_by(&self, name: &str, other: &Namespace) {
         let cable = [
             "link",
             "add",
-            "eth0",
+            name,
             "type",
             "veth",
             "peer",
@@ -61,9 +67,8 @@ impl Namespace {
             &other.name,
         ];
         self.ip(&cable);
-        for end in [self, other] {
-            end.ip(&["link", "set", "eth0", "up"]);
-        }
+        self.ip(&["link", "set", name, "up"]);
+        other.ip(&["link", "set", "eth0", "up"]);
     }
 
     /// Gives `eth0` an address with its prefix length, usable at once.
@@ -77,7 +82,8 @@ impl Namespace {
         self.ip(&["route", "add", network, "dev", "eth0"]);
     }
 
-    fn ip(&self, words: &[&str]) {
+    /// Runs `ip` about this namespace.
+    pub(crate) fn ip(&self, words: &[&str]) {
         ip(&[&["-n", self.name.as_str()], words].concat());
     }
 

@@ -17,6 +17,7 @@ use portcullis_core::pattern::{Error as PatternError, Flags, Pattern};
 use portcullis_core::stamp::Error as StampError;
 
 use crate::daemon::read_list;
+use crate::daemon::way::way;
 use crate::enforce::mail;
 use crate::enforce::ports::{Ports, Services, protocols};
 use crate::matching::LogEncoding;
@@ -291,7 +292,7 @@ impl Deep<'_> {
             self.found.push(finding);
         }
         match action.property("layer").as_deref() {
-            Some("nft") => self.ports(jail, action, Severity::Error),
+            Some("nft") => self.native(jail, action),
             Some(layer) => {
                 let message = format!("action {} asks for the layer '{layer}', which is none", action.name);
                 self.tell(
@@ -317,6 +318,21 @@ impl Deep<'_> {
                 self.ports(jail, action, Severity::Warning);
             }
             None => {}
+        }
+    }
+
+    /// An action of ours: its ports, then whatever else would keep it from being in force.
+    fn native(&mut self, jail: &JailPlan, action: &ActionPlan) {
+        let before = self.found.len();
+        self.ports(jail, action, Severity::Error);
+        if self.found.len() > before {
+            return;
+        }
+        if let Err(reason) = way(action, false) {
+            let message = format!("action {} is not in force: {reason}", action.name);
+            let finding = Diagnostic::new(Severity::Error, "bad-action", message);
+            let placed = self.placed(jail, finding, &format!("addaction@{}", action.name), "action");
+            self.found.push(placed);
         }
     }
 

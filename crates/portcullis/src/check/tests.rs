@@ -34,6 +34,8 @@ fn a_clean_jail_is_clean() {
 #[test]
 fn the_real_parts_are_tried() {
     let native = "[Definition]\n[Init]\nlayer = nft\nport = %(port)s\n";
+    let kill = "[Definition]\n[Init]\nlayer = nft\nport = 25\nkill_sessions = yes\n";
+    assert_eq!(codes(&jail("", FILTER, kill)), [""; 0]);
     for (options, filter, action, expect) in [
         ("", "[Definition]\nfailregex = ^a(b <HOST>\n", ACTION, ("bad-regex", 2)),
         (
@@ -65,6 +67,7 @@ fn the_real_parts_are_tried() {
             ("bad-command", 2),
         ),
         ("", FILTER, &native.replace("%(port)s", "70000"), ("bad-port", 2)),
+        ("", FILTER, &kill.replace("yes", "yess"), ("bad-action", 2)),
         (
             "",
             FILTER,

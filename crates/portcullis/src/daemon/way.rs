@@ -49,7 +49,7 @@ impl Way {
 }
 
 /// Finds out how an action is done: its option `layer` says that it is ours, all others run their commands.
-pub(super) fn way(plan: &ActionPlan, dry_run: bool) -> Result<Way, String> {
+pub(crate) fn way(plan: &ActionPlan, dry_run: bool) -> Result<Way, String> {
     let layer = plan.property("layer");
     let way = match layer.as_deref() {
         Some("nft") => Way::Nft(scope(plan)?, !plan.property("protect").is_some_and(|text| no(&text))),
@@ -58,7 +58,7 @@ pub(super) fn way(plan: &ActionPlan, dry_run: bool) -> Result<Way, String> {
         None => {
             let action = Action::compile(plan, resolver::ipv6_is_allowed());
             let action = Box::new(action.map_err(|error| error.to_string())?);
-            match plan.property("parallel").as_deref().map(parallel).transpose()? {
+            match option(plan, "parallel")? {
                 Some(true) => Way::Beside(action),
                 _ => Way::Shell(action),
             }
@@ -73,12 +73,15 @@ pub(super) fn way(plan: &ActionPlan, dry_run: bool) -> Result<Way, String> {
     })
 }
 
-/// `parallel`: a slip of the pen must not be read as either.
-fn parallel(text: &str) -> Result<bool, String> {
+/// An option that is a yes or a no; a slip of the pen must not be read as either.
+fn option(plan: &ActionPlan, name: &str) -> Result<Option<bool>, String> {
+    let Some(text) = plan.property(name) else {
+        return Ok(None);
+    };
     match text.trim().to_ascii_lowercase().as_str() {
-        "yes" | "true" | "on" | "1" => Ok(true),
-        word if no(word) => Ok(false),
-        _ => Err(format!("parallel = '{text}' is neither yes nor no")),
+        "yes" | "true" | "on" | "1" => Ok(Some(true)),
+        word if no(word) => Ok(Some(false)),
+        _ => Err(format!("{name} = '{text}' is neither yes nor no")),
     }
 }
 
@@ -105,5 +108,6 @@ fn scope(plan: &ActionPlan) -> Result<Scope, String> {
         ports,
         protocols,
         blocktype,
+        kill_sessions: option(plan, "kill_sessions")?.unwrap_or(false),
     })
 }

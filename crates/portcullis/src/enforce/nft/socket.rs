@@ -3,18 +3,18 @@
 //! The kernel works on a transaction while `send` runs and queues all its answers before `send` returns, so
 //! reading until the queue is empty gives all of them, and waiting is never needed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use netlink_packet_core::{
-    Emitable as _, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader,
-    ParseableParametrized as _,
-};
+use netlink_packet_core::{Emitable as _, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, ParseableParametrized as _};
 use netlink_packet_netfilter::nftables::{ChainAttribute, NfTablesMessage, RuleAttribute, SetAttribute};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt};
 
+use super::attributes::{number as number_of, value};
 use crate::enforce::Error;
+use crate::enforce::netlink::{Incoming, NLMSG_DONE, NLMSG_ERROR, put, split};
 
 /// `NFNL_SUBSYS_NFTABLES`, the high byte of every message type.
 const SUBSYSTEM: u16 = 10;
@@ -23,16 +23,16 @@ const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
 
+/// The verb that asks for the number of the ruleset's generation, and the answer's attribute.
+const GET_GENERATION: u8 = 16;
+const GENERATION_NUMBER: u16 = 1;
+
 /// Netfilter headers: family, version, and a number that is the subsystem around a transaction.
 const OF_INET: [u8; 4] = [1, 0, 0, 0];
 const OF_SUBSYSTEM: [u8; 4] = [0, 0, 0, 10];
 
 /// Bytes of both headers.
 const HEADERS: usize = 20;
-
-/// Types of netlink's own messages.
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
 
 /// Largest transaction: 100,000 addresses fit, and the kernel copies it in one piece.
 pub(super) const LARGEST: usize = 16 << 20;
@@ -71,11 +71,19 @@ impl Message {
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
     kind: u8,
+    family: u8,
+    /// When it came
+    pub at: Instant,
     /// The attributes
     pub body: Vec<u8>,
 }
 
 impl Reply {
+    /// Whether it is of family inet, as our table is.
+    pub(super) fn is_inet(&self) -> bool {
+        self.family == OF_INET[0]
+    }
+
     /// As the codec understands it.
     pub(super) fn read(&self) -> Option<NfTablesMessage> {
         NfTablesMessage::parse_with_param(&self.body, self.kind).ok()
@@ -138,16 +146,16 @@ impl Socket {
         let first = self.sequence.wrapping_add(1);
         let size: usize = messages.iter().map(|message| message.body.len() + 2 * HEADERS).sum();
         let mut bytes = Vec::with_capacity(size + 2 * HEADERS);
-        put(&mut bytes, (BATCH_BEGIN, 0, first), OF_SUBSYSTEM, &[]);
+        put(&mut bytes, (BATCH_BEGIN, 0, first), &[&OF_SUBSYSTEM]);
         self.sequence = first;
         for (at, message) in messages.iter().enumerate() {
             self.sequence = self.sequence.wrapping_add(1);
             let acknowledge = if at + 1 == messages.len() { NLM_F_ACK } else { 0 };
             let head = (message_type(message.kind), message.flags | acknowledge, self.sequence);
-            put(&mut bytes, head, OF_INET, &message.body);
+            put(&mut bytes, head, &[&OF_INET, &message.body]);
         }
         self.sequence = self.sequence.wrapping_add(1);
-        put(&mut bytes, (BATCH_END, 0, self.sequence), OF_SUBSYSTEM, &[]);
+        put(&mut bytes, (BATCH_END, 0, self.sequence), &[&OF_SUBSYSTEM]);
         rustix::net::send(&self.fd, &bytes, SendFlags::empty()).map_err(whole)?;
         let refusals = self.verdict(first, messages.len()).map_err(whole)?;
         if refusals.is_empty() { Ok(()) } else { Err(refusals) }
@@ -208,20 +216,47 @@ impl Socket {
     }
 
     fn dump_once(&mut self, request: &Message) -> Result<Vec<Reply>, Errno> {
+        self.ask(request, NLM_F_DUMP)
+    }
+
+    /// Asks for what the request names one by one; refused with "no such file" where one of it is not there.
+    pub(super) fn get(&mut self, request: &Message) -> Result<Vec<Reply>, Errno> {
+        self.ask(request, NLM_F_ACK)
+    }
+
+    /// The number of transactions that the kernel's whole ruleset has seen.
+    pub(super) fn generation(&mut self) -> Result<u32, Errno> {
+        let request = Message {
+            kind: GET_GENERATION,
+            flags: 0,
+            body: Vec::new(),
+            about: String::new(),
+        };
+        let replies = self.ask(&request, NLM_F_ACK)?;
+        let number = replies.iter().find_map(|reply| value(&reply.body, GENERATION_NUMBER));
+        number.map(number_of).ok_or(Errno::PROTO)
+    }
+
+    /// The number that messages about our own transactions carry.
+    pub(super) fn port(&self) -> Result<u32, Errno> {
+        SocketAddrNetlink::try_from(rustix::net::getsockname(&self.fd)?).map(|address| address.pid())
+    }
+
+    fn ask(&mut self, request: &Message, how: u16) -> Result<Vec<Reply>, Errno> {
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
         let mut bytes = Vec::new();
         put(
             &mut bytes,
-            (message_type(request.kind), NLM_F_DUMP, sequence),
-            OF_INET,
-            &request.body,
+            (message_type(request.kind), how, sequence),
+            &[&OF_INET, &request.body],
         );
         rustix::net::send(&self.fd, &bytes, SendFlags::empty())?;
         let mut out = Vec::new();
         let mut is_torn = false;
         loop {
             let datagram = self.receive(RecvFlags::empty())?;
+            let at = Instant::now();
             for message in split(datagram)
                 .into_iter()
                 .filter(|message| message.sequence == sequence)
@@ -237,6 +272,8 @@ impl Socket {
                     }
                     kind => out.push(Reply {
                         kind: u8::try_from(kind & 0xff).unwrap_or_default(),
+                        family: message.payload.first().copied().unwrap_or_default(),
+                        at,
                         body: message.payload.get(OF_INET.len()..).unwrap_or_default().to_vec(),
                     }),
                 }
@@ -254,56 +291,15 @@ const fn message_type(kind: u8) -> u16 {
     SUBSYSTEM << 8 | kind as u16
 }
 
-/// Appends one message: netlink header (type, flags, sequence number), netfilter header, attributes.
-fn put(bytes: &mut Vec<u8>, (kind, flags, sequence): (u16, u16, u32), family: [u8; 4], body: &[u8]) {
-    let mut header = NetlinkHeader::default();
-    header.message_type = kind;
-    header.flags = NLM_F_REQUEST | flags;
-    header.sequence_number = sequence;
-    header.length = u32::try_from(HEADERS + body.len()).unwrap_or(u32::MAX);
-    let start = bytes.len();
-    bytes.resize(start + header.buffer_len(), 0);
-    if let Some(place) = bytes.get_mut(start..) {
-        header.emit(place);
-    }
-    bytes.extend(family);
-    bytes.extend(body);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
+/// The verb of a message, where it is one of nf_tables.
+pub(super) fn verb(message: &Incoming<'_>) -> Option<u8> {
+    let [high, low] = message.kind.to_be_bytes();
+    (u16::from(high) == SUBSYSTEM).then_some(low)
 }
 
-/// A message as it came.
-struct Incoming<'b> {
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-    payload: &'b [u8],
-}
-
-impl Incoming<'_> {
-    /// The error number that begins an error and the end of a list; none for zero, which means success.
-    fn errno(&self) -> Option<Errno> {
-        let code = i32::from_ne_bytes(self.payload.first_chunk().copied().unwrap_or_default());
-        (code != 0).then(|| Errno::from_raw_os_error(code.saturating_abs()))
-    }
-}
-
-/// The messages of one datagram; ends at the first that cannot be read.
-fn split(mut bytes: &[u8]) -> Vec<Incoming<'_>> {
-    let mut out = Vec::new();
-    while let Ok(buffer) = NetlinkBuffer::new_checked(bytes) {
-        let length = usize::try_from(buffer.length()).unwrap_or(usize::MAX);
-        let Some(payload) = bytes.get(HEADERS - OF_INET.len()..length) else {
-            break;
-        };
-        out.push(Incoming {
-            kind: buffer.message_type(),
-            flags: buffer.flags(),
-            sequence: buffer.sequence_number(),
-            payload,
-        });
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    out
+/// The family that a message is about, and its attributes.
+pub(super) fn body<'b>(message: &Incoming<'b>) -> Option<(u8, &'b [u8])> {
+    Some((*message.payload.first()?, message.payload.get(OF_INET.len()..)?))
 }
 
 /// What a message was about, for an error.
