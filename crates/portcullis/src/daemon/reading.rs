@@ -224,6 +224,7 @@ impl Daemon {
         if let Ok(protected) = Protected::gather() {
             self.lanes.protect(protected.clone());
             self.protected = protected;
+            self.step(Input::Protected(self.protected.networks()));
         }
         let outbox = self.outbox.clone();
         let _ = thread::Builder::new().name("own".into()).spawn(move || {
