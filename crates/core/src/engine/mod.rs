@@ -67,12 +67,14 @@ impl Engine {
             Input::Restore(saved) => self.restore(now, saved, out),
             Input::Batch(batch) => self.batch(now, batch, out),
             Input::Own(own) => {
-                self.shared.outside.own = own;
-                self.doubt_wide(false);
+                if std::mem::replace(&mut self.shared.outside.own, own) != self.shared.outside.own {
+                    self.doubt_wide(false);
+                }
             }
             Input::Protected(networks) => {
-                self.shared.outside.protected = networks;
-                self.doubt_wide(false);
+                if std::mem::replace(&mut self.shared.outside.protected, networks) != self.shared.outside.protected {
+                    self.doubt_wide(false);
+                }
             }
             Input::Answer(answer) => self.answer(now, answer, out),
             Input::Applied(applied) => {
