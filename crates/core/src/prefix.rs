@@ -132,14 +132,27 @@ impl Prefix {
         (own > length).then_some(wide)
     }
 
+    /// The option that widens nothing, because what it widens is counted at least as wide; if there is one.
+    #[must_use]
+    pub fn without_effect(&self) -> Option<&'static str> {
+        self.threshold()?;
+        let v4 = self
+            .ipv4
+            .is_some_and(|counted| counted <= self.widen_ipv4.unwrap_or(WIDENED.0));
+        let v6 = self
+            .ipv6
+            .is_some_and(|counted| counted <= self.widen_ipv6.unwrap_or(WIDENED.1));
+        match (v4, v6) {
+            (true, _) => Some("widen.ipv4"),
+            (_, true) => Some("widen.ipv6"),
+            _ => None,
+        }
+    }
+
     /// The networks around an address that a jail may have banned, from narrow to wide.
     pub fn around(ip: IpAddr) -> impl Iterator<Item = IpNet> {
         let ip = canonical(ip);
-        let (widest, full) = if ip.is_ipv4() {
-            (WIDEST.0, 32)
-        } else {
-            (WIDEST.1, 128)
-        };
+        let (widest, full) = if ip.is_ipv4() { (WIDEST.0, 32) } else { (WIDEST.1, 128) };
         (widest..full).rev().filter_map(move |length| cut(ip, length))
     }
 }
@@ -202,7 +215,14 @@ mod tests {
         check(&[("ipv4", "24")], "::ffff:192.0.2.5", "192.0.2.0/24");
         check(&[("ipv6", "48")], "2001:db8:1:2::5", "2001:db8:1::/48");
         check(&[("ipv6", "128")], "2001:db8:1:2::5", "itself");
-        for shared in ["64:ff9b::c000:205", "64:ff9b:1::5", "2001::5", "fe80::5", "::1", "::192.0.2.5"] {
+        for shared in [
+            "64:ff9b::c000:205",
+            "64:ff9b:1::5",
+            "2001::5",
+            "fe80::5",
+            "::1",
+            "::192.0.2.5",
+        ] {
             check(stock, shared, "itself");
         }
     }
@@ -251,7 +271,11 @@ mod tests {
         check(&[("widen", "4")], "192.0.2.0/24", None);
         check(&[("widen", "4")], "2001:db8:1:2::/64", Some("2001:db8:1::/56"));
         check(&[("widen", "4")], "2001:db8:1:2::5", Some("2001:db8:1::/56"));
-        check(&[("widen", "4"), ("widen.ipv6", "48")], "2001:db8:1:2::/64", Some("2001:db8:1::/48"));
+        check(
+            &[("widen", "4"), ("widen.ipv6", "48")],
+            "2001:db8:1:2::/64",
+            Some("2001:db8:1::/48"),
+        );
         check(&[("widen", "4"), ("widen.ipv6", "64")], "2001:db8:1:2::/64", None);
         check(&[("widen", "4")], "somebody", None);
         check(&[("widen", "4")], "64:ff9b::c000:205", None);

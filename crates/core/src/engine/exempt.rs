@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Engine;
-use super::prefix;
 use super::jail::Jail;
 use super::message::{Answer, Effect, Event, Question};
+use super::prefix;
 use super::waiting::{Subject, Told, Topic, Waiting};
 use crate::action::{Context, JailFacts, Need, Script, Values, render};
 use crate::address::Id;
@@ -249,7 +249,9 @@ impl Engine {
 
     /// Decides, or says what must be known first.
     fn step(&mut self, now: Timestamp, waiting: &mut Waiting, out: &mut Vec<Effect>) -> Option<Vec<Ask>> {
-        self.shared.outside.names
+        self.shared
+            .outside
+            .names
             .forget(self.waits.oldest().map_or(now, |oldest| oldest.min(now)));
         let usedns = self.jails.get(&waiting.jail)?.plan.usedns;
         match (&waiting.pending.id, waiting.pending.is_name) {

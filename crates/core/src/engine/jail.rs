@@ -208,7 +208,9 @@ impl Jail {
         let (began_after, fuller) = self.observe(turn, (id, attempt), is_first, out);
         self.record_count(id, out);
         if let Some(mut count) = full.or(fuller) {
-            count.data.extend(offender.map(|who| (Ticket::OFFENDER.to_owned(), who)));
+            count
+                .data
+                .extend(offender.map(|who| (Ticket::OFFENDER.to_owned(), who)));
             count.bancount = began_after.unwrap_or(count.bancount);
             self.offend(turn, id, count, out);
         }

@@ -225,7 +225,11 @@ impl Engine {
         let mut bans: Vec<_> = ours.chain(theirs).collect();
         // In the order in which Fail2Ban's query gives them (contract §7.4).
         bans.sort_by_cached_key(|((_, ticket), _)| ticket.id.to_string());
-        for (name, ticket) in bans.iter().map(|(ban, _)| ban).filter(|(_, ticket)| ticket.is_widened()) {
+        for (name, ticket) in bans
+            .iter()
+            .map(|(ban, _)| ban)
+            .filter(|(_, ticket)| ticket.is_widened())
+        {
             if let Some(jail) = self.jails.get_mut(name) {
                 jail.keep_wide(ticket);
             }

@@ -139,7 +139,11 @@ impl Engine {
                 Id::Raw(name) => Some(name),
                 _ => None,
             });
-            unknown.extend(names.filter(|name| self.shared.outside.names.get(name, now).is_none()).cloned());
+            unknown.extend(
+                names
+                    .filter(|name| self.shared.outside.names.get(name, now).is_none())
+                    .cloned(),
+            );
         }
         unknown
     }

@@ -49,7 +49,9 @@ fn is_evidence(ticket: &Ticket) -> bool {
 impl Jail {
     /// A ban begins or lasts longer: is it one too many?
     pub(super) fn gather(&mut self, turn: &mut Turn<'_>, id: &Id, out: &mut Vec<Effect>) {
-        let Some(net) = self.plan.prefix.widened(id) else { return };
+        let Some(net) = self.plan.prefix.widened(id) else {
+            return;
+        };
         if self.ledger.get(id).is_some_and(|ban| is_evidence(&ban.ticket)) {
             let evidence = self.wide.nets.entry(net).or_default();
             evidence.bans.insert(id.clone());
@@ -62,7 +64,9 @@ impl Jail {
         let Some(threshold) = self.plan.prefix.threshold() else {
             return;
         };
-        let Some(evidence) = self.wide.nets.get(&net) else { return };
+        let Some(evidence) = self.wide.nets.get(&net) else {
+            return;
+        };
         if evidence.bans.len() < threshold {
             return;
         }
@@ -76,7 +80,9 @@ impl Jail {
 
     fn widen(&mut self, turn: &mut Turn<'_>, (net, latest): (IpNet, Option<&Id>), out: &mut Vec<Effect>) {
         let id = Id::Net(net);
-        let Some(evidence) = self.wide.nets.get(&net) else { return };
+        let Some(evidence) = self.wide.nets.get(&net) else {
+            return;
+        };
         if self.ledger.get(&id).is_some() && !evidence.is_in_force {
             return;
         }
@@ -169,7 +175,11 @@ impl Jail {
             return;
         };
         evidence.bans.remove(&ticket.id);
-        let is_weak = self.plan.prefix.threshold().is_none_or(|least| evidence.bans.len() < least);
+        let is_weak = self
+            .plan
+            .prefix
+            .threshold()
+            .is_none_or(|least| evidence.bans.len() < least);
         let (is_over, is_empty) = (is_weak && evidence.is_in_force, evidence.bans.is_empty());
         if is_over {
             self.end_wide(net, repealed, out);

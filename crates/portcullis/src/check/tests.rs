@@ -122,6 +122,14 @@ fn small_slips_are_told_with_their_line() {
             "ignoreip = 192.0.2.1\n 2001:db8::/129",
             ("odd-ignoreip", "jail.conf", 6),
         ),
+        ("prefix.ipv6 = 32", ("bad-command", "jail.conf", 6)),
+        ("prefix.ipv4 = /16", ("bad-command", "jail.conf", 6)),
+        ("prefix.widen = 1", ("bad-command", "jail.conf", 6)),
+        ("prefix.ipv = 64", ("unknown-option", "jail.conf", 6)),
+        (
+            "prefix.ipv6 = 56\nprefix.widen = 4",
+            ("prefix-without-effect", "jail.conf", 7),
+        ),
         ("usedns = perhaps", ("bad-usedns", "jail.conf", 6)),
         ("logtimezone = Mars/Olympus", ("bad-datepattern", "jail.conf", 6)),
         ("filter = two", ("missing-include", "filter.d/two.conf", 3)),
@@ -152,6 +160,10 @@ fn small_slips_are_told_with_their_line() {
     for (options, server) in [
         (
             "ignoreself = no\nbantime.increment =\nbantime.overalljails = %(ignoreself)s",
+            "",
+        ),
+        (
+            "prefix.ipv6 = 64\nprefix.ipv4 = 32\nprefix.widen = 4\nprefix.widen.ipv6 = 48",
             "",
         ),
         (

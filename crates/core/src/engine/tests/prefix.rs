@@ -30,7 +30,11 @@ impl Stage {
 
     fn ask(&mut self, request: Request) -> i64 {
         self.input(Input::Request(request, ReplyTo(1)));
-        let reply = self.notes.iter().rev().find_map(|note| note.strip_prefix("reply Ok(Int("));
+        let reply = self
+            .notes
+            .iter()
+            .rev()
+            .find_map(|note| note.strip_prefix("reply Ok(Int("));
         let reply = reply.and_then(|reply| reply.strip_suffix("))"));
         reply.unwrap_or("-1").parse().unwrap()
     }
@@ -84,7 +88,12 @@ fn who_hops_through_a_network_is_banned_with_it() {
     let ticket = stage.bans.values().next().unwrap().clone();
     assert_eq!(ticket.offender(), Some(HOPS[2].parse().unwrap()), "who offended last");
     assert_eq!((ticket.failures, ticket.ip().as_str()), (3, "2001:db8:1:2::/64"));
-    assert_eq!(stage.noted("Found { jail: \"j\", id: Ip(2001:db8:1:2::1)"), 1, "{:?}", stage.notes);
+    assert_eq!(
+        stage.noted("Found { jail: \"j\", id: Ip(2001:db8:1:2::1)"),
+        1,
+        "{:?}",
+        stage.notes
+    );
     stage.crash();
     assert_eq!(stage.enforced(), ["2001:db8:1:2::/64"]);
     stage.wait(601);
@@ -98,7 +107,11 @@ fn what_is_counted_singly() {
         stage.fail_all(&whom);
         stage.offend("2001:db8:9:9::9");
         let mut expect = expect.to_vec();
-        expect.push(if stage.plans[0].prefix.is_off() { "2001:db8:9:9::9" } else { "2001:db8:9:9::/64" });
+        expect.push(if stage.plans[0].prefix.is_off() {
+            "2001:db8:9:9::9"
+        } else {
+            "2001:db8:9:9::/64"
+        });
         assert_eq!(stage.enforced(), expect, "{whom:?}");
     };
     check(plan("j"), HOPS, &[]);
@@ -183,7 +196,10 @@ fn files_and_commands_are_asked_for_the_address() {
     };
     assert_eq!(values.tags.get("ip").map(String::as_str), Some(HOPS[1]));
     stage.input(Input::Answer(Answer::Command { number, ignore: true }));
-    assert!(stage.enforced().is_empty(), "the ban of the network goes with its offender");
+    assert!(
+        stage.enforced().is_empty(),
+        "the ban of the network goes with its offender"
+    );
 }
 
 #[test]
@@ -214,7 +230,10 @@ fn one_address_frees_its_network() {
         assert_eq!(free(&mut stage, "2001:db8:1:4::77"), 0);
         assert_eq!(free(&mut stage, "2001:db8:1:2::77"), 1);
         assert_eq!(stage.enforced(), ["2001:db8:1:3::/64"]);
-        assert!(stage.history.keys().all(|(_, known)| *known != id("2001:db8:1:2::/64")), "and is forgotten");
+        assert!(
+            stage.history.keys().all(|(_, known)| *known != id("2001:db8:1:2::/64")),
+            "and is forgotten"
+        );
         stage.crash();
         assert_eq!(stage.enforced(), ["2001:db8:1:3::/64"]);
     }
@@ -337,7 +356,11 @@ fn hands_and_evidence() {
     let kept = &stage.bans[&("j".into(), id(WIDE))];
     assert!(!kept.is_widened() && kept.failures == 0, "{kept:?}");
     stage.wait(700);
-    assert!(stage.enforced().contains(&WIDE.to_owned()), "not with the evidence: {:?}", stage.enforced());
+    assert!(
+        stage.enforced().contains(&WIDE.to_owned()),
+        "not with the evidence: {:?}",
+        stage.enforced()
+    );
     assert_eq!(stage.unban(WIDE), 4);
     assert!(stage.enforced().is_empty());
 }
@@ -390,7 +413,10 @@ impl Model {
 
     /// Hosts 0 to 5 live in one /56, the others in another.
     fn is_wide(&self, wide: u16) -> bool {
-        let evidence = self.bans.iter().filter(|(host, (_, counts))| **host / 6 == wide && *counts);
+        let evidence = self
+            .bans
+            .iter()
+            .filter(|(host, (_, counts))| **host / 6 == wide && *counts);
         evidence.count() >= Model::LEAST
     }
 
