@@ -122,14 +122,6 @@ fn small_slips_are_told_with_their_line() {
             "ignoreip = 192.0.2.1\n 2001:db8::/129",
             ("odd-ignoreip", "jail.conf", 6),
         ),
-        ("prefix.ipv6 = 32", ("bad-command", "jail.conf", 6)),
-        ("prefix.ipv4 = /16", ("bad-command", "jail.conf", 6)),
-        ("prefix.widen = 1", ("bad-command", "jail.conf", 6)),
-        ("prefix.ipv = 64", ("unknown-option", "jail.conf", 6)),
-        (
-            "prefix.ipv6 = 56\nprefix.widen = 4",
-            ("prefix-without-effect", "jail.conf", 7),
-        ),
         ("usedns = perhaps", ("bad-usedns", "jail.conf", 6)),
         ("logtimezone = Mars/Olympus", ("bad-datepattern", "jail.conf", 6)),
         ("filter = two", ("missing-include", "filter.d/two.conf", 3)),
@@ -163,10 +155,6 @@ fn small_slips_are_told_with_their_line() {
             "",
         ),
         (
-            "prefix.ipv6 = 64\nprefix.ipv4 = 32\nprefix.widen = 4\nprefix.widen.ipv6 = 48",
-            "",
-        ),
-        (
             "ignoreip = 10.0.0.0/8 2001:db8::/128 192.0.2.1/32",
             "allowipv6 = auto\nown_words = x\nsocket = /s",
         ),
@@ -175,6 +163,26 @@ fn small_slips_are_told_with_their_line() {
     ] {
         assert_eq!(found_in(options, server), [], "{options} {server}");
     }
+}
+
+#[test]
+fn prefixes_are_checked() {
+    for (options, expect) in [
+        ("prefix.ipv6 = 32", ("bad-command", "jail.conf", 6)),
+        ("prefix.ipv4 = /16", ("bad-command", "jail.conf", 6)),
+        ("prefix.widen = 1", ("bad-command", "jail.conf", 6)),
+        ("prefix_ipv6 = 64", ("unknown-option", "jail.conf", 6)),
+        (
+            "prefix.ipv6 = 56\nprefix.widen = 4",
+            ("prefix-without-effect", "jail.conf", 7),
+        ),
+    ] {
+        let (code, file, line) = expect;
+        let place = Some((file.to_owned(), line));
+        assert_eq!(found_in(options, ""), [(code, place)], "{options}");
+    }
+    let good = "prefix.ipv6 = 64\nprefix.ipv4 = 32\nprefix.widen = 4\nprefix.widen.ipv6 = 48";
+    assert_eq!(found_in(good, ""), []);
 }
 
 #[test]
