@@ -230,6 +230,25 @@ fn values_that_grow_beyond_a_mebibyte() {
     assert!(folder.misplaced(&outcome).is_empty());
 }
 
+/// D-195: what the option adds to the stream, and that nothing is added where it is not written.
+#[test]
+fn prefix_options() {
+    let options = "maxretry = 2\nbantime.increment = true\nignoreself = true\n";
+    let (_, ours, theirs, _) = one_jail(options, "");
+    assert_eq!(ours, theirs);
+    let (_, ours, theirs, _) = one_jail(&format!("{options}prefix.ipv6 = 64\nprefix.widen = 4\n"), "");
+    assert!(!lines(&theirs).iter().any(|line| line.contains("prefix")), "{theirs:?}");
+    let (added, rest): (Vec<_>, Vec<_>) = lines(&ours).into_iter().partition(|line| line.contains("prefix"));
+    assert_eq!(
+        added,
+        [
+            "['set', 'door', 'prefix.ipv6', '64']",
+            "['set', 'door', 'prefix.widen', '4']",
+        ]
+    );
+    assert_eq!(rest, lines(&theirs));
+}
+
 /// D-042.
 #[test]
 fn logs_of_a_wildcard_in_order() {

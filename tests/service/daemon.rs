@@ -1,5 +1,6 @@
 //! Portcullis itself, on the server's machine, and its verbs.
 
+use std::net::Ipv6Addr;
 use std::process::Output;
 use std::time::Duration;
 
@@ -51,10 +52,14 @@ impl<'s> Daemon<'s> {
         serde_json::from_str(&text).unwrap_or_else(|problem| panic!("{words:?}: {problem}: {text}{error}"))
     }
 
-    /// How far the ban of an address has come in a jail's layer: `applied`, once the kernel has it.
+    /// How far the ban of an address, or of the network that it counts for, has come in a jail's layer: `applied`, once the kernel has it.
     pub(crate) fn standing(&self, jail: &str, ip: &str) -> Option<String> {
         let banned = self.ask(&["banned", "--jail", jail]);
-        let entry = banned.as_array()?.iter().find(|entry| entry["ip"] == ip)?.clone();
+        let entry = banned
+            .as_array()?
+            .iter()
+            .find(|entry| entry["ip"] == ip || entry["ip"] == network(ip))?
+            .clone();
         let layers = entry["layers"].as_object()?;
         layers.values().next()?.as_str().map(str::to_owned)
     }
@@ -92,5 +97,13 @@ impl<'s> Daemon<'s> {
     pub(crate) fn evidence(&self) -> String {
         let status = self.run(&["status"]);
         String::from_utf8_lossy(&status.stdout).into_owned() + &self.site.all_logs()
+    }
+}
+
+/// What our stock counts an address for: IPv6 for its /64.
+fn network(ip: &str) -> String {
+    match ip.parse::<Ipv6Addr>() {
+        Ok(v6) => format!("{}/64", Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        Err(_) => ip.to_owned(),
     }
 }

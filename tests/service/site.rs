@@ -20,7 +20,7 @@ pub(crate) const SERVER6: &str = "2001:db8:1::1";
 pub(crate) const FAR: &str = "198.51.100.10";
 pub(crate) const FAR_TOO: &str = "198.51.100.11";
 pub(crate) const FAR6: &str = "2001:db8:2::10";
-pub(crate) const FAR6_TOO: &str = "2001:db8:2::11";
+pub(crate) const FAR6_TOO: &str = "2001:db8:2:1::11";
 /// Clients on the server's own networks.
 pub(crate) const NEAR: &str = "192.0.2.10";
 pub(crate) const NEAR_TOO: &str = "192.0.2.11";
@@ -74,7 +74,7 @@ impl Site {
             machine.address(&format!("{address}/{length}"));
         }
         server.route("198.51.100.0/24");
-        server.route("2001:db8:2::/64");
+        server.route("2001:db8:2::/48");
         client.route("192.0.2.0/24");
         client.route("2001:db8:1::/64");
         let folder = tempfile::tempdir().unwrap();

@@ -10,6 +10,7 @@ use crate::address::Id;
 use crate::time::{Clock, Seconds, Timestamp};
 
 mod field;
+mod marks;
 mod standing;
 
 pub use field::Field;

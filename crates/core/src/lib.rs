@@ -13,6 +13,7 @@ pub mod exception;
 pub mod expression;
 pub mod time;
 pub mod address;
+pub mod prefix;
 pub mod diagnostic;
 pub mod encoding;
 pub mod pattern;

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Known, Nets, Rule, Unknown, Verdict, resolves_to};
+use ipnet::IpNet;
+
+use super::{Known, Nets, Rule, Unknown, Verdict, has_name, resolves_to, within};
 use crate::address::{BadMask, Id};
 
 /// The path that an entry `file:…` names, by Fail2Ban's rule: `file:/a/x`, `file://a/x` and `file:///a/x` are `/a/x`,
@@ -93,6 +95,22 @@ impl List {
         } else {
             Verdict::Ask(unknown)
         }
+    }
+
+    /// Whether somebody who is listed is in a network; `None` where a name's addresses are not known.
+    pub(super) fn has_within(&self, net: &IpNet, known: &Known<'_>) -> Option<bool> {
+        let (is_v4, first) = bits(net.network());
+        let (_, last) = bits(net.broadcast());
+        let range = Id::Ip(net.network())..=Id::Ip(net.broadcast());
+        let is_inside = |length: &u8, nets: &BTreeSet<u128>| {
+            *length >= net.prefix_len() && nets.range(first..=last).next().is_some()
+        };
+        let mut nets = self.nets.range((is_v4, 0)..=(is_v4, u8::MAX));
+        let is_net = nets.any(|((_, length), nets)| is_inside(length, nets));
+        if is_net || self.covers(&Id::Net(*net)) || self.exact.range(range).next().is_some() {
+            return Some(true);
+        }
+        within(self.names.iter().map(|name| has_name(name, net, known)))
     }
 
     /// Whether the first address of `id` is in a network. Where there is any entry that is no single address,

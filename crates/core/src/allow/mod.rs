@@ -16,6 +16,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use crate::address::Id;
 use crate::time::Timestamp;
 
@@ -165,7 +167,50 @@ impl Allow {
     }
 }
 
+impl Allow {
+    /// Whether a network holds somebody who is exempt, whether or not the jail ignores own addresses; `None` where that
+    /// is not known now.
+    #[must_use]
+    pub fn has_within(&self, net: &IpNet, known: &Known<'_>) -> Option<bool> {
+        let (first, last) = (net.network(), net.broadcast());
+        let is_single = self.single.range(Id::Ip(first)..=Id::Ip(last)).next().is_some();
+        if is_single || known.own.range(first..=last).next().is_some() {
+            return Some(true);
+        }
+        within(self.listed.iter().map(|entry| entry.is_within(net, known)))
+    }
+}
+
+/// Whether any is; unknown where none is and some may be.
+fn within(parts: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let mut result = Some(false);
+    for part in parts {
+        match part {
+            Some(true) => return part,
+            Some(false) => {}
+            None => result = None,
+        }
+    }
+    result
+}
+
+/// Whether an address of a name is in a network.
+fn has_name(name: &str, net: &IpNet, known: &Known<'_>) -> Option<bool> {
+    let addresses = known.names.get(name, known.since)?;
+    Some(addresses.iter().any(|ip| net.contains(ip)))
+}
+
 impl Entry {
+    /// Whether somebody whom it exempts is in a network.
+    fn is_within(&self, net: &IpNet, known: &Known<'_>) -> Option<bool> {
+        match self {
+            Entry::Net(entry) => Some(entry.contains(&Id::Net(*net)) || Id::Net(*net).contains(entry)),
+            Entry::Name(name) => has_name(name, net, known),
+            Entry::List(path) if path.is_empty() => Some(false),
+            Entry::List(path) => known.lists.get(path, known.since)?.has_within(net, known),
+        }
+    }
+
     fn judge(&self, id: &Id, known: &Known<'_>) -> Verdict {
         match self {
             Entry::Net(net) if net.covers(id) => Verdict::Allowed(Rule::Ip, true),

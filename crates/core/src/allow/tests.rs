@@ -18,14 +18,21 @@ impl World {
         }
     }
 
-    fn judge(&self, allow: &Allow, id: &str) -> Verdict {
-        let known = Known {
+    fn known(&self) -> Known<'_> {
+        Known {
             own: &self.own,
             names: &self.names,
             lists: &self.lists,
             since: self.now,
-        };
-        allow.judge(&Id::parse(id).unwrap(), &known)
+        }
+    }
+
+    fn judge(&self, allow: &Allow, id: &str) -> Verdict {
+        allow.judge(&Id::parse(id).unwrap(), &self.known())
+    }
+
+    fn within(&self, allow: &Allow, net: &str) -> Option<bool> {
+        allow.has_within(&net.parse().unwrap(), &self.known())
     }
 
     fn list(&mut self, path: &str, found: Found) {
@@ -47,6 +54,54 @@ fn read(text: &str) -> Found {
         size: text.len() as u64,
     };
     Found::Read(stat, List::parse(text).unwrap())
+}
+
+/// Whoever is exempt by any rule keeps the network around him from being banned whole.
+#[test]
+fn somebody_within_a_network() {
+    let (net, next) = ("2001:db8:1:2::/64", "2001:db8:1:3::/64");
+    let check = |world: &World, entries: &[&str], expect: [Option<bool>; 2]| {
+        let allow = allow(entries);
+        assert_eq!(
+            [world.within(&allow, net), world.within(&allow, next)],
+            expect,
+            "{entries:?}"
+        );
+    };
+    let mut world = World::new();
+    world.own.insert("2001:db8:1:9::1".parse().unwrap());
+    let (yes, no) = ([Some(true), Some(false)], [Some(false); 2]);
+    check(&world, &[], no);
+    check(&world, &["2001:db8:1:2::"], yes);
+    check(&world, &["2001:db8:1:2:ffff:ffff:ffff:ffff"], yes);
+    check(&world, &["2001:db8:1:2:3::/80", "192.0.2.1"], yes);
+    check(&world, &["2001:db8:1::/48"], [Some(true); 2]);
+    check(&world, &["mail.example.com"], [None; 2]);
+    check(&world, &["mail.example.com", "2001:db8:1:2::7"], [Some(true), None]);
+    let name = |world: &mut World, name: &str, address: &str| {
+        let addresses = vec![address.parse().unwrap()];
+        world.names.put(world.now, name.into(), addresses, true);
+    };
+    name(&mut world, "mail.example.com", "2001:db8:1:2::7");
+    check(&world, &["mail.example.com"], yes);
+    check(&world, &["file:/x"], [None; 2]);
+    for (text, expect) in [
+        ("192.0.2.1 2001:db8:1:4::/64", no),
+        ("2001:db8:1:2::7", yes),
+        ("2001:db8:1:2:3::/80", yes),
+        ("2001:db8:1::/48", [Some(true); 2]),
+        ("mail.example.com", yes),
+        ("other.example.com", [None; 2]),
+    ] {
+        world.list("/x", read(text));
+        check(&world, &["file:/x"], expect);
+    }
+    world.own.insert("2001:db8:1:2::1".parse().unwrap());
+    assert_eq!(
+        world.within(&Allow::default(), net),
+        Some(true),
+        "own addresses without ignoreself"
+    );
 }
 
 #[test]

@@ -43,7 +43,13 @@ pub(super) fn get(session: &Session<'_>, words: Words<'_>) -> Result<Value, Exce
             action::find(jail()?, name).map(action::methods)
         }
         option if is_option(option) => option_of(session, jail()?, option),
-        _ => Err(UNKNOWN.into()),
+        // Where it is not set, nothing tells us from Fail2Ban.
+        option => match option.strip_prefix("prefix.") {
+            Some(part) if jail().is_ok_and(|jail| jail.prefix.get(part).is_some()) => {
+                option_of(session, jail()?, option)
+            }
+            _ => Err(UNKNOWN.into()),
+        },
     }
 }
 
@@ -104,6 +110,10 @@ pub(super) fn option_of(session: &Session<'_>, jail: &JailPlan, option: &str) ->
         "maxretry" => given(i64::from(jail.maxretry).into()),
         "maxlines" => given(i64::from(jail.maxlines).into()),
         "bantime" => jail.bantime.whole().into(),
+        option if option.starts_with("prefix.") => {
+            let value = option.strip_prefix("prefix.").and_then(|part| jail.prefix.get(part));
+            value.map_or(Value::None, |value| i64::from(value).into())
+        }
         _ => given(Value::None),
     })
 }

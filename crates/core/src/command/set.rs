@@ -6,6 +6,7 @@ use super::kind::{self, Words};
 use super::{Deed, Session, action, get, hand, server};
 use crate::config::plan::Server;
 use crate::exception::Exception;
+use crate::prefix::Prefix;
 use crate::value::Value;
 
 /// Changes the plan. `is_many` is for `multi-set`.
@@ -29,12 +30,17 @@ pub(super) fn set(session: &mut Session<'_>, words: Words<'_>, is_many: bool) ->
         }
         _ => {}
     }
-    let shown = match option.strip_prefix("bantime.") {
-        Some(part) => {
+    let shown = match (option.strip_prefix("bantime."), option.strip_prefix("prefix.")) {
+        (Some(part), _) => {
             increment(session, words, part)?;
             option
         }
-        None => filter::set(session, words, option)?,
+        (None, Some(part)) if Prefix::PARTS.contains(&part) => {
+            let at = session.jail(words.at(0)?)?;
+            session.apply(at, &[Value::from(option), words.at(2)?.clone()])?;
+            option
+        }
+        _ => filter::set(session, words, option)?,
     };
     if session.is_quiet {
         return Ok(Deed::Answer(Value::None));

@@ -50,6 +50,34 @@ fn check(lines: &[&str], expect: &str) {
 }
 
 #[test]
+fn prefixes() {
+    let unknown = "Exception: Invalid command (no get action or not yet implemented)";
+    check(&["add j", "get j prefix.ipv6"], unknown);
+    check(&["add j", "set j prefix.ipv6 64"], "64");
+    check(&["add j", "set j prefix.ipv6 64", "get j prefix.ipv6"], "64");
+    check(&["add j", "set j prefix.ipv6 64", "get j prefix.ipv4"], unknown);
+    check(
+        &[
+            "add j",
+            "set j prefix.ipv6 64",
+            "set j prefix.ipv6 47",
+            "get j prefix.ipv6",
+        ],
+        "64",
+    );
+    check(
+        &["add j", "set j prefix.ipv6 47"],
+        "Exception: prefix.ipv6 cannot be '47': write a prefix length from 48, as wide as a ban that nobody typed may \
+         be, to 128",
+    );
+    check(
+        &["add j", "set j prefix.other 64"],
+        "Exception: Invalid command 'prefix.other' (no set action or not yet implemented)",
+    );
+    check(&["set j prefix.ipv6 64"], "UnknownJailException: 'j'");
+}
+
+#[test]
 fn the_journal() {
     let add = "set j addjournalmatch A=1 B=2 + C=3";
     check(&["add j systemd", add], "[['A=1', 'B=2'], ['C=3']]");

@@ -14,6 +14,7 @@ use super::{Command, Face};
 use crate::address::Id;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expression::{Expression, Scope};
+use crate::prefix::Prefix;
 use crate::time::{Seconds, length, parse_length};
 use crate::value::{Value, repr_str};
 
@@ -206,9 +207,10 @@ impl JailPlan {
             "addaction" => self.add_action(words)?,
             "delaction" => self.remove_action(words.text(3)?)?,
             "action" => self.action(words.text(3)?)?.set(words.text(4)?, words.value(5)?)?,
-            _ => match option.strip_prefix("bantime.") {
-                Some(part) => self.set_increment(part, words.value(3)?)?,
-                None => return Err(words.unknown()),
+            _ => match (option.strip_prefix("bantime."), option.strip_prefix("prefix.")) {
+                (Some(part), _) => self.set_increment(part, words.value(3)?)?,
+                (None, Some(part)) if Prefix::PARTS.contains(&part) => self.set_prefix(part, words.value(3)?)?,
+                _ => return Err(words.unknown()),
             },
         }
         given::remember(&mut self.given, option, words);
@@ -312,6 +314,15 @@ impl JailPlan {
         self.action(name)?;
         self.actions.retain(|action| &*action.name != name);
         Ok(())
+    }
+
+    fn set_prefix(&mut self, part: &str, value: &Value) -> Result<(), CommandError> {
+        let text = match value {
+            Value::None => String::new(),
+            value => value.to_string(),
+        };
+        let refused = |reason| bad(&format!("prefix.{part}"), value, reason);
+        self.prefix.set(part, &text).map_err(refused)
     }
 
     fn set_increment(&mut self, part: &str, value: &Value) -> Result<(), CommandError> {

@@ -39,7 +39,8 @@ impl Fallback {
 /// An option that is known by name.
 pub(crate) type Known = (&'static str, Kind, Fallback);
 
-/// The options of a jail, in the order of Fail2Ban's table, which is the order of the stream.
+/// The options of a jail, in the order of Fail2Ban's table, which is the order of the stream. Those of `prefix.` are
+/// ours; where none is set, the stream has none.
 pub(crate) const JAIL_OPTIONS: &[Known] = &[
     ("enabled", Kind::Bool, Fallback::Bool(false)),
     ("backend", Kind::Text, Fallback::Text("auto")),
@@ -54,6 +55,11 @@ pub(crate) const JAIL_OPTIONS: &[Known] = &[
     ("bantime.maxtime", Kind::Text, Fallback::None),
     ("bantime.rndtime", Kind::Text, Fallback::None),
     ("bantime.overalljails", Kind::Bool, Fallback::None),
+    ("prefix.ipv4", Kind::Text, Fallback::None),
+    ("prefix.ipv6", Kind::Text, Fallback::None),
+    ("prefix.widen", Kind::Text, Fallback::None),
+    ("prefix.widen.ipv4", Kind::Text, Fallback::None),
+    ("prefix.widen.ipv6", Kind::Text, Fallback::None),
     ("ignorecommand", Kind::Text, Fallback::None),
     ("ignoreself", Kind::Bool, Fallback::None),
     ("ignoreip", Kind::Text, Fallback::None),

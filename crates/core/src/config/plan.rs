@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use super::refusal::CommandError;
+use crate::prefix::Prefix;
 use crate::time::Seconds;
 use crate::value::Value;
 
@@ -133,6 +134,8 @@ pub struct JailPlan {
     pub bantime: Seconds,
     /// `bantime.*` options as given, by their last word (`increment`, `factor`, …)
     pub increment: Vec<(String, String)>,
+    /// `prefix.*`: the networks under which addresses are counted and banned
+    pub prefix: Prefix,
     /// `ignoreself`
     pub ignoreself: bool,
     /// `ignoreip` entries in order
@@ -221,6 +224,7 @@ impl JailPlan {
             findtime: Seconds::new(600),
             bantime: Seconds::new(600),
             increment: Vec::new(),
+            prefix: Prefix::default(),
             ignoreself: true,
             ignoreip: Vec::new(),
             ignorecommand: String::new(),

@@ -5,6 +5,7 @@
 
 use super::Command;
 use super::plan::{ActionPlan, JailPlan, Plan};
+use crate::prefix::Prefix;
 use crate::time::Seconds;
 use crate::value::Value;
 
@@ -137,6 +138,11 @@ impl Writer<'_> {
         for (part, value) in &jail.increment {
             self.given(&format!("bantime.{part}"), value.as_str().into());
         }
+        for part in Prefix::PARTS {
+            if let Some(value) = jail.prefix.get(part) {
+                self.set(&format!("prefix.{part}"), [i64::from(value).into()]);
+            }
+        }
         self.set("ignoreself", [jail.ignoreself.into()]);
         for entry in &jail.ignoreip {
             self.text("addignoreip", Some(entry));
@@ -199,6 +205,9 @@ mod tests {
             "set a bantime 1h",
             "set a bantime.increment True",
             "set a bantime.multipliers '1 2 4'",
+            "set a prefix.ipv6 64",
+            "set a prefix.widen 4",
+            "set a prefix.widen.ipv6 /52",
             "set a ignoreself false",
             "set a addignoreip 192.0.2.1 198.51.100.0/24",
             "set a ignorecommand 'true <ip>'",

@@ -359,6 +359,33 @@ fn settings_of_a_jail() {
 }
 
 #[test]
+fn prefixes_stand_in_the_stream_where_they_are_set() {
+    check_jail(
+        "bantime.increment=no\nignoreself=no\nprefix.widen.ipv6=48\nprefix.ipv6 = 64\nprefix.widen=4\n",
+        &[
+            "['set', 'j', 'bantime.increment', False]",
+            "['set', 'j', 'prefix.ipv6', '64']",
+            "['set', 'j', 'prefix.widen', '4']",
+            "['set', 'j', 'prefix.widen.ipv6', '48']",
+            "['set', 'j', 'ignoreself', False]",
+        ],
+    );
+    let outcome = outcome(
+        &[("jail.conf", "[j]\nenabled=true\nfilter=f\nprefix.ipv6=9\n")],
+        Face::Portcullis,
+    );
+    let (plan, refusals) = Plan::from_stream_by_option(&outcome.stream, Face::Portcullis);
+    let refused: Vec<_> = refusals
+        .iter()
+        .filter_map(|refusal| refusal.option.as_deref())
+        .collect();
+    assert_eq!(refused, ["prefix.ipv6"]);
+    assert!(plan.jails[0].prefix.is_off(), "a wrong value widens nothing");
+    let place = &outcome.origins[&("j".to_owned(), "prefix.ipv6".to_owned())];
+    assert_eq!((&*place.file, place.line), ("/f/jail.conf", 4));
+}
+
+#[test]
 fn log_files() {
     let jail = "[j]\nenabled=true\nfilter=f\naction=a\nlogpath=/nope/x tail\n  /f/jail.conf tail\n  /f/fil*.d head\n /f/*2ban.conf other\n";
     let expect = [

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::Engine;
 use super::jail::Jail;
 use super::message::{Answer, Effect, Event, Question};
+use super::prefix;
 use super::waiting::{Subject, Told, Topic, Waiting};
 use crate::action::{Context, JailFacts, Need, Script, Values, render};
 use crate::address::Id;
-use crate::allow::{Found, Known, Rule, Unknown, Verdict, list_text};
+use crate::allow::{Found, Rule, Unknown, Verdict, list_text};
 use crate::config::plan::UseDns;
 use crate::filter::{Failure, Identity};
 use crate::ledger::{Entry, Pending, Ticket};
@@ -78,7 +79,7 @@ impl Engine {
     pub(super) fn review(&mut self, now: Timestamp, jail: &Arc<str>, ticket: &Ticket, out: &mut Vec<Effect>) {
         let steady = ticket.time;
         let pending = Pending {
-            id: ticket.id.clone(),
+            id: ticket.offender().map_or_else(|| ticket.id.clone(), Id::Ip),
             is_name: false,
             clock: Clock { steady, wall: steady },
             matches: ticket.matches.clone(),
@@ -86,7 +87,7 @@ impl Engine {
         };
         let number = self.waits.number(now);
         let waiting = Waiting {
-            is_review: true,
+            review: Some(ticket.id.clone()),
             ..Waiting::new(number, now, Arc::clone(jail), pending)
         };
         self.enter(now, waiting, out);
@@ -104,14 +105,14 @@ impl Engine {
         };
         let maxretry = self.jails.get(&waiting.jail).map_or(0, |jail| jail.plan.maxretry);
         if self.waits.is_full(&waiting) || self.waits.is_long(&subject, maxretry) {
-            if !waiting.is_review && waiting.told.is_none() {
+            if waiting.review.is_none() && waiting.told.is_none() {
                 out.push(Effect::Note(Event::TooManyQuestions {
                     jail: Arc::clone(&waiting.jail),
                 }));
             }
             return self.finish(waiting, out);
         }
-        if !waiting.is_kept && !waiting.is_review && waiting.told.is_none() {
+        if !waiting.is_kept && waiting.review.is_none() && waiting.told.is_none() {
             waiting.is_kept = true;
             out.push(Effect::Record(Entry::Wait {
                 jail: Arc::clone(&waiting.jail),
@@ -154,7 +155,7 @@ impl Engine {
                 Ask::Unknown(Unknown::List(path)) => {
                     let is_new = self.waits.wait(Topic::List(Arc::clone(&path)), subject);
                     is_new.then(|| Question::List {
-                        known: self.lists.ask(Some(now), &path),
+                        known: self.shared.outside.lists.ask(Some(now), &path),
                         path,
                     })
                 }
@@ -195,7 +196,7 @@ impl Engine {
         let topic = match answer {
             Answer::Name { name, addresses } => {
                 let is_listed = self.listed.remove(&name);
-                self.names.put(now, name.clone(), addresses, is_listed);
+                self.shared.outside.names.put(now, name.clone(), addresses, is_listed);
                 self.unpark(now, &name, out);
                 Topic::Name(name)
             }
@@ -204,7 +205,7 @@ impl Engine {
                     let (path, reason) = (Arc::clone(&path), reason.clone());
                     out.push(Effect::Note(Event::ListFailed { path, reason }));
                 }
-                self.lists.put(&path, found);
+                self.shared.outside.lists.put(&path, found);
                 self.note_unread();
                 Topic::List(path)
             }
@@ -221,6 +222,9 @@ impl Engine {
                 Topic::One(number)
             }
         };
+        if matches!(topic, Topic::Name(_) | Topic::List(_)) {
+            self.doubt_wide(true);
+        }
         self.waits.answered(&topic);
         while let Some(subject) = self.waits.ready() {
             self.go_on(now, &subject, out);
@@ -245,7 +249,9 @@ impl Engine {
 
     /// Decides, or says what must be known first.
     fn step(&mut self, now: Timestamp, waiting: &mut Waiting, out: &mut Vec<Effect>) -> Option<Vec<Ask>> {
-        self.names
+        self.shared
+            .outside
+            .names
             .forget(self.waits.oldest().map_or(now, |oldest| oldest.min(now)));
         let usedns = self.jails.get(&waiting.jail)?.plan.usedns;
         match (&waiting.pending.id, waiting.pending.is_name) {
@@ -260,7 +266,7 @@ impl Engine {
 
     /// A failure by name is one of each address of that name.
     fn resolve(&mut self, now: Timestamp, name: String, waiting: &Waiting, out: &mut Vec<Effect>) -> Option<Vec<Ask>> {
-        let Some(addresses) = self.names.get(&name, waiting.since).map(<[_]>::to_vec) else {
+        let Some(addresses) = self.shared.outside.names.get(&name, waiting.since).map(<[_]>::to_vec) else {
             return Some(vec![Ask::Unknown(Unknown::Name(name))]);
         };
         let warn = self.jails.get(&waiting.jail)?.plan.usedns == UseDns::Warn;
@@ -318,12 +324,7 @@ impl Engine {
     /// What the jail's rules say, and whether its cache keeps that.
     fn rule(&self, waiting: &Waiting) -> Option<Result<(Judged, bool), Vec<Ask>>> {
         let jail = self.jails.get(&waiting.jail)?;
-        let known = Known {
-            own: &self.own,
-            names: &self.names,
-            lists: &self.lists,
-            since: waiting.since,
-        };
+        let known = self.shared.outside.around(waiting.since).known;
         Some(match jail.allow.judge(&waiting.pending.id, &known) {
             Verdict::Allowed(rule, keep) => Ok((Judged::Ignored(rule), keep)),
             Verdict::Ask(unknown) => Err(unknown.into_iter().map(Ask::Unknown).collect()),
@@ -338,9 +339,9 @@ impl Engine {
         };
         waiting.counted = Some(matches!(judged, Judged::Counts));
         match judged {
-            Judged::Counts if waiting.is_review => {}
+            Judged::Counts if waiting.review.is_some() => {}
             Judged::Counts => {
-                let attempt = Attempt {
+                let mut attempt = Attempt {
                     time: waiting.pending.clock.steady,
                     matches: waiting.pending.matches.clone(),
                     data: waiting.pending.data.clone(),
@@ -352,8 +353,10 @@ impl Engine {
                 } else {
                     Event::Found { jail: name, id, time }
                 }));
+                let around = self.shared.outside.around(waiting.since);
+                let counted = prefix::counted(jail, &waiting.pending.id, &around, &mut attempt);
                 let mut turn = self.shared.turn(now);
-                jail.count(&mut turn, &waiting.pending.id, attempt, out);
+                jail.count(&mut turn, &counted, attempt, out);
             }
             Judged::Silently | Judged::Ignored(_) => {
                 if let Judged::Ignored(rule) = judged {
@@ -363,8 +366,8 @@ impl Engine {
                         rule,
                     }));
                 }
-                if waiting.is_review {
-                    jail.excuse(id, out);
+                if let Some(banned) = &waiting.review {
+                    jail.excuse(banned, out);
                 }
             }
         }
@@ -374,7 +377,7 @@ impl Engine {
     pub(super) fn note_unread(&mut self) {
         for jail in self.jails.values_mut() {
             let failed = |path: &Arc<str>| {
-                let reason = self.lists.failure(path)?;
+                let reason = self.shared.outside.lists.failure(path)?;
                 Some(format!("ignoreip = {}: {reason}", list_text(path)))
             };
             jail.unread = jail.allow.lists().find_map(failed);
@@ -389,9 +392,9 @@ impl Engine {
             .flat_map(|jail| jail.allow.lists().cloned())
             .filter(|path| !path.is_empty())
             .collect();
-        self.lists.only(&paths);
+        self.shared.outside.lists.only(&paths);
         for path in paths {
-            let known = self.lists.ask(None, &path);
+            let known = self.shared.outside.lists.ask(None, &path);
             out.push(Effect::Ask(Question::List { path, known }));
         }
         self.note_unread();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::known::Turn;
 use super::layer::Layer;
 use super::message::{Arrangement, Effect, Event};
+use super::wide::Wide;
 use crate::action::Script;
 use crate::address::Id;
 use crate::allow::{Allow, Cache};
@@ -43,6 +44,8 @@ pub(super) struct Jail {
     asleep: Vec<(Id, Count)>,
     /// Whose shell actions are to be told of a longer ban, and when
     pub(super) prolongs: BTreeMap<(Timestamp, Id), Ticket>,
+    /// Neighbourhoods with many bans
+    pub(super) wide: Wide,
 }
 
 impl Jail {
@@ -65,6 +68,7 @@ impl Jail {
             growth: None,
             asleep: Vec::new(),
             prolongs: BTreeMap::new(),
+            wide: Wide::default(),
             plan: arrangement.plan.clone(),
         };
         // A jail that is not started yet says so when it is.
@@ -153,12 +157,13 @@ impl Jail {
         true
     }
 
-    fn release(&self, ticket: &Ticket, repealed: bool, out: &mut Vec<Effect>) {
+    fn release(&mut self, ticket: &Ticket, repealed: bool, out: &mut Vec<Effect>) {
         let (jail, id) = (Arc::clone(self.name()), ticket.id.clone());
         out.push(Effect::Note(Event::Unbanned { jail, id, repealed }));
         for layer in &self.layers {
             self.change(&layer.action, Order::Unban(ticket.clone()), out);
         }
+        self.ungather(ticket, repealed, out);
     }
 
     /// Ends the bans whose time has come, and drops silent counters.
@@ -198,10 +203,14 @@ impl Jail {
             self.record_count(&gone, out);
         }
         let is_first = self.tracker.get(id).is_none();
+        let offender = attempt.data.get(Ticket::OFFENDER).cloned();
         let full = self.tracker.count(id, attempt.clone());
         let (began_after, fuller) = self.observe(turn, (id, attempt), is_first, out);
         self.record_count(id, out);
         if let Some(mut count) = full.or(fuller) {
+            count
+                .data
+                .extend(offender.map(|who| (Ticket::OFFENDER.to_owned(), who)));
             count.bancount = began_after.unwrap_or(count.bancount);
             self.offend(turn, id, count, out);
         }
@@ -235,10 +244,9 @@ impl Jail {
 
     /// Bans, and says whether that is new. A `fixed` ban has the length that was asked for. Records come before changes.
     pub(super) fn ban(&mut self, turn: &mut Turn<'_>, mut ticket: Ticket, fixed: bool, out: &mut Vec<Effect>) -> bool {
-        let actions: Vec<Arc<str>> = self.layers.iter().map(|layer| Arc::clone(&layer.action)).collect();
         ticket.bancount = ticket.bancount.saturating_add(1);
         let (jail, id) = (Arc::clone(self.name()), ticket.id.clone());
-        match self.ledger.enter(turn.now, ticket.clone(), &actions) {
+        match self.ledger.enter(turn.now, ticket.clone(), &self.action_names()) {
             Entered::Expired => out.push(Effect::Note(Event::Expired { jail, id })),
             Entered::Already { lateness, prolonged } => {
                 out.push(Effect::Note(Event::Already {
@@ -251,15 +259,21 @@ impl Jail {
                 }
                 if let Some(ticket) = prolonged {
                     self.prolong(&ticket, out);
+                    self.gather(turn, &id, out);
                 }
             }
             Entered::New => {
                 self.start_layers(out);
                 self.begin(turn, ticket, fixed, out);
+                self.gather(turn, &id, out);
                 return true;
             }
         }
         false
+    }
+
+    pub(super) fn action_names(&self) -> Vec<Arc<str>> {
+        self.layers.iter().map(|layer| Arc::clone(&layer.action)).collect()
     }
 
     /// Who offends long after the ban is perhaps not kept out any more: shell actions look after it (contract §4.3).
@@ -271,7 +285,7 @@ impl Jail {
     }
 
     /// A later end: shell actions never hear of it (as in Fail2Ban), native layers renew their time-outs.
-    fn prolong(&self, ticket: &Ticket, out: &mut Vec<Effect>) {
+    pub(super) fn prolong(&self, ticket: &Ticket, out: &mut Vec<Effect>) {
         out.push(Effect::Record(Entry::Prolong {
             jail: Arc::clone(self.name()),
             ticket: ticket.clone(),

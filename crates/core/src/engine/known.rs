@@ -4,11 +4,16 @@
 //! is about. What Fail2Ban tells shell actions in two steps, the ban and its prolonging, they are told in the same two
 //! steps; native layers get the final length at once.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use super::jail::Jail;
 use super::message::{Effect, Event};
 use crate::address::Id;
+use crate::allow::{Known, Lists, Names};
 use crate::expression::Amount;
 use crate::history::{History, Past};
 use crate::judge;
@@ -28,6 +33,15 @@ pub(super) struct Turn<'t> {
     pub(super) ahead: Seconds,
     pub(super) history: &'t mut History,
     pub(super) dice: &'t mut Dice,
+    pub(super) around: Around<'t>,
+}
+
+/// Who must not be banned, as far as that is known.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) known: Known<'a>,
+    /// Networks that native layers do not ban
+    pub(super) protected: &'a [IpNet],
 }
 
 /// What all jails share from one input to the next.
@@ -37,6 +51,32 @@ pub(super) struct Shared {
     pub(super) dice: Dice,
     /// Wall clock minus steady clock, as lines were last read
     pub(super) ahead: Seconds,
+    pub(super) outside: Outside,
+}
+
+/// What is known of the world.
+#[derive(Default)]
+pub(super) struct Outside {
+    pub(super) own: BTreeSet<IpAddr>,
+    pub(super) names: Names,
+    pub(super) lists: Lists,
+    /// Networks that native layers do not ban
+    pub(super) protected: Vec<IpNet>,
+}
+
+impl Outside {
+    /// What was believed at `since` or later.
+    pub(super) fn around(&self, since: Timestamp) -> Around<'_> {
+        Around {
+            known: Known {
+                own: &self.own,
+                names: &self.names,
+                lists: &self.lists,
+                since,
+            },
+            protected: &self.protected,
+        }
+    }
 }
 
 impl Shared {
@@ -47,6 +87,7 @@ impl Shared {
             ahead: self.ahead,
             history: &mut self.history,
             dice: &mut self.dice,
+            around: self.outside.around(now),
         }
     }
 }

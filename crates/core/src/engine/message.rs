@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use crate::action::{Fetched, Need, Values};
 use crate::address::Id;
 use crate::allow::{Found, Rule, Stat};
@@ -37,6 +39,8 @@ pub enum Input {
     Batch(Batch),
     /// The host's own addresses, at the start and whenever they were looked up anew.
     Own(BTreeSet<IpAddr>),
+    /// The networks that native layers do not ban, at the start and whenever they were gathered anew.
+    Protected(Vec<IpNet>),
     /// What was asked for with [`Effect::Ask`].
     Answer(Answer),
     /// A layer did what it was told, or did not.
@@ -314,6 +318,26 @@ pub enum Event {
         id: Id,
         /// Whether it was kept from an earlier run
         restored: bool,
+    },
+    /// So many in one neighbourhood are banned that the whole of it is, from now on.
+    Widened {
+        /// The jail
+        jail: Arc<str>,
+        /// The neighbourhood
+        id: Id,
+        /// How many
+        count: usize,
+    },
+    /// The same, but somebody in there must not be banned with the others.
+    NotWidened {
+        /// The jail
+        jail: Arc<str>,
+        /// The neighbourhood
+        id: Id,
+        /// How many
+        count: usize,
+        /// Who
+        whom: &'static str,
     },
     /// A ban would be over before it begins.
     Expired {

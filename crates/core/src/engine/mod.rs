@@ -8,15 +8,16 @@ mod jail;
 mod known;
 mod layer;
 mod message;
+mod prefix;
 mod request;
 mod view;
 mod waiting;
+mod wide;
 
 pub use message::{Answer, Arrangement, Batch, Effect, Event, Input, Question, ReplyTo, Request, Saved};
 pub use view::{BanView, JailView, LayerView, Query, View};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use jail::Jail;
@@ -24,7 +25,7 @@ use known::{Dice, Shared};
 use request::Parked;
 
 use crate::address::Id;
-use crate::allow::{Known, Lists, Names, Verdict};
+use crate::allow::Verdict;
 use crate::ledger::{Entry, Ledger, Mark, Ticket};
 use crate::time::{Seconds, Timestamp};
 use waiting::Waits;
@@ -36,9 +37,6 @@ const READS_LATE: Seconds = Seconds::new(1);
 #[derive(Default)]
 pub struct Engine {
     jails: BTreeMap<Arc<str>, Jail>,
-    own: BTreeSet<IpAddr>,
-    names: Names,
-    lists: Lists,
     waits: Waits,
     /// Requests that wait for the addresses of names
     parked: Vec<Parked>,
@@ -68,7 +66,16 @@ impl Engine {
             Input::Amend { gone, jails } => self.arrange(now, (gone, jails), out),
             Input::Restore(saved) => self.restore(now, saved, out),
             Input::Batch(batch) => self.batch(now, batch, out),
-            Input::Own(own) => self.own = own,
+            Input::Own(own) => {
+                if std::mem::replace(&mut self.shared.outside.own, own) != self.shared.outside.own {
+                    self.doubt_wide(false);
+                }
+            }
+            Input::Protected(networks) => {
+                if std::mem::replace(&mut self.shared.outside.protected, networks) != self.shared.outside.protected {
+                    self.doubt_wide(false);
+                }
+            }
             Input::Answer(answer) => self.answer(now, answer, out),
             Input::Applied(applied) => {
                 if let Some(jail) = self.jails.get_mut(&applied.layer.jail) {
@@ -95,6 +102,16 @@ impl Engine {
             Input::Stop => self.stop(out),
             Input::Tick => {}
         }
+        for jail in self.jails.values_mut() {
+            jail.weigh_due(&mut self.shared.turn(now), out);
+        }
+    }
+
+    /// What is known of the world changed, and with it who may be banned whole.
+    fn doubt_wide(&mut self, only_unsure: bool) {
+        for jail in self.jails.values_mut() {
+            jail.doubt_wide(only_unsure);
+        }
     }
 
     /// When [`Engine::handle`] wants to be called with [`Input::Tick`] at the latest.
@@ -113,10 +130,25 @@ impl Engine {
         view::answer(self, query)
     }
 
-    /// Whether somebody is banned in a jail, under just this id.
+    /// Whether somebody is banned in a jail: under just this id, or with the network under which it counts.
     #[must_use]
     pub fn is_banned(&self, jail: &str, id: &Id) -> bool {
-        self.jails.get(jail).is_some_and(|jail| jail.ledger.get(id).is_some())
+        let is_banned = |jail: &Jail| jail.ledger.get(id).is_some() || !jail.networks_over(id).is_empty();
+        self.jails.get(jail).is_some_and(is_banned)
+    }
+
+    /// The networks in force around an address that jails banned by their prefix options, by jail: what is lifted where
+    /// that address is to be freed.
+    #[must_use]
+    pub fn networks_over(&self, jail: Option<&str>, id: &Id) -> Vec<(Arc<str>, Id)> {
+        let jails = self.jails.values();
+        let jails = jails.filter(|known| jail.is_none_or(|name| **known.name() == *name));
+        jails
+            .flat_map(|jail| {
+                let networks = jail.networks_over(id).into_iter();
+                networks.map(|net| (Arc::clone(jail.name()), net))
+            })
+            .collect()
     }
 
     /// The bans in force of a jail, in the order in which they began; none where there is no such jail.
@@ -170,6 +202,7 @@ impl Engine {
         for jail in self.jails.values_mut() {
             let mut turn = self.shared.turn(now);
             jail.wake(&mut turn, out);
+            jail.doubt_wide(false);
         }
         self.glance_at_lists(out);
     }
@@ -192,8 +225,20 @@ impl Engine {
         let mut bans: Vec<_> = ours.chain(theirs).collect();
         // In the order in which Fail2Ban's query gives them (contract §7.4).
         bans.sort_by_cached_key(|((_, ticket), _)| ticket.id.to_string());
-        for (ban, adopted) in bans {
+        for (name, ticket) in bans
+            .iter()
+            .map(|(ban, _)| ban)
+            .filter(|(_, ticket)| ticket.is_widened())
+        {
+            if let Some(jail) = self.jails.get_mut(name) {
+                jail.keep_wide(ticket);
+            }
+        }
+        for (ban, adopted) in bans.into_iter().filter(|((_, ticket), _)| !ticket.is_widened()) {
             self.restore_ban(now, ban, adopted, out);
+        }
+        for jail in self.jails.values_mut() {
+            jail.drop_kept(out);
         }
         for kept in saved.waiting {
             self.consider_again(now, kept, out);
@@ -203,22 +248,28 @@ impl Engine {
     /// Whoever is exempt by now is not banned again (contract §7.4). Where that must be found out first, the ban
     /// stays until it is.
     fn restore_ban(&mut self, now: Timestamp, ban: (Arc<str>, Ticket), adopted: bool, out: &mut Vec<Effect>) {
-        let (name, ticket) = ban;
+        let (name, mut ticket) = ban;
         let Some(jail) = self.jails.get_mut(&name) else { return };
-        let known = Known {
-            own: &self.own,
-            names: &self.names,
-            lists: &self.lists,
-            since: now,
-        };
-        let verdict = jail.allow.judge(&ticket.id, &known);
+        let around = self.shared.outside.around(now);
+        let narrow = prefix::narrowed(&ticket, &jail.allow, &around);
+        let adopted = adopted || narrow.is_some();
+        if let Some(narrow) = narrow {
+            let (jail, id) = (Arc::clone(&name), ticket.id.clone());
+            out.push(Effect::Record(Entry::Expire { jail, id }));
+            ticket = narrow;
+        }
+        let whom = ticket.offender().map_or_else(|| ticket.id.clone(), Id::Ip);
+        let verdict = jail.allow.judge(&whom, &around.known);
         if let Verdict::Allowed(rule, _) = verdict {
-            let id = ticket.id.clone();
             out.push(Effect::Record(Entry::Expire {
                 jail: Arc::clone(&name),
-                id: id.clone(),
+                id: ticket.id,
             }));
-            out.push(Effect::Note(Event::Ignored { jail: name, id, rule }));
+            out.push(Effect::Note(Event::Ignored {
+                jail: name,
+                id: whom,
+                rule,
+            }));
             return;
         }
         let is_open = verdict != Verdict::Counts || jail.command.is_some();

@@ -46,7 +46,10 @@ impl Engine {
                 Some(jail) => {
                     let length = bantime.unwrap_or(jail.plan.bantime);
                     let mut turn = self.shared.turn(now);
-                    let mut ban = |id| jail.ban(&mut turn, judge::by_hand(id, now, length), bantime.is_some(), out);
+                    let mut ban = |id: Id| {
+                        jail.hand_over(&id, out);
+                        jail.ban(&mut turn, judge::by_hand(id, now, length), bantime.is_some(), out)
+                    };
                     Ok(count(ids.into_iter().map(|id| usize::from(ban(id))).sum()))
                 }
             },
@@ -136,7 +139,11 @@ impl Engine {
                 Id::Raw(name) => Some(name),
                 _ => None,
             });
-            unknown.extend(names.filter(|name| self.names.get(name, now).is_none()).cloned());
+            unknown.extend(
+                names
+                    .filter(|name| self.shared.outside.names.get(name, now).is_none())
+                    .cloned(),
+            );
         }
         unknown
     }
@@ -161,38 +168,36 @@ impl Engine {
     fn free(&mut self, since: Timestamp, (whom, only, report_absent): Freeing, out: &mut Vec<Effect>) -> Answer {
         let mut freed = 0;
         let mut absent = Vec::new();
-        let (names, history) = (&self.names, &mut self.shared.history);
+        let (names, history) = (&self.shared.outside.names, &mut self.shared.history);
         for jail in self.jails.values_mut() {
             if only.as_ref().is_some_and(|name| jail.name() != name) {
                 continue;
             }
             for (word, id) in &whom {
-                lift(jail, history, [id.clone()], out);
-                if jail.free(id, false, out) {
-                    freed += 1;
-                    continue;
-                }
+                let mut meant = vec![id.clone()];
                 // Many addresses at once must not each look through all bans.
-                let members: Vec<Id> = match id {
-                    Id::Ip(_) => Vec::new(),
-                    Id::Net(_) => bans(jail).filter(|banned| id.covers(banned)).cloned().collect(),
+                match id {
+                    Id::Ip(_) => meant.extend(jail.networks_over(id)),
+                    _ if jail.ledger.get(id).is_some() => {}
+                    Id::Net(_) => meant.extend(bans(jail).filter(|banned| id.covers(banned)).cloned()),
                     Id::Raw(name) => {
                         let addresses = names.get(name, since).unwrap_or_default();
                         let addresses: BTreeSet<Id> = addresses.iter().copied().map(Id::Ip).collect();
-                        addresses
-                            .into_iter()
-                            .filter(|id| jail.ledger.get(id).is_some())
-                            .collect()
+                        let networks = addresses.iter().flat_map(|id| jail.networks_over(id));
+                        meant.extend(networks.collect::<BTreeSet<Id>>());
+                        meant.extend(addresses.into_iter().filter(|id| jail.ledger.get(id).is_some()));
                     }
-                };
-                if members.is_empty() {
+                }
+                pardon(jail, &mut meant, out);
+                lift(jail, history, meant.clone(), out);
+                let done = meant.iter().filter(|id| jail.free(id, false, out)).count();
+                freed += done;
+                if done == 0 {
                     out.push(Effect::Note(super::Event::Absent { whom: word.clone() }));
                     if report_absent {
                         absent.push(Value::from(word.as_str()));
                     }
                 }
-                lift(jail, history, members.clone(), out);
-                freed += members.iter().filter(|member| jail.free(member, false, out)).count();
             }
         }
         if absent.is_empty() {
@@ -222,6 +227,7 @@ fn unban(jail: &mut Jail, history: &mut History, ids: Option<&[Id]>, out: &mut V
     let mut freed = 0;
     for id in ids {
         let mut members = vec![id.clone()];
+        members.extend(jail.networks_over(id));
         if matches!(id, Id::Net(_)) {
             let inside = jail
                 .ledger
@@ -230,12 +236,20 @@ fn unban(jail: &mut Jail, history: &mut History, ids: Option<&[Id]>, out: &mut V
                 .filter(|banned| id.contains(banned));
             members.extend(inside.filter(|banned| *banned != id).cloned());
         }
+        pardon(jail, &mut members, out);
         lift(jail, history, members.clone(), out);
         for member in members {
             freed += usize::from(jail.free(&member, false, out));
         }
     }
     freed
+}
+
+/// Puts the wide bans around those who are to be freed in front of them.
+fn pardon(jail: &mut Jail, members: &mut Vec<Id>, out: &mut Vec<Effect>) {
+    let wide: BTreeSet<Id> = members.iter().filter_map(|id| jail.shrink(id, out)).collect();
+    members.retain(|id| !wide.contains(id));
+    members.splice(0..0, wide);
 }
 
 fn lift(jail: &Jail, history: &mut History, ids: impl IntoIterator<Item = Id>, out: &mut Vec<Effect>) {

@@ -41,8 +41,8 @@ pub(super) struct Waiting {
     pub(super) pending: Pending,
     /// When its first question arose
     pub(super) since: Timestamp,
-    /// Whether its ban is in force already and only its right to be there is asked for
-    pub(super) is_review: bool,
+    /// The ban that is in force already, where only its right to be there is asked for
+    pub(super) review: Option<Id>,
     /// Whether the store has it
     pub(super) is_kept: bool,
     /// Facts for its tags
@@ -75,7 +75,7 @@ impl Waiting {
             jail,
             pending,
             since: now,
-            is_review: false,
+            review: None,
             is_kept: false,
             fetched: Fetched::default(),
             known: BTreeSet::new(),
@@ -133,7 +133,7 @@ impl Waits {
         } else {
             self.all.len() - self.named
         };
-        count >= if waiting.is_review { MOST / 10 } else { MOST }
+        count >= if waiting.review.is_some() { MOST / 10 } else { MOST }
     }
 
     /// Whether so many failures of one subject wait that they decide about it, and further ones would only take the

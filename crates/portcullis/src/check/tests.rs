@@ -169,6 +169,26 @@ fn small_slips_are_told_with_their_line() {
 }
 
 #[test]
+fn prefixes_are_checked() {
+    for (options, expect) in [
+        ("prefix.ipv6 = 32", ("bad-command", "jail.conf", 6)),
+        ("prefix.ipv4 = /16", ("bad-command", "jail.conf", 6)),
+        ("prefix.widen = 1", ("bad-command", "jail.conf", 6)),
+        ("prefix_ipv6 = 64", ("unknown-option", "jail.conf", 6)),
+        (
+            "prefix.ipv6 = 56\nprefix.widen = 4",
+            ("prefix-without-effect", "jail.conf", 7),
+        ),
+    ] {
+        let (code, file, line) = expect;
+        let place = Some((file.to_owned(), line));
+        assert_eq!(found_in(options, ""), [(code, place)], "{options}");
+    }
+    let good = "prefix.ipv6 = 64\nprefix.ipv4 = 32\nprefix.widen = 4\nprefix.widen.ipv6 = 48";
+    assert_eq!(found_in(good, ""), []);
+}
+
+#[test]
 fn a_bad_regex_is_shown_where_it_is_bad() {
     let report = jail(
         "",

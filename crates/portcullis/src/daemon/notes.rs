@@ -75,6 +75,14 @@ fn note_own(event: &Event) {
             let text = format!("[{jail}] bantime.formula has no result for {id}, who is banned for bantime: {error}");
             say(Level::Error, OBSERVER, &text);
         }
+        Event::Widened { jail, id, count } => {
+            let text = format!("[{jail}] {count} in {id} are banned, so the whole of it is");
+            say(Level::Notice, ACTIONS, &text);
+        }
+        Event::NotWidened { jail, id, count, whom } => {
+            let text = format!("[{jail}] {count} in {id} are banned; it is not banned whole, because it holds {whom}");
+            say(Level::Warning, ACTIONS, &text);
+        }
         Event::TooManyQuestions { jail } => {
             let text = format!("[{jail}] too many failures wait for look-ups or commands; one was not counted");
             say(Level::Error, FILTER, &text);

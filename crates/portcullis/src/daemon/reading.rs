@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::enforce::protect::Protected;
 
 use portcullis_core::config::plan::LogPath;
+use portcullis_core::engine::Input;
 use portcullis_core::filter::Sessions;
 use portcullis_core::json;
 use portcullis_core::ledger::Mark;
@@ -212,7 +213,7 @@ impl Daemon {
     /// Batches are counted now, in their order; everything else is put back in line behind them.
     fn sort(&mut self, message: Message) {
         match message {
-            Message::News(News::Batch(batch)) => self.step(portcullis_core::engine::Input::Batch(batch)),
+            Message::News(News::Batch(batch)) => self.step(Input::Batch(batch)),
             Message::News(News::Through(_)) => {}
             other => self.later.push_back(other),
         }
@@ -224,6 +225,7 @@ impl Daemon {
         if let Ok(protected) = Protected::gather() {
             self.lanes.protect(protected.clone());
             self.protected = protected;
+            self.step(Input::Protected(self.protected.networks()));
         }
         let outbox = self.outbox.clone();
         let _ = thread::Builder::new().name("own".into()).spawn(move || {

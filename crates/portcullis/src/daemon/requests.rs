@@ -23,6 +23,9 @@ use crate::enforce::protect::{Reach, Verdict};
 use crate::observe::log::{Level, note as say};
 use crate::observe::notify;
 
+/// Networks named in one answer.
+const MOST_NOTES: usize = 100;
+
 impl Daemon {
     /// An answer of the engine's; that to one of Fail2Ban's commands waits for the orders.
     pub(super) fn reply(&mut self, to: ReplyTo, result: Result<Value, Exception>, orders: &BTreeMap<LayerId, usize>) {
@@ -68,15 +71,9 @@ impl Daemon {
                 return self.ban((ids, jail, bantime), reason.as_deref(), reply, out);
             }
             Verb::Unban { ids, jail } => {
-                return self.request(
-                    Request::Unban {
-                        ids,
-                        jail: jail.map(Into::into),
-                    },
-                    reply,
-                    Some(Vec::new()),
-                    out,
-                );
+                let notes = self.lifted_with(ids.as_deref().unwrap_or_default(), jail.as_deref());
+                let jail = jail.map(Into::into);
+                return self.request(Request::Unban { ids, jail }, reply, Some(notes), out);
             }
             Verb::Flush => {
                 let everybody = Request::Unban { ids: None, jail: None };
@@ -155,6 +152,15 @@ impl Daemon {
             });
         let allowed = allowed.collect();
         (allowed, notes)
+    }
+
+    /// What goes together with addresses that are freed, because nothing less frees them.
+    fn lifted_with(&self, ids: &[Id], jail: Option<&str>) -> Vec<String> {
+        let networks = ids.iter().flat_map(|id| {
+            let networks = self.engine.networks_over(jail, id).into_iter();
+            networks.map(move |(jail, net)| format!("{id} was banned with its network in jail {jail}: {net} is lifted"))
+        });
+        networks.take(MOST_NOTES).collect()
     }
 
     /// Reads the configuration on a thread of its own; the wheel goes on turning.

@@ -136,6 +136,11 @@ impl Protected {
         }
     }
 
+    /// The networks that hold nothing but what is protected.
+    pub(crate) fn networks(&self) -> Vec<IpNet> {
+        self.networks.iter().map(|(net, _)| *net).collect()
+    }
+
     fn narrow(&self, net: &IpNet, offender: Option<IpAddr>, reason: String) -> Verdict {
         match offender.map(canonical) {
             Some(ip) if net.contains(&ip) && self.reason(&IpNet::from(ip)).is_none() => {
@@ -236,7 +241,7 @@ impl<L: Layer> Guard<L> {
         }
         let offender = match ticket.data.get("ip") {
             Some(Field::Text(ip)) => ip.parse().ok(),
-            _ => None,
+            _ => ticket.offender(),
         };
         Some(self.protected.judge(&ticket.id, offender, Reach::of(ticket)))
     }

@@ -1,7 +1,10 @@
 //! The course of a trial: the attack, the proof, the way back in.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use portcullis_core::address::Id;
 
 use super::attack::{self, Client, Scene};
 use super::house::House;
@@ -110,7 +113,7 @@ impl Course<'_> {
         };
         if !self.has_network {
             let banned = self.house.banned()?;
-            let is_banned = banned.iter().any(|ban| ban.ip == client.ip.to_string());
+            let is_banned = banned.iter().any(|ban| is_for(ban, client.ip));
             return Ok(is_banned.then(Instant::now));
         }
         let begun = Instant::now();
@@ -131,7 +134,7 @@ impl Course<'_> {
             return Ok(());
         };
         let ip = client.ip.to_string();
-        let Some(banned) = self.find(&ip)? else {
+        let Some(banned) = self.find(client.ip)? else {
             self.missing.push(format!("{ip} gets no answer, but is not banned"));
             return Ok(());
         };
@@ -152,8 +155,8 @@ impl Course<'_> {
         Ok(())
     }
 
-    fn find(&self, ip: &str) -> Result<Option<Banned>, Stop> {
-        Ok(self.house.banned()?.into_iter().find(|ban| ban.ip == ip))
+    fn find(&self, ip: IpAddr) -> Result<Option<Banned>, Stop> {
+        Ok(self.house.banned()?.into_iter().find(|ban| is_for(ban, ip)))
     }
 
     /// Everybody dials once more; what comes of it is compared with what must. Gives what became of the honest.
@@ -164,14 +167,14 @@ impl Course<'_> {
         for (index, client) in self.cast.clone().iter().enumerate() {
             let is_out = self.shut_out(index)?.is_some();
             let ip = client.ip.to_string();
-            let bans: Vec<&Banned> = banned.iter().filter(|ban| ban.ip == ip).collect();
+            let bans: Vec<&Banned> = banned.iter().filter(|ban| is_for(ban, client.ip)).collect();
             if let Some(jail) = client.jail {
                 self.judge(&ip, jail, &bans, is_out);
             } else {
                 spared.push(self.acquit(client, !bans.is_empty(), is_out));
             }
         }
-        let is_stranger = |ban: &&Banned| !self.cast.iter().any(|client| client.ip.to_string() == ban.ip);
+        let is_stranger = |ban: &&Banned| !self.cast.iter().any(|client| is_for(ban, client.ip));
         let strangers = banned.iter().filter(is_stranger);
         let strangers: Vec<String> = strangers
             .map(|ban| format!("{} is banned, but never came", ban.ip))
@@ -258,6 +261,11 @@ impl Course<'_> {
             connects: self.has_network.then_some(!is_out),
         }))
     }
+}
+
+/// Whether a ban is one of an address, or of the network that the stock counts it for.
+fn is_for(ban: &Banned, ip: IpAddr) -> bool {
+    Id::parse(&ban.ip).is_ok_and(|id| id.contains(&Id::Ip(ip)))
 }
 
 /// To three places.

@@ -44,6 +44,28 @@ pub(super) fn look(lint: &mut Lint<'_>) {
         mode_without_effect(lint, &document, &jail);
     }
     twins(lint);
+    idle_prefixes(lint);
+}
+
+/// What is counted by networks as wide as the widened ones, or wider, is never widened.
+fn idle_prefixes(lint: &mut Lint<'_>) {
+    let jails = &lint.subject.plan.jails;
+    let found = jails
+        .iter()
+        .filter_map(|jail| Some((jail.name.to_string(), jail.prefix.without_effect()?)));
+    for (jail, part) in found.collect::<Vec<_>>() {
+        let counted = part.trim_start_matches("widen.");
+        let message =
+            format!("prefix.widen has no effect on {counted}: prefix.{counted} counts networks that wide already");
+        let mend = format!("make prefix.{part} smaller than prefix.{counted}, or prefix.widen 0");
+        let finding = warning(&jail, "prefix-without-effect", message).mend(mend);
+        let known = ["prefix.widen", "prefix.widen.ipv4", "prefix.widen.ipv6"];
+        let written = known.into_iter().find(|name| {
+            let origin = (jail.clone(), (*name).to_owned());
+            lint.subject.outcome.origins.contains_key(&origin)
+        });
+        lint.tell_origin(finding, &jail, written.unwrap_or("prefix.widen"), "");
+    }
 }
 
 /// The sections that matter: `[DEFAULT]` and the jails that are on.

@@ -252,6 +252,17 @@ fn the_guard_narrows_and_takes_back_what_it_narrowed() {
     assert_eq!(ids(guard.held()), Vec::<String>::new());
 }
 
+/// Where the network was counted for its addresses, the one that offended last stands in a field of its own.
+#[test]
+fn a_ban_by_prefix_is_narrowed_to_its_offender() {
+    let mut guard = Guard::new(Memory::default(), machine());
+    let mut case = ticket("2001:db8:1::/64", None);
+    let offender = Field::Text("2001:db8:1::666".into());
+    case.data.insert(Ticket::OFFENDER.into(), offender);
+    tell(&mut guard, Order::Ban(case));
+    assert_eq!(ids(guard.inner().held()), ["2001:db8:1::666"]);
+}
+
 #[test]
 fn what_becomes_protected_is_taken_back() {
     let mut guard = Guard::new(Memory::default(), machine());
