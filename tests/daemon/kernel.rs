@@ -6,7 +6,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
+use serde_json::json;
 
+use crate::client::Client;
 use crate::house::{House, Jail, append, eventually, failure, is_gone};
 
 const NATIVE: &str = "action = nft[type=allports]";
