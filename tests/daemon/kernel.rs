@@ -6,7 +6,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
+use serde_json::json;
 
+use crate::client::Client;
 use crate::house::{House, Jail, append, eventually, failure, is_gone};
 
 const NATIVE: &str = "action = nft[type=allports]";
@@ -224,12 +226,8 @@ fn what_somebody_else_takes_away_comes_back() {
     println!("back after {:?}", begun.elapsed());
     house.until_said("action 'nft' was changed by nft (");
     house.until_said("): the table was gone; mended, unprotected for at most ");
-    assert!(
-        house
-            .ask(&["client", "set", "plain", "action", "nft", "flush"])
-            .status
-            .success()
-    );
+    let answer = Client::new(&house).tell(&json!(["set", "plain", "action", "nft", "flush"]));
+    assert_eq!(answer, json!(null));
     house.until_said("action 'nft' was changed by a command: 2 elements were missing; mended");
     assert!(house.kernel().contains("203.0.113.9"));
     assert_eq!(house.banned().len(), 3);
