@@ -94,13 +94,12 @@ fn a_ban_tells_how_far_it_came_and_when() {
                 .as_object()
                 .unwrap()
                 .values()
-                .all(|word| word == "applied")
+                .all(|word| word == "applied" || word == "verified")
         })
         .count()
             == 2
     });
     let times = |house: &House, at: usize, action: &str| house.json(&["banned"])[at]["times"][action].clone();
-    assert_eq!(times(&house, 0, "nft")["verified"], Value::Null);
     let verified = house.json(&["verify"]);
     let (native, shell) = (layer(&verified, "plain"), layer(&verified, "shell"));
     assert_eq!((&native["state"], &native["verified"]), (&"verified".into(), &1.into()));
