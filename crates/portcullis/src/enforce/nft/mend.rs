@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use portcullis_core::address::Id;
 use portcullis_core::ledger::{Drift, LayerId, Reading};
@@ -17,9 +18,12 @@ use super::elements::{self, Element};
 use super::rules::{self, KnownRule};
 use super::sets::{self, SetKey};
 use super::survey::{Print, Survey};
-use super::watch::{Stir, Watch};
+use super::watch::Stir;
 use super::wish::{BACKSTOP, MOVED_END, Members, Moment, Wish, is_near};
 use super::{Nft, Result, refusal};
+
+/// An order may find the table gone before word of it has come, which says since when and by whom.
+const WORD_OF_IT: Duration = Duration::from_millis(20);
 
 /// An element that the kernel is about to end anyway is neither missing nor too many.
 const NEARLY_OVER: Seconds = Seconds::new(2);
@@ -70,7 +74,7 @@ impl Finding {
 impl Nft {
     /// Reads back and repairs; what was found in between times comes with it.
     pub(super) fn mend_now(&mut self, now: Moment) -> Result<Vec<Reading>> {
-        let mut readings = self.look_and_repair(now)?;
+        let mut readings = self.look_and_repair(now, Duration::ZERO)?;
         // What was repaired on the way is told together with what was found now.
         for earlier in std::mem::take(&mut self.findings).into_iter().rev() {
             readings.insert(0, earlier);
@@ -80,7 +84,7 @@ impl Nft {
 
     /// The same in the middle of other work; what was found is told later.
     pub(super) fn heal(&mut self, now: Moment) {
-        match self.look_and_repair(now) {
+        match self.look_and_repair(now, WORD_OF_IT) {
             Ok(readings) => {
                 let drifts = readings.into_iter().filter(|reading| reading.drift.is_some());
                 self.findings.extend(drifts);
@@ -89,13 +93,14 @@ impl Nft {
         }
     }
 
-    fn look_and_repair(&mut self, now: Moment) -> Result<Vec<Reading>> {
+    /// `patience` is how long to wait for word of who touched the table.
+    fn look_and_repair(&mut self, now: Moment, patience: Duration) -> Result<Vec<Reading>> {
         self.is_suspect = false;
         if self.wishes.is_empty() {
             return Ok(Vec::new());
         }
         // Taken before the look: what is changed after it comes as another one.
-        let mut stir = self.watch.as_ref().and_then(Watch::take);
+        let mut stir = self.watch.as_ref().and_then(|watch| watch.take(patience));
         if std::mem::take(&mut self.by_hand) {
             stir = Some(Stir::by_hand());
         }
