@@ -38,6 +38,8 @@ mod nameserver;
 #[cfg(test)]
 mod prefix;
 #[cfg(test)]
+mod proof;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod rotation;
