@@ -41,6 +41,7 @@ impl Way {
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Way::Nft(..) => "native",
+            Way::Shell(action) | Way::Beside(action) if action.is_recognised() => "batch",
             Way::Shell(_) | Way::Beside(_) => "shell",
             Way::Mail(_) => "mail",
             Way::Dry { .. } => "dry",
@@ -57,8 +58,11 @@ pub(super) fn way(plan: &ActionPlan, dry_run: bool) -> Result<Way, String> {
         None if plan.property(ActionPlan::FILE).is_some() => Way::Mail(Box::new(mail::of(plan)?)),
         None => {
             let action = Action::compile(plan, resolver::ipv6_is_allowed());
-            let action = Box::new(action.map_err(|error| error.to_string())?);
-            match plan.property("parallel").as_deref().map(parallel).transpose()? {
+            let mut action = Box::new(action.map_err(|error| error.to_string())?);
+            if said(plan, "native")? != Some(false) {
+                action = Box::new(action.recognised());
+            }
+            match said(plan, "parallel")? {
                 Some(true) => Way::Beside(action),
                 _ => Way::Shell(action),
             }
@@ -73,12 +77,13 @@ pub(super) fn way(plan: &ActionPlan, dry_run: bool) -> Result<Way, String> {
     })
 }
 
-/// `parallel`: a slip of the pen must not be read as either.
-fn parallel(text: &str) -> Result<bool, String> {
+/// A yes or a no of an option of ours: a slip of the pen must not be read as either.
+fn said(plan: &ActionPlan, option: &str) -> Result<Option<bool>, String> {
+    let Some(text) = plan.property(option) else { return Ok(None) };
     match text.trim().to_ascii_lowercase().as_str() {
-        "yes" | "true" | "on" | "1" => Ok(true),
-        word if no(word) => Ok(false),
-        _ => Err(format!("parallel = '{text}' is neither yes nor no")),
+        "yes" | "true" | "on" | "1" => Ok(Some(true)),
+        word if no(word) => Ok(Some(false)),
+        _ => Err(format!("{option} = '{text}' is neither yes nor no")),
     }
 }
 

@@ -9,6 +9,7 @@
 //! [`supervise`] is the parent's whole life; [`Link`] is the daemon's end of the socket.
 
 mod execute;
+mod find;
 mod handover;
 mod lane;
 mod link;
@@ -23,4 +24,4 @@ pub(crate) use link::{Catalogue, Event, Link};
 pub(crate) use supervise::supervise;
 #[cfg(test)]
 pub(crate) use wire::Template;
-pub(crate) use wire::{BESIDE_MOST, Lane, Notice, Outcome, Ran, TemplateId};
+pub(crate) use wire::{BATCH_MOST, BESIDE_MOST, Item, Lane, Notice, Outcome, Ran, TemplateId};

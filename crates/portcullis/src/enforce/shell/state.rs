@@ -9,6 +9,7 @@ use portcullis_core::ledger::{LayerId, Ticket};
 use portcullis_core::time::{Seconds, Timestamp};
 use portcullis_core::value::repr_str;
 
+use super::batch::{Due, Member};
 use super::{Level, Subject, World, report};
 use crate::runner::TemplateId;
 
@@ -262,9 +263,17 @@ impl Shell {
 
     /// Bans; whom it holds in this epoch already it is not told of again.
     pub(super) fn order_ban(&mut self, world: &mut World, ticket: &Ticket) -> Result<(), String> {
+        match self.prepare_ban(world, ticket)? {
+            Some(due) => self.carry_out(world, due, ticket),
+            None => Ok(()),
+        }
+    }
+
+    /// What is to be run for a ban, its family started before that where this is left to the first ban.
+    pub(super) fn prepare_ban(&mut self, world: &mut World, ticket: &Ticket) -> Result<Option<Due>, String> {
         let since = self.told.get(&ticket.id).copied().flatten();
         if ticket.restored && self.action.norestored() || since == Some(self.epoch) {
-            return Ok(());
+            return Ok(None);
         }
         self.flushed.remove(&ticket.id);
         let again = since.is_some();
@@ -273,19 +282,67 @@ impl Shell {
             let text = format!("[{jail}] Reban {}, action {action}", ticket.id);
             world.log(ACTIONS, Level::Notice, text);
         }
-        let verb = if again && self.action.defines(Verb::Reban) {
-            Verb::Reban
-        } else {
-            Verb::Ban
-        };
-        let result = self.ban(world, verb, ticket);
-        let word = if again { "reban" } else { "ban" };
-        self.complain(world, (verb, word), ticket, &result);
-        let told = self.told.entry(ticket.id.clone()).or_default();
-        if result.is_ok() {
-            *told = Some(self.epoch);
+        let due = Due::ban(again, self.action.defines(Verb::Reban));
+        self.told.entry(ticket.id.clone()).or_default();
+        let scope = Scope::of(ticket);
+        if self.action.on_demand() && !self.is_started(scope) {
+            let result = self.start(world, Some(scope));
+            self.complain(world, due, ticket, &result);
+            result?;
         }
+        Ok(Some(due))
+    }
+
+    /// What is to be run for an unban, if there is anything to take away.
+    pub(super) fn prepare_unban(&mut self, ticket: &Ticket) -> Option<Due> {
+        self.told.remove(&ticket.id);
+        let was_flushed = self.flushed.remove(&ticket.id);
+        let has_entries = self.family(Scope::of(ticket)).is_some_and(|family| family.has_entries);
+        (has_entries && !was_flushed).then_some(Due::UNBAN)
+    }
+
+    /// Runs what is due for a ticket, with all that Fail2Ban does if it fails.
+    pub(super) fn carry_out(&mut self, world: &mut World, due: Due, ticket: &Ticket) -> Result<(), String> {
+        let result = match self.process(world, due.verb, ticket) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(format!("Error {} {}", due.doing, ticket.ip())),
+            Err(error) => Err(error),
+        };
+        if result.is_ok() {
+            self.note(due, ticket);
+        }
+        self.complain(world, due, ticket, &result);
         result
+    }
+
+    /// What was due for a ticket is done.
+    pub(super) fn note(&mut self, due: Due, ticket: &Ticket) {
+        if !matches!(due.verb, Verb::Ban | Verb::Reban) {
+            return;
+        }
+        *self.family_mut(Scope::of(ticket)) = Family {
+            started: true,
+            has_entries: true,
+        };
+        self.told.insert(ticket.id.clone(), Some(self.epoch));
+    }
+
+    /// Whether orders of this kind may be for a batch.
+    pub(super) fn is_recognised(&self, is_ban: bool, ticket: &Ticket) -> bool {
+        let verb = if is_ban { Verb::Ban } else { Verb::Unban };
+        self.action.form(verb, Scope::of(ticket)).is_some()
+    }
+
+    /// The command that is due as one of a batch, if it is for one.
+    pub(super) fn member(&self, world: &mut World, due: Due, ticket: &Ticket) -> Option<Member> {
+        let scope = Scope::of(ticket);
+        let form = self.action.form(due.verb, scope)?;
+        let script = self.action.script(due.verb, scope)?;
+        let template = *self.templates.get(script.text())?;
+        let values = world.values(script, &self.layer.jail, Subject::Ticket(ticket));
+        let operation = form.operation(&values)?;
+        let command = render(script.text(), &values);
+        Some(Member::new(form, template, &operation, command, self.action.timeout()))
     }
 
     /// Somebody who is banned offends again: who was banned before a repair is banned once more, otherwise the
@@ -302,53 +359,18 @@ impl Shell {
         self.check_consistency(world, None)
     }
 
-    fn ban(&mut self, world: &mut World, verb: Verb, ticket: &Ticket) -> Result<(), String> {
-        let scope = Scope::of(ticket);
-        if self.action.on_demand() && !self.is_started(scope) {
-            self.start(world, Some(scope))?;
-        }
-        if !self.process(world, verb, ticket)? {
-            return Err(format!("Error banning {}", ticket.ip()));
-        }
-        *self.family_mut(scope) = Family {
-            started: true,
-            has_entries: true,
-        };
-        Ok(())
-    }
-
     pub(super) fn order_prolong(&mut self, world: &mut World, ticket: &Ticket) -> Result<(), String> {
         if !self.action.defines(Verb::Prolong) || (ticket.restored && self.action.norestored()) {
             return Ok(());
         }
-        let result = match self.process(world, Verb::Prolong, ticket) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(format!("Error prolonging {}", ticket.ip())),
-            Err(error) => Err(error),
-        };
-        // Fail2Ban says `ban` here, too.
-        self.complain(world, (Verb::Prolong, "ban"), ticket, &result);
-        result
+        self.carry_out(world, Due::PROLONG, ticket)
     }
 
     pub(super) fn order_unban(&mut self, world: &mut World, ticket: &Ticket) -> Result<(), String> {
-        self.told.remove(&ticket.id);
-        if self.flushed.remove(&ticket.id) {
-            return Ok(());
+        match self.prepare_unban(ticket) {
+            Some(due) => self.carry_out(world, due, ticket),
+            None => Ok(()),
         }
-        let has_entries = self.family(Scope::of(ticket)).is_some_and(|family| family.has_entries);
-        let result = if has_entries {
-            self.process(world, Verb::Unban, ticket)
-        } else {
-            Ok(true)
-        };
-        let result = match result {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(format!("Error unbanning {}", ticket.ip())),
-            Err(error) => Err(error),
-        };
-        self.complain(world, (Verb::Unban, "unban"), ticket, &result);
-        result
     }
 
     /// Ends all bans at once, if the action can: then the orders to unban each are not for it, even where that failed.
@@ -459,9 +481,9 @@ impl Shell {
     }
 
     /// Logs that a ticket's command failed.
-    fn complain(&self, world: &mut World, what: (Verb, &str), ticket: &Ticket, result: &Result<(), String>) {
+    fn complain(&self, world: &mut World, due: Due, ticket: &Ticket, result: &Result<(), String>) {
         let Err(error) = result else { return };
-        let (verb, word) = what;
+        let Due { verb, word, .. } = due;
         let empty = Script::new("");
         let script = self.action.script(verb, Scope::of(ticket)).unwrap_or(&empty);
         let (jail, action) = (self.layer.jail.clone(), &self.layer.action);
