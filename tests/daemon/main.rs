@@ -5,6 +5,8 @@ mod actions;
 #[cfg(test)]
 mod bad;
 #[cfg(test)]
+mod batches;
+#[cfg(test)]
 mod careful;
 #[cfg(test)]
 mod client;

@@ -180,18 +180,26 @@ impl Form {
     #[must_use]
     pub fn keeps_out(&self, start: &str) -> bool {
         let Some(set) = &self.set else { return true };
-        let words: Vec<&str> = start.split([' ', '\t', '\n', ';']).filter(|word| !word.is_empty()).collect();
+        let words: Vec<&str> = start
+            .split([' ', '\t', '\n', ';'])
+            .filter(|word| !word.is_empty())
+            .collect();
         match self.invocation.tool {
             Tool::Nft => {
                 let set = format!("@{set}");
-                let verdicts = words.iter().enumerate().filter(|(_, word)| word.trim_matches(['\'', '"']) == set);
+                let verdicts = words
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, word)| word.trim_matches(['\'', '"']) == set);
                 all_of(verdicts, |at| matches!(words.get(at + 1), Some(&"drop" | &"reject")))
             }
             _ => {
                 let uses = words.iter().enumerate().filter(|(_, word)| **word == "--match-set");
                 let uses = uses.filter(|(at, _)| words.get(at + 1) == Some(&set.as_str()));
                 let target = |at: usize| (words.get(at + 3), words.get(at + 4));
-                all_of(uses, |at| matches!(target(at), (Some(&"-j"), Some(&"DROP" | &"REJECT"))))
+                all_of(uses, |at| {
+                    matches!(target(at), (Some(&"-j"), Some(&"DROP" | &"REJECT")))
+                })
             }
         }
     }
@@ -246,7 +254,10 @@ impl Batch {
                 return None;
             }
             let line = form.line(operation)?;
-            match lines.last_mut().filter(|_| invocation.tool == Tool::Nft && last == Some(form)) {
+            match lines
+                .last_mut()
+                .filter(|_| invocation.tool == Tool::Nft && last == Some(form))
+            {
                 // Elements of one command are put in much faster than as many commands.
                 Some(all) => join(all, &form.after, &operation.element),
                 None => lines.push(line),
@@ -306,7 +317,9 @@ fn digits(text: &str) -> Option<u32> {
 /// A name that means the same to a shell and to the program that reads a batch.
 fn is_name(word: &str) -> bool {
     let mut bytes = word.bytes();
-    let begins = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    let begins = bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
     begins && word.len() <= MAX_NAME && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
 }
 
@@ -393,7 +406,9 @@ fn iptables(program: &str, folder: &str, name: &str, words: &[&str]) -> Option<F
         [verb @ ("-I" | "-A" | "-D"), chain, rest @ ..] => (*verb, *chain, None, rest),
         _ => return None,
     };
-    let ["-s", tag, "-j", target @ ..] = rest else { return None };
+    let ["-s", tag, "-j", target @ ..] = rest else {
+        return None;
+    };
     let target = match target {
         ["DROP"] => "DROP".to_owned(),
         ["REJECT"] => "REJECT".to_owned(),

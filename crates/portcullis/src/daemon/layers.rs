@@ -257,7 +257,8 @@ impl Lane {
 }
 
 fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &impl Fn(Facts)) {
-    while let Ok(job) = inbox.recv() {
+    let mut next = None;
+    while let Some(job) = next.take().or_else(|| inbox.recv().ok()) {
         match job {
             Job::Put(ways) => work.put(ways),
             Job::Part(facts) => work.part(&facts),
@@ -270,6 +271,7 @@ fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &
                 take(result);
             }
             Job::Changes(now, changes) => {
+                let (now, changes) = gather(now, changes, inbox, &mut next);
                 for part in changes.chunks(AT_ONCE) {
                     work.behind(left.load(Ordering::Relaxed));
                     let applied = work.apply(now, part);
@@ -283,6 +285,29 @@ fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &
             }
         }
     }
+}
+
+/// Orders that wait already come along: many at once are done faster than one after the other. `next` is the first that
+/// is something else.
+fn gather(
+    mut now: Timestamp,
+    mut changes: Vec<Change>,
+    inbox: &Receiver<Job>,
+    next: &mut Option<Job>,
+) -> (Timestamp, Vec<Change>) {
+    while changes.len() < AT_ONCE && next.is_none() {
+        match inbox.try_recv() {
+            Ok(Job::Changes(later, more)) => {
+                now = later;
+                changes.extend(more);
+            }
+            other => {
+                *next = other.ok();
+                break;
+            }
+        }
+    }
+    (now, changes)
 }
 
 /// A layer with what its lane must do around it.

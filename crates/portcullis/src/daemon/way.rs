@@ -79,7 +79,9 @@ pub(super) fn way(plan: &ActionPlan, dry_run: bool) -> Result<Way, String> {
 
 /// A yes or a no of an option of ours: a slip of the pen must not be read as either.
 fn said(plan: &ActionPlan, option: &str) -> Result<Option<bool>, String> {
-    let Some(text) = plan.property(option) else { return Ok(None) };
+    let Some(text) = plan.property(option) else {
+        return Ok(None);
+    };
     match text.trim().to_ascii_lowercase().as_str() {
         "yes" | "true" | "on" | "1" => Ok(Some(true)),
         word if no(word) => Ok(Some(false)),

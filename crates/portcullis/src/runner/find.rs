@@ -31,7 +31,10 @@ fn named(name: &str, path: &OsString) -> Result<PathBuf> {
         return Ok(PathBuf::from(name));
     }
     let places = env::split_paths(path).map(|folder| folder.join(name));
-    places.into_iter().find(|place| is_program(place)).ok_or_else(|| not_found(name))
+    places
+        .into_iter()
+        .find(|place| is_program(place))
+        .ok_or_else(|| not_found(name))
 }
 
 /// The program that restores rules for the same kind of `iptables`: both are names of one file, which is either that for

@@ -124,7 +124,9 @@ fn obey(request: Request, known: &mut Known, lanes: &Lanes, mailbox: &Arc<Mailbo
 }
 
 fn learned(known: &Known, key: (Lane, TemplateId)) -> Result<&(Template, Option<Form>), String> {
-    known.get(&key).ok_or_else(|| format!("template {} was not learned", key.1.0))
+    known
+        .get(&key)
+        .ok_or_else(|| format!("template {} was not learned", key.1.0))
 }
 
 fn run(known: &Known, key: (Lane, TemplateId), values: &Values) -> Result<(Task, Duration), String> {

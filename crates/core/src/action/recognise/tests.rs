@@ -21,7 +21,11 @@ fn read(script: &str, ip: &str, bantime: &str) -> Option<String> {
     let operation = form.operation(&values(ip, bantime))?;
     let line = form.line(&operation)?;
     let invocation = form.invocation();
-    Some(format!("{} {} < {line}", invocation.program, invocation.arguments.join(" ")))
+    Some(format!(
+        "{} {} < {line}",
+        invocation.program,
+        invocation.arguments.join(" ")
+    ))
 }
 
 #[track_caller]
@@ -192,7 +196,13 @@ fn whoever_is_no_address_is_never_in_a_batch() {
         assert_eq!(Operation::new(hostile, None), None, "{hostile}");
     }
     let iptables = "iptables -w -I f2b-x 1 -s <ip> -j DROP";
-    assert_eq!((read(iptables, V6, "1"), read(&format!("ip6{}", &iptables[2..]), V4, "1")), (None, None));
+    assert_eq!(
+        (
+            read(iptables, V6, "1"),
+            read(&format!("ip6{}", &iptables[2..]), V4, "1")
+        ),
+        (None, None)
+    );
     assert!(read(nft, V6, "1").is_some() && read(iptables, "192.0.2.0/24", "1").is_some());
 }
 
@@ -218,16 +228,27 @@ fn ban_times_that_a_set_takes() {
 
 fn batch(script: &str, addresses: &[&str]) -> String {
     let form = Form::of(script).unwrap();
-    let operations: Vec<_> = addresses.iter().map(|ip| form.operation(&values(ip, "60")).unwrap()).collect();
-    Batch::of(operations.iter().map(|operation| (&form, operation))).unwrap().input
+    let operations: Vec<_> = addresses
+        .iter()
+        .map(|ip| form.operation(&values(ip, "60")).unwrap())
+        .collect();
+    Batch::of(operations.iter().map(|operation| (&form, operation)))
+        .unwrap()
+        .input
 }
 
 #[test]
 fn many_commands_are_one() {
     let both = ["192.0.2.1", "192.0.2.2"];
     for (script, input) in [
-        ("nft add element inet t s { <ip> }", "add element inet t s { 192.0.2.1, 192.0.2.2 }\n"),
-        ("nft delete element inet t s { <ip> }", "delete element inet t s { 192.0.2.2, 192.0.2.1 }\n"),
+        (
+            "nft add element inet t s { <ip> }",
+            "add element inet t s { 192.0.2.1, 192.0.2.2 }\n",
+        ),
+        (
+            "nft delete element inet t s { <ip> }",
+            "delete element inet t s { 192.0.2.2, 192.0.2.1 }\n",
+        ),
         (
             "iptables -I c 1 -s <ip> -j DROP",
             "*filter\n-I c 1 -s 192.0.2.1 -j DROP\n-I c 1 -s 192.0.2.2 -j DROP\nCOMMIT\n",
@@ -251,7 +272,10 @@ fn commands_of_two_programs_are_no_batch() {
     let forms = |scripts: [&str; 2]| scripts.map(|script| Form::of(script).unwrap());
     let [one, two] = forms(["nft add element inet t a { <ip> }", "nft add element inet t b { <ip> }"]);
     let made = Batch::of([(&one, &operation), (&two, &operation)]).unwrap();
-    assert_eq!(made.input, "add element inet t a { 192.0.2.1 }\nadd element inet t b { 192.0.2.1 }\n");
+    assert_eq!(
+        made.input,
+        "add element inet t a { 192.0.2.1 }\nadd element inet t b { 192.0.2.1 }\n"
+    );
     for other in [
         "/sbin/nft add element inet t s { <ip> }",
         "iptables -I c -s <ip> -j DROP",
@@ -269,14 +293,22 @@ fn a_set_keeps_out_only_where_its_rules_do() {
     let ipset = Form::of("ipset -exist add s <ip>").unwrap();
     for (form, start, expect) in [
         (&nft, "nft add rule inet t c meta l4proto tcp ip saddr @s drop", true),
-        (&nft, "nft add rule inet t c tcp dport { 22 } ip saddr @s reject with icmp type host-unreachable\ndone", true),
+        (
+            &nft,
+            "nft add rule inet t c tcp dport { 22 } ip saddr @s reject with icmp type host-unreachable\ndone",
+            true,
+        ),
         (&nft, "nft add rule inet t c ip saddr @s reject; done", true),
         (&nft, "nft add rule inet t c ip saddr @s accept", false),
         (&nft, "nft add rule inet t c ip saddr @s", false),
         (&nft, "nft add rule inet t c ip saddr @s2 drop", false),
         (&nft, "a ip saddr @s drop\nb ip saddr @s accept", false),
         (&nft, "", false),
-        (&ipset, "iptables -I INPUT -p tcp -m set --match-set s src -j REJECT --reject-with icmp-x", true),
+        (
+            &ipset,
+            "iptables -I INPUT -p tcp -m set --match-set s src -j REJECT --reject-with icmp-x",
+            true,
+        ),
         (&ipset, "iptables -I INPUT -m set --match-set s src -j DROP\ndone", true),
         (&ipset, "iptables -I INPUT -m set --match-set s src -j ACCEPT", false),
         (&ipset, "iptables -I INPUT -m set ! --match-set t src -j DROP", false),

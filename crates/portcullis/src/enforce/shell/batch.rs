@@ -168,7 +168,9 @@ impl ShellLayer {
 
     /// An order's command was run together with others.
     fn note(&mut self, change: Option<&Change>, turn: Option<&mut Turn>) {
-        let (Some(change), Some(turn)) = (change, turn) else { return };
+        let (Some(change), Some(turn)) = (change, turn) else {
+            return;
+        };
         let (shell, ticket) = (self.shells.get_mut(&change.layer), change.order.ticket());
         if let (Turn::Left(due), Some(shell), Some(ticket)) = (&*turn, shell, ticket) {
             shell.note(*due, ticket);
@@ -194,7 +196,9 @@ impl World {
         if members.len() < 2 {
             return false;
         }
-        let ran = self.run.batch(members.iter().map(|(_, member)| member.item.clone()).collect());
+        let ran = self
+            .run
+            .batch(members.iter().map(|(_, member)| member.item.clone()).collect());
         if !ran.succeeded() {
             let text = format!("{} commands failed together: {}", members.len(), report::cause(&ran));
             self.log(UTILS, Level::Debug, text);
