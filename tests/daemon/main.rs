@@ -45,3 +45,4 @@ mod rotation;
 mod seat;
 #[cfg(test)]
 mod socket;
+mod standing;

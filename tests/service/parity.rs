@@ -156,7 +156,7 @@ fn compare(case: &Case) {
 /// The life of one program. One that is compared with another has until then to come to the same state.
 fn course(case: &Case, make: Make, other: Option<&Course>) -> Course {
     let mut side = Side::new(case, make);
-    side.start();
+    side.start(case);
     let all = addresses(case.bans);
     let half: Vec<String> = all.iter().step_by(2).cloned().collect();
     let (banned, ban) = side.change(case, "banip", &all, other.map(|other| &other.banned));
@@ -180,7 +180,7 @@ fn course(case: &Case, make: Make, other: Option<&Course>) -> Course {
 fn addresses(count: usize) -> Vec<String> {
     let one = |number: usize| match number % 25 {
         7 => format!("198.51.{}.0/29", number % 256),
-        _ if number % 3 == 2 => format!("2001:db8:{:x}::{:x}", number / 7, number + 1),
+        _ if number % 3 == 2 => format!("2001:db8:{:x}::{:x}", number / 7 + 1, number + 1),
         _ if number < 250 => format!("203.0.113.{number}"),
         _ => format!("192.0.2.{}", number - 250),
     };
@@ -279,7 +279,7 @@ impl Side {
         command
     }
 
-    fn start(&mut self) {
+    fn start(&mut self, case: &Case) {
         fs::create_dir(self.path("state")).unwrap();
         let log = fs::File::create(self.path("stderr")).unwrap();
         let mut command = self.command("fail2ban-server");
@@ -287,7 +287,8 @@ impl Side {
         let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         self.server = Some(server.unwrap());
         let end = Instant::now() + PATIENCE;
-        while !self.client(&["ping"]).output().unwrap().status.success() {
+        let started = format!("Jail '{}' started", case.jail);
+        while !fs::read_to_string(self.path("log")).is_ok_and(|log| log.contains(&started)) {
             assert!(Instant::now() < end, "{:?} does not start: {}", self.make, self.evidence());
             sleep(Duration::from_millis(50));
         }
@@ -301,12 +302,13 @@ impl Side {
         let output = self.client(&words).output().unwrap();
         assert!(output.status.success(), "{verb}: {output:?} {}", self.evidence());
         let asked = begin.elapsed();
-        let Some(wanted) = wanted else {
-            // Fail2Ban answers when all is done.
-            return (self.dump(case), asked);
+        let mut dump = self.dump(case);
+        // Both answer when their actions are done; who does so too early gets the time that it really took.
+        let Some(wanted) = wanted.filter(|wanted| **wanted != dump) else {
+            return (dump, asked);
         };
         loop {
-            let dump = self.dump(case);
+            dump = self.dump(case);
             let took = begin.elapsed();
             if dump == *wanted {
                 return (dump, took);

@@ -8,6 +8,7 @@ pub(crate) mod namesake;
 pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod stock;
+mod undo;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

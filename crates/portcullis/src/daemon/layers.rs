@@ -20,6 +20,7 @@ use crate::enforce::dry::Dry;
 use crate::enforce::mail::MailLayer;
 use crate::enforce::nft::{Nft, Scope, TABLE};
 use crate::enforce::protect::{Guard, Protected};
+use crate::enforce::shell::past::{Past, Present};
 use crate::enforce::shell::{ShellLayer, Through};
 use crate::enforce::{Held, Layer};
 use crate::runner::{self, Catalogue, Link};
@@ -35,6 +36,12 @@ enum Job {
     Part(BTreeMap<String, JailFacts>),
     /// Do this.
     Changes(Timestamp, Vec<Change>),
+    /// This is what an earlier run has left of an action.
+    Inherit(Timestamp, LayerId, Box<Past>),
+    /// All bans that were kept are ordered, of a jail or of all.
+    Settle(Timestamp, Option<String>),
+    /// Say what shell actions have set up and hold.
+    Present(Sender<Vec<Present>>),
     /// All other actions are no more; whatever is left of them goes.
     Only(BTreeSet<LayerId>),
     /// What must never be banned was gathered again.
@@ -205,6 +212,36 @@ impl Lanes {
         }
     }
 
+    /// What an earlier run has left of an action, before its first order; of one that is configured no more, too.
+    pub(crate) fn inherit(&self, now: Timestamp, layer: LayerId, past: Past) {
+        let kind = self.kinds.get(&layer).copied();
+        let kind = kind.filter(|kind| matches!(kind, Kind::Shell | Kind::Beside(_)));
+        if let Some(lane) = self.lanes.get(&kind.unwrap_or(Kind::Shell)) {
+            lane.send(Job::Inherit(now, layer, Box::new(past)));
+        }
+    }
+
+    /// All bans that were kept are ordered, of a jail or of all.
+    pub(crate) fn settle(&self, now: Timestamp, jail: Option<&str>) {
+        for lane in self.shells() {
+            lane.send(Job::Settle(now, jail.map(str::to_owned)));
+        }
+    }
+
+    /// What shell actions have set up and hold, one answer from each lane; then the channel closes.
+    pub(crate) fn present(&self) -> Receiver<Vec<Present>> {
+        let (answer, answers) = channel();
+        for lane in self.shells() {
+            lane.send(Job::Present(answer.clone()));
+        }
+        answers
+    }
+
+    fn shells(&self) -> impl Iterator<Item = &Lane> {
+        let is_shell = |kind: &Kind| matches!(kind, Kind::Shell | Kind::Beside(_));
+        self.lanes.iter().filter(move |(kind, _)| is_shell(kind)).map(|(_, lane)| lane)
+    }
+
     /// Gives one order by hand, behind those that wait; the engine hears nothing of it.
     pub(crate) fn call(&self, now: Timestamp, change: Change, take: Called) {
         match self.kinds.get(&change.layer).and_then(|kind| self.lanes.get(kind)) {
@@ -262,6 +299,12 @@ fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &
         match job {
             Job::Put(ways) => work.put(ways),
             Job::Part(facts) => work.part(&facts),
+            Job::Inherit(now, layer, past) => work.inherit(now, &layer, &past),
+            Job::Settle(now, jail) => work.settle(now, jail.as_deref()),
+            Job::Present(answer) => {
+                // Who asked may have given up.
+                let _ = answer.send(work.present());
+            }
             Job::Only(layers) => work.only(&layers),
             Job::Protect(protected) => work.protect(protected),
             Job::Read(take) => take(work.held()),
@@ -317,6 +360,11 @@ trait Work: Send + 'static {
     fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied>;
     fn part(&mut self, _: &BTreeMap<String, JailFacts>) {}
     fn protect(&mut self, _: Protected) {}
+    fn inherit(&mut self, _: Timestamp, _: &LayerId, _: &Past) {}
+    fn settle(&mut self, _: Timestamp, _: Option<&str>) {}
+    fn present(&mut self) -> Vec<Present> {
+        Vec::new()
+    }
     /// So many orders wait, those that come next among them.
     fn behind(&mut self, _: usize) {}
     fn lost(&mut self) -> Vec<LayerId> {
@@ -444,6 +492,20 @@ impl Work for Shells {
 
     fn lost(&mut self) -> Vec<LayerId> {
         self.layer.take_lost()
+    }
+
+    fn inherit(&mut self, now: Timestamp, layer: &LayerId, past: &Past) {
+        let templates = ShellLayer::commands_of(past, &mut self.catalogue);
+        let _ = self.link.learn(self.lane, &self.catalogue);
+        self.layer.inherit(now, layer, past, templates);
+    }
+
+    fn settle(&mut self, now: Timestamp, jail: Option<&str>) {
+        self.layer.settle(now, jail);
+    }
+
+    fn present(&mut self) -> Vec<Present> {
+        self.layer.present()
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod batch;
 pub(crate) mod report;
+pub(crate) mod past;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,14 @@ mod wire;
 pub(crate) use handover::{activated, given_socket};
 pub(crate) use link::{Catalogue, Event, Link};
 pub(crate) use supervise::supervise;
-#[cfg(test)]
-pub(crate) use wire::Template;
-pub(crate) use wire::{BATCH_MOST, BESIDE_MOST, Item, Lane, Notice, Outcome, Ran, TemplateId};
+pub(crate) use wire::{BATCH_MOST, BESIDE_MOST, Item, Lane, Notice, Outcome, Ran, Template, TemplateId};
+
+use std::time::Duration;
+
+use portcullis_core::action::Command;
+
+/// Runs a command in this process, to its end or to the end of its time: where there is no runner.
+pub(crate) fn directly(command: Command, timeout: Duration) -> Ran {
+    let task = execute::Task::Shell(command);
+    execute::execute(&task, timeout, &execute::Running::default())
+}

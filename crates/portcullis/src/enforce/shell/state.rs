@@ -24,9 +24,9 @@ const CHECKS_APART: Seconds = Seconds::new(3);
 
 /// What a family has come to.
 #[derive(Clone, Copy, Default)]
-struct Family {
-    started: bool,
-    has_entries: bool,
+pub(super) struct Family {
+    pub(super) started: bool,
+    pub(super) has_entries: bool,
 }
 
 /// How an environment looks after it was checked and perhaps mended.
@@ -44,18 +44,20 @@ type Refusal = Option<(&'static str, &'static str)>;
 /// One shell action of one jail.
 pub(super) struct Shell {
     pub(super) layer: LayerId,
-    action: Action,
-    templates: BTreeMap<String, TemplateId>,
+    pub(super) action: Action,
+    pub(super) templates: BTreeMap<String, TemplateId>,
     /// In the order in which they came up
-    families: Vec<(Scope, Family)>,
+    pub(super) families: Vec<(Scope, Family)>,
     /// Operations that stand: an equal command of another family is not run again
-    done: Vec<(Verb, Scope, String)>,
+    pub(super) done: Vec<(Verb, Scope, String)>,
     /// Whose bans were ordered, and the action's epoch when that succeeded last
-    told: BTreeMap<Id, Option<u32>>,
+    pub(super) told: BTreeMap<Id, Option<u32>>,
     /// Whose bans went with a flush: the orders to unban each of them are still to come
     flushed: BTreeSet<Id>,
-    epoch: u32,
+    pub(super) epoch: u32,
     lost: bool,
+    /// Bans from before the start that it holds and that were not ordered yet
+    pub(super) adopted: BTreeMap<Id, Ticket>,
     /// When the environment was looked after last because somebody who is banned offended again
     checked: Option<Timestamp>,
 }
@@ -72,6 +74,7 @@ impl Shell {
             flushed: BTreeSet::new(),
             epoch: 0,
             lost: false,
+            adopted: BTreeMap::new(),
             checked: None,
         }
     }
@@ -116,7 +119,7 @@ impl Shell {
         self.family(scope).is_some_and(|family| family.started)
     }
 
-    fn scopes(&self, which: impl Fn(Family) -> bool) -> Vec<Scope> {
+    pub(super) fn scopes(&self, which: impl Fn(Family) -> bool) -> Vec<Scope> {
         self.families
             .iter()
             .filter(|(_, family)| which(*family))
@@ -125,7 +128,7 @@ impl Shell {
     }
 
     /// Runs a command; none at all is a success.
-    fn run(&self, world: &mut World, verb: Verb, scope: Scope, subject: Subject<'_>) -> bool {
+    pub(super) fn run(&self, world: &mut World, verb: Verb, scope: Scope, subject: Subject<'_>) -> bool {
         match self.action.script(verb, scope) {
             Some(script) => {
                 let values = world.values(script, &self.layer.jail, subject);
@@ -252,6 +255,7 @@ impl Shell {
         }
         self.done.clear();
         self.told.clear();
+        self.adopted.clear();
         self.flushed.clear();
         stopped
     }
@@ -271,6 +275,7 @@ impl Shell {
 
     /// What is to be run for a ban, its family started before that where this is left to the first ban.
     pub(super) fn prepare_ban(&mut self, world: &mut World, ticket: &Ticket) -> Result<Option<Due>, String> {
+        self.adopted.remove(&ticket.id);
         let since = self.told.get(&ticket.id).copied().flatten();
         if ticket.restored && self.action.norestored() || since == Some(self.epoch) {
             return Ok(None);
@@ -296,6 +301,7 @@ impl Shell {
     /// What is to be run for an unban, if there is anything to take away.
     pub(super) fn prepare_unban(&mut self, ticket: &Ticket) -> Option<Due> {
         self.told.remove(&ticket.id);
+        self.adopted.remove(&ticket.id);
         let was_flushed = self.flushed.remove(&ticket.id);
         let has_entries = self.family(Scope::of(ticket)).is_some_and(|family| family.has_entries);
         (has_entries && !was_flushed).then_some(Due::UNBAN)
