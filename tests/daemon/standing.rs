@@ -26,7 +26,10 @@ const NFT: &str = "[Definition]\n\
 fn house(action: &str, more: &str) -> House {
     let house = House::empty();
     let text = NOTING.replace("FILE", &house.path("acts").display().to_string());
-    house.write("etc/action.d/noting.conf", text.replace("[Init]", &format!("{more}[Init]")));
+    house.write(
+        "etc/action.d/noting.conf",
+        text.replace("[Init]", &format!("{more}[Init]")),
+    );
     house.write("etc/action.d/wall.conf", NFT);
     house.jails(&[Jail {
         name: "plain",
@@ -62,7 +65,9 @@ fn a_clean_end_leaves_it_and_the_start_takes_it_over() {
     let mut house = house("", "");
     let sound = house.path("sound").display().to_string();
     let check = format!("actioncheck = test -e {sound}\n");
-    let text = house.read("etc/action.d/noting.conf").replace("[Init]", &format!("{check}[Init]"));
+    let text = house
+        .read("etc/action.d/noting.conf")
+        .replace("[Init]", &format!("{check}[Init]"));
     house.write("etc/action.d/noting.conf", text);
     house.jails(&[Jail {
         name: "plain",
@@ -86,7 +91,10 @@ fn a_clean_end_leaves_it_and_the_start_takes_it_over() {
     house.start();
     house.until_acted("ban plain 203.0.113.3 1");
     let acts = acts(&house);
-    assert!(acts.iter().filter(|act| act.starts_with("start")).count() == 1, "{acts:?}");
+    assert!(
+        acts.iter().filter(|act| act.starts_with("start")).count() == 1,
+        "{acts:?}"
+    );
     assert!(acts.contains(&"ban plain 203.0.113.2 1".to_owned()), "{acts:?}");
 }
 
@@ -108,7 +116,9 @@ fn after_a_death_it_is_cleared_and_set_up_anew() {
     assert_eq!(acts(&house), expected);
     // It ends with the commands that it was made with, not with those that are configured by then.
     house.kill();
-    let text = house.read("etc/action.d/noting.conf").replace("echo 'stop", "echo 'other stop");
+    let text = house
+        .read("etc/action.d/noting.conf")
+        .replace("echo 'stop", "echo 'other stop");
     house.write("etc/action.d/noting.conf", text);
     house.start();
     house.until_acted("ban plain 203.0.113.2 1");
@@ -151,7 +161,8 @@ fn who_wants_no_restored_bans_hears_of_each_once() {
     house.until_acted("ban plain 203.0.113.3 0");
     let acts = acts(&house);
     assert!(
-        acts.iter().all(|act| act == "start plain" || act == "ban plain 203.0.113.3 0"),
+        acts.iter()
+            .all(|act| act == "start plain" || act == "ban plain 203.0.113.3 0"),
         "{acts:?}"
     );
     assert_eq!(house.banned().len(), 3);
@@ -208,7 +219,10 @@ fn in_the_kernel_it_stands_once_and_all_the_time() {
     eventually("the bans are ordered", || house.banned().len() == 1);
     over.store(true, Ordering::Relaxed);
     watcher.join().unwrap();
-    println!("2 restarts: the same in each of {} looks", looks.load(Ordering::Relaxed));
+    println!(
+        "2 restarts: the same in each of {} looks",
+        looks.load(Ordering::Relaxed)
+    );
     house.kill();
     house.start();
     eventually("the kernel is as before", || ruleset(&house) == before);

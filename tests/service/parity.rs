@@ -74,7 +74,11 @@ fn nftables_allports() {
 fn iptables_multiport() {
     let banaction = "iptables-multiport";
     let dump = IPTABLES;
-    compare(&Case { banaction, dump, ..CASE });
+    compare(&Case {
+        banaction,
+        dump,
+        ..CASE
+    });
 }
 
 #[test]
@@ -289,7 +293,12 @@ impl Side {
         let end = Instant::now() + PATIENCE;
         let started = format!("Jail '{}' started", case.jail);
         while !fs::read_to_string(self.path("log")).is_ok_and(|log| log.contains(&started)) {
-            assert!(Instant::now() < end, "{:?} does not start: {}", self.make, self.evidence());
+            assert!(
+                Instant::now() < end,
+                "{:?} does not start: {}",
+                self.make,
+                self.evidence()
+            );
             sleep(Duration::from_millis(50));
         }
     }
@@ -325,7 +334,12 @@ impl Side {
         let mut server = self.server.take().unwrap();
         let end = Instant::now() + PATIENCE;
         while server.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < end, "{:?} does not end: {}", self.make, self.evidence());
+            assert!(
+                Instant::now() < end,
+                "{:?} does not end: {}",
+                self.make,
+                self.evidence()
+            );
             sleep(Duration::from_millis(20));
         }
         self.dump(case)

@@ -37,7 +37,10 @@ pub(super) fn undo(traces: &[Trace], saved: &Saved, clock: &Running) -> (usize, 
 fn clear(trace: &Trace, past: &Past, clock: &Running) -> Option<String> {
     let mut catalogue = Catalogue::default();
     let templates = ShellLayer::commands_of(past, &mut catalogue);
-    let known = catalogue.templates().into_iter().map(|template| (template.id, template));
+    let known = catalogue
+        .templates()
+        .into_iter()
+        .map(|template| (template.id, template));
     let (said, heard) = channel();
     let alone = Alone {
         clock: clock.clone(),

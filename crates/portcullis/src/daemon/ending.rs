@@ -7,9 +7,9 @@ use portcullis_core::engine::{Input, Query};
 use portcullis_core::value::Value;
 use portcullis_core::wire::Reply;
 
+use super::layers::Facts;
 use super::origin::Origin;
 use super::requests::done;
-use super::layers::Facts;
 use super::{Daemon, End, Message, SERVER, traces};
 use crate::control::listen::Listener;
 use crate::observe::log::{Level, note as say};

@@ -239,7 +239,10 @@ impl Lanes {
 
     fn shells(&self) -> impl Iterator<Item = &Lane> {
         let is_shell = |kind: &Kind| matches!(kind, Kind::Shell | Kind::Beside(_));
-        self.lanes.iter().filter(move |(kind, _)| is_shell(kind)).map(|(_, lane)| lane)
+        self.lanes
+            .iter()
+            .filter(move |(kind, _)| is_shell(kind))
+            .map(|(_, lane)| lane)
     }
 
     /// Gives one order by hand, behind those that wait; the engine hears nothing of it.

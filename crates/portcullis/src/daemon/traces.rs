@@ -80,7 +80,11 @@ impl Traces {
             let Some(found) = found else { continue };
             let defined = Defined {
                 definition: definition(found),
-                with_jail: if action.on_demand() { Vec::new() } else { action.families().to_vec() },
+                with_jail: if action.on_demand() {
+                    Vec::new()
+                } else {
+                    action.families().to_vec()
+                },
                 norestored: action.norestored(),
             };
             self.actions.insert(layer.clone(), defined);
@@ -91,7 +95,9 @@ impl Traces {
     fn before(&mut self, changes: &[Change]) -> (Vec<Trace>, Vec<Trace>) {
         let (mut first, mut touched) = (Vec::new(), BTreeSet::new());
         for Change { layer, order } in changes {
-            let Some(defined) = self.actions.get(layer) else { continue };
+            let Some(defined) = self.actions.get(layer) else {
+                continue;
+            };
             let scopes = match order {
                 Order::Start => defined.with_jail.clone(),
                 Order::Ban(ticket) if !(ticket.restored && defined.norestored) => vec![Scope::of(ticket)],

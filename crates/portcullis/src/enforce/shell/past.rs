@@ -71,7 +71,11 @@ impl ShellLayer {
     /// Makes the commands ready that end what is left; the runner must learn them before [`ShellLayer::inherit`].
     pub(crate) fn commands_of(past: &Past, catalogue: &mut Catalogue) -> BTreeMap<String, TemplateId> {
         let template = |text: &str| catalogue_entry(catalogue, text, &past.action);
-        past.action.scripts().map(|script| script.text()).map(template).collect()
+        past.action
+            .scripts()
+            .map(|script| script.text())
+            .map(template)
+            .collect()
     }
 
     /// Takes over what an earlier run has left of an action, before the first order to it; of one that is no more there
@@ -137,7 +141,11 @@ impl Shell {
             return false;
         }
         self.stand(past);
-        self.adopted = past.held.iter().map(|ticket| (ticket.id.clone(), ticket.clone())).collect();
+        self.adopted = past
+            .held
+            .iter()
+            .map(|ticket| (ticket.id.clone(), ticket.clone()))
+            .collect();
         let text = format!(
             "[{}] Action {} stands from before the restart, with {} ban(s)",
             self.layer.jail,
