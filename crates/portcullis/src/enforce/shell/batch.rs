@@ -86,7 +86,8 @@ impl Member {
     }
 }
 
-/// How many orders at the front may be obeyed together: bans alone, or unbans alone, and of nobody twice.
+/// How many orders at the front may be obeyed together: bans alone, or unbans alone, and of nobody twice. Whoever is no
+/// address goes alone: the first such ban starts all families of an action anew (contract §5.4).
 pub(super) fn stretch(changes: &[Change]) -> usize {
     let Some(first) = changes.first().filter(|change| is_ban(&change.order).is_some()) else {
         return changes.len().min(1);
@@ -94,8 +95,10 @@ pub(super) fn stretch(changes: &[Change]) -> usize {
     let kind = is_ban(&first.order);
     let mut seen = BTreeSet::new();
     let is_new = |change: &&Change| {
-        let ticket = change.order.ticket().map(|ticket| &ticket.id);
-        is_ban(&change.order) == kind && seen.insert((change.layer.clone(), ticket.cloned()))
+        let ticket = change.order.ticket();
+        is_ban(&change.order) == kind
+            && ticket.is_some_and(|ticket| ticket.address().family().is_some())
+            && seen.insert((change.layer.clone(), ticket.map(|ticket| ticket.id.clone())))
     };
     changes.iter().take_while(is_new).count().max(1)
 }
