@@ -73,9 +73,8 @@ fn commands(call: &Call) -> Vec<String> {
         ("ipset", "-exist restore") => lines.map(|line| format!("ipset -exist {line}")).collect(),
         ("iptables-restore" | "ip6tables-restore", "--noflush -w") => {
             let lines: Vec<&str> = lines.collect();
-            let rules = match lines.as_slice() {
-                ["*filter", rules @ .., "COMMIT"] => rules,
-                _ => panic!("{read}"),
+            let ["*filter", rules @ .., "COMMIT"] = lines.as_slice() else {
+                panic!("{read}");
             };
             let program = name.trim_end_matches("-restore");
             rules.iter().map(|rule| format!("{program} -w {rule}")).collect()
