@@ -1,7 +1,7 @@
 //! Where a program is that reads a batch: the folder in which a shell finds the one that the command names.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::PermissionsExt;
@@ -18,7 +18,12 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// If there is none, or it is not of the same make as the one that the command names.
 pub(super) fn program(invocation: &Invocation) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_else(|| OsString::from(DEFAULT_PATH));
-    let named = named(&invocation.named, &path)?;
+    program_in(invocation, &path)
+}
+
+/// The same in these folders.
+pub(super) fn program_in(invocation: &Invocation, path: &OsStr) -> Result<PathBuf> {
+    let named = named(&invocation.named, path)?;
     match invocation.tool {
         Tool::Nft | Tool::Ipset => Ok(named),
         Tool::Iptables | Tool::Ip6tables => sibling(&named, &invocation.program),
@@ -26,15 +31,12 @@ pub(super) fn program(invocation: &Invocation) -> Result<PathBuf> {
 }
 
 /// What a shell would start.
-fn named(name: &str, path: &OsString) -> Result<PathBuf> {
+fn named(name: &str, path: &OsStr) -> Result<PathBuf> {
     if name.contains('/') {
         return Ok(PathBuf::from(name));
     }
-    let places = env::split_paths(path).map(|folder| folder.join(name));
-    places
-        .into_iter()
-        .find(|place| is_program(place))
-        .ok_or_else(|| not_found(name))
+    let mut places = env::split_paths(path).map(|folder| folder.join(name));
+    places.find(|place| is_program(place)).ok_or_else(|| not_found(name))
 }
 
 /// The program that restores rules for the same kind of `iptables`: both are names of one file, which is either that for

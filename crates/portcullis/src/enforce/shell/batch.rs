@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_core::action::{Command, Form, Invocation, Operation, Verb};
+use portcullis_core::action::{Command, Form, Invocation, Operation, Tool, Verb};
 use portcullis_core::address::Family;
 use portcullis_core::ledger::{Change, Order};
 use portcullis_core::time::Number;
@@ -53,8 +53,9 @@ impl Due {
 }
 
 /// Which commands go together: those of one program, started in one way, and of one family, so that a ban that a program
-/// does not take holds up only its like.
-type Batch = (Invocation, Family);
+/// does not take holds up only its like. `nft` takes no network into a set without intervals, as Fail2Ban's stock makes
+/// them: there networks go by themselves.
+type Batch = (Invocation, Family, bool);
 
 /// One command of a batch.
 pub(super) struct Member {
@@ -72,13 +73,15 @@ impl Member {
         command: Command,
         timeout: Number,
     ) -> Member {
+        // In a chain the order of rules is seen, in a set that of elements is not.
+        let is_apart = form.invocation().tool == Tool::Nft && operation.element().contains('/');
         let item = Item {
             template,
             element: operation.element().to_owned(),
             bantime: operation.bantime(),
         };
         Member {
-            batch: (form.invocation().clone(), operation.family()),
+            batch: (form.invocation().clone(), operation.family(), is_apart),
             item,
             command,
             timeout,
@@ -86,7 +89,8 @@ impl Member {
     }
 }
 
-/// How many orders at the front may be obeyed together: bans alone, or unbans alone, and of nobody twice.
+/// How many orders at the front may be obeyed together: bans alone, or unbans alone, and of nobody twice. Whoever is no
+/// address goes alone: the first such ban starts all families of an action anew (contract §5.4).
 pub(super) fn stretch(changes: &[Change]) -> usize {
     let Some(first) = changes.first().filter(|change| is_ban(&change.order).is_some()) else {
         return changes.len().min(1);
@@ -94,8 +98,10 @@ pub(super) fn stretch(changes: &[Change]) -> usize {
     let kind = is_ban(&first.order);
     let mut seen = BTreeSet::new();
     let is_new = |change: &&Change| {
-        let ticket = change.order.ticket().map(|ticket| &ticket.id);
-        is_ban(&change.order) == kind && seen.insert((change.layer.clone(), ticket.cloned()))
+        let ticket = change.order.ticket();
+        is_ban(&change.order) == kind
+            && ticket.is_some_and(|ticket| ticket.address().family().is_some())
+            && seen.insert((change.layer.clone(), ticket.map(|ticket| ticket.id.clone())))
     };
     changes.iter().take_while(is_new).count().max(1)
 }

@@ -336,8 +336,7 @@ impl Shell {
     /// Whether orders of this kind may be for a batch.
     pub(super) fn is_recognised(&self, is_ban: bool, ticket: &Ticket) -> bool {
         let verb = if is_ban { Verb::Ban } else { Verb::Unban };
-        let scope = Scope::of(ticket);
-        scope != Scope::Raw && self.action.form(verb, scope).is_some()
+        self.action.form(verb, Scope::of(ticket)).is_some()
     }
 
     /// The command that is due as one of a batch, if it is for one.

@@ -133,20 +133,41 @@ fn one_alone_goes_its_old_way() {
 fn families_do_not_go_together_and_names_go_alone() {
     let mut several = Several::new(&[("a", &NFT)]);
     let raw = r"nft add element inet t s4 \{ bob \}";
+    let v6 = r"nft add element inet t s6 \{ 2001:db8::1 \}";
     several.check(
-        &to(
-            "a",
-            ban,
-            &["192.0.2.1", "2001:db8::1", "bob", "192.0.2.2", "2001:db8::/64"],
-        ),
+        &to("a", ban, &["192.0.2.1", "2001:db8::1", "192.0.2.2", "bob"]),
         &[
             START4,
             START6,
             "nft < add element inet t s4 { 192.0.2.1, 192.0.2.2 }",
-            "nft < add element inet t s6 { 2001:db8::1, 2001:db8::/64 }",
+            v6,
             START4,
             START6,
             raw,
+        ],
+        &[],
+    );
+    // A name's first ban started all anew, so that nothing is held of whom none was banned since.
+    several.check(
+        &to(
+            "a",
+            ban,
+            &["192.0.2.3", "2001:db8::2", "bill", "192.0.2.4", "2001:db8::/64"],
+        ),
+        &[
+            r"nft add element inet t s4 \{ 192.0.2.3 \}",
+            r"nft add element inet t s6 \{ 2001:db8::2 \}",
+            r"nft add element inet t s4 \{ bill \}",
+            r"nft add element inet t s4 \{ 192.0.2.4 \}",
+            r"nft add element inet t s6 \{ 2001:db8::/64 \}",
+        ],
+        &[],
+    );
+    several.check(
+        &to("a", unban, &["192.0.2.1", "2001:db8::1", "192.0.2.2", "2001:db8::2"]),
+        &[
+            "nft < delete element inet t s4 { 192.0.2.2, 192.0.2.1 }",
+            "nft < delete element inet t s6 { 2001:db8::2, 2001:db8::1 }",
         ],
         &[],
     );
