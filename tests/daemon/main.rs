@@ -45,4 +45,5 @@ mod rotation;
 mod seat;
 #[cfg(test)]
 mod socket;
+#[cfg(test)]
 mod standing;

@@ -128,7 +128,11 @@ fn after_a_death_it_is_cleared_and_set_up_anew() {
     house.write("acts", "");
     house.start();
     house.until_acted("ban plain 203.0.113.2 1");
-    assert_eq!(acts(&house), expected[3..], "after a stop nothing is left to be cleared");
+    assert_eq!(
+        acts(&house),
+        expected[3..],
+        "after a stop nothing is left to be cleared"
+    );
 }
 
 #[test]

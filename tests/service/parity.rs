@@ -183,8 +183,9 @@ fn course(case: &Case, make: Make, other: Option<&Course>) -> Course {
 
 /// Addresses of both families, and some networks.
 fn addresses(count: usize) -> Vec<String> {
-    let one = |number: usize| match number % 25 {
-        7 => format!("198.51.{}.0/29", number % 256),
+    // Networks among those that stay and those that are freed.
+    let one = |number: usize| match number % 200 {
+        7 | 107 | 58 => format!("198.51.{}.0/29", number % 256),
         _ if number % 3 == 2 => format!("2001:db8:{:x}::{:x}", number / 7 + 1, number + 1),
         _ if number < 250 => format!("203.0.113.{number}"),
         _ => format!("192.0.2.{}", number - 250),
