@@ -4,6 +4,8 @@
 //! A lane takes orders in their order and sends facts back. A slow lane fills its own queue and nothing else
 //! (invariant 7).
 
+mod shells;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use crate::enforce::shell::past::{Past, Present};
 use crate::enforce::shell::{ShellLayer, Through};
 use crate::enforce::{Held, Layer};
 use crate::runner::{self, Catalogue, Link};
+use shells::Shells;
 
 /// Orders taken at once, so that facts come back while a long queue is worked off.
 const AT_ONCE: usize = 4096;
@@ -456,59 +459,6 @@ fn failed(change: &Change, reason: &str) -> Applied {
         id,
         order: change.order.kind(),
         result: Err(reason.to_owned()),
-    }
-}
-
-/// The shell actions of a lane, and the catalogue of their commands.
-struct Shells {
-    layer: ShellLayer,
-    catalogue: Catalogue,
-    link: Link,
-    lane: runner::Lane,
-}
-
-impl Work for Shells {
-    fn put(&mut self, ways: BTreeMap<LayerId, Way>) {
-        for (layer, way) in ways {
-            if let Way::Shell(action) | Way::Beside(action) = way {
-                self.layer.put(&layer, *action, &mut self.catalogue);
-            }
-        }
-        // Where the runner is gone, so is this process in a moment.
-        let _ = self.link.learn(self.lane, &self.catalogue);
-    }
-
-    fn only(&mut self, layers: &BTreeSet<LayerId>) {
-        self.layer.retain(layers);
-        let layer = &self.layer;
-        self.catalogue.keep(|template| layer.uses(template));
-        let _ = self.link.learn(self.lane, &self.catalogue);
-    }
-
-    fn part(&mut self, facts: &BTreeMap<String, JailFacts>) {
-        self.layer.part(facts);
-    }
-
-    fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied> {
-        self.layer.apply(now, changes)
-    }
-
-    fn lost(&mut self) -> Vec<LayerId> {
-        self.layer.take_lost()
-    }
-
-    fn inherit(&mut self, now: Timestamp, layer: &LayerId, past: &Past) {
-        let templates = ShellLayer::commands_of(past, &mut self.catalogue);
-        let _ = self.link.learn(self.lane, &self.catalogue);
-        self.layer.inherit(now, layer, past, templates);
-    }
-
-    fn settle(&mut self, now: Timestamp, jail: Option<&str>) {
-        self.layer.settle(now, jail);
-    }
-
-    fn present(&mut self) -> Vec<Present> {
-        self.layer.present()
     }
 }
 
