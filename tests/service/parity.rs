@@ -135,7 +135,15 @@ struct Course {
 }
 
 fn compare(case: &Case) {
-    let theirs = course(case, Make::Fail2Ban, None);
+    let mut theirs = course(case, Make::Fail2Ban, None);
+    if case.jail == "pass2allow-ftp" {
+        // Fail2Ban 1.0 lets the action's own `blocktype` for IPv6 win over the jail's; 1.1, which we follow, does not.
+        for dump in [&mut theirs.banned, &mut theirs.freed] {
+            let as_in_1_1 = dump.replace("-j REJECT --reject-with icmp6-port-unreachable", "-j RETURN");
+            assert_ne!(*dump, as_in_1_1);
+            *dump = as_in_1_1;
+        }
+    }
     let mut ours = course(case, Make::Portcullis, Some(&theirs));
     let ratio = |theirs: Duration, ours: Duration| theirs.as_secs_f64() / ours.as_secs_f64();
     // On a busy machine a moment without the processor counts more where the whole takes a moment.
