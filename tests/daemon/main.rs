@@ -5,6 +5,8 @@ mod actions;
 #[cfg(test)]
 mod bad;
 #[cfg(test)]
+mod batches;
+#[cfg(test)]
 mod careful;
 #[cfg(test)]
 mod client;
@@ -47,3 +49,5 @@ mod rotation;
 mod seat;
 #[cfg(test)]
 mod socket;
+#[cfg(test)]
+mod standing;

@@ -30,7 +30,7 @@ pub(crate) fn fail2ban() -> PathBuf {
 }
 
 /// Where the package is unpacked.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("debian-fail2ban")
 }
 

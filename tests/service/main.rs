@@ -22,6 +22,7 @@ mod first_user;
 mod latency;
 mod mistakes;
 mod namespace;
+mod parity;
 mod postfix;
 mod sessions;
 mod site;

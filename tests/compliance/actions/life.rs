@@ -131,7 +131,11 @@ impl<'s> Life<'s> {
     fn environment(&self, side: Side) -> impl Iterator<Item = (&'static str, String)> + use<> {
         let record = self.path(&side.file("record")).display().to_string();
         let fails = self.fails.clone().map(|fails| ("FAILS", fails));
-        [Some(("RECORD", record)), fails].into_iter().flatten()
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}:{path}", self.stage.path("bin").display());
+        [Some(("RECORD", record)), fails, Some(("PATH", path))]
+            .into_iter()
+            .flatten()
     }
 
     /// What a program gave to shells.

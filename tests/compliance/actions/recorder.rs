@@ -1,6 +1,7 @@
 //! Stands in for `/bin/sh`: writes down what it was called with and does nothing.
 //!
-//! Into the file that `RECORD` names goes a line for each call: its arguments in hexadecimal, with blanks between. The
+//! Into the file that `RECORD` names goes a line for each call: its arguments in hexadecimal, with blanks between. Called
+//! under another name than `sh`, it writes down that name, its arguments, and what it is given to read. The
 //! exit code is 0; with a number in `FAILS`, some calls end with 1: the same ones for the same number, whatever was called
 //! between them. The tests' own commands, whose last line begins with `first ` or `last `, never fail. Other texts in
 //! `FAILS`, with `|` between, are commands that fail the first time; with `#1` behind, the second time.
@@ -9,14 +10,25 @@
 
 use std::env;
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::process::exit;
 
 fn main() {
     let Some(record) = env::var_os("RECORD") else { exit(126) };
     let calls = fs::read_to_string(&record).unwrap_or_default();
-    let words: Vec<Vec<u8>> = env::args_os().skip(1).map(OsStringExt::into_vec).collect();
+    let mut words: Vec<Vec<u8>> = env::args_os().skip(1).map(OsStringExt::into_vec).collect();
+    let name = env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let name = name.file_name().unwrap_or_default();
+    if name != "sh" {
+        let mut read = Vec::new();
+        if io::stdin().read_to_end(&mut read).is_err() {
+            exit(124);
+        }
+        words.insert(0, name.to_owned().into_vec());
+        words.push(read);
+    }
     let line = words.iter().map(|word| hexadecimal(word)).collect::<Vec<_>>().join(" ");
     let written = OpenOptions::new()
         .create(true)

@@ -1,6 +1,7 @@
 //! Where both programs run: a mount namespace in which `/bin/sh` is a recorder, or is what it always is.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,13 +11,23 @@ use crate::oracle::{self, PYTHON};
 /// What a shell was called with: its arguments, from `-c` on.
 pub(super) type Call = Vec<Vec<u8>>;
 
+/// The programs that are given many commands at once, and those beside which they are looked for.
+const BATCHED: [&str; 6] = [
+    "nft",
+    "ipset",
+    "iptables",
+    "iptables-restore",
+    "ip6tables",
+    "ip6tables-restore",
+];
+
 /// A namespace for lives, and a folder for their files.
 pub(super) struct Stage {
     house: House,
 }
 
 impl Stage {
-    /// One in which every `/bin/sh` writes down what it is called with.
+    /// One in which every `/bin/sh` writes down what it is called with; so do the programs in its folder `bin`.
     pub(super) fn recording() -> Self {
         let stage = Self::plain();
         let recorder = stage.compile_recorder();
@@ -27,6 +38,11 @@ impl Stage {
             .arg("/bin/sh")
             .status();
         assert!(mounted.unwrap().success(), "root can mount over /bin/sh");
+        let folder = stage.path("bin");
+        fs::create_dir(&folder).unwrap();
+        for name in BATCHED {
+            symlink(&recorder, folder.join(name)).unwrap();
+        }
         stage
     }
 

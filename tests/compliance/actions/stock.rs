@@ -1,4 +1,5 @@
-//! Each of the stock's 65 action files, with hostile values in every tag.
+//! Each of the stock's 65 action files, with hostile values in every tag. Every command goes to a shell here, as
+//! `native = no` has it; what goes another way is compared in `batches`.
 
 use std::fs;
 use std::sync::Mutex;
@@ -30,7 +31,7 @@ const MARK: &str = "[Definition]\n\
 /// Bytes that a shell, a decoder or a terminal could stumble over.
 const HOSTILE: &[u8] = b"it's \"x\" $(touch c) `touch c`; touch c & touch c | touch c > c < c * ? ~ # ! \\ {a,b} [c] ^ % \xff\xfe \xc3\xa9 \x1b[2J \t$HOME ${IFS}$IFS<ip> <matches>";
 
-fn files(action: &str) -> Vec<(&'static str, String)> {
+pub(super) fn files(action: &str) -> Vec<(&'static str, String)> {
     let jail = format!(
         "[DEFAULT]\nbackend = polling\nignoreself = false\nignoreip =\nmaxretry = 2\nusedns = no\n\
          [{JAIL}]\nenabled = true\nfilter = hostile\nlogpath = LOG\n\
@@ -45,8 +46,13 @@ fn files(action: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// An action of which nothing is done together. To Fail2Ban it is an option like any other.
+fn in_shells(name: &str) -> String {
+    format!("{name}[native=no]")
+}
+
 /// Two failures of somebody, which are a ban.
-fn failures(who: &[u8]) -> Vec<u8> {
+pub(super) fn failures(who: &[u8]) -> Vec<u8> {
     let mut lines = Vec::new();
     for _ in 0..2 {
         for part in [stamp(0).as_bytes(), b" fail user ", HOSTILE, b" ", who, b" end\n"] {
@@ -130,7 +136,7 @@ fn compare(count: &mut Count, name: &str, life: &Life<'_>) {
 }
 
 /// Each of these in a life of its own, several at a time.
-fn in_lives(names: Vec<String>, each: impl Fn(&Stage, &mut Oracle, &str) + Sync) {
+pub(super) fn in_lives(names: Vec<String>, each: impl Fn(&Stage, &mut Oracle, &str) + Sync) {
     let stage = Stage::recording();
     let waiting = Mutex::new(names.into_iter());
     let next = || waiting.lock().unwrap().next();
@@ -152,7 +158,7 @@ fn whole_lives_of_all_stock_actions() {
     assert_eq!(names.len(), 65, "{names:?}");
     let count = Mutex::new(Count::of("commands of stock actions"));
     in_lives(names, |stage, oracle, name| {
-        let mut life = Life::new(stage, oracle, name, &files(name));
+        let mut life = Life::new(stage, oracle, name, &files(&in_shells(name)));
         whole_life(&mut life);
         compare(&mut count.lock().unwrap(), name, &life);
     });
@@ -178,7 +184,7 @@ fn lives_with_failing_commands() {
     let repaired = Mutex::new(Vec::new());
     in_lives(names, |stage, oracle, name| {
         for seed in 1..=rounds {
-            let mut life = Life::new(stage, oracle, &format!("{name}-{seed}"), &files(name)).failing(seed);
+            let mut life = Life::new(stage, oracle, &format!("{name}-{seed}"), &files(&in_shells(name))).failing(seed);
             broken_life(&mut life);
             let (theirs, ours) = (life.calls(Side::Theirs), life.calls(Side::Ours));
             let at = theirs.iter().zip(&ours).position(|(theirs, ours)| theirs != ours);

@@ -4,6 +4,7 @@
 //! [`Script`] for each verb. [`Script::values`] picks a ticket's values for the tags that are left, and [`render`]
 //! puts them in. Nothing is run here, and when what is run is decided by the layer, not by this module.
 
+mod recognise;
 mod render;
 mod tags;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod values;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use recognise::{Batch, Form, Invocation, Operation, Tool};
 pub use render::{Command, Values, render};
 pub use values::{Context, Fetched, JailFacts, Merged, Need, Scope};
 
@@ -152,6 +154,7 @@ pub struct Action {
     flags: Flags,
     defined: BTreeSet<Verb>,
     scripts: BTreeMap<(Verb, Option<Family>), Script>,
+    forms: BTreeMap<(Verb, Option<Family>), Form>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +188,20 @@ impl Action {
                 .filter(|verb| defines(&properties, *verb))
                 .collect(),
             scripts: scripts(&properties)?,
+            forms: BTreeMap::new(),
         })
+    }
+
+    /// Finds out which commands can be done together with others of their kind. Without this none is.
+    #[must_use]
+    pub fn recognised(mut self) -> Action {
+        let found = self.scripts.iter().filter_map(|((verb, family), script)| {
+            let form = verb.has_ticket().then(|| Form::of(script.text())).flatten()?;
+            let start = self.scripts.get(&(Verb::Start, *family)).map_or("", Script::text);
+            form.keeps_out(start).then_some(((*verb, *family), form))
+        });
+        self.forms = found.collect();
+        self
     }
 
     /// The name within the jail.
@@ -235,6 +251,18 @@ impl Action {
     #[must_use]
     pub fn script(&self, verb: Verb, scope: Scope) -> Option<&Script> {
         self.scripts.get(&(verb, scope.family()))
+    }
+
+    /// The form of a command that can be done together with others of its kind.
+    #[must_use]
+    pub fn form(&self, verb: Verb, scope: Scope) -> Option<&Form> {
+        self.forms.get(&(verb, scope.family()))
+    }
+
+    /// Whether any command can be done together with others of its kind.
+    #[must_use]
+    pub fn is_recognised(&self) -> bool {
+        !self.forms.is_empty()
     }
 
     /// All commands, with those of all families.

@@ -9,7 +9,7 @@ use portcullis_core::wire::Verb;
 use super::banning::report;
 use super::failure::print_line;
 use super::status::print;
-use super::{Ask, Run, call, exit};
+use super::{Ask, Run, call, exit, undo};
 use crate::control::answer::{Done, Failed};
 use crate::daemon;
 use crate::enforce::nft;
@@ -37,13 +37,10 @@ pub(crate) fn flush(state: Option<PathBuf>, ask: &Ask) -> ExitCode {
         Ok(false) => notes.push("the kernel holds nothing of us".into()),
         Err(error) => errors.push(format!("the kernel was not emptied: {error}")),
     }
-    let count = forget(places.kept_database()).unwrap_or_else(|error| {
+    let count = forget(places.kept_database(), &mut notes, &mut errors).unwrap_or_else(|error| {
         errors.push(error);
         0
     });
-    if count > 0 {
-        notes.push("what shell actions did for them stands until it is undone by hand".into());
-    }
     tell(ask.json, count, notes, &errors)
 }
 
@@ -75,9 +72,9 @@ fn tell(json: bool, count: usize, notes: Vec<String>, errors: &[String]) -> Exit
     ExitCode::from(if errors.is_empty() { exit::DONE } else { exit::REFUSED })
 }
 
-/// Lifts all kept bans, so that the next start restores none. The database of a daemon that runs elsewhere is left
+/// Has shell actions undo what they did, and lifts all kept bans, so that the next start restores none. The database of a daemon that runs elsewhere is left
 /// alone.
-fn forget(place: Place) -> Result<usize, String> {
+fn forget(place: Place, notes: &mut Vec<String>, errors: &mut Vec<String>) -> Result<usize, String> {
     let Some(database) = place.path().filter(|path| path.exists()) else {
         return Ok(0);
     };
@@ -92,6 +89,17 @@ fn forget(place: Place) -> Result<usize, String> {
     let wall = Running::fresh().now().wall;
     let (mut store, _) = Store::open(place, Settings::default(), wall).map_err(wrap)?;
     let saved = store.load().map_err(wrap)?;
+    let traces = store.traces().map_err(wrap)?;
+    let (undone, failed) = undo::undo(&traces, &saved, store.running());
+    if undone > 0 {
+        notes.push(format!("{undone} shell action(s) were flushed and stopped"));
+    }
+    // What could not be undone is tried again by the next start.
+    if failed.is_empty() {
+        let layers: Vec<_> = traces.into_iter().map(|trace| trace.layer).collect();
+        store.unmark(&layers).map_err(wrap)?;
+    }
+    errors.extend(failed);
     let bans: Vec<_> = saved.bans.into_iter().chain(saved.adopted).collect();
     let mut entries = Vec::new();
     for (jail, ticket) in &bans {

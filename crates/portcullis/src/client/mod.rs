@@ -10,6 +10,7 @@ pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod stock;
 pub(crate) mod verify;
+mod undo;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

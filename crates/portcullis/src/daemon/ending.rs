@@ -1,15 +1,16 @@
 //! The end of the daemon: what is decided is kept and told, whoever asked is answered.
 
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use portcullis_core::engine::{Input, Query};
 use portcullis_core::value::Value;
 use portcullis_core::wire::Reply;
 
+use super::layers::Facts;
 use super::origin::Origin;
 use super::requests::done;
-use super::{Daemon, End, Message, SERVER};
+use super::{Daemon, End, Message, SERVER, traces};
 use crate::control::listen::Listener;
 use crate::observe::log::{Level, note as say};
 use crate::observe::notify;
@@ -33,7 +34,12 @@ impl Daemon {
         if end == End::Free {
             self.part_with(Input::Stop, |_| true);
         }
-        self.settle(inbox);
+        let is_done = self.settle(inbox);
+        match end {
+            End::Free => self.drop_traces(),
+            End::Keep if is_done => self.note_what_stands(inbox),
+            End::Keep => {}
+        }
         self.tell_tally();
         self.answer_held(true);
         let clock = self.clock.now();
@@ -67,21 +73,47 @@ impl Daemon {
     }
 
     /// Waits for the lanes to do what they were told. Their facts are still taken, so that no lane waits for us.
-    fn settle(&mut self, inbox: &Receiver<Message>) {
+    /// Whether they could.
+    fn settle(&mut self, inbox: &Receiver<Message>) -> bool {
         while self.lanes.waiting() > 0 {
             let Ok(message) = inbox.recv_timeout(Duration::from_millis(100)) else {
                 continue;
             };
             match message {
-                Message::Facts(facts) => {
-                    for applied in facts.applied {
-                        self.learn(&applied);
-                        self.step(Input::Applied(applied));
-                    }
-                }
-                Message::Runner(runner::Event::Gone) => return,
+                Message::Facts(facts) => self.hear_last(facts),
+                Message::Runner(runner::Event::Gone) => return false,
                 _ => {}
             }
         }
+        true
+    }
+
+    fn hear_last(&mut self, facts: Facts) {
+        for applied in facts.applied {
+            self.learn(&applied);
+            self.step(Input::Applied(applied));
+        }
+    }
+
+    /// What shell actions hold now, for the next start. Facts are taken meanwhile, so that no lane waits for us.
+    fn note_what_stands(&mut self, inbox: &Receiver<Message>) {
+        let answers = self.lanes.present();
+        let mut present = Vec::new();
+        loop {
+            match answers.recv_timeout(traces::PAUSE) {
+                Ok(more) => present.extend(more),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    for message in inbox.try_iter() {
+                        match message {
+                            Message::Facts(facts) => self.hear_last(facts),
+                            Message::Runner(runner::Event::Gone) => return,
+                            _ => {}
+                        }
+                    }
+                }
+            }
+        }
+        self.keep_traces(&present);
     }
 }

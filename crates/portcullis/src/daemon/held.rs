@@ -76,6 +76,9 @@ impl Daemon {
     /// An action did what it was told, or failed.
     pub(super) fn learn(&mut self, applied: &Applied) {
         self.held.done(&applied.layer);
+        if let Some(stopped) = self.traces.learn(applied) {
+            self.keeper.mark(&[], &[stopped]);
+        }
     }
 
     /// Sends the answers that have waited for all they waited for, or long enough; or all.

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use portcullis_core::config::plan::Server;
 use portcullis_core::engine;
-use portcullis_core::ledger::Entry;
+use portcullis_core::ledger::{Entry, LayerId};
 use portcullis_core::time::{Clock, Timestamp};
 
 use crate::observe::log::{Level, note as say};
-use crate::store::{Merged, Opened, Place, Running, Saved, Settings, Store};
+use crate::store::{Merged, Opened, Place, Running, Saved, Settings, Store, Trace};
 
 const DATABASE: &str = "fail2ban.database";
 /// How long a database that refused is left alone.
@@ -224,6 +224,26 @@ impl Keeper {
                 say(Level::Error, DATABASE, &format!("cannot purge: {error}"));
                 None
             }
+        }
+    }
+
+    /// What shell actions of an earlier run had set up.
+    pub(super) fn traces(&self) -> Vec<Trace> {
+        let traces = self.store.as_ref().map(Store::traces);
+        traces.unwrap_or_else(|| Ok(Vec::new())).unwrap_or_else(|error| {
+            say(Level::Error, DATABASE, &error.to_string());
+            Vec::new()
+        })
+    }
+
+    /// Notes what shell actions set up, and which have nothing set up any more.
+    pub(super) fn mark(&mut self, traces: &[Trace], gone: &[LayerId]) {
+        let Some(store) = &mut self.store else { return };
+        let marked = if traces.is_empty() { Ok(()) } else { store.mark(traces) };
+        let unmarked = if gone.is_empty() { Ok(()) } else { store.unmark(gone) };
+        if let Err(error) = marked.and(unmarked) {
+            let text = format!("{error}; what shell actions have set up is not noted for the next start");
+            say(Level::Error, DATABASE, &text);
         }
     }
 

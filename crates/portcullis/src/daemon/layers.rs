@@ -5,6 +5,7 @@
 //! (invariant 7).
 
 mod kernel;
+mod shells;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,9 +24,11 @@ use super::way::Way;
 use crate::enforce::dry::Dry;
 use crate::enforce::mail::MailLayer;
 use crate::enforce::protect::Protected;
+use crate::enforce::shell::past::{Past, Present};
 use crate::enforce::shell::{ShellLayer, Through};
 use crate::enforce::{Held, Layer};
 use crate::runner::{self, Catalogue, Link};
+use shells::Shells;
 
 /// Orders taken at once, so that facts come back while a long queue is worked off.
 const AT_ONCE: usize = 4096;
@@ -43,6 +46,12 @@ enum Job {
     Only(BTreeSet<LayerId>, bool),
     /// Somebody else touched what the layer holds.
     Stirred,
+    /// This is what an earlier run has left of an action.
+    Inherit(Timestamp, LayerId, Box<Past>),
+    /// All bans that were kept are ordered, of a jail or of all.
+    Settle(Timestamp, Option<String>),
+    /// Say what shell actions have set up and hold.
+    Present(Sender<Vec<Present>>),
     /// What must never be banned was gathered again.
     Protect(Protected),
     /// Say what the layer holds.
@@ -214,6 +223,39 @@ impl Lanes {
         }
     }
 
+    /// What an earlier run has left of an action, before its first order; of one that is configured no more, too.
+    pub(crate) fn inherit(&self, now: Timestamp, layer: LayerId, past: Past) {
+        let kind = self.kinds.get(&layer).copied();
+        let kind = kind.filter(|kind| matches!(kind, Kind::Shell | Kind::Beside(_)));
+        if let Some(lane) = self.lanes.get(&kind.unwrap_or(Kind::Shell)) {
+            lane.send(Job::Inherit(now, layer, Box::new(past)));
+        }
+    }
+
+    /// All bans that were kept are ordered, of a jail or of all.
+    pub(crate) fn settle(&self, now: Timestamp, jail: Option<&str>) {
+        for lane in self.shells() {
+            lane.send(Job::Settle(now, jail.map(str::to_owned)));
+        }
+    }
+
+    /// What shell actions have set up and hold, one answer from each lane; then the channel closes.
+    pub(crate) fn present(&self) -> Receiver<Vec<Present>> {
+        let (answer, answers) = channel();
+        for lane in self.shells() {
+            lane.send(Job::Present(answer.clone()));
+        }
+        answers
+    }
+
+    fn shells(&self) -> impl Iterator<Item = &Lane> {
+        let is_shell = |kind: &Kind| matches!(kind, Kind::Shell | Kind::Beside(_));
+        self.lanes
+            .iter()
+            .filter(move |(kind, _)| is_shell(kind))
+            .map(|(_, lane)| lane)
+    }
+
     /// Gives one order by hand, behind those that wait; the engine hears nothing of it.
     pub(crate) fn call(&self, now: Timestamp, change: Change, take: Called) {
         match self.kinds.get(&change.layer).and_then(|kind| self.lanes.get(kind)) {
@@ -274,8 +316,9 @@ impl Lane {
 }
 
 fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &impl Fn(Facts)) {
+    let mut left_over = None;
     loop {
-        let job = match inbox.try_recv() {
+        let job = match left_over.take().map_or_else(|| inbox.try_recv(), Ok) {
             Ok(job) => job,
             Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {
@@ -289,6 +332,7 @@ fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &
         };
         let orders = job.orders();
         if let Job::Changes(now, changes) = job {
+            let (now, changes) = gather(now, changes, inbox, &mut left_over);
             for part in changes.chunks(AT_ONCE) {
                 work.behind(left.load(Ordering::Relaxed));
                 let applied = work.apply(now, part);
@@ -326,6 +370,29 @@ impl Job {
     }
 }
 
+/// Orders that wait already come along: many at once are done faster than one after the other. `next` is the first that
+/// is something else.
+fn gather(
+    mut now: Timestamp,
+    mut changes: Vec<Change>,
+    inbox: &Receiver<Job>,
+    next: &mut Option<Job>,
+) -> (Timestamp, Vec<Change>) {
+    while changes.len() < AT_ONCE && next.is_none() {
+        match inbox.try_recv() {
+            Ok(Job::Changes(later, more)) => {
+                now = later;
+                changes.extend(more);
+            }
+            other => {
+                *next = other.ok();
+                break;
+            }
+        }
+    }
+    (now, changes)
+}
+
 /// A layer with what its lane must do around it.
 trait Work: Send + 'static {
     fn put(&mut self, ways: BTreeMap<LayerId, Way>);
@@ -333,6 +400,11 @@ trait Work: Send + 'static {
     fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied>;
     fn part(&mut self, _: &BTreeMap<String, JailFacts>) {}
     fn protect(&mut self, _: Protected) {}
+    fn inherit(&mut self, _: Timestamp, _: &LayerId, _: &Past) {}
+    fn settle(&mut self, _: Timestamp, _: Option<&str>) {}
+    fn present(&mut self) -> Vec<Present> {
+        Vec::new()
+    }
     /// So many orders wait, those that come next among them.
     fn behind(&mut self, _: usize) {}
     fn lost(&mut self) -> Vec<LayerId> {
@@ -364,6 +436,12 @@ trait Work: Send + 'static {
             Job::Protect(protected) => self.protect(protected),
             Job::Read(take) => take(self.held()),
             Job::Stirred => self.stirred(),
+            Job::Inherit(now, layer, past) => self.inherit(now, &layer, &past),
+            Job::Settle(now, jail) => self.settle(now, jail.as_deref()),
+            Job::Present(answer) => {
+                // Who asked may have given up.
+                let _ = answer.send(self.present());
+            }
             Job::Call(now, change, take) => {
                 let applied = self.call(now, &change);
                 let result = applied.into_iter().next().map_or(Ok(()), |fact| fact.result.map(drop));
@@ -371,45 +449,6 @@ trait Work: Send + 'static {
             }
             Job::Changes(..) => {}
         }
-    }
-}
-
-/// The shell actions of a lane, and the catalogue of their commands.
-struct Shells {
-    layer: ShellLayer,
-    catalogue: Catalogue,
-    link: Link,
-    lane: runner::Lane,
-}
-
-impl Work for Shells {
-    fn put(&mut self, ways: BTreeMap<LayerId, Way>) {
-        for (layer, way) in ways {
-            if let Way::Shell(action) | Way::Beside(action) = way {
-                self.layer.put(&layer, *action, &mut self.catalogue);
-            }
-        }
-        // Where the runner is gone, so is this process in a moment.
-        let _ = self.link.learn(self.lane, &self.catalogue);
-    }
-
-    fn only(&mut self, layers: &BTreeSet<LayerId>, _: bool) {
-        self.layer.retain(layers);
-        let layer = &self.layer;
-        self.catalogue.keep(|template| layer.uses(template));
-        let _ = self.link.learn(self.lane, &self.catalogue);
-    }
-
-    fn part(&mut self, facts: &BTreeMap<String, JailFacts>) {
-        self.layer.part(facts);
-    }
-
-    fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied> {
-        self.layer.apply(now, changes)
-    }
-
-    fn lost(&mut self) -> Vec<LayerId> {
-        self.layer.take_lost()
     }
 }
 

@@ -119,6 +119,7 @@ impl Daemon {
             let (gone, jails) = (steps.gone.clone(), Vec::new());
             self.part_with(Input::Amend { gone, jails }, |name| steps.gone.contains(name));
         }
+        self.traces.put(&ready.layers, &self.plan);
         self.lanes.put(&ready.layers);
         let commands = jails.iter().map(|jail| jail.plan.ignorecommand.as_str());
         self.inquiries.learn(commands);
@@ -133,6 +134,9 @@ impl Daemon {
         self.install(ready, steps.put.into_iter().map(|(plan, ..)| plan));
         if is_fewer || is_stream {
             self.lanes.only(&self.setup.ways, self.keeper.is_open());
+        }
+        if is_stream {
+            self.bury();
         }
         self.read_again(taken, readings, &steps.down);
     }
@@ -232,6 +236,7 @@ impl Daemon {
         match self.keeper.reopen(&place, &self.plan.server, &self.clock) {
             Ok(saved) => {
                 self.database = place;
+                self.traces.take_up(&mut self.keeper);
                 self.adopt(saved);
                 Ok(())
             }

@@ -26,11 +26,13 @@ mod start;
 mod surroundings;
 mod tally;
 mod tidings;
+mod traces;
 mod verify;
 pub(crate) mod way;
 
 pub(crate) use inquiries::read_list;
 pub(crate) use seat::holder;
+pub(crate) use traces::{is_here, network, past};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -64,6 +66,7 @@ use keeper::Keeper;
 use layers::{Facts, Lanes};
 use origin::Origin;
 use setup::Setup;
+use traces::Traces;
 use way::Way;
 
 const SERVER: &str = "fail2ban.server";
@@ -138,6 +141,7 @@ struct Daemon {
     since: Timestamp,
     zone: TimeZone,
     lanes: Lanes,
+    traces: Traces,
     inquiries: Inquiries,
     reader: Reader,
     groups: Vec<reading::AtWork>,
@@ -185,6 +189,7 @@ impl Daemon {
             logging::diagnostic(diagnostic);
         }
         self.plan = setup.plan;
+        self.traces.put(&setup.layers, &self.plan);
         self.lanes.put(&setup.layers);
         self.keeper.set(&setup.server);
         let plans = setup.arrangements.iter().map(|arrangement| &arrangement.plan);
@@ -195,7 +200,11 @@ impl Daemon {
         let new: Vec<Arc<str>> = names.filter(is_new).cloned().collect();
         self.step(Input::Plan(setup.arrangements));
         match saved {
-            Some(saved) => self.step(Input::Restore(saved)),
+            Some(saved) => {
+                self.step(Input::Restore(saved));
+                self.settle_past(None);
+                self.bury();
+            }
             None => new.iter().for_each(|jail| self.take_up(jail)),
         }
         let in_force = |jail: &&JailPlan| !setup.dropped.contains_key(&*jail.name);
@@ -220,6 +229,7 @@ impl Daemon {
         let saved = self.keeper.saved_of(self.clock.now(), jail);
         self.kept.add(&saved);
         self.step(Input::Restore(keeper::remembered(saved)));
+        self.settle_past(Some(jail));
     }
 
     /// The wheel.
@@ -364,6 +374,7 @@ impl Daemon {
         questions.into_iter().for_each(|question| self.inquiries.ask(question));
         if !changes.is_empty() {
             self.put_up_counters();
+            self.trace(&changes);
             open = self.count_orders(&changes);
             self.lanes.order(clock.steady, changes);
         }

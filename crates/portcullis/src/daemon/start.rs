@@ -70,6 +70,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         clock,
         zone: setup::zone(),
         lanes,
+        traces: super::traces::Traces::new(),
         inquiries,
         caution: caution::Caution::begin(run.deaths, &places, &reader),
         reader,
@@ -182,6 +183,7 @@ impl Daemon {
         let own = resolver::own_addresses();
         self.step(Input::Own(own));
         self.gather_own();
+        self.traces.take_up(&mut self.keeper);
         // Drawn by the system: who is banned must not be able to reckon for how long.
         self.step(Input::Seed(RandomState::new().build_hasher().finish()));
         if self.origin.kind == Kind::Waiting {

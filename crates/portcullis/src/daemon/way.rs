@@ -49,6 +49,7 @@ impl Way {
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Way::Nft(..) => "native",
+            Way::Shell(action) | Way::Beside(action) if action.is_recognised() => "batch",
             Way::Shell(_) | Way::Beside(_) => "shell",
             Way::Mail(_) => "mail",
             Way::Dry { .. } => Way::DRY,
@@ -65,7 +66,10 @@ pub(crate) fn way(plan: &ActionPlan, dry_run: bool) -> Result<Way, String> {
         None if plan.property(ActionPlan::FILE).is_some() => Way::Mail(Box::new(mail::of(plan)?)),
         None => {
             let action = Action::compile(plan, resolver::ipv6_is_allowed());
-            let action = Box::new(action.map_err(|error| error.to_string())?);
+            let mut action = Box::new(action.map_err(|error| error.to_string())?);
+            if option(plan, "native")? != Some(false) {
+                action = Box::new(action.recognised());
+            }
             match option(plan, "parallel")? {
                 Some(true) => Way::Beside(action),
                 _ => Way::Shell(action),

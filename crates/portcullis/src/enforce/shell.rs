@@ -1,10 +1,13 @@
 //! A layer of shell actions: what is run when, as Fail2Ban does it (contract §5.4, §5.5).
 //!
 //! In come changes, out go facts and, on the way, commands for the runner. The commands of one layer run strictly one at
-//! a time; actions with `parallel = yes` are in layers of their own. Nothing can be read back from a shell, so that a ban ends at *applied*. What one action has started and holds is
-//! in [`state`], what Fail2Ban's log says about a command in [`report`].
+//! a time; actions with `parallel = yes` are in layers of their own. Nothing can be read back from a shell, so that a
+//! ban ends at *applied*. What one action has started and holds is in [`state`], what Fail2Ban's log says about a command
+//! in [`report`], and which commands are run together in [`batch`].
 
+mod batch;
 pub(crate) mod report;
+pub(crate) mod past;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -16,13 +19,16 @@ use portcullis_core::ledger::{Applied, Change, LayerId, Order, Standing, Ticket}
 use portcullis_core::time::{Clock, Timestamp};
 
 use super::{Error, Held, Layer, answer};
-use crate::runner::{Catalogue, Lane, Link, Ran, TemplateId};
+use crate::runner::{Catalogue, Item, Lane, Link, Ran, TemplateId};
 use state::Shell;
 
 /// What runs commands: the link to the runner, or a test.
 pub(crate) trait Run: Send {
     /// Runs a template to its end.
     fn run(&mut self, template: TemplateId, values: &Values) -> Ran;
+
+    /// Runs commands, all for one program, as one batch of it.
+    fn batch(&mut self, items: Vec<Item>) -> Ran;
 }
 
 /// A lane of the runner.
@@ -31,6 +37,10 @@ pub(crate) struct Through(pub(crate) Link, pub(crate) Lane);
 impl Run for Through {
     fn run(&mut self, template: TemplateId, values: &Values) -> Ran {
         self.0.run(template, values, self.1)
+    }
+
+    fn batch(&mut self, items: Vec<Item>) -> Ran {
+        self.0.batch(items, self.1)
     }
 }
 
@@ -137,6 +147,14 @@ impl ShellLayer {
         self.shells.values().any(|shell| shell.uses(template))
     }
 
+    fn obey(&mut self, change: &Change) -> Result<(), String> {
+        let result = match self.shells.get_mut(&change.layer) {
+            Some(shell) => shell.obey(&mut self.world, &change.order),
+            None => Err(format!("Invalid Action name: {}", change.layer.action)),
+        };
+        self.world.explain(result)
+    }
+
     /// The actions that were started anew since this was last asked, and so lost what they held: their bans are
     /// to be ordered again (contract §5.5, the ban epoch).
     pub(crate) fn take_lost(&mut self) -> Vec<LayerId> {
@@ -152,18 +170,16 @@ impl Layer for ShellLayer {
     fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied> {
         self.world.now = now;
         let mut facts = Vec::with_capacity(changes.len());
-        for change in changes {
-            let result = match self.shells.get_mut(&change.layer) {
-                Some(shell) => shell.obey(&mut self.world, &change.order),
-                None => Err(format!("Invalid Action name: {}", change.layer.action)),
+        let mut rest = changes;
+        while !rest.is_empty() {
+            let (these, others) = rest.split_at(batch::stretch(rest));
+            let results = match these {
+                [one] => vec![self.obey(one)],
+                these => self.obey_together(these),
             };
-            // Fail2Ban's words do not say why; status is to.
-            let cause = self.world.cause.take();
-            let result = result.map_err(|error| match cause {
-                Some(cause) => format!("{error} ({cause})"),
-                None => error,
-            });
-            facts.push(answer(change, result.map(|()| Standing::Applied)));
+            let answers = these.iter().zip(results);
+            facts.extend(answers.map(|(change, result)| answer(change, result.map(|()| Standing::Applied))));
+            rest = others;
         }
         facts
     }
@@ -197,6 +213,15 @@ impl Shell {
 }
 
 impl World {
+    /// Fail2Ban's words do not say why; status is to.
+    fn explain(&mut self, result: Result<(), String>) -> Result<(), String> {
+        let cause = self.cause.take();
+        result.map_err(|error| match cause {
+            Some(cause) => format!("{error} ({cause})"),
+            None => error,
+        })
+    }
+
     fn log(&mut self, logger: &'static str, level: Level, text: impl Into<String>) {
         let text = text.into();
         self.surroundings.log(Line { logger, level, text });

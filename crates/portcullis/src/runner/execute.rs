@@ -1,7 +1,8 @@
-//! One command: `/bin/sh -c SCRIPT values…` in a process group of its own, with a time-out, its output read while
+//! One command: `/bin/sh -c SCRIPT values…`, or a program that reads a batch, in a process group of its own, with a time-out, its output read while
 //! it runs so that a talkative one is never stuck on a full pipe (contract §5.3).
 
-use std::io::{ErrorKind, Read};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use portcullis_core::action;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid};
 
+use super::find;
 use super::wire::{Outcome, Ran};
 
 /// How much of each output is kept; the rest is read and dropped.
@@ -56,10 +59,19 @@ impl Running {
     }
 }
 
+/// What is run.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// By a shell
+    Shell(action::Command),
+    /// By a program that is given many commands to read
+    Batch(action::Batch),
+}
+
 /// Runs a command to its end, or to the end of its time.
-pub(super) fn execute(command: &action::Command, timeout: Duration, running: &Running) -> Ran {
+pub(super) fn execute(task: &Task, timeout: Duration, running: &Running) -> Ran {
     let start = Instant::now();
-    let mut child = match spawn(command) {
+    let mut child = match spawn(task) {
         Ok(child) => child,
         Err(error) => return Ran::nothing(Outcome::CouldNotStart(error.to_string())),
     };
@@ -88,17 +100,38 @@ pub(super) fn execute(command: &action::Command, timeout: Duration, running: &Ru
 
 /// Descriptors of ours are closed on exec, the environment is handed on as Fail2Ban does, and the mask is the
 /// process' (077).
-fn spawn(command: &action::Command) -> std::io::Result<Child> {
-    Command::new("/bin/sh")
-        .arg("-c")
-        .arg(&command.script)
-        .args(&command.values)
+fn spawn(task: &Task) -> std::io::Result<Child> {
+    let mut command = match task {
+        Task::Shell(command) => shell(command),
+        Task::Batch(batch) => program(batch)?,
+    };
+    command
         .current_dir("/")
         .process_group(0)
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
+}
+
+fn shell(command: &action::Command) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(&command.script).args(&command.values);
+    shell.stdin(Stdio::null());
+    shell
+}
+
+fn program(batch: &action::Batch) -> std::io::Result<Command> {
+    let mut program = Command::new(find::program(&batch.invocation)?);
+    program.args(&batch.invocation.arguments).stdin(input(&batch.input)?);
+    Ok(program)
+}
+
+/// A text to read that is there as a whole, so that nobody waits for the other at a full pipe.
+fn input(text: &str) -> std::io::Result<Stdio> {
+    let mut file = File::from(memfd_create("batch", MemfdFlags::CLOEXEC)?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(Stdio::from(file))
 }
 
 fn outcome(status: ExitStatus) -> Outcome {

@@ -8,9 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_core::action;
-
-use super::execute::{Running, execute};
+use super::execute::{Running, Task, execute};
 use super::wire::{self, Answer, Outcome, Ran};
 
 /// So many commands may wait in a lane; the daemon waits for its commands, so an honest one has few.
@@ -54,7 +52,7 @@ impl Mailbox {
 /// A command that waits for its turn.
 pub(super) struct Job {
     pub(super) number: u64,
-    pub(super) command: action::Command,
+    pub(super) task: Task,
     pub(super) timeout: Duration,
     pub(super) mailbox: Arc<Mailbox>,
 }
@@ -118,7 +116,7 @@ fn work(queue: &Receiver<Job>, waiting: &AtomicUsize, running: &Running, closed:
     for job in queue {
         // What a dead daemon asked for, the next one asks for again if it is still right.
         if !job.mailbox.is_gone() && !closed.load(Ordering::Acquire) {
-            let ran = execute(&job.command, job.timeout, running);
+            let ran = execute(&job.task, job.timeout, running);
             job.mailbox.send(&Answer::Ran {
                 number: job.number,
                 ran,

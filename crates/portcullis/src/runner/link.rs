@@ -13,7 +13,7 @@ use portcullis_core::action::Values;
 use portcullis_core::time::Number;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use super::wire::{self, Answer, Lane, Notice, Outcome, Ran, Request, Template, TemplateId};
+use super::wire::{self, Answer, Item, Lane, Notice, Outcome, Ran, Request, Template, TemplateId};
 
 /// What the runner says by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,22 +128,32 @@ impl Link {
 
     /// Asks for a command; its result comes over the channel, which closes without one if the runner is gone.
     pub(crate) fn start(&self, template: TemplateId, values: &Values, lane: Lane) -> Receiver<Ran> {
-        let (sender, receiver) = channel();
-        let Some(number) = self.shared.expect(sender) else {
-            return receiver;
-        };
-        let request = Request::Run {
+        self.ask(|number| Request::Run {
             number,
             template,
             tags: values.tags.clone(),
             fields: values.fields.clone(),
             lane,
+        })
+    }
+
+    fn ask(&self, request: impl FnOnce(u64) -> Request) -> Receiver<Ran> {
+        let (sender, receiver) = channel();
+        let Some(number) = self.shared.expect(sender) else {
+            return receiver;
         };
-        if let Err(error) = self.shared.send(&request) {
+        if let Err(error) = self.shared.send(&request(number)) {
             let ran = Ran::nothing(Outcome::CouldNotStart(error.to_string()));
             self.shared.deliver(number, ran);
         }
         receiver
+    }
+
+    /// Runs recognised templates as one batch of their program, and waits for its end.
+    pub(crate) fn batch(&self, items: Vec<Item>, lane: Lane) -> Ran {
+        let gone = |_| Ran::nothing(Outcome::CouldNotStart("the runner is gone".to_owned()));
+        let request = |number| Request::Batch { number, items, lane };
+        self.ask(request).recv().unwrap_or_else(gone)
     }
 
     /// Runs a command and waits for its end.

@@ -7,10 +7,11 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_core::action::{self, Values};
+use portcullis_core::action::{self, Batch, Form, Operation, Values};
 
+use super::execute::Task;
 use super::lane::{Job, Mailbox, Queue};
-use super::wire::{self, Answer, BESIDE_MOST, Lane, Outcome, Ran, Request, Template, TemplateId};
+use super::wire::{self, Answer, BATCH_MOST, BESIDE_MOST, Item, Lane, Outcome, Ran, Request, Template, TemplateId};
 
 /// The lanes, which outlive daemons.
 pub(super) struct Lanes {
@@ -86,13 +87,18 @@ pub(super) fn serve(stream: UnixStream, lanes: Arc<Lanes>) -> io::Result<Arc<Mai
     Ok(mailbox)
 }
 
-type Known = BTreeMap<(Lane, TemplateId), Template>;
+/// A template, and what it is recognised as.
+type Known = BTreeMap<(Lane, TemplateId), (Template, Option<Form>)>;
 
 fn obey(request: Request, known: &mut Known, lanes: &Lanes, mailbox: &Arc<Mailbox>) {
-    match request {
+    let (number, lane, task) = match request {
         Request::Learn { lane, templates } => {
             known.retain(|(other, _), _| *other != lane);
-            known.extend(templates.into_iter().map(|template| ((lane, template.id), template)));
+            known.extend(templates.into_iter().map(|template| {
+                let form = Form::of(&template.script);
+                ((lane, template.id), (template, form))
+            }));
+            return;
         }
         Request::Run {
             number,
@@ -100,18 +106,50 @@ fn obey(request: Request, known: &mut Known, lanes: &Lanes, mailbox: &Arc<Mailbo
             tags,
             fields,
             lane,
-        } => match known.get(&(lane, template)) {
-            Some(template) => lanes.lane(lane).push(Job {
-                number,
-                command: action::render(&template.script, &Values { tags, fields }),
-                timeout: Duration::from_millis(template.timeout_ms),
-                mailbox: mailbox.clone(),
-            }),
-            None => {
-                let why = format!("template {} was not learned", template.0);
-                let ran = Ran::nothing(Outcome::Refused(why));
-                mailbox.send(&Answer::Ran { number, ran });
-            }
-        },
+        } => (number, lane, run(known, (lane, template), &Values { tags, fields })),
+        Request::Batch { number, items, lane } => (number, lane, batch(known, lane, &items)),
+    };
+    match task {
+        Ok((task, timeout)) => lanes.lane(lane).push(Job {
+            number,
+            task,
+            timeout,
+            mailbox: mailbox.clone(),
+        }),
+        Err(why) => {
+            let ran = Ran::nothing(Outcome::Refused(why));
+            mailbox.send(&Answer::Ran { number, ran });
+        }
     }
+}
+
+fn learned(known: &Known, key: (Lane, TemplateId)) -> Result<&(Template, Option<Form>), String> {
+    known
+        .get(&key)
+        .ok_or_else(|| format!("template {} was not learned", key.1.0))
+}
+
+fn run(known: &Known, key: (Lane, TemplateId), values: &Values) -> Result<(Task, Duration), String> {
+    let (template, _) = learned(known, key)?;
+    let command = action::render(&template.script, values);
+    Ok((Task::Shell(command), Duration::from_millis(template.timeout_ms)))
+}
+
+/// A batch is made here, of templates that were learned and are recognised here, and of values that are read here.
+fn batch(known: &Known, lane: Lane, items: &[Item]) -> Result<(Task, Duration), String> {
+    if items.len() > BATCH_MOST {
+        return Err("the batch is too long".to_owned());
+    }
+    let mut commands = Vec::with_capacity(items.len());
+    let mut timeout = 0;
+    for item in items {
+        let (template, form) = learned(known, (lane, item.template))?;
+        let form = form.as_ref().ok_or("a template is for no batch")?;
+        let operation = Operation::new(&item.element, item.bantime).ok_or("a value is no address")?;
+        timeout = timeout.max(template.timeout_ms);
+        commands.push((form, operation));
+    }
+    let batch = Batch::of(commands.iter().map(|(form, operation)| (*form, operation)));
+    let batch = batch.ok_or("the commands make no batch")?;
+    Ok((Task::Batch(batch), Duration::from_millis(timeout)))
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use portcullis_core::action::Values;
+use portcullis_core::action::{Form, Invocation, Values};
 use portcullis_core::time::Number;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
@@ -232,6 +233,97 @@ fn at_the_end_a_running_command_is_killed_and_no_other_begins() {
     assert_eq!(first.recv().unwrap().outcome, Outcome::Signal(9));
     sleep(Duration::from_millis(50));
     assert_eq!(fs::read_to_string(file).unwrap(), "x\n");
+}
+
+fn item(template: TemplateId, element: &str) -> Item {
+    Item {
+        template,
+        element: element.to_owned(),
+        bantime: Some(60),
+    }
+}
+
+/// A daemon in the wrong hands gets no program started that it was not to start, and nothing into it but addresses.
+#[test]
+fn only_recognised_templates_and_addresses_make_a_batch() {
+    let mut stage = Stage::new();
+    let ipset = stage.learn("ipset -exist add nobody-has-this <ip> timeout <bantime>", 20.0);
+    let nft = stage.learn("nft add element inet t s { <ip> }", 20.0);
+    let shell = stage.learn("echo <ip>", 20.0);
+    let refused = |items: Vec<Item>| match stage.link.batch(items, Lane::Actions).outcome {
+        Outcome::Refused(why) => why,
+        other => panic!("{other:?}"),
+    };
+    let good = || item(ipset, "192.0.2.1");
+    for hostile in [
+        "",
+        "bob",
+        "192.0.2.1 timeout 5",
+        "192.0.2.1\nflush x",
+        "1.2.3.4; rm",
+        "-exist",
+    ] {
+        assert_eq!(
+            refused(vec![good(), item(ipset, hostile)]),
+            "a value is no address",
+            "{hostile}"
+        );
+    }
+    assert_eq!(
+        refused(vec![good(), item(shell, "192.0.2.1")]),
+        "a template is for no batch"
+    );
+    assert_eq!(
+        refused(vec![good(), item(nft, "192.0.2.1")]),
+        "the commands make no batch"
+    );
+    assert_eq!(refused(Vec::new()), "the commands make no batch");
+    assert_eq!(refused(vec![good(); BATCH_MOST + 1]), "the batch is too long");
+    assert_eq!(
+        refused(vec![item(TemplateId(99), "192.0.2.1")]),
+        "template 99 was not learned"
+    );
+    let late = Item {
+        bantime: Some(-1),
+        ..good()
+    };
+    assert_eq!(refused(vec![late]), "the commands make no batch");
+    let in_other_lane = stage.link.batch(vec![good()], Lane::Ignore).outcome;
+    assert!(matches!(in_other_lane, Outcome::Refused(_)));
+}
+
+#[test]
+fn the_program_of_a_batch_stands_beside_the_one_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    for place in [&first, &second] {
+        fs::create_dir(place).unwrap();
+    }
+    let path = std::env::join_paths([&first, &second]).unwrap();
+    let make = |place: &Path, name: &str, mode: u32| {
+        fs::write(place.join(name), "").unwrap();
+        fs::set_permissions(place.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let form = |script: &str| Form::of(script).unwrap().invocation().clone();
+    let iptables = form("iptables -w -I c -s <ip> -j DROP");
+    let found = |invocation: &Invocation| find::program_in(invocation, &path).ok();
+    assert_eq!(found(&iptables), None);
+    make(&second, "multi", 0o755);
+    symlink("multi", second.join("iptables")).unwrap();
+    assert_eq!(found(&iptables), None, "nothing restores");
+    symlink("multi", second.join("iptables-restore")).unwrap();
+    assert_eq!(found(&iptables), Some(second.join("iptables-restore")));
+    make(&first, "iptables", 0o644);
+    assert_eq!(found(&iptables), Some(second.join("iptables-restore")), "no program");
+    fs::remove_file(first.join("iptables")).unwrap();
+    make(&first, "iptables", 0o755);
+    make(&first, "iptables-restore", 0o755);
+    assert_eq!(found(&iptables), None, "they are of two makes");
+    let nft = form("nft add element inet t s { <ip> }");
+    make(&second, "nft", 0o755);
+    assert_eq!(found(&nft), Some(second.join("nft")));
+    let placed = form("/usr/sbin/nft add element inet t s { <ip> }");
+    assert_eq!(found(&placed), Some("/usr/sbin/nft".into()));
 }
 
 #[test]

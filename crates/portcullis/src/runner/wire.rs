@@ -63,6 +63,29 @@ pub(crate) enum Request {
         /// Where
         lane: Lane,
     },
+    /// Run templates that are recognised as one batch of their program.
+    Batch {
+        /// Comes back in the answer
+        number: u64,
+        /// At most [`BATCH_MOST`]
+        items: Vec<Item>,
+        /// Where
+        lane: Lane,
+    },
+}
+
+/// So many commands are put into one batch at most.
+pub(crate) const BATCH_MOST: usize = 1024;
+
+/// One command of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Item {
+    /// Which template
+    pub(crate) template: TemplateId,
+    /// The address or network
+    pub(crate) element: String,
+    /// The ban time in seconds, where the template asks for it
+    pub(crate) bantime: Option<i64>,
 }
 
 /// From the runner to the daemon.

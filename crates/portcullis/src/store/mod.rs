@@ -14,6 +14,7 @@ mod salvage;
 mod saved;
 mod schema;
 mod sqlite;
+mod traces;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_core::diagnostic::Diagnostic;
-use portcullis_core::ledger::Entry;
+use portcullis_core::ledger::{Entry, LayerId};
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 use rusqlite::{Connection, TransactionBehavior, params};
 
@@ -30,6 +31,7 @@ pub(crate) use adopt::Adopted;
 pub(crate) use clock::{Boot, Kept, Running, resume_clock};
 pub(crate) use error::Error;
 pub(crate) use saved::{Merged, Saved};
+pub(crate) use traces::Trace;
 
 /// Where the database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,6 +236,30 @@ impl Store {
     /// As SQLite has them.
     pub(crate) fn matches_of(&self, ip: &str, jail: Option<&str>) -> Result<Option<Merged>, Error> {
         self.read(|db| saved::merged(db, ip, jail, self.settings.max_matches))
+    }
+
+    /// Keeps what shell actions have set up, in the place of what was kept of the same ones.
+    ///
+    /// # Errors
+    /// Nothing is kept.
+    pub(crate) fn mark(&mut self, traces: &[Trace]) -> Result<(), Error> {
+        self.write(|tx| traces::keep(tx, traces))
+    }
+
+    /// These shell actions have nothing set up any more.
+    ///
+    /// # Errors
+    /// All of them still count as standing.
+    pub(crate) fn unmark(&mut self, layers: &[LayerId]) -> Result<(), Error> {
+        self.write(|tx| traces::forget(tx, layers))
+    }
+
+    /// What shell actions have set up, as far as it is known.
+    ///
+    /// # Errors
+    /// As SQLite has them.
+    pub(crate) fn traces(&self) -> Result<Vec<Trace>, Error> {
+        self.read(traces::load)
     }
 
     /// Ends cleanly: the one file is whole afterwards. Dropping the store does the same without an answer.

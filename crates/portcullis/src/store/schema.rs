@@ -112,7 +112,17 @@ CREATE TABLE IF NOT EXISTS portcullis_waiting(
     data BLOB);
 CREATE TABLE IF NOT EXISTS portcullis_sessions(
     jail TEXT NOT NULL PRIMARY KEY REFERENCES jails(name) ON DELETE CASCADE,
-    text TEXT NOT NULL) WITHOUT ROWID;";
+    text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS portcullis_actions(
+    jail TEXT NOT NULL,
+    action TEXT NOT NULL,
+    boot_id TEXT NOT NULL,
+    network TEXT NOT NULL,
+    families TEXT NOT NULL,
+    clean INTEGER NOT NULL,
+    definition TEXT NOT NULL,
+    told TEXT NOT NULL,
+    PRIMARY KEY(jail, action)) WITHOUT ROWID;";
 
 /// What a file holds before anything is done to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use portcullis_core::ledger::{LayerId, Ticket};
 use portcullis_core::time::{Seconds, Timestamp};
 use portcullis_core::value::repr_str;
 
+use super::batch::{Due, Member};
 use super::{Level, Subject, World, report};
 use crate::runner::TemplateId;
 
@@ -23,9 +24,9 @@ const CHECKS_APART: Seconds = Seconds::new(3);
 
 /// What a family has come to.
 #[derive(Clone, Copy, Default)]
-struct Family {
-    started: bool,
-    has_entries: bool,
+pub(super) struct Family {
+    pub(super) started: bool,
+    pub(super) has_entries: bool,
 }
 
 /// How an environment looks after it was checked and perhaps mended.
@@ -43,18 +44,20 @@ type Refusal = Option<(&'static str, &'static str)>;
 /// One shell action of one jail.
 pub(super) struct Shell {
     pub(super) layer: LayerId,
-    action: Action,
-    templates: BTreeMap<String, TemplateId>,
+    pub(super) action: Action,
+    pub(super) templates: BTreeMap<String, TemplateId>,
     /// In the order in which they came up
-    families: Vec<(Scope, Family)>,
+    pub(super) families: Vec<(Scope, Family)>,
     /// Operations that stand: an equal command of another family is not run again
-    done: Vec<(Verb, Scope, String)>,
+    pub(super) done: Vec<(Verb, Scope, String)>,
     /// Whose bans were ordered, and the action's epoch when that succeeded last
-    told: BTreeMap<Id, Option<u32>>,
+    pub(super) told: BTreeMap<Id, Option<u32>>,
     /// Whose bans went with a flush: the orders to unban each of them are still to come
     flushed: BTreeSet<Id>,
-    epoch: u32,
+    pub(super) epoch: u32,
     lost: bool,
+    /// Bans from before the start that it holds and that were not ordered yet
+    pub(super) adopted: BTreeMap<Id, Ticket>,
     /// When the environment was looked after last because somebody who is banned offended again
     checked: Option<Timestamp>,
 }
@@ -71,6 +74,7 @@ impl Shell {
             flushed: BTreeSet::new(),
             epoch: 0,
             lost: false,
+            adopted: BTreeMap::new(),
             checked: None,
         }
     }
@@ -115,7 +119,7 @@ impl Shell {
         self.family(scope).is_some_and(|family| family.started)
     }
 
-    fn scopes(&self, which: impl Fn(Family) -> bool) -> Vec<Scope> {
+    pub(super) fn scopes(&self, which: impl Fn(Family) -> bool) -> Vec<Scope> {
         self.families
             .iter()
             .filter(|(_, family)| which(*family))
@@ -124,7 +128,7 @@ impl Shell {
     }
 
     /// Runs a command; none at all is a success.
-    fn run(&self, world: &mut World, verb: Verb, scope: Scope, subject: Subject<'_>) -> bool {
+    pub(super) fn run(&self, world: &mut World, verb: Verb, scope: Scope, subject: Subject<'_>) -> bool {
         match self.action.script(verb, scope) {
             Some(script) => {
                 let values = world.values(script, &self.layer.jail, subject);
@@ -251,6 +255,7 @@ impl Shell {
         }
         self.done.clear();
         self.told.clear();
+        self.adopted.clear();
         self.flushed.clear();
         stopped
     }
@@ -262,9 +267,18 @@ impl Shell {
 
     /// Bans; whom it holds in this epoch already it is not told of again.
     pub(super) fn order_ban(&mut self, world: &mut World, ticket: &Ticket) -> Result<(), String> {
+        match self.prepare_ban(world, ticket)? {
+            Some(due) => self.carry_out(world, due, ticket),
+            None => Ok(()),
+        }
+    }
+
+    /// What is to be run for a ban, its family started before that where this is left to the first ban.
+    pub(super) fn prepare_ban(&mut self, world: &mut World, ticket: &Ticket) -> Result<Option<Due>, String> {
+        self.adopted.remove(&ticket.id);
         let since = self.told.get(&ticket.id).copied().flatten();
         if ticket.restored && self.action.norestored() || since == Some(self.epoch) {
-            return Ok(());
+            return Ok(None);
         }
         self.flushed.remove(&ticket.id);
         let again = since.is_some();
@@ -273,19 +287,68 @@ impl Shell {
             let text = format!("[{jail}] Reban {}, action {action}", ticket.id);
             world.log(ACTIONS, Level::Notice, text);
         }
-        let verb = if again && self.action.defines(Verb::Reban) {
-            Verb::Reban
-        } else {
-            Verb::Ban
-        };
-        let result = self.ban(world, verb, ticket);
-        let word = if again { "reban" } else { "ban" };
-        self.complain(world, (verb, word), ticket, &result);
-        let told = self.told.entry(ticket.id.clone()).or_default();
-        if result.is_ok() {
-            *told = Some(self.epoch);
+        let due = Due::ban(again, self.action.defines(Verb::Reban));
+        self.told.entry(ticket.id.clone()).or_default();
+        let scope = Scope::of(ticket);
+        if self.action.on_demand() && !self.is_started(scope) {
+            let result = self.start(world, Some(scope));
+            self.complain(world, due, ticket, &result);
+            result?;
         }
+        Ok(Some(due))
+    }
+
+    /// What is to be run for an unban, if there is anything to take away.
+    pub(super) fn prepare_unban(&mut self, ticket: &Ticket) -> Option<Due> {
+        self.told.remove(&ticket.id);
+        self.adopted.remove(&ticket.id);
+        let was_flushed = self.flushed.remove(&ticket.id);
+        let has_entries = self.family(Scope::of(ticket)).is_some_and(|family| family.has_entries);
+        (has_entries && !was_flushed).then_some(Due::UNBAN)
+    }
+
+    /// Runs what is due for a ticket, with all that Fail2Ban does if it fails.
+    pub(super) fn carry_out(&mut self, world: &mut World, due: Due, ticket: &Ticket) -> Result<(), String> {
+        let result = match self.process(world, due.verb, ticket) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(format!("Error {} {}", due.doing, ticket.ip())),
+            Err(error) => Err(error),
+        };
+        if result.is_ok() {
+            self.note(due, ticket);
+        }
+        self.complain(world, due, ticket, &result);
         result
+    }
+
+    /// What was due for a ticket is done.
+    pub(super) fn note(&mut self, due: Due, ticket: &Ticket) {
+        if !matches!(due.verb, Verb::Ban | Verb::Reban) {
+            return;
+        }
+        *self.family_mut(Scope::of(ticket)) = Family {
+            started: true,
+            has_entries: true,
+        };
+        self.told.insert(ticket.id.clone(), Some(self.epoch));
+    }
+
+    /// Whether orders of this kind may be for a batch.
+    pub(super) fn is_recognised(&self, is_ban: bool, ticket: &Ticket) -> bool {
+        let verb = if is_ban { Verb::Ban } else { Verb::Unban };
+        self.action.form(verb, Scope::of(ticket)).is_some()
+    }
+
+    /// The command that is due as one of a batch, if it is for one.
+    pub(super) fn member(&self, world: &mut World, due: Due, ticket: &Ticket) -> Option<Member> {
+        let scope = Scope::of(ticket);
+        let form = self.action.form(due.verb, scope)?;
+        let script = self.action.script(due.verb, scope)?;
+        let template = *self.templates.get(script.text())?;
+        let values = world.values(script, &self.layer.jail, Subject::Ticket(ticket));
+        let operation = form.operation(&values)?;
+        let command = render(script.text(), &values);
+        Some(Member::new(form, template, &operation, command, self.action.timeout()))
     }
 
     /// Somebody who is banned offends again: who was banned before a repair is banned once more, otherwise the
@@ -302,53 +365,18 @@ impl Shell {
         self.check_consistency(world, None)
     }
 
-    fn ban(&mut self, world: &mut World, verb: Verb, ticket: &Ticket) -> Result<(), String> {
-        let scope = Scope::of(ticket);
-        if self.action.on_demand() && !self.is_started(scope) {
-            self.start(world, Some(scope))?;
-        }
-        if !self.process(world, verb, ticket)? {
-            return Err(format!("Error banning {}", ticket.ip()));
-        }
-        *self.family_mut(scope) = Family {
-            started: true,
-            has_entries: true,
-        };
-        Ok(())
-    }
-
     pub(super) fn order_prolong(&mut self, world: &mut World, ticket: &Ticket) -> Result<(), String> {
         if !self.action.defines(Verb::Prolong) || (ticket.restored && self.action.norestored()) {
             return Ok(());
         }
-        let result = match self.process(world, Verb::Prolong, ticket) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(format!("Error prolonging {}", ticket.ip())),
-            Err(error) => Err(error),
-        };
-        // Fail2Ban says `ban` here, too.
-        self.complain(world, (Verb::Prolong, "ban"), ticket, &result);
-        result
+        self.carry_out(world, Due::PROLONG, ticket)
     }
 
     pub(super) fn order_unban(&mut self, world: &mut World, ticket: &Ticket) -> Result<(), String> {
-        self.told.remove(&ticket.id);
-        if self.flushed.remove(&ticket.id) {
-            return Ok(());
+        match self.prepare_unban(ticket) {
+            Some(due) => self.carry_out(world, due, ticket),
+            None => Ok(()),
         }
-        let has_entries = self.family(Scope::of(ticket)).is_some_and(|family| family.has_entries);
-        let result = if has_entries {
-            self.process(world, Verb::Unban, ticket)
-        } else {
-            Ok(true)
-        };
-        let result = match result {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(format!("Error unbanning {}", ticket.ip())),
-            Err(error) => Err(error),
-        };
-        self.complain(world, (Verb::Unban, "unban"), ticket, &result);
-        result
     }
 
     /// Ends all bans at once, if the action can: then the orders to unban each are not for it, even where that failed.
@@ -459,9 +487,9 @@ impl Shell {
     }
 
     /// Logs that a ticket's command failed.
-    fn complain(&self, world: &mut World, what: (Verb, &str), ticket: &Ticket, result: &Result<(), String>) {
+    fn complain(&self, world: &mut World, due: Due, ticket: &Ticket, result: &Result<(), String>) {
         let Err(error) = result else { return };
-        let (verb, word) = what;
+        let Due { verb, word, .. } = due;
         let empty = Script::new("");
         let script = self.action.script(verb, Scope::of(ticket)).unwrap_or(&empty);
         let (jail, action) = (self.layer.jail.clone(), &self.layer.action);

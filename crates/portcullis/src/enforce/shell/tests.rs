@@ -1,7 +1,9 @@
+mod together;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use portcullis_core::action::render;
+use portcullis_core::action::{Batch, Form, Operation, render};
 use portcullis_core::address::Id;
 use portcullis_core::config::plan::ActionPlan;
 use portcullis_core::time::Seconds;
@@ -32,9 +34,31 @@ impl Run for Stub {
             .unwrap()
             .script
             .clone();
-        let command = render(&script, values).script;
-        record.ran.push(command.clone());
-        let fails = record
+        record.take(render(&script, values).script)
+    }
+
+    fn batch(&mut self, items: Vec<Item>) -> Ran {
+        let mut record = self.0.lock().unwrap();
+        let script = |id| &record.templates.iter().find(|t| t.id == id).unwrap().script;
+        let forms: Vec<Form> = items
+            .iter()
+            .map(|item| Form::of(script(item.template)).unwrap())
+            .collect();
+        let operations: Vec<_> = items
+            .iter()
+            .map(|item| Operation::new(&item.element, item.bantime).unwrap())
+            .collect();
+        let batch = Batch::of(forms.iter().zip(&operations)).unwrap();
+        let lines: Vec<&str> = batch.input.lines().collect();
+        record.take(format!("{} < {}", batch.invocation.program, lines.join(" | ")))
+    }
+}
+
+impl Record {
+    /// Writes down what is run, and fails if it is to.
+    fn take(&mut self, command: String) -> Ran {
+        self.ran.push(command.clone());
+        let fails = self
             .failing
             .iter_mut()
             .find(|(part, left)| command.contains(part.as_str()) && *left > 0);
