@@ -53,7 +53,7 @@ use crate::control::listen::Listener;
 use crate::enforce::Held;
 use crate::enforce::protect::Protected;
 use crate::matching::News;
-use crate::observe::log::{Level, note as say};
+use crate::observe::log::{Level, note as say, notes as say_all};
 use crate::observe::notify;
 use crate::place::Places;
 use crate::runner;
@@ -271,7 +271,8 @@ impl Daemon {
             .held
             .due()
             .map_or(HOURLY, |due| due.saturating_duration_since(clock));
-        wake.min(due).min(unsaved).min(held)
+        let owed = if self.keeper.owes() { Duration::ZERO } else { HOURLY };
+        wake.min(due).min(unsaved).min(held).min(owed)
     }
 
     fn turn(&mut self, mut messages: VecDeque<Message>, inbox: &Receiver<Message>) -> Option<End> {
@@ -297,6 +298,7 @@ impl Daemon {
             self.step(Input::Restore(keeper::remembered(late)));
         }
         self.caution.turn(&self.reader);
+        self.keeper.pay();
         if facts || saved != self.keeper.failure().is_none() {
             self.watch_protection();
         }
@@ -368,8 +370,11 @@ impl Daemon {
         }
         for event in &events {
             self.held.tally.hear(event);
-            notes::note(event, clock, &self.zone, self.dry_run);
         }
+        let lines = events
+            .iter()
+            .filter_map(|event| notes::note(event, clock, &self.zone, self.dry_run));
+        say_all(lines);
         for (to, reply) in replies {
             self.reply(to, reply, &open);
         }

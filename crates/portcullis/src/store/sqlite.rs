@@ -22,6 +22,9 @@ use super::{Opened, Place, Settings};
 /// Pages of memory that SQLite may keep, as kibibytes; a commit larger than this spills into the log file.
 const CACHE_KIB: i64 = 1024;
 
+/// The same for a commit of many bans.
+const WIDE_CACHE_KIB: i64 = 64 * 1024;
+
 /// The log file is cut back to this many bytes once its contents have been folded back.
 const LOG_BYTES: i64 = 4 * 1024 * 1024;
 
@@ -112,6 +115,26 @@ fn settle(db: &Connection, settings: &Settings) -> rusqlite::Result<()> {
     db.pragma_update(None, "synchronous", "NORMAL")?;
     db.pragma_update(None, "cache_size", -CACHE_KIB)?;
     db.pragma_update(None, "journal_size_limit", LOG_BYTES)
+}
+
+/// Room for a commit of many rows, for as long as it takes: it must not spill into the log and be read back. The jails of
+/// its rows are listed with them, so that no row needs to be asked for its jail.
+pub(super) struct Room;
+
+impl Room {
+    /// Makes room. That a setting cannot be changed costs time and nothing else.
+    pub(super) fn wide(db: &Connection) -> Room {
+        let _ = db.pragma_update(None, "cache_size", -WIDE_CACHE_KIB);
+        let _ = db.pragma_update(None, "foreign_keys", false);
+        Room
+    }
+
+    /// Gives it back.
+    pub(super) fn narrow(self, db: &Connection) {
+        let _ = db.pragma_update(None, "foreign_keys", true);
+        let _ = db.pragma_update(None, "cache_size", -CACHE_KIB);
+        let _ = db.execute_batch("PRAGMA shrink_memory");
+    }
 }
 
 /// Makes the folder (its last level only) and the file, readable by us alone as Fail2Ban makes it.
