@@ -46,6 +46,8 @@ impl Engine {
                 Some(jail) => {
                     let length = bantime.unwrap_or(jail.plan.bantime);
                     let mut turn = self.shared.turn(now);
+                    // A record, a note and an order each.
+                    out.reserve(3 * ids.len());
                     let mut ban = |id| jail.ban(&mut turn, judge::by_hand(id, now, length), bantime.is_some(), out);
                     Ok(count(ids.into_iter().map(|id| usize::from(ban(id))).sum()))
                 }
@@ -175,7 +177,7 @@ impl Engine {
                 // Many addresses at once must not each look through all bans.
                 let members: Vec<Id> = match id {
                     Id::Ip(_) => Vec::new(),
-                    Id::Net(_) => bans(jail).filter(|banned| id.covers(banned)).cloned().collect(),
+                    Id::Net(net) => jail.ledger.within(*net).map(|ban| ban.ticket.id.clone()).collect(),
                     Id::Raw(name) => {
                         let addresses = names.get(name, since).unwrap_or_default();
                         let addresses: BTreeSet<Id> = addresses.iter().copied().map(Id::Ip).collect();
@@ -202,10 +204,6 @@ impl Engine {
     }
 }
 
-fn bans(jail: &Jail) -> impl Iterator<Item = &Id> {
-    jail.ledger.iter().map(|ban| &ban.ticket.id)
-}
-
 fn count(number: usize) -> Value {
     i64::try_from(number).unwrap_or(i64::MAX).into()
 }
@@ -214,21 +212,19 @@ fn count(number: usize) -> Value {
 /// counted.
 fn unban(jail: &mut Jail, history: &mut History, ids: Option<&[Id]>, out: &mut Vec<Effect>) -> usize {
     let Some(ids) = ids else {
-        let banned = jail.ledger.iter().map(|ban| ban.ticket.id.clone());
-        let all: BTreeSet<Id> = banned.chain(history.known_in(jail.name())).collect();
-        lift(jail, history, all, out);
+        history.empty(jail.name());
+        out.push(Effect::Record(Entry::Empty {
+            jail: Arc::clone(jail.name()),
+        }));
         return jail.free_all(false, out);
     };
     let mut freed = 0;
     for id in ids {
         let mut members = vec![id.clone()];
-        if matches!(id, Id::Net(_)) {
-            let inside = jail
-                .ledger
-                .iter()
-                .map(|ban| &ban.ticket.id)
-                .filter(|banned| id.contains(banned));
-            members.extend(inside.filter(|banned| *banned != id).cloned());
+        if let Id::Net(net) = id {
+            let inside = jail.ledger.within(*net).map(|ban| &ban.ticket.id);
+            let inside = inside.filter(|banned| *banned != id && id.contains(banned));
+            members.extend(inside.cloned());
         }
         lift(jail, history, members.clone(), out);
         for member in members {
@@ -238,8 +234,12 @@ fn unban(jail: &mut Jail, history: &mut History, ids: Option<&[Id]>, out: &mut V
     freed
 }
 
+/// Of whom the jail knows nothing, nothing is kept.
 fn lift(jail: &Jail, history: &mut History, ids: impl IntoIterator<Item = Id>, out: &mut Vec<Effect>) {
     for id in ids {
+        if jail.ledger.get(&id).is_none() && history.of(jail.name(), &id).is_none() {
+            continue;
+        }
         history.forget(jail.name(), &id);
         out.push(Effect::Record(Entry::Lift {
             jail: Arc::clone(jail.name()),

@@ -43,6 +43,7 @@ impl Writer<'_> {
                 Entry::Prolong { jail, ticket } => self.own_row(jail, ticket)?,
                 Entry::Expire { jail, id } => self.expire(jail, id)?,
                 Entry::Lift { jail, id } => self.lift(jail, id)?,
+                Entry::Empty { jail } => self.empty(jail)?,
                 Entry::Count { jail, id, count } => self.count(jail, id, count.as_ref())?,
                 Entry::Read { jail, path, mark } => self.read(jail, path, mark)?,
                 Entry::Sessions { jail, text } => self.sessions(jail, text)?,
@@ -68,6 +69,7 @@ impl Writer<'_> {
             Entry::Jail { .. }
             | Entry::Expire { .. }
             | Entry::Lift { .. }
+            | Entry::Empty { .. }
             | Entry::Wait { pending: None, .. }
             | Entry::Count { count: None, .. } => return Ok(()),
         };
@@ -185,6 +187,17 @@ impl Writer<'_> {
             "DELETE FROM portcullis_bans WHERE jail = ?1 AND id = ?2",
             params![jail, id],
         )?;
+        Ok(())
+    }
+
+    fn empty(&self, jail: &str) -> rusqlite::Result<()> {
+        for sql in [
+            "DELETE FROM bips WHERE jail = ?1",
+            "DELETE FROM bans WHERE jail = ?1",
+            "DELETE FROM portcullis_bans WHERE jail = ?1",
+        ] {
+            self.run(sql, params![jail])?;
+        }
         Ok(())
     }
 

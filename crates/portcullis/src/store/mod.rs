@@ -108,6 +108,7 @@ pub(crate) struct Store {
     boot: String,
     running: Running,
     owed: owed::Owed,
+    room: sqlite::Room,
 }
 
 impl Store {
@@ -145,6 +146,7 @@ impl Store {
             running: Running::from(clock.steady, boot.micros),
             boot: boot.id,
             owed: owed::Owed::default(),
+            room: sqlite::Room::default(),
         };
         Ok((store, opened))
     }
@@ -169,31 +171,41 @@ impl Store {
         let kept = self.kept(clock);
         let owes = self.owed.any;
         let is_many = is_many(entries);
-        let room = is_many.then(|| self.db.as_ref().map(sqlite::Room::wide)).flatten();
+        if is_large(entries) {
+            self.room.widen(self.db.as_ref());
+        }
+        if is_many {
+            // The jails of the rows are listed with them: none needs to be looked up for each row.
+            sqlite::check_references(self.db.as_ref(), false);
+        }
         let result = self.write(|tx| {
             let writer = entries::Writer { tx, clock, max_matches };
             writer.keep(entries, is_many, owes)?;
             writer.clock(&kept)
         });
-        if let (Some(room), Some(db)) = (room, &self.db) {
-            room.narrow(db);
-        }
-        if is_many && result.is_ok() {
-            self.owed.more();
+        if is_many {
+            sqlite::check_references(self.db.as_ref(), true);
+            if result.is_ok() {
+                self.owed.more();
+            }
         }
         result
     }
 
-    /// Whether rows of Fail2Ban's are owed.
+    /// Whether rows of Fail2Ban's are owed, or memory is to be given back.
     pub(crate) fn owes(&self) -> bool {
-        self.owed.any
+        self.owed.any || self.room.is_wide()
     }
 
-    /// Writes a piece of what is owed.
+    /// Writes a piece of what is owed; after the last, memory is given back.
     ///
     /// # Errors
     /// Nothing is written, and it can be tried again; at the latest the next start does it.
     pub(crate) fn pay(&mut self) -> Result<(), Error> {
+        if !self.owed.any {
+            self.room.narrow(self.db.as_ref());
+            return Ok(());
+        }
         let owed = std::mem::take(&mut self.owed);
         let result = self.write(|tx| owed::pay_piece(tx, &owed));
         self.owed = owed;
@@ -325,6 +337,11 @@ impl Drop for Store {
 fn is_many(entries: &[Entry]) -> bool {
     let is_new = |entry: &&Entry| matches!(entry, Entry::Ban { ticket, .. } if !ticket.restored);
     entries.len() >= owed::MANY && entries.iter().filter(is_new).take(owed::MANY).count() >= owed::MANY
+}
+
+/// Whether so much is written that it must not spill into the log and be read back.
+fn is_large(entries: &[Entry]) -> bool {
+    entries.len() >= owed::MANY || entries.iter().any(|entry| matches!(entry, Entry::Empty { .. }))
 }
 
 /// The start of a run: clocks, jails off, and what others wrote. One transaction, so that a crash repeats it. `onto` are

@@ -170,10 +170,12 @@ impl Loading<'_> {
     fn history(&mut self) -> rusqlite::Result<()> {
         // Fail2Ban's table has wall times.
         let behind = clock(self.db)?.map_or(Seconds::ZERO, |kept| kept.clock.steady - kept.clock.wall);
-        let mut bips = prepare(self.db, self.jail,
-        "SELECT jail, ip, CAST(timeofban * 1000000 AS INTEGER), CAST(bantime * 1000000 AS INTEGER), bancount
+        let mut bips = prepare(
+            self.db,
+            self.jail,
+            "SELECT jail, ip, CAST(timeofban * 1000000 AS INTEGER), CAST(bantime * 1000000 AS INTEGER), bancount
          FROM bips WHERE {of} AND typeof(timeofban) IN ('integer', 'real') AND typeof(bantime) IN ('integer', 'real')",
-    )?;
+        )?;
         let mut rows = bips.query([self.jail])?;
         while let Some(row) = rows.next()? {
             let Some(id) = text(row, 1)? else {
