@@ -206,3 +206,39 @@ fn house_jails(jails: &[Jail<'_>]) -> String {
     }
     text
 }
+
+/// Whoever takes bans out of the kernel finds them there again, and stands in the log.
+#[test]
+fn what_somebody_else_takes_away_comes_back() {
+    let mut house = house();
+    house.fail("plain", "203.0.113.9");
+    eventually("both are there", || house.kernel().contains("203.0.113.9"));
+    let mut flush = house.inside("nft");
+    assert!(flush.args(["flush", "ruleset"]).status().unwrap().success());
+    let begun = std::time::Instant::now();
+    eventually("they are back", || {
+        ["203.0.113.1", "203.0.113.9"]
+            .iter()
+            .all(|who| house.kernel().contains(who))
+    });
+    println!("back after {:?}", begun.elapsed());
+    house.until_said("action 'nft' was changed by nft (");
+    house.until_said("): the table was gone; mended, unprotected for at most ");
+    assert!(
+        house
+            .ask(&["client", "set", "plain", "action", "nft", "flush"])
+            .status
+            .success()
+    );
+    house.until_said("action 'nft' was changed by a command: 2 elements were missing; mended");
+    assert!(house.kernel().contains("203.0.113.9"));
+    assert_eq!(house.banned().len(), 3);
+    assert_eq!(house.terminate(), Some(0));
+    // What nobody orders any more goes when all others have been ordered again.
+    let mut add = house.inside("nft");
+    let words = "add element inet portcullis plain.nft.ip4 { 203.0.113.77 timeout 1h }";
+    assert!(add.args(words.split(' ')).status().unwrap().success());
+    house.start();
+    eventually("the stray is gone", || !house.kernel().contains("203.0.113.77"));
+    assert!(house.kernel().contains("203.0.113.9"));
+}
