@@ -9,6 +9,7 @@ mod daemon;
 mod enforce;
 mod folder;
 mod matching;
+mod namespace;
 mod observe;
 mod place;
 mod regex;
