@@ -73,7 +73,7 @@ impl Daemon {
                 continue;
             };
             match message {
-                Message::Facts(facts) => {
+                Message::Facts(facts, _) => {
                     for applied in facts.applied {
                         self.learn(&applied);
                         self.step(Input::Applied(applied));

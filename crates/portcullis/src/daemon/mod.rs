@@ -44,7 +44,7 @@ use portcullis_core::config::plan::{JailPlan, Plan};
 use portcullis_core::diagnostic::Diagnostic;
 use portcullis_core::engine::{Answer, Effect, Engine, Input, Query, Saved};
 use portcullis_core::ledger::LayerId;
-use portcullis_core::time::{Clock, Timestamp};
+use portcullis_core::time::{Clock, Seconds, Timestamp};
 use portcullis_core::wire::Reply;
 
 use crate::client::Run;
@@ -78,7 +78,8 @@ const UNSAVED_EVERY: Duration = Duration::from_secs(2);
 enum Message {
     News(News),
     Asked(Asked),
-    Facts(Facts),
+    /// With the moment at which the lane had them: the wheel may be busy for longer than the kernel was
+    Facts(Facts, Instant),
     Answer(Answer),
     Own(BTreeSet<IpAddr>),
     Loaded(Box<Setup>, Option<Sender<Reply>>),
@@ -90,7 +91,7 @@ enum Message {
 impl Message {
     /// Whether it may change what is enforced.
     fn is_fact(&self) -> bool {
-        matches!(self, Message::Facts(_) | Message::Loaded(..))
+        matches!(self, Message::Facts(..) | Message::Loaded(..))
     }
 
     /// Whether groups may be taken down by it.
@@ -313,10 +314,11 @@ impl Daemon {
         match message {
             Message::News(News::Batch(batch)) => self.engine.handle(now, Input::Batch(batch), out),
             Message::News(news) => self.hear(news),
-            Message::Facts(facts) => {
+            Message::Facts(facts, at) => {
+                let since = Seconds::from_micros(i64::try_from(at.elapsed().as_micros()).unwrap_or(0));
                 for applied in facts.applied {
                     self.learn(&applied);
-                    self.engine.handle(now, Input::Applied(applied), out);
+                    self.engine.handle(now - since, Input::Applied(applied), out);
                 }
                 for layer in facts.lost {
                     self.engine.handle(now, Input::Lost(layer), out);
