@@ -11,9 +11,15 @@ try:
 test *FILTER:
     tests/run {{FILTER}}
 
-# The random comparisons with Fail2Ban for so many minutes each (there are about ten)
+# The random comparisons with Fail2Ban for so many minutes each (there are about ten), and the flood with 100,000 bans
 full MINUTES='10':
     COMPLIANCE_MINUTES={{MINUTES}} cargo test --locked --test compliance -- --nocapture
+    FLOOD_BANS=100000 cargo test --locked --release --test daemon flood:: -- --nocapture
+
+# How long bans take to be in the kernel, and to be back after a restart, beside Fail2Ban (as root; 2 minutes)
+bench *OPTIONS:
+    cargo build --release --locked
+    bench/enforce {{OPTIONS}}
 
 # What is checked before a commit
 check: fmt lint

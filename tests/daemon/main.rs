@@ -23,6 +23,8 @@ mod dry;
 #[cfg(test)]
 mod encodings;
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
 mod growth;
 #[cfg(test)]
 mod hostile;

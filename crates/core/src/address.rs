@@ -156,6 +156,7 @@ impl Id {
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Id::Ip(IpAddr::V4(ip)) => write!(f, "{ip}"),
             Id::Ip(ip) => f.write_str(&text(*ip)),
             // Fail2Ban does not write a length of 0.
             Id::Net(net) if net.prefix_len() == 0 => f.write_str(&text(net.addr())),

@@ -42,11 +42,12 @@ impl History {
         }
     }
 
-    /// Everybody that a jail has banned.
-    #[must_use]
-    pub fn known_in(&self, jail: &str) -> Vec<Id> {
-        let known = self.known.iter().filter(|(_, jails)| jails.contains_key(jail));
-        known.map(|(id, _)| id.clone()).collect()
+    /// Forgets everybody in a jail.
+    pub fn empty(&mut self, jail: &str) {
+        self.known.retain(|_, jails| {
+            jails.remove(jail);
+            !jails.is_empty()
+        });
     }
 
     /// The last ban in one jail.

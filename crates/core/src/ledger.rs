@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use crate::address::Id;
 use crate::time::{Clock, Seconds, Timestamp};
 
@@ -249,6 +251,11 @@ pub enum Entry {
         /// Whose
         id: Id,
     },
+    /// All bans of a jail were lifted by hand: all rows of it go, those of past bans among them.
+    Empty {
+        /// The jail
+        jail: Arc<str>,
+    },
     /// The ban was lifted by hand: all rows of it go (contract §7.2).
     Lift {
         /// The jail
@@ -348,10 +355,10 @@ impl Ledger {
         let number = self.total;
         self.ends.extend(ticket.until().map(|until| (until, number)));
         self.order.insert(number, ticket.id.clone());
-        let layers = actions
-            .iter()
-            .map(|action| (Arc::clone(action), Stand::new(now)))
-            .collect();
+        let mut layers = BTreeMap::new();
+        for action in actions {
+            layers.insert(Arc::clone(action), Stand::new(now));
+        }
         let ban = Ban { ticket, layers, number };
         self.bans.insert(ban.ticket.id.clone(), ban);
         Entered::New
@@ -359,7 +366,7 @@ impl Ledger {
 
     /// Gives a ban that was just entered another length.
     pub fn amend(&mut self, ticket: &Ticket) {
-        let Some(ban) = self.bans.get_mut(&ticket.id) else {
+        let Some(ban) = self.bans.get_mut(&ticket.id).filter(|ban| ban.ticket != *ticket) else {
             return;
         };
         if let Some(until) = ban.ticket.until() {
@@ -434,6 +441,15 @@ impl Ledger {
     /// All bans in force, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Ban> {
         self.bans.values()
+    }
+
+    /// The bans in force that begin within this network: of its addresses, and of networks with such a first address.
+    pub fn within(&self, net: IpNet) -> impl Iterator<Item = &Ban> {
+        let (first, last) = (net.network(), net.broadcast());
+        let addresses = self.bans.range(Id::Ip(first)..=Id::Ip(last));
+        let widest = IpNet::new_assert(first, 0);
+        let nets = self.bans.range(Id::Net(widest)..=Id::Net(IpNet::from(last)));
+        addresses.chain(nets).map(|(_, ban)| ban)
     }
 
     /// All bans in force, in the order in which they began (contract §4.3).

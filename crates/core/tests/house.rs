@@ -88,7 +88,11 @@ fn no_crate_may_use_unsafe_code() -> io::Result<()> {
 #[test]
 fn bans_begin_and_end_in_the_engine_alone() -> io::Result<()> {
     let core = root().join("crates/core/src");
-    let allowed = |file: &Path| ["engine", "ledger", "ledger.rs"].iter().any(|part| file.starts_with(core.join(part)));
+    let allowed = |file: &Path| {
+        ["engine", "ledger", "ledger.rs"]
+            .iter()
+            .any(|part| file.starts_with(core.join(part)))
+    };
     let strangers = naming("Ledger", |file| !allowed(file))?;
     assert!(
         strangers.is_empty(),

@@ -143,7 +143,10 @@ impl Jail {
             }));
         }
         for id in &ids {
-            self.free(id, repealed, out);
+            if let Some(ban) = self.ledger.remove(id) {
+                // A native layer has emptied itself at the one order.
+                self.release(&ban.ticket, repealed, |layer| !layer.native, out);
+            }
         }
         ids.len()
     }
@@ -153,14 +156,14 @@ impl Jail {
         let Some(ban) = self.ledger.remove(id) else {
             return false;
         };
-        self.release(&ban.ticket, repealed, out);
+        self.release(&ban.ticket, repealed, |_| true, out);
         true
     }
 
-    fn release(&mut self, ticket: &Ticket, repealed: bool, out: &mut Vec<Effect>) {
+    fn release(&mut self, ticket: &Ticket, repealed: bool, told: impl Fn(&Layer) -> bool, out: &mut Vec<Effect>) {
         let (jail, id) = (Arc::clone(self.name()), ticket.id.clone());
         out.push(Effect::Note(Event::Unbanned { jail, id, repealed }));
-        for layer in &self.layers {
+        for layer in self.layers.iter().filter(|layer| told(layer)) {
             self.change(&layer.action, Order::Unban(ticket.clone()), out);
         }
         self.ungather(ticket, repealed, out);
@@ -173,7 +176,7 @@ impl Jail {
                 jail: Arc::clone(self.name()),
                 id: ban.ticket.id.clone(),
             }));
-            self.release(&ban.ticket, false, out);
+            self.release(&ban.ticket, false, |_| true, out);
         }
         self.prolong_due(now, out);
         for id in self.tracker.purge(now) {

@@ -57,7 +57,10 @@ impl Engine {
     /// Takes one input at steady time `now` and appends what is to be done. Records precede the changes that rest
     /// on them.
     pub fn handle(&mut self, now: Timestamp, input: Input, out: &mut Vec<Effect>) {
-        self.pass(now, out);
+        // There is a fact for each order: they need no look at what time has brought, which the next input has.
+        if !matches!(input, Input::Applied(_)) {
+            self.pass(now, out);
+        }
         match input {
             Input::Plan(arrangements) => {
                 let gone = self.others(&arrangements);

@@ -46,6 +46,8 @@ impl Engine {
                 Some(jail) => {
                     let length = bantime.unwrap_or(jail.plan.bantime);
                     let mut turn = self.shared.turn(now);
+                    // A record, a note and an order each.
+                    out.reserve(3 * ids.len());
                     let mut ban = |id: Id| {
                         jail.hand_over(&id, out);
                         jail.ban(&mut turn, judge::by_hand(id, now, length), bantime.is_some(), out)
@@ -179,7 +181,7 @@ impl Engine {
                 match id {
                     Id::Ip(_) => meant.extend(jail.networks_over(id)),
                     _ if jail.ledger.get(id).is_some() => {}
-                    Id::Net(_) => meant.extend(bans(jail).filter(|banned| id.covers(banned)).cloned()),
+                    Id::Net(net) => meant.extend(jail.ledger.within(*net).map(|ban| ban.ticket.id.clone())),
                     Id::Raw(name) => {
                         let addresses = names.get(name, since).unwrap_or_default();
                         let addresses: BTreeSet<Id> = addresses.iter().copied().map(Id::Ip).collect();
@@ -207,10 +209,6 @@ impl Engine {
     }
 }
 
-fn bans(jail: &Jail) -> impl Iterator<Item = &Id> {
-    jail.ledger.iter().map(|ban| &ban.ticket.id)
-}
-
 fn count(number: usize) -> Value {
     i64::try_from(number).unwrap_or(i64::MAX).into()
 }
@@ -219,22 +217,20 @@ fn count(number: usize) -> Value {
 /// counted.
 fn unban(jail: &mut Jail, history: &mut History, ids: Option<&[Id]>, out: &mut Vec<Effect>) -> usize {
     let Some(ids) = ids else {
-        let banned = jail.ledger.iter().map(|ban| ban.ticket.id.clone());
-        let all: BTreeSet<Id> = banned.chain(history.known_in(jail.name())).collect();
-        lift(jail, history, all, out);
+        history.empty(jail.name());
+        out.push(Effect::Record(Entry::Empty {
+            jail: Arc::clone(jail.name()),
+        }));
         return jail.free_all(false, out);
     };
     let mut freed = 0;
     for id in ids {
         let mut members = vec![id.clone()];
         members.extend(jail.networks_over(id));
-        if matches!(id, Id::Net(_)) {
-            let inside = jail
-                .ledger
-                .iter()
-                .map(|ban| &ban.ticket.id)
-                .filter(|banned| id.contains(banned));
-            members.extend(inside.filter(|banned| *banned != id).cloned());
+        if let Id::Net(net) = id {
+            let inside = jail.ledger.within(*net).map(|ban| &ban.ticket.id);
+            let inside = inside.filter(|banned| *banned != id && id.contains(banned));
+            members.extend(inside.cloned());
         }
         pardon(jail, &mut members, out);
         lift(jail, history, members.clone(), out);
@@ -252,8 +248,12 @@ fn pardon(jail: &mut Jail, members: &mut Vec<Id>, out: &mut Vec<Effect>) {
     members.splice(0..0, wide);
 }
 
+/// Of whom the jail knows nothing, nothing is kept.
 fn lift(jail: &Jail, history: &mut History, ids: impl IntoIterator<Item = Id>, out: &mut Vec<Effect>) {
     for id in ids {
+        if jail.ledger.get(&id).is_none() && history.of(jail.name(), &id).is_none() {
+            continue;
+        }
         history.forget(jail.name(), &id);
         out.push(Effect::Record(Entry::Lift {
             jail: Arc::clone(jail.name()),

@@ -106,6 +106,10 @@ impl Stage {
             Entry::Expire { jail, id } => {
                 self.bans.remove(&(jail.to_string(), id));
             }
+            Entry::Empty { jail } => {
+                self.history.retain(|(name, _), _| **name != *jail);
+                self.bans.retain(|(name, _), _| **name != *jail);
+            }
             Entry::Lift { jail, id } => {
                 self.history.remove(&(jail.to_string(), id.clone()));
                 self.bans.remove(&(jail.to_string(), id));

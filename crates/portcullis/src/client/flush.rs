@@ -1,5 +1,6 @@
 //! `flush`: everybody is freed, whether a daemon runs or not (invariant 11).
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -101,16 +102,14 @@ fn forget(place: Place, notes: &mut Vec<String>, errors: &mut Vec<String>) -> Re
     }
     errors.extend(failed);
     let bans: Vec<_> = saved.bans.into_iter().chain(saved.adopted).collect();
-    let mut entries = Vec::new();
-    for (jail, ticket) in &bans {
-        let (jail, id) = (jail.clone(), ticket.id.clone());
-        entries.push(Entry::Count {
-            jail: jail.clone(),
-            id: id.clone(),
-            count: None,
-        });
-        entries.push(Entry::Lift { jail, id });
-    }
+    let jails: BTreeSet<_> = bans.iter().map(|(jail, _)| jail.clone()).collect();
+    let counters = bans.iter().map(|(jail, ticket)| Entry::Count {
+        jail: jail.clone(),
+        id: ticket.id.clone(),
+        count: None,
+    });
+    let mut entries: Vec<Entry> = counters.collect();
+    entries.extend(jails.into_iter().map(|jail| Entry::Empty { jail }));
     let clock = store.running().now();
     store.commit(clock, &entries).map_err(wrap)?;
     store.close().map_err(wrap)?;

@@ -80,7 +80,7 @@ impl Daemon {
                 continue;
             };
             match message {
-                Message::Facts(facts) => self.hear_last(facts),
+                Message::Facts(facts, _) => self.hear_last(facts),
                 Message::Runner(runner::Event::Gone) => return false,
                 _ => {}
             }
@@ -106,7 +106,7 @@ impl Daemon {
                 Err(RecvTimeoutError::Timeout) => {
                     for message in inbox.try_iter() {
                         match message {
-                            Message::Facts(facts) => self.hear_last(facts),
+                            Message::Facts(facts, _) => self.hear_last(facts),
                             Message::Runner(runner::Event::Gone) => return,
                             _ => {}
                         }

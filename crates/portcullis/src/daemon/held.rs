@@ -63,11 +63,17 @@ impl Daemon {
     /// Orders are about to be handed out: how many of each action are open then.
     pub(super) fn count_orders(&mut self, changes: &[Change]) -> BTreeMap<LayerId, usize> {
         let mut open = BTreeMap::new();
-        for change in changes.iter().filter(|change| self.lanes.knows(&change.layer)) {
-            let count = self.held.tally.order(&change.layer);
-            open.insert(change.layer.clone(), count);
-            if is_awaited(&change.order) {
-                self.held.command.insert(change.layer.clone(), count);
+        let of_one = |one: &Change, other: &Change| {
+            one.layer == other.layer && is_awaited(&one.order) == is_awaited(&other.order)
+        };
+        for run in changes.chunk_by(of_one) {
+            let Some(first) = run.first().filter(|change| self.lanes.knows(&change.layer)) else {
+                continue;
+            };
+            let count = self.held.tally.order(&first.layer, run.len());
+            open.insert(first.layer.clone(), count);
+            if is_awaited(&first.order) {
+                self.held.command.insert(first.layer.clone(), count);
             }
         }
         open

@@ -14,6 +14,8 @@ use crate::store::{Merged, Opened, Place, Running, Saved, Settings, Store, Trace
 const DATABASE: &str = "fail2ban.database";
 /// How long a database that refused is left alone.
 const PAUSE: Duration = Duration::from_secs(2);
+/// So long a payment that failed is left alone.
+const UNPAID: Duration = Duration::from_secs(60);
 /// Above this many unsaved records, those that later ones replace are dropped.
 const COMPACT_ABOVE: usize = 4096;
 
@@ -31,6 +33,8 @@ pub(super) struct Keeper {
     unsaved: Vec<Entry>,
     failure: Option<String>,
     next_try: Instant,
+    /// When what is owed to Fail2Ban's tables may be paid again
+    next_payment: Instant,
 }
 
 impl Keeper {
@@ -46,6 +50,7 @@ impl Keeper {
             unsaved: Vec::new(),
             failure: None,
             next_try: Instant::now(),
+            next_payment: Instant::now(),
         };
         let saved = keeper.try_open(Running::fresh().now()).unwrap_or_default();
         let running = keeper
@@ -79,6 +84,7 @@ impl Keeper {
     pub(super) fn saved_of(&mut self, clock: Clock, jail: &str) -> Saved {
         self.next_try = Instant::now();
         self.keep(clock, Vec::new());
+        self.pay_all();
         let saved = self.store.as_ref().map(|store| store.saved_of(jail));
         let mut saved = saved.unwrap_or_else(|| Ok(Saved::default())).unwrap_or_else(|error| {
             say(
@@ -143,6 +149,29 @@ impl Keeper {
                 let text = error.to_string();
                 self.fail(&text, news);
             }
+        }
+    }
+
+    /// Whether Fail2Ban's rows of bans are still to be written, and may be now.
+    pub(super) fn owes(&self) -> bool {
+        self.store.as_ref().is_some_and(Store::owes) && Instant::now() >= self.next_payment
+    }
+
+    /// Writes a piece of them.
+    pub(super) fn pay(&mut self) {
+        if !self.owes() {
+            return;
+        }
+        if let Some(Err(error)) = self.store.as_mut().map(Store::pay) {
+            let text = format!("{error}; bans are kept, but Fail2Ban's own tables lack some of them yet");
+            say(Level::Error, DATABASE, &text);
+            self.next_payment = Instant::now() + UNPAID;
+        }
+    }
+
+    fn pay_all(&mut self) {
+        while self.owes() {
+            self.pay();
         }
     }
 
@@ -248,7 +277,8 @@ impl Keeper {
     }
 
     /// All bans of an address taken together, in one jail or in all (contract §7.5).
-    pub(super) fn merged(&self, ip: &str, jail: Option<&str>) -> Option<Merged> {
+    pub(super) fn merged(&mut self, ip: &str, jail: Option<&str>) -> Option<Merged> {
+        self.pay_all();
         self.store.as_ref()?.matches_of(ip, jail).ok()?
     }
 

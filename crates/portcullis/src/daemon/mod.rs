@@ -46,7 +46,7 @@ use portcullis_core::config::plan::{JailPlan, Plan};
 use portcullis_core::diagnostic::Diagnostic;
 use portcullis_core::engine::{Answer, Effect, Engine, Input, Query, Saved};
 use portcullis_core::ledger::LayerId;
-use portcullis_core::time::{Clock, Timestamp};
+use portcullis_core::time::{Clock, Seconds, Timestamp};
 use portcullis_core::wire::Reply;
 
 use crate::client::Run;
@@ -55,7 +55,7 @@ use crate::control::listen::Listener;
 use crate::enforce::Held;
 use crate::enforce::protect::Protected;
 use crate::matching::News;
-use crate::observe::log::{Level, note as say};
+use crate::observe::log::{Level, note as say, notes as say_all};
 use crate::observe::notify;
 use crate::place::Places;
 use crate::runner;
@@ -81,7 +81,8 @@ const UNSAVED_EVERY: Duration = Duration::from_secs(2);
 enum Message {
     News(News),
     Asked(Asked),
-    Facts(Facts),
+    /// With the moment at which the lane had them: the wheel may be busy for longer than the kernel was
+    Facts(Facts, Instant),
     Answer(Answer),
     Own(BTreeSet<IpAddr>),
     Loaded(Box<Setup>, Option<Sender<Reply>>),
@@ -93,7 +94,7 @@ enum Message {
 impl Message {
     /// Whether it may change what is enforced.
     fn is_fact(&self) -> bool {
-        matches!(self, Message::Facts(_) | Message::Loaded(..))
+        matches!(self, Message::Facts(..) | Message::Loaded(..))
     }
 
     /// Whether groups may be taken down by it.
@@ -281,7 +282,8 @@ impl Daemon {
             .held
             .due()
             .map_or(HOURLY, |due| due.saturating_duration_since(clock));
-        wake.min(due).min(unsaved).min(held)
+        let owed = if self.keeper.owes() { Duration::ZERO } else { HOURLY };
+        wake.min(due).min(unsaved).min(held).min(owed)
     }
 
     fn turn(&mut self, mut messages: VecDeque<Message>, inbox: &Receiver<Message>) -> Option<End> {
@@ -308,6 +310,7 @@ impl Daemon {
             self.lanes.only(&self.setup.ways, true);
         }
         self.caution.turn(&self.reader);
+        self.keeper.pay();
         if facts || saved != self.keeper.failure().is_none() {
             self.watch_protection();
         }
@@ -321,10 +324,11 @@ impl Daemon {
         match message {
             Message::News(News::Batch(batch)) => self.engine.handle(now, Input::Batch(batch), out),
             Message::News(news) => self.hear(news),
-            Message::Facts(facts) => {
+            Message::Facts(facts, at) => {
+                let since = Seconds::from_micros(i64::try_from(at.elapsed().as_micros()).unwrap_or(0));
                 for applied in facts.applied {
                     self.learn(&applied);
-                    self.engine.handle(now, Input::Applied(applied), out);
+                    self.engine.handle(now - since, Input::Applied(applied), out);
                 }
                 for layer in facts.lost {
                     self.engine.handle(now, Input::Lost(layer), out);
@@ -380,8 +384,11 @@ impl Daemon {
         }
         for event in &events {
             self.held.tally.hear(event);
-            notes::note(event, clock, &self.zone, self.dry_run);
         }
+        let lines = events
+            .iter()
+            .filter_map(|event| notes::note(event, clock, &self.zone, self.dry_run));
+        say_all(lines);
         for (to, reply) in replies {
             self.reply(to, reply, &open);
         }

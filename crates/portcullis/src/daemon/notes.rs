@@ -13,7 +13,7 @@ use portcullis_core::value::repr_str;
 use super::answers::seconds;
 use super::setup::MANUAL;
 use crate::client::probe;
-use crate::observe::log::{Level, note as say};
+use crate::observe::log::{Level, Line};
 
 const FILTER: &str = "fail2ban.filter";
 const ACTIONS: &str = "fail2ban.actions";
@@ -21,27 +21,29 @@ const JAIL: &str = "fail2ban.jail";
 const OBSERVER: &str = "fail2ban.observer";
 const DNS: &str = "fail2ban.ipdns";
 
-/// Writes an event into the log. Steady times are shown as the wall clock they stand for now.
-pub(super) fn note(event: &Event, clock: Clock, zone: &TimeZone, dry_run: bool) {
+/// The log line of an event, if it has one. Steady times are shown as the wall clock they stand for now.
+pub(super) fn note(event: &Event, clock: Clock, zone: &TimeZone, dry_run: bool) -> Option<Line> {
     if dry_run && let Some((jail, text)) = in_a_dry_run(event) {
-        return say(Level::Notice, ACTIONS, &format!("[{jail}] {text} (dry run)"));
+        return line(Level::Notice, ACTIONS, format!("[{jail}] {text} (dry run)"));
     }
     if let Some(text) = of_a_probe(event) {
-        return say(Level::Info, ACTIONS, &format!("[{MANUAL}] {text}"));
+        return line(Level::Info, ACTIONS, format!("[{MANUAL}] {text}"));
     }
     if let Some(note) = note::note(event, clock, zone) {
-        return say(level(note.level), note.logger, &note.text);
+        return line(level(note.level), note.logger, note.text);
     }
     match event {
-        Event::Ignored { jail, id, rule } => {
-            say(Level::Info, FILTER, &format!("[{jail}] Ignore {id} by {rule}"));
-        }
-        Event::Started { jail } => say(Level::Info, JAIL, &format!("Jail '{jail}' started")),
-        Event::Stopped { jail } => say(Level::Info, JAIL, &format!("Jail '{jail}' stopped")),
-        Event::Emptied { .. } => say(Level::Debug, ACTIONS, "  Flush ban list"),
-        Event::Absent { whom } => say(Level::Msg, ACTIONS, &format!("{whom} is not banned")),
+        Event::Ignored { jail, id, rule } => line(Level::Info, FILTER, format!("[{jail}] Ignore {id} by {rule}")),
+        Event::Started { jail } => line(Level::Info, JAIL, format!("Jail '{jail}' started")),
+        Event::Stopped { jail } => line(Level::Info, JAIL, format!("Jail '{jail}' stopped")),
+        Event::Emptied { .. } => line(Level::Debug, ACTIONS, "  Flush ban list".to_owned()),
+        Event::Absent { whom } => line(Level::Msg, ACTIONS, format!("{whom} is not banned")),
         other => note_own(other),
     }
+}
+
+fn line(level: Level, logger: &'static str, text: String) -> Option<Line> {
+    Some(Line { level, logger, text })
 }
 
 /// A ban that is only decided must not read like one: jail `recidive` counts `Ban`, and so do people (D-168).
@@ -70,52 +72,64 @@ fn of_a_probe(event: &Event) -> Option<String> {
 }
 
 /// Events that Fail2Ban does not know, or says otherwise.
-fn note_own(event: &Event) {
+fn note_own(event: &Event) -> Option<Line> {
     match event {
-        Event::Held { jail, id, reason } => {
-            let text = format!("[{jail}] {id} is not banned, because the jail must not ban: {reason}");
-            say(Level::Error, ACTIONS, &text);
-        }
+        Event::Held { jail, id, reason } => line(
+            Level::Error,
+            ACTIONS,
+            format!("[{jail}] {id} is not banned, because the jail must not ban: {reason}"),
+        ),
         Event::Resolved { name, addresses } => {
             let list: Vec<String> = addresses.iter().map(|ip| format!("'{}'", text(*ip))).collect();
-            let text = format!("Determined IP using DNS Lookup: {name} = {{{}}}", list.join(", "));
-            say(Level::Warning, DNS, &text);
+            line(
+                Level::Warning,
+                DNS,
+                format!("Determined IP using DNS Lookup: {name} = {{{}}}", list.join(", ")),
+            )
         }
-        Event::ListFailed { path, reason } => {
-            let text = format!("Retrieving IPs set from {} failed: {reason}", repr_str(path));
-            say(Level::Warning, DNS, &text);
-        }
+        Event::ListFailed { path, reason } => line(
+            Level::Warning,
+            DNS,
+            format!("Retrieving IPs set from {} failed: {reason}", repr_str(path)),
+        ),
         Event::LayerFailed { layer, id, error } => {
             let whom = id.as_ref().map_or(String::new(), |id| format!(" for {id}"));
-            let text = format!("[{}] action '{}' failed{whom}: {error}", layer.jail, layer.action);
-            say(Level::Error, ACTIONS, &text);
+            line(
+                Level::Error,
+                ACTIONS,
+                format!("[{}] action '{}' failed{whom}: {error}", layer.jail, layer.action),
+            )
         }
         Event::Drifted { layer, drift } => note_drift(layer, drift),
-        Event::GrowthFailed { jail, id, error } => {
-            let text = format!("[{jail}] bantime.formula has no result for {id}, who is banned for bantime: {error}");
-            say(Level::Error, OBSERVER, &text);
-        }
-        Event::Widened { jail, id, count } => {
-            let text = format!("[{jail}] {count} in {id} are banned, so the whole of it is");
-            say(Level::Notice, ACTIONS, &text);
-        }
-        Event::NotWidened { jail, id, count, whom } => {
-            let text = format!("[{jail}] {count} in {id} are banned; it is not banned whole, because it holds {whom}");
-            say(Level::Warning, ACTIONS, &text);
-        }
-        Event::TooManyQuestions { jail } => {
-            let text = format!("[{jail}] too many failures wait for look-ups or commands; one was not counted");
-            say(Level::Error, FILTER, &text);
-        }
-        _ => {}
+        Event::GrowthFailed { jail, id, error } => line(
+            Level::Error,
+            OBSERVER,
+            format!("[{jail}] bantime.formula has no result for {id}, who is banned for bantime: {error}"),
+        ),
+        Event::Widened { jail, id, count } => line(
+            Level::Notice,
+            ACTIONS,
+            format!("[{jail}] {count} in {id} are banned, so the whole of it is"),
+        ),
+        Event::NotWidened { jail, id, count, whom } => line(
+            Level::Warning,
+            ACTIONS,
+            format!("[{jail}] {count} in {id} are banned; it is not banned whole, because it holds {whom}"),
+        ),
+        Event::TooManyQuestions { jail } => line(
+            Level::Error,
+            FILTER,
+            format!("[{jail}] too many failures wait for look-ups or commands; one was not counted"),
+        ),
+        _ => None,
     }
 }
 
-fn note_drift(layer: &LayerId, drift: &Drift) {
+fn note_drift(layer: &LayerId, drift: &Drift) -> Option<Line> {
     let by = drift.by.as_ref().map_or(String::new(), |by| format!(" by {by}"));
     let (jail, action) = (&layer.jail, &layer.action);
     let text = format!("[{jail}] action '{action}' was changed{by}: {}", account(drift));
-    say(Level::Warning, ACTIONS, &text);
+    line(Level::Warning, ACTIONS, text)
 }
 
 /// What differed, and what came of it.

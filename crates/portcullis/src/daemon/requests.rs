@@ -26,6 +26,8 @@ use crate::observe::notify;
 
 /// Networks named in one answer.
 const MOST_NOTES: usize = 100;
+/// Bans by hand that are decided, kept and handed to the layers together.
+const AT_ONCE: usize = 4096;
 
 impl Daemon {
     /// An answer of the engine's; that to one of Fail2Ban's commands waits for the orders.
@@ -115,7 +117,42 @@ impl Daemon {
             return None;
         }
         say_why(&jail, &ids, reason);
-        self.request(Request::Ban { ids, jail, bantime }, reply, Some(notes), out)
+        self.ban_in_parts((&ids, &jail, bantime), (reply, notes), out);
+        None
+    }
+
+    /// While the layers do one part of a long list, the next one is decided and kept.
+    fn ban_in_parts(
+        &mut self,
+        (ids, jail, bantime): (&[Id], &Arc<str>, Option<Seconds>),
+        (reply, notes): (Sender<Reply>, Vec<String>),
+        out: &mut Vec<Effect>,
+    ) {
+        let mut sum = 0;
+        for part in ids.chunks(AT_ONCE) {
+            let clock = self.clock.now();
+            let request = Request::Ban {
+                ids: part.to_vec(),
+                jail: Arc::clone(jail),
+                bantime,
+            };
+            self.engine
+                .handle(clock.steady, Input::Request(request, ReplyTo(0)), out);
+            let answers = out.extract_if(.., |effect| matches!(effect, Effect::Reply(ReplyTo(0), _)));
+            for answer in answers {
+                match answer {
+                    Effect::Reply(_, Ok(value)) => sum += count(&value),
+                    Effect::Reply(_, Err(exception)) => {
+                        // Of a jail that is not there no part can be done.
+                        let _ = reply.send(Reply::Refused(exception));
+                        return;
+                    }
+                    _ => {}
+                }
+            }
+            self.carry_out(clock, std::mem::take(out));
+        }
+        let _ = reply.send(done(sum, notes));
     }
 
     /// Asks the engine. An answer with notes is for one of our verbs, one without for a command of Fail2Ban's.

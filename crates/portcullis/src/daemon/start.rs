@@ -110,7 +110,13 @@ fn lanes(
     let shell = move |run| ShellLayer::new(Box::new(run), Box::new(around.clone()));
     let clock = clock.clone();
     let steady = move || clock.now().steady;
-    Lanes::start(shell, mails, link, steady, sender(outbox, Message::Facts))
+    Lanes::start(
+        shell,
+        mails,
+        link,
+        steady,
+        sender(outbox, |facts| Message::Facts(facts, Instant::now())),
+    )
 }
 
 /// Takes the seat. Only then what commands changed may be forgotten: before, it would be another daemon's.

@@ -58,10 +58,10 @@ impl Tally {
         }
     }
 
-    /// An action was told something: how many of its orders are open now.
-    pub(super) fn order(&mut self, layer: &LayerId) -> usize {
+    /// An action was told so many things: how many of its orders are open now.
+    pub(super) fn order(&mut self, layer: &LayerId, more: usize) -> usize {
         let open = self.ordered.entry(layer.clone()).or_default();
-        *open += 1;
+        *open += more;
         *open
     }
 
@@ -127,7 +127,7 @@ mod tests {
             jail: Arc::clone(&jail),
             action: "nft".into(),
         };
-        assert_eq!(tally.order(&layer), 1);
+        assert_eq!(tally.order(&layer, 1), 1);
         assert!(tally.take().is_empty());
         tally.done(&layer);
         let told = tally.take();

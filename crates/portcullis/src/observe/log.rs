@@ -24,6 +24,9 @@ use shape::harmless;
 use target::Place;
 pub(crate) use target::{Target, unknown_facility};
 
+/// Lines that come together are written in pieces of about so many bytes.
+const PIECE: usize = 64 * 1024;
+
 static INSTALLED: OnceLock<Log> = OnceLock::new();
 
 /// Fail2Ban's levels; the higher, the graver.
@@ -147,6 +150,17 @@ pub(crate) enum Error {
     Level(String),
 }
 
+/// A line to come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// How loud
+    pub(crate) level: Level,
+    /// Which part of Fail2Ban says so
+    pub(crate) logger: &'static str,
+    /// The text
+    pub(crate) text: String,
+}
+
 /// The open log.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -254,6 +268,15 @@ impl Log {
         self.output().write(&Zoned::now(), level, logger, message);
     }
 
+    /// Writes lines that come together, with one stamp and few writes.
+    pub(crate) fn write_all(&self, lines: impl Iterator<Item = Line>) {
+        let threshold = self.threshold.load(Ordering::Relaxed);
+        let mut lines = lines.filter(|line| line.level.number() >= threshold).peekable();
+        if lines.peek().is_some() {
+            self.output().write_all(&Zoned::now(), lines);
+        }
+    }
+
     fn output(&self) -> MutexGuard<'_, Output> {
         // A thread that panicked while it wrote leaves at worst a torn line behind.
         self.output.lock().unwrap_or_else(PoisonError::into_inner)
@@ -270,6 +293,13 @@ pub(crate) fn is_told(level: Level) -> bool {
 pub(crate) fn note(level: Level, logger: &str, message: &str) {
     if let Some(log) = INSTALLED.get() {
         log.write(level, logger, message);
+    }
+}
+
+/// Writes lines that come together, as [`note`] does one.
+pub(crate) fn notes(lines: impl Iterator<Item = Line>) {
+    if let Some(log) = INSTALLED.get() {
+        log.write_all(lines);
     }
 }
 
@@ -297,6 +327,34 @@ impl Output {
         }
         if self.lost > 0 || self.put(now, level, logger, message).is_err() {
             self.lost = self.lost.saturating_add(1);
+        }
+    }
+
+    fn write_all(&mut self, now: &Zoned, lines: impl Iterator<Item = Line>) {
+        let mut piece = String::new();
+        for Line { level, logger, text } in lines {
+            // What must be told apart goes by itself: a datagram, and the first line after a loss.
+            if matches!(self.sink, Sink::Socket(_)) || self.lost > 0 || self.torn {
+                self.write(now, level, logger, &text);
+                continue;
+            }
+            piece.push_str(&self.target.shape.line(now, level, logger, &text));
+            piece.push('\n');
+            if piece.len() >= PIECE {
+                self.put_piece(&std::mem::take(&mut piece));
+            }
+        }
+        self.put_piece(&piece);
+    }
+
+    /// Writes whole lines; those that do not get out are counted.
+    fn put_piece(&mut self, lines: &str) {
+        let (done, result) = self.sink.write(lines.as_bytes());
+        if result.is_err() {
+            let (out, rest) = lines.as_bytes().split_at(done);
+            self.torn = out.last().is_some_and(|byte| *byte != b'\n');
+            let ends = rest.iter().filter(|byte| **byte == b'\n').count();
+            self.lost = self.lost.saturating_add(u64::try_from(ends).unwrap_or(u64::MAX));
         }
     }
 

@@ -12,6 +12,7 @@ use rusqlite::{Transaction, params};
 use super::adopt::{ALIVE, JOURNAL};
 use super::case;
 use super::clock::Kept;
+use super::owed;
 
 /// Where a counter's `bancount` is kept among its fields; no group of a regex can have such a name.
 pub(super) const BANCOUNT: &str = "portcullis-bancount";
@@ -27,17 +28,22 @@ pub(super) struct Writer<'t> {
 }
 
 impl Writer<'_> {
-    /// Keeps all of them, in order.
-    pub(super) fn keep(&self, entries: &[Entry]) -> rusqlite::Result<()> {
+    /// Keeps all of them, in order. Of many bans Fail2Ban's rows are owed; `owes` says whether there are such already.
+    pub(super) fn keep(&self, entries: &[Entry], is_many: bool, owes: bool) -> rusqlite::Result<()> {
         let mut jails = BTreeSet::new();
         for entry in entries {
             self.list_jail(entry, &mut jails)?;
+            if let (true, Some((jail, id))) = (is_many || owes, other_than_new(entry)) {
+                owed::pay_one(self.tx, jail, id)?;
+            }
             match entry {
                 Entry::Jail { jail, enabled } => self.jail(jail, *enabled)?,
+                Entry::Ban { jail, ticket } if is_many && !ticket.restored => self.owe(jail, ticket)?,
                 Entry::Ban { jail, ticket } => self.ban(jail, ticket)?,
                 Entry::Prolong { jail, ticket } => self.own_row(jail, ticket)?,
                 Entry::Expire { jail, id } => self.expire(jail, id)?,
                 Entry::Lift { jail, id } => self.lift(jail, id)?,
+                Entry::Empty { jail } => self.empty(jail)?,
                 Entry::Count { jail, id, count } => self.count(jail, id, count.as_ref())?,
                 Entry::Read { jail, path, mark } => self.read(jail, path, mark)?,
                 Entry::Sessions { jail, text } => self.sessions(jail, text)?,
@@ -63,6 +69,7 @@ impl Writer<'_> {
             Entry::Jail { .. }
             | Entry::Expire { .. }
             | Entry::Lift { .. }
+            | Entry::Empty { .. }
             | Entry::Wait { pending: None, .. }
             | Entry::Count { count: None, .. } => return Ok(()),
         };
@@ -131,6 +138,27 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Our row alone, with all that Fail2Ban's are to be made of.
+    fn owe(&self, jail: &str, ticket: &Ticket) -> rusqlite::Result<()> {
+        let data = case::encode(&ticket.matches, ticket.failures, &ticket.data, self.max_matches);
+        self.run(
+            "INSERT OR REPLACE INTO portcullis_bans(jail, id, time, bantime, bancount, data, raw, seen_time, seen_bantime)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                jail,
+                ticket.id.to_string(),
+                ticket.time.micros(),
+                ticket.bantime.micros(),
+                ticket.bancount,
+                data,
+                owed::OWING,
+                round(self.clock.to_wall(ticket.time).micros()),
+                length(ticket.bantime)
+            ],
+        )?;
+        Ok(())
+    }
+
     /// Fail2Ban's rows stay. Where its row still looks alive (a clock set back, a length that the jail cut), ours
     /// stays too, marked as over, so that the next start does not take the row for news.
     fn expire(&self, jail: &str, id: &Id) -> rusqlite::Result<()> {
@@ -159,6 +187,17 @@ impl Writer<'_> {
             "DELETE FROM portcullis_bans WHERE jail = ?1 AND id = ?2",
             params![jail, id],
         )?;
+        Ok(())
+    }
+
+    fn empty(&self, jail: &str) -> rusqlite::Result<()> {
+        for sql in [
+            "DELETE FROM bips WHERE jail = ?1",
+            "DELETE FROM bans WHERE jail = ?1",
+            "DELETE FROM portcullis_bans WHERE jail = ?1",
+        ] {
+            self.run(sql, params![jail])?;
+        }
         Ok(())
     }
 
@@ -255,6 +294,16 @@ impl Writer<'_> {
             ],
         )?;
         Ok(())
+    }
+}
+
+/// Whose rows an entry changes that is no new ban.
+fn other_than_new(entry: &Entry) -> Option<(&str, &Id)> {
+    match entry {
+        Entry::Prolong { jail, ticket } => Some((jail, &ticket.id)),
+        Entry::Ban { jail, ticket } if ticket.restored => Some((jail, &ticket.id)),
+        Entry::Expire { jail, id } | Entry::Lift { jail, id } => Some((jail, id)),
+        _ => None,
     }
 }
 

@@ -10,6 +10,7 @@ mod case;
 mod clock;
 mod entries;
 mod error;
+mod owed;
 mod salvage;
 mod saved;
 mod schema;
@@ -108,6 +109,8 @@ pub(crate) struct Store {
     settings: Settings,
     boot: String,
     running: Running,
+    owed: owed::Owed,
+    room: sqlite::Room,
 }
 
 impl Store {
@@ -144,6 +147,8 @@ impl Store {
             settings,
             running: Running::from(clock.steady, boot.micros),
             boot: boot.id,
+            owed: owed::Owed::default(),
+            room: sqlite::Room::default(),
         };
         Ok((store, opened))
     }
@@ -158,18 +163,56 @@ impl Store {
         self.settings = settings;
     }
 
-    /// Keeps all entries in one transaction, and where the clocks stand.
+    /// Keeps all entries in one transaction, and where the clocks stand. Of many new bans only what a start of ours needs
+    /// is written: [`Store::pay`] does the rest.
     ///
     /// # Errors
     /// Nothing of the entries is kept, and the same entries can be given again.
     pub(crate) fn commit(&mut self, clock: Clock, entries: &[Entry]) -> Result<(), Error> {
         let max_matches = self.settings.max_matches;
         let kept = self.kept(clock);
-        self.write(|tx| {
+        let owes = self.owed.any;
+        let is_many = is_many(entries);
+        if is_large(entries) {
+            self.room.widen(self.db.as_ref());
+        }
+        if is_many {
+            // The jails of the rows are listed with them: none needs to be looked up for each row.
+            sqlite::check_references(self.db.as_ref(), false);
+        }
+        let result = self.write(|tx| {
             let writer = entries::Writer { tx, clock, max_matches };
-            writer.keep(entries)?;
+            writer.keep(entries, is_many, owes)?;
             writer.clock(&kept)
-        })
+        });
+        if is_many {
+            sqlite::check_references(self.db.as_ref(), true);
+            if result.is_ok() {
+                self.owed.more();
+            }
+        }
+        result
+    }
+
+    /// Whether rows of Fail2Ban's are owed, or memory is to be given back.
+    pub(crate) fn owes(&self) -> bool {
+        self.owed.any || self.room.is_wide()
+    }
+
+    /// Writes a piece of what is owed; after the last, memory is given back.
+    ///
+    /// # Errors
+    /// Nothing is written, and it can be tried again; at the latest the next start does it.
+    pub(crate) fn pay(&mut self) -> Result<(), Error> {
+        if !self.owed.any {
+            self.room.narrow(self.db.as_ref());
+            return Ok(());
+        }
+        let owed = std::mem::take(&mut self.owed);
+        let result = self.write(|tx| owed::pay_piece(tx, &owed));
+        self.owed = owed;
+        self.owed.less(result?);
+        Ok(())
     }
 
     /// All that is kept.
@@ -267,8 +310,14 @@ impl Store {
     /// # Errors
     /// The data are safe, but part of them is still in the log beside the file.
     pub(crate) fn close(mut self) -> Result<(), Error> {
-        // As Fail2Ban leaves them; bans and positions stay.
-        let off = self.write(|tx| tx.execute("UPDATE jails SET enabled = 0 WHERE enabled <> 0", []));
+        let owes = self.owed.any;
+        let off = self.write(|tx| {
+            if owes {
+                owed::pay_all(tx)?;
+            }
+            // As Fail2Ban leaves them; bans and positions stay.
+            tx.execute("UPDATE jails SET enabled = 0 WHERE enabled <> 0", [])
+        });
         let closed = self.db.take().map_or(Ok(()), |db| sqlite::close(db, self.place.path()));
         off.and(closed)
     }
@@ -310,6 +359,17 @@ impl Drop for Store {
     }
 }
 
+/// Whether so many bans begin at once that the layers must not wait for all of their rows.
+fn is_many(entries: &[Entry]) -> bool {
+    let is_new = |entry: &&Entry| matches!(entry, Entry::Ban { ticket, .. } if !ticket.restored);
+    entries.len() >= owed::MANY && entries.iter().filter(is_new).take(owed::MANY).count() >= owed::MANY
+}
+
+/// Whether so much is written that it must not spill into the log and be read back.
+fn is_large(entries: &[Entry]) -> bool {
+    entries.len() >= owed::MANY || entries.iter().any(|entry| matches!(entry, Entry::Empty { .. }))
+}
+
 /// The start of a run: clocks, jails off, and what others wrote. One transaction, so that a crash repeats it. `onto` are
 /// the clocks of a run that has begun already.
 fn take_over(
@@ -336,6 +396,9 @@ fn take_over(
         )?;
     }
     tx.execute("UPDATE jails SET enabled = 0 WHERE enabled <> 0", [])?;
+    if owed::is_any(&tx)? {
+        owed::pay_all(&tx)?;
+    }
     let adopted = adopt::adopt(&tx, clock)?;
     let kept = Kept {
         boot: boot.clone(),

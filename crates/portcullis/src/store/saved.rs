@@ -14,6 +14,9 @@ use super::case::{self, Case};
 use super::clock::{Boot, Kept};
 use super::entries::BANCOUNT;
 
+/// What `raw` says of a ban that another program wrote.
+const ADOPTED: i64 = 1;
+
 /// Most rows of history that one question reads; newer ones come first.
 const MAX_ROWS: i64 = 10_000;
 
@@ -106,7 +109,7 @@ impl Loading<'_> {
             "SELECT b.jail, b.id, b.time, b.bantime, b.bancount, b.raw, COALESCE(b.data, f.data)
          FROM (SELECT * FROM portcullis_bans WHERE {of} AND NOT ended) b
              LEFT JOIN bips f ON f.ip = b.id AND f.jail = b.jail
-         ORDER BY b.jail, b.time, b.id",
+         ORDER BY b.jail, b.id",
         )?;
         let mut rows = bans.query([self.jail])?;
         while let Some(row) = rows.next()? {
@@ -125,7 +128,7 @@ impl Loading<'_> {
                 restored: true,
             };
             let jail = self.names.get(row, 0)?;
-            if whole(row, 5)? == 0 {
+            if whole(row, 5)? != ADOPTED {
                 self.saved.bans.push((jail, ticket));
             } else {
                 self.saved.adopted.push((jail, ticket));
@@ -167,10 +170,12 @@ impl Loading<'_> {
     fn history(&mut self) -> rusqlite::Result<()> {
         // Fail2Ban's table has wall times.
         let behind = clock(self.db)?.map_or(Seconds::ZERO, |kept| kept.clock.steady - kept.clock.wall);
-        let mut bips = prepare(self.db, self.jail,
-        "SELECT jail, ip, CAST(timeofban * 1000000 AS INTEGER), CAST(bantime * 1000000 AS INTEGER), bancount
-         FROM bips WHERE {of} AND typeof(timeofban) IN ('integer', 'real') AND typeof(bantime) IN ('integer', 'real') ORDER BY jail, ip",
-    )?;
+        let mut bips = prepare(
+            self.db,
+            self.jail,
+            "SELECT jail, ip, CAST(timeofban * 1000000 AS INTEGER), CAST(bantime * 1000000 AS INTEGER), bancount
+         FROM bips WHERE {of} AND typeof(timeofban) IN ('integer', 'real') AND typeof(bantime) IN ('integer', 'real')",
+        )?;
         let mut rows = bips.query([self.jail])?;
         while let Some(row) = rows.next()? {
             let Some(id) = text(row, 1)? else {
@@ -289,12 +294,12 @@ struct Names(BTreeMap<String, Arc<str>>);
 
 impl Names {
     fn get(&mut self, row: &Row<'_>, column: usize) -> rusqlite::Result<Arc<str>> {
-        let name: String = row.get(column)?;
-        if let Some(known) = self.0.get(&name) {
+        let name = row.get_ref(column)?.as_str()?;
+        if let Some(known) = self.0.get(name) {
             return Ok(Arc::clone(known));
         }
-        let shared: Arc<str> = name.as_str().into();
-        self.0.insert(name, Arc::clone(&shared));
+        let shared: Arc<str> = name.into();
+        self.0.insert(name.to_owned(), Arc::clone(&shared));
         Ok(shared)
     }
 }

@@ -22,6 +22,12 @@ use super::{Opened, Place, Settings};
 /// Pages of memory that SQLite may keep, as kibibytes; a commit larger than this spills into the log file.
 const CACHE_KIB: i64 = 1024;
 
+/// The same for a commit of many bans.
+const WIDE_CACHE_KIB: i64 = 64 * 1024;
+
+/// A log of so many pages is folded back, SQLite's own measure.
+const LOG_PAGES: i64 = 1000;
+
 /// The log file is cut back to this many bytes once its contents have been folded back.
 const LOG_BYTES: i64 = 4 * 1024 * 1024;
 
@@ -112,6 +118,46 @@ fn settle(db: &Connection, settings: &Settings) -> rusqlite::Result<()> {
     db.pragma_update(None, "synchronous", "NORMAL")?;
     db.pragma_update(None, "cache_size", -CACHE_KIB)?;
     db.pragma_update(None, "journal_size_limit", LOG_BYTES)
+}
+
+/// Memory for writing many rows, given back when that is over. Meanwhile the log is not folded back either: that waits
+/// for the disk.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    is_wide: bool,
+}
+
+impl Room {
+    /// Makes room. That a setting cannot be changed costs time and nothing else.
+    pub(super) fn widen(&mut self, db: Option<&Connection>) {
+        if let (false, Some(db)) = (self.is_wide, db) {
+            self.is_wide = true;
+            let _ = db.pragma_update(None, "cache_size", -WIDE_CACHE_KIB);
+            let _ = db.pragma_update(None, "wal_autocheckpoint", 0);
+        }
+    }
+
+    /// Gives it back.
+    pub(super) fn narrow(&mut self, db: Option<&Connection>) {
+        if let (true, Some(db)) = (self.is_wide, db) {
+            self.is_wide = false;
+            let _ = db.pragma_update(None, "cache_size", -CACHE_KIB);
+            let _ = db.execute_batch("PRAGMA shrink_memory");
+            let _ = db.pragma_update(None, "wal_autocheckpoint", LOG_PAGES);
+        }
+    }
+
+    /// Whether there is more than usual.
+    pub(super) fn is_wide(&self) -> bool {
+        self.is_wide
+    }
+}
+
+/// Whether the database looks up what rows refer to; not within a transaction.
+pub(super) fn check_references(db: Option<&Connection>, on: bool) {
+    if let Some(db) = db {
+        let _ = db.pragma_update(None, "foreign_keys", on);
+    }
 }
 
 /// Makes the folder (its last level only) and the file, readable by us alone as Fail2Ban makes it.

@@ -1,6 +1,7 @@
 //! How a log line looks: a format in Python's `%` notation, as the option `format` of `logtarget` gives it, or one of
 //! Fail2Ban's own (contract §8.7).
 
+use std::borrow::Cow;
 use std::process;
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -206,7 +207,11 @@ fn number(attribute: Attribute, now: &Zoned, level: Level) -> f64 {
 }
 
 /// The message without control characters, cut to its longest.
-pub(super) fn harmless(message: &str) -> String {
+pub(super) fn harmless(message: &str) -> Cow<'_, str> {
+    let is_plain = |byte: &u8| (0x20..0x7f).contains(byte);
+    if message.len() <= MAX_MESSAGE && message.as_bytes().iter().all(is_plain) {
+        return Cow::Borrowed(message);
+    }
     let mut out = String::with_capacity(message.len());
     let mut end = message.len().min(MAX_MESSAGE);
     while !message.is_char_boundary(end) {
@@ -222,5 +227,5 @@ pub(super) fn harmless(message: &str) -> String {
     if end < message.len() {
         out.push_str(" […]");
     }
-    out
+    Cow::Owned(out)
 }

@@ -235,6 +235,38 @@ fn a_full_disk_is_counted_and_told() {
     assert_eq!(ends, [told, "INFO    kept", "INFO    kept too"]);
 }
 
+/// Lines that come together are the same lines, in their order, and none is lost in silence.
+#[test]
+fn many_lines_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let log = Log::open(target(path.to_str().unwrap(), &[]), Level::Info.number()).unwrap();
+    let line = |level, text: String| Line {
+        level,
+        logger: "fail2ban.actions",
+        text,
+    };
+    let lines = (0..3000).map(|n| {
+        let level = if n % 3 == 0 { Level::Debug } else { Level::Notice };
+        line(level, format!("[j] Ban {n}\n"))
+    });
+    log.write_all(lines);
+    let text = fs::read_to_string(&path).unwrap();
+    let expect = (0..3000).filter(|n| n % 3 != 0);
+    assert_eq!(text.lines().count(), 2000);
+    for (line, n) in text.lines().zip(expect) {
+        assert!(line.ends_with(&format!("NOTICE  [j] Ban {n}\\x0a")), "{line}");
+    }
+    let full = Log::open(target("/dev/full", &[]), Level::Info.number()).unwrap();
+    full.write_all((0..50).map(|n| line(Level::Notice, n.to_string())));
+    full.retarget(target(path.to_str().unwrap(), &[])).unwrap();
+    full.write_all((50..52).map(|n| line(Level::Notice, n.to_string())));
+    let text = fs::read_to_string(&path).unwrap();
+    let last: Vec<&str> = text.lines().skip(2000).collect();
+    assert!(last[0].contains("50 log message(s) were lost"), "{last:?}");
+    assert!(last[1].ends_with(" 50") && last[2].ends_with(" 51"), "{last:?}");
+}
+
 #[test]
 fn a_torn_line_is_closed() {
     let dir = tempfile::tempdir().unwrap();

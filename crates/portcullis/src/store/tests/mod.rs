@@ -1,5 +1,6 @@
 mod facts;
 mod force;
+mod many;
 mod parity;
 mod turns;
 
