@@ -19,7 +19,11 @@ mod death;
 #[cfg(test)]
 mod dry;
 #[cfg(test)]
+mod elements;
+#[cfg(test)]
 mod encodings;
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod growth;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::origin::Origin;
 use super::requests::done;
 use super::{Daemon, End, Message, SERVER};
 use crate::control::listen::Listener;
+use crate::fault::{self, Step};
 use crate::observe::log::{Level, note as say};
 use crate::observe::notify;
 use crate::runner;
@@ -32,8 +33,10 @@ impl Daemon {
         let banned: usize = view.jails.iter().map(|jail| jail.banned).sum();
         if end == End::Free {
             self.part_with(Input::Stop, |_| true);
+            fault::reach(Step::Stop);
         }
         self.settle(inbox);
+        fault::reach(Step::Stopped);
         self.tell_tally();
         self.answer_held(true);
         let clock = self.clock.now();

@@ -22,6 +22,7 @@ use crate::enforce::nft::{Nft, Scope, TABLE};
 use crate::enforce::protect::{Guard, Protected};
 use crate::enforce::shell::{ShellLayer, Through};
 use crate::enforce::{Held, Layer};
+use crate::fault::{self, Step};
 use crate::runner::{self, Catalogue, Link};
 
 /// Orders taken at once, so that facts come back while a long queue is worked off.
@@ -270,9 +271,13 @@ fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &
                 take(result);
             }
             Job::Changes(now, changes) => {
-                for part in changes.chunks(AT_ONCE) {
+                for (number, part) in changes.chunks(AT_ONCE).enumerate() {
+                    if number > 0 {
+                        fault::reach(Step::Between);
+                    }
                     work.behind(left.load(Ordering::Relaxed));
                     let applied = work.apply(now, part);
+                    fault::reach(Step::Facts);
                     left.fetch_sub(part.len(), Ordering::Relaxed);
                     facts(Facts {
                         applied,

@@ -26,6 +26,7 @@ use portcullis_core::ledger::Entry;
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use crate::fault::{self, Step};
 pub(crate) use adopt::Adopted;
 pub(crate) use clock::{Boot, Kept, Running, resume_clock};
 pub(crate) use error::Error;
@@ -166,7 +167,11 @@ impl Store {
         self.write(|tx| {
             let writer = entries::Writer { tx, clock, max_matches };
             writer.keep(entries)?;
-            writer.clock(&kept)
+            writer.clock(&kept)?;
+            if entries.iter().any(|entry| matches!(entry, Entry::Ban { .. })) {
+                fault::reach(Step::Commit);
+            }
+            Ok(())
         })
     }
 
