@@ -40,6 +40,8 @@ mod names;
 #[expect(dead_code, reason = "the comparisons with Fail2Ban use all of it")]
 mod nameserver;
 #[cfg(test)]
+mod powerless;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod rotation;
