@@ -31,12 +31,14 @@ steps! {
     Prolong = "prolong",
     Structure = "structure",
     Mend = "mend",
+    Mended = "mended",
     Reload = "reload",
     Arranged = "arranged",
     Restore = "restore",
     Stop = "stop",
     Stopped = "stopped",
     Empty = "empty",
+    Remove = "remove",
 }
 
 /// The work has come to a step.

@@ -102,6 +102,11 @@ impl Keeper {
         })
     }
 
+    /// Whether the database is open, so that what it had kept is known.
+    pub(super) fn is_open(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// How many records wait.
     pub(super) fn unsaved(&self) -> usize {
         self.unsaved.len()

@@ -4,22 +4,25 @@
 //! A lane takes orders in their order and sends facts back. A slow lane fills its own queue and nothing else
 //! (invariant 7).
 
+mod kernel;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread;
+use std::time::Duration;
 
 use portcullis_core::action::JailFacts;
 use portcullis_core::ledger::{Applied, Change, LayerId, Reading};
 use portcullis_core::time::Timestamp;
 
+use self::kernel::Kernel;
 use super::way::Way;
 use crate::enforce::dry::Dry;
 use crate::enforce::mail::MailLayer;
-use crate::enforce::nft::{Nft, Scope, TABLE};
-use crate::enforce::protect::{Guard, Protected};
+use crate::enforce::protect::Protected;
 use crate::enforce::shell::{ShellLayer, Through};
 use crate::enforce::{Held, Layer};
 use crate::fault::{self, Step};
@@ -36,8 +39,11 @@ enum Job {
     Part(BTreeMap<String, JailFacts>),
     /// Do this.
     Changes(Timestamp, Vec<Change>),
-    /// All other actions are no more; whatever is left of them goes.
-    Only(BTreeSet<LayerId>),
+    /// All other actions are no more; whatever is left of them goes. Where all that was kept of their bans has been
+    /// ordered, what a former run left besides goes as well.
+    Only(BTreeSet<LayerId>, bool),
+    /// Somebody else touched what the layer holds.
+    Stirred,
     /// What must never be banned was gathered again.
     Protect(Protected),
     /// Say what the layer holds.
@@ -99,15 +105,17 @@ struct Lane {
 }
 
 impl Lanes {
-    /// Starts the threads. Facts go to `facts`.
+    /// Starts the threads. Facts go to `facts`; `clock` is the steady one.
     pub(crate) fn start(
         shell: impl Fn(Through) -> ShellLayer + Send + 'static,
         mails: MailLayer,
         link: Link,
+        clock: impl Fn() -> Timestamp + Send + 'static,
         facts: impl Fn(Facts) + Clone + Send + 'static,
     ) -> std::io::Result<Lanes> {
         let mut lanes = BTreeMap::new();
-        lanes.insert(Kind::Nft, Lane::start("nft", Kernel::default(), facts.clone())?);
+        let kernel = move |jobs: &Sender<Job>| Kernel::new(clock, jobs.clone());
+        lanes.insert(Kind::Nft, Lane::start_with("nft", kernel, facts.clone())?);
         let told = facts.clone();
         let shells = move |name: &str, lane| {
             let shells = Shells {
@@ -168,12 +176,13 @@ impl Lanes {
         }
     }
 
-    /// Forgets all other actions, after the orders that end them.
-    pub(crate) fn only(&mut self, ways: &BTreeMap<LayerId, Way>) {
+    /// Forgets all other actions, after the orders that end them. `is_all` says that every ban that was kept has been
+    /// ordered by now: what the kernel holds besides is nobody's.
+    pub(crate) fn only(&mut self, ways: &BTreeMap<LayerId, Way>, is_all: bool) {
         self.kinds.retain(|id, _| ways.contains_key(id));
         for (kind, lane) in &self.lanes {
             let own = self.kinds.iter().filter(|(_, own)| *own == kind);
-            lane.send(Job::Only(own.map(|(id, _)| id.clone()).collect()));
+            lane.send(Job::Only(own.map(|(id, _)| id.clone()).collect(), is_all));
         }
     }
 
@@ -238,10 +247,20 @@ impl Lanes {
 }
 
 impl Lane {
-    fn start(name: &str, mut work: impl Work, facts: impl Fn(Facts) + Send + 'static) -> std::io::Result<Lane> {
+    fn start(name: &str, work: impl Work, facts: impl Fn(Facts) + Send + 'static) -> std::io::Result<Lane> {
+        Lane::start_with(name, |_| work, facts)
+    }
+
+    /// Starts one whose work gives itself jobs.
+    fn start_with<W: Work>(
+        name: &str,
+        make: impl FnOnce(&Sender<Job>) -> W,
+        facts: impl Fn(Facts) + Send + 'static,
+    ) -> std::io::Result<Lane> {
         let (jobs, inbox) = channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let left = Arc::clone(&waiting);
+        let mut work = make(&jobs);
         thread::Builder::new().name(name.into()).spawn(move || {
             run(&mut work, &inbox, &left, &facts);
         })?;
@@ -249,43 +268,65 @@ impl Lane {
     }
 
     fn send(&self, job: Job) {
-        if let Job::Changes(_, changes) = &job {
-            self.waiting.fetch_add(changes.len(), Ordering::Relaxed);
-        }
+        self.waiting.fetch_add(job.orders(), Ordering::Relaxed);
         // A lane ends only with the daemon.
         let _ = self.jobs.send(job);
     }
 }
 
 fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &impl Fn(Facts)) {
-    while let Ok(job) = inbox.recv() {
-        match job {
-            Job::Put(ways) => work.put(ways),
-            Job::Part(facts) => work.part(&facts),
-            Job::Only(layers) => work.only(&layers),
-            Job::Protect(protected) => work.protect(protected),
-            Job::Read(take) => take(work.held()),
-            Job::Call(now, change, take) => {
-                let applied = work.apply(now, std::slice::from_ref(&change));
-                let result = applied.into_iter().next().map_or(Ok(()), |fact| fact.result.map(drop));
-                take(result);
-            }
-            Job::Changes(now, changes) => {
-                for (number, part) in changes.chunks(AT_ONCE).enumerate() {
-                    if number > 0 {
-                        fault::reach(Step::Between);
-                    }
-                    work.behind(left.load(Ordering::Relaxed));
-                    let applied = work.apply(now, part);
-                    fault::reach(Step::Facts);
-                    left.fetch_sub(part.len(), Ordering::Relaxed);
-                    facts(Facts {
-                        applied,
-                        lost: work.lost(),
-                        readings: Vec::new(),
-                    });
+    loop {
+        let job = match inbox.try_recv() {
+            Ok(job) => job,
+            Err(TryRecvError::Disconnected) => return,
+            Err(TryRecvError::Empty) => {
+                work.rest(true).into_iter().for_each(facts);
+                match next(inbox, work.pause()) {
+                    Ok(job) => job,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return,
                 }
             }
+        };
+        let orders = job.orders();
+        if let Job::Changes(now, changes) = job {
+            for (number, part) in changes.chunks(AT_ONCE).enumerate() {
+                if number > 0 {
+                    fault::reach(Step::Between);
+                }
+                work.behind(left.load(Ordering::Relaxed));
+                let applied = work.apply(now, part);
+                fault::reach(Step::Facts);
+                left.fetch_sub(part.len(), Ordering::Relaxed);
+                facts(Facts {
+                    applied,
+                    lost: work.lost(),
+                    readings: Vec::new(),
+                });
+            }
+        } else {
+            work.take(job);
+            left.fetch_sub(orders, Ordering::Relaxed);
+        }
+        // What somebody else did to a layer does not wait for a long queue.
+        work.rest(false).into_iter().for_each(facts);
+    }
+}
+
+fn next(inbox: &Receiver<Job>, pause: Option<Duration>) -> Result<Job, RecvTimeoutError> {
+    match pause {
+        Some(pause) => inbox.recv_timeout(pause),
+        None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+    }
+}
+
+impl Job {
+    /// How many orders it holds.
+    fn orders(&self) -> usize {
+        match self {
+            Job::Changes(_, changes) => changes.len(),
+            Job::Call(..) => 1,
+            _ => 0,
         }
     }
 }
@@ -293,7 +334,7 @@ fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &
 /// A layer with what its lane must do around it.
 trait Work: Send + 'static {
     fn put(&mut self, ways: BTreeMap<LayerId, Way>);
-    fn only(&mut self, layers: &BTreeSet<LayerId>);
+    fn only(&mut self, layers: &BTreeSet<LayerId>, is_all: bool);
     fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied>;
     fn part(&mut self, _: &BTreeMap<String, JailFacts>) {}
     fn protect(&mut self, _: Protected) {}
@@ -305,86 +346,36 @@ trait Work: Send + 'static {
     fn held(&mut self) -> Result<Vec<Held>, String> {
         Ok(Vec::new())
     }
-}
+    /// Does an order that was given by hand.
+    fn call(&mut self, now: Timestamp, change: &Change) -> Vec<Applied> {
+        self.apply(now, std::slice::from_ref(change))
+    }
+    fn stirred(&mut self) {}
+    /// Between jobs, or when none is left: looks after what is held.
+    fn rest(&mut self, _is_idle: bool) -> Option<Facts> {
+        None
+    }
+    /// How long nothing needs to be looked after; for ever where that is `None`.
+    fn pause(&self) -> Option<Duration> {
+        None
+    }
 
-/// The kernel, opened at the first need and again after a failure.
-#[derive(Default)]
-struct Kernel {
-    open: Option<Guard<Nft>>,
-    scopes: BTreeMap<LayerId, (Scope, bool)>,
-    protected: Option<Protected>,
-}
-
-impl Kernel {
-    fn guard(&mut self) -> Result<&mut Guard<Nft>, String> {
-        if self.open.is_none() {
-            let nft = Nft::open(TABLE).map_err(|error| error.to_string())?;
-            let protected = match self.protected.take() {
-                Some(protected) => protected,
-                None => Protected::gather().map_err(|error| format!("cannot find out own addresses: {error}"))?,
-            };
-            let mut guard = Guard::new(nft, protected);
-            for (layer, (scope, protect)) in &self.scopes {
-                guard.inner().configure(layer.clone(), scope.clone());
-                guard.oblige(layer.clone(), *protect);
+    /// One job that holds no orders of the engine.
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Put(ways) => self.put(ways),
+            Job::Part(facts) => self.part(&facts),
+            Job::Only(layers, is_all) => self.only(&layers, is_all),
+            Job::Protect(protected) => self.protect(protected),
+            Job::Read(take) => take(self.held()),
+            Job::Stirred => self.stirred(),
+            Job::Call(now, change, take) => {
+                let applied = self.call(now, &change);
+                let result = applied.into_iter().next().map_or(Ok(()), |fact| fact.result.map(drop));
+                take(result);
             }
-            self.open = Some(guard);
+            Job::Changes(..) => {}
         }
-        self.open
-            .as_mut()
-            .ok_or_else(|| "the kernel's packet filter is not open".to_owned())
-    }
-}
-
-impl Work for Kernel {
-    fn put(&mut self, ways: BTreeMap<LayerId, Way>) {
-        for (layer, way) in ways {
-            let Way::Nft(scope, protect) = way else { continue };
-            if let Some(guard) = &mut self.open {
-                guard.inner().configure(layer.clone(), scope.clone());
-                guard.oblige(layer.clone(), protect);
-            }
-            self.scopes.insert(layer, (scope, protect));
-        }
-    }
-
-    fn only(&mut self, layers: &BTreeSet<LayerId>) {
-        self.scopes.retain(|layer, _| layers.contains(layer));
-        if let Ok(guard) = self.guard() {
-            // What cannot be removed now is found again at the next start.
-            let _ = guard.inner().remove_orphans(layers);
-        }
-    }
-
-    fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied> {
-        match self.guard() {
-            Ok(guard) => guard.apply(now, changes),
-            Err(reason) => changes.iter().map(|change| failed(change, &reason)).collect(),
-        }
-    }
-
-    fn held(&mut self) -> Result<Vec<Held>, String> {
-        match self.guard()?.held() {
-            Some(held) => held.map_err(|error| error.to_string()),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    fn protect(&mut self, protected: Protected) {
-        match &mut self.open {
-            Some(guard) => guard.protect(protected),
-            None => self.protected = Some(protected),
-        }
-    }
-}
-
-fn failed(change: &Change, reason: &str) -> Applied {
-    let id = change.order.ticket().map(|ticket| ticket.id.clone());
-    Applied {
-        layer: change.layer.clone(),
-        id,
-        order: change.order.kind(),
-        result: Err(reason.to_owned()),
     }
 }
 
@@ -407,7 +398,7 @@ impl Work for Shells {
         let _ = self.link.learn(self.lane, &self.catalogue);
     }
 
-    fn only(&mut self, layers: &BTreeSet<LayerId>) {
+    fn only(&mut self, layers: &BTreeSet<LayerId>, _: bool) {
         self.layer.retain(layers);
         let layer = &self.layer;
         self.catalogue.keep(|template| layer.uses(template));
@@ -436,7 +427,7 @@ impl Work for MailLayer {
         }
     }
 
-    fn only(&mut self, layers: &BTreeSet<LayerId>) {
+    fn only(&mut self, layers: &BTreeSet<LayerId>, _: bool) {
         self.retain(layers);
     }
 
@@ -453,7 +444,7 @@ struct Pretence(Dry);
 
 impl Work for Pretence {
     fn put(&mut self, _: BTreeMap<LayerId, Way>) {}
-    fn only(&mut self, _: &BTreeSet<LayerId>) {}
+    fn only(&mut self, _: &BTreeSet<LayerId>, _: bool) {}
     fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied> {
         self.0.apply(now, changes)
     }

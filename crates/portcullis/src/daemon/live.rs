@@ -132,7 +132,7 @@ impl Daemon {
         let readings = std::mem::take(&mut ready.readings);
         self.install(ready, steps.put.into_iter().map(|(plan, ..)| plan));
         if is_fewer || is_stream {
-            self.lanes.only(&self.setup.ways);
+            self.lanes.only(&self.setup.ways, self.keeper.is_open());
         }
         self.read_again(taken, readings, &steps.down);
     }

@@ -206,7 +206,7 @@ impl Daemon {
         let in_force = |jail: &&JailPlan| !setup.dropped.contains_key(&*jail.name);
         let jails = self.plan.jails.iter().filter(in_force);
         let jails = jails.map(|jail| (Arc::clone(&jail.name), jail.clone())).collect();
-        self.lanes.only(&setup.layers);
+        self.lanes.only(&setup.layers, self.keeper.is_open());
         self.setup = Installed {
             ways: setup.layers,
             files: BTreeMap::new(),
@@ -300,6 +300,7 @@ impl Daemon {
         self.answer_held(false);
         if let Some(late) = self.keeper.late() {
             self.step(Input::Restore(keeper::remembered(late)));
+            self.lanes.only(&self.setup.ways, true);
         }
         self.caution.turn(&self.reader);
         if facts || saved != self.keeper.failure().is_none() {

@@ -59,7 +59,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let around = surroundings::Around::new(&clock, &outbox);
     let inquiries = Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?;
     let board = Arc::clone(&around.board);
-    let lanes = lanes(link, around, &outbox).map_err(broken)?;
+    let lanes = lanes(link, around, &clock, &outbox).map_err(broken)?;
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
     let mut daemon = Daemon {
         dry_run: run.dry_run,
@@ -99,10 +99,17 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
 }
 
 /// The lanes, which ask `around` for what their actions want to know.
-fn lanes(link: runner::Link, around: surroundings::Around, outbox: &SyncSender<Message>) -> std::io::Result<Lanes> {
+fn lanes(
+    link: runner::Link,
+    around: surroundings::Around,
+    clock: &Running,
+    outbox: &SyncSender<Message>,
+) -> std::io::Result<Lanes> {
     let mails = MailLayer::new(Box::new(around.clone()));
     let shell = move |run| ShellLayer::new(Box::new(run), Box::new(around.clone()));
-    Lanes::start(shell, mails, link, sender(outbox, Message::Facts))
+    let clock = clock.clone();
+    let steady = move || clock.now().steady;
+    Lanes::start(shell, mails, link, steady, sender(outbox, Message::Facts))
 }
 
 /// Takes the seat. Only then what commands changed may be forgotten: before, it would be another daemon's.

@@ -12,7 +12,7 @@ pub(crate) mod protect;
 pub(crate) mod shell;
 
 use portcullis_core::address::Id;
-use portcullis_core::ledger::{Applied, Change, LayerId, Standing};
+use portcullis_core::ledger::{Applied, Change, LayerId, Reading, Standing};
 use portcullis_core::time::{Seconds, Timestamp};
 
 /// One place where bans become true: the kernel, a cloud firewall, a shell action.
@@ -23,6 +23,18 @@ pub(crate) trait Layer: Send {
 
     /// What the layer holds now, or `None` if it cannot be read back at all.
     fn held(&mut self) -> Option<Result<Vec<Held>, Error>>;
+
+    /// Compares what the layer holds with what it was told, and repairs what differs in the same call; one reading for
+    /// each layer that was started, with what was wrong before. `None` where nothing can be read back.
+    fn mend(&mut self, _now: Timestamp) -> Option<Result<Vec<Reading>, Error>> {
+        None
+    }
+
+    /// Whether the layer holds each of these bans, without reading everything; of some that it does hold it may say
+    /// no, and then mending is due. `None` where nothing can be read back.
+    fn holds(&mut self, _bans: &[(LayerId, Id)]) -> Option<Result<Vec<bool>, Error>> {
+        None
+    }
 }
 
 /// One ban as a layer holds it.

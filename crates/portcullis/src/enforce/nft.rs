@@ -4,35 +4,50 @@
 //! out go answers that the kernel has confirmed. All that concerns addresses goes in batches, one transaction
 //! each; a batch with something in it that the kernel refuses is split until only that is left out.
 //!
-//! What the kernel holds outlives us: starting a scope keeps its elements, and rewrites the rules around them in
-//! one transaction, so there is no moment without the bans. Nothing here runs a program.
+//! What was confirmed is remembered ([`wish`]), so that the kernel can be held against it and mended ([`mend`]) as soon
+//! as somebody else touches the table ([`watch`]). What the kernel holds outlives us: starting a scope takes in its
+//! elements, and rewrites the rules around them in one transaction, so there is no moment without the bans. Nothing
+//! here runs a program.
 
+mod attributes;
 mod batch;
+mod build;
 mod elements;
+mod mend;
 mod rules;
 mod sets;
+mod settle;
 mod socket;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod watch;
+mod wish;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
-use portcullis_core::ledger::{Applied, Change, LayerId, Order, Standing};
-use portcullis_core::time::Timestamp;
+use portcullis_core::address::Id;
+use portcullis_core::ledger::{Applied, Change, LayerId, Order, Reading, Standing};
+use portcullis_core::time::{Seconds, Timestamp};
 use rustix::io::Errno;
 
-use self::batch::{Chunk, Outcome, Pending, batches};
-use self::elements::Element;
+use self::batch::Pending;
+pub(crate) use self::build::flush_everything;
 use self::sets::SetKey;
 use self::socket::{Message, Refusal, Reply, Socket};
-use self::survey::Survey;
+pub(crate) use self::watch::Wake;
+use self::watch::Watch;
+use self::wish::{BACKSTOP, Wish};
 use super::ports::{Ports, Protocol};
 use super::{Error, Held, Layer, answer};
+use crate::fault;
 
 /// The table's usual name.
 pub(crate) const TABLE: &str = "portcullis";
+
+/// From this many bytes on a transaction of our own is not listened to.
+const LOUD: usize = 32 << 10;
 
 /// What happens to a packet of a banned address (Fail2Ban's `blocktype`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,11 +92,23 @@ pub(crate) struct Nft {
     socket: Socket,
     table: String,
     scopes: BTreeMap<LayerId, Scope>,
-    /// Scopes that were set up, and the sets they have in the kernel
-    present: BTreeMap<LayerId, BTreeSet<SetKey>>,
+    /// What the kernel is to hold, for each scope that was set up
+    wishes: BTreeMap<LayerId, Wish>,
     /// Whether the kernel knows deletion that is content where there is nothing (6.3)
     can_destroy: bool,
+    watch: Option<Watch>,
+    /// What was mended in the middle of other work, and not told yet
+    findings: Vec<Reading>,
+    /// Whether the kernel may differ from the wish
+    is_suspect: bool,
+    /// Transactions sent
+    #[cfg(test)]
+    sent: usize,
 }
+
+/// What was wished of a layer.
+#[derive(Debug)]
+pub(crate) struct Kept(LayerId, Wish);
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -105,18 +132,41 @@ impl Nft {
             Ok(()) => true,
         };
         Ok(Nft {
+            can_destroy,
+            ..Nft::bare(socket, table)
+        })
+    }
+
+    fn bare(socket: Socket, table: &str) -> Nft {
+        Nft {
             socket,
             table: table.to_owned(),
             scopes: BTreeMap::new(),
-            present: BTreeMap::new(),
-            can_destroy,
-        })
+            wishes: BTreeMap::new(),
+            can_destroy: false,
+            watch: None,
+            findings: Vec::new(),
+            is_suspect: false,
+            #[cfg(test)]
+            sent: 0,
+        }
+    }
+
+    /// Has `wake` called when somebody else touches the table: [`Layer::mend`] is due then.
+    ///
+    /// # Errors
+    /// There is no listening; then only regular mending notices.
+    pub(crate) fn listen(&mut self, wake: Wake) -> std::io::Result<()> {
+        self.watch = Some(Watch::start(&self.table, self.socket.port()?, wake)?);
+        Ok(())
     }
 
     /// Says what a layer covers: before its [`Order::Start`], and again before [`Order::Reload`].
     pub(crate) fn configure(&mut self, layer: LayerId, scope: Scope) {
         if self.scopes.get(&layer) != Some(&scope) {
-            self.present.remove(&layer);
+            if let Some(wish) = self.wishes.get_mut(&layer) {
+                wish.is_current = false;
+            }
             self.scopes.insert(layer, scope);
         }
     }
@@ -126,287 +176,115 @@ impl Nft {
     /// # Errors
     /// The kernel cannot be read, or refuses.
     pub(crate) fn remove_orphans(&mut self, known: &BTreeSet<LayerId>) -> Result<Vec<LayerId>> {
-        let strangers = self.strangers(known)?;
+        let survey = self.survey()?;
+        let strangers: Vec<LayerId> = survey.layers().difference(known).cloned().collect();
         for layer in &strangers {
             self.stop(layer)?;
         }
         Ok(strangers)
     }
 
-    fn strangers(&mut self, known: &BTreeSet<LayerId>) -> Result<Vec<LayerId>> {
-        let survey = self.survey()?;
-        Ok(survey.sets.into_keys().filter(|layer| !known.contains(layer)).collect())
+    /// All bans of the start were ordered: what a former run left and nobody ordered goes with the next mending.
+    pub(crate) fn complete(&mut self) {
+        for wish in self.wishes.values_mut() {
+            wish.is_complete = true;
+        }
+        self.is_suspect |= self.wishes.values().any(Wish::has_strays);
     }
 
-    fn survey(&mut self) -> Result<Survey> {
-        let mut survey = Survey::default();
-        for set in self.dump(&sets::list(&self.table), "list the sets")? {
-            if let Some(set) = set.read().and_then(|set| sets::known(&set, &self.table)) {
-                survey.sets.entry(set.layer).or_default().insert(set.key, set.is_sound);
-            }
+    /// Whether the kernel may differ from what it was told, so that mending is due.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.is_suspect || !self.findings.is_empty()
+    }
+
+    /// Before an order that somebody gave by hand, of which the ledger knows nothing: what is wished of the layer, where
+    /// the order takes something away.
+    pub(crate) fn keep(&self, change: &Change) -> Option<Kept> {
+        let takes = matches!(
+            change.order,
+            Order::Stop | Order::Flush | Order::Vacate | Order::Unban(_)
+        );
+        let wish = self.wishes.get(&change.layer).filter(|_| takes)?;
+        Some(Kept(change.layer.clone(), wish.clone()))
+    }
+
+    /// After it: what it took away is still wished, and the next mending puts it back.
+    pub(crate) fn put_back(&mut self, kept: Option<Kept>) {
+        if let Some(Kept(layer, wish)) = kept {
+            self.wishes.insert(layer, wish);
+            self.is_suspect = true;
         }
-        let chains = self.dump(&rules::list_chains(), "list the chains")?;
-        survey.chains = chains
-            .iter()
-            .filter_map(|chain| rules::chain_name(&chain.read()?, &self.table))
-            .collect();
-        let rules = self.dump(&rules::list_rules(&self.table), "list the rules")?;
-        survey.rules = rules.iter().filter_map(|rule| rules::known(&rule.read()?)).collect();
-        Ok(survey)
     }
 
     fn dump(&mut self, request: &Message, what: &str) -> Result<Vec<Reply>> {
-        self.socket.dump(request).map_err(|errno| Error::Refused {
-            what: format!("{what} of table inet {}", self.table),
-            errno,
-        })
+        let table = &self.table;
+        self.socket
+            .dump(request)
+            .map_err(|errno| refusal(format!("{what} of table inet {table}"), errno))
     }
 
     fn transact(&mut self, messages: &[Message], what: &str) -> Result<()> {
-        self.socket.transact(messages).map_err(|refusals| {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.send(messages).map_err(|refusals| {
             let first = refusals.first();
             let part = first
                 .and_then(|refusal| messages.get(refusal.at?))
                 .map(|message| message.about.clone());
-            Error::Refused {
-                what: match part {
-                    Some(part) => format!("{what} in table inet {} ({part})", self.table),
-                    None => format!("{what} in table inet {}", self.table),
-                },
-                errno: first.map_or(Errno::PROTO, |refusal| refusal.errno),
-            }
+            let what = match part {
+                Some(part) => format!("{what} in table inet {} ({part})", self.table),
+                None => format!("{what} in table inet {}", self.table),
+            };
+            refusal(what, first.map_or(Errno::PROTO, |refusal| refusal.errno))
         })
     }
 
-    /// Makes a layer's sets, chain and rules what the configuration says, whatever is there, elements kept.
-    fn start(&mut self, layer: &LayerId, keys: &BTreeSet<SetKey>) -> Result<()> {
-        let scope = self.scopes.get(layer).cloned().ok_or_else(|| Error::Answer {
-            what: format!("start action '{}' of jail '{}'", layer.action, layer.jail),
-            reason: "its ports were never configured".to_owned(),
-        })?;
-        let survey = self.survey()?;
-        let none = BTreeMap::new();
-        let there = survey.sets.get(layer).unwrap_or(&none);
-        let wanted: BTreeSet<SetKey> = SetKey::ADDRESSES
-            .iter()
-            .chain(keys)
-            .chain(there.keys())
-            .copied()
-            .collect();
-        let chain = sets::scope_name(layer);
-        let mut messages = rules::create_base(&self.table).to_vec();
-        // Rules go before sets may go, and the old jumps before the new ones come.
-        messages.extend(rules::create_chain(&self.table, &chain));
-        messages.extend(
-            survey
-                .jumps_to(&chain)
-                .map(|handle| rules::delete_rule(&self.table, handle)),
-        );
-        for key in sets::in_reading_order(&wanted) {
-            if there.get(&key) == Some(&false) {
-                messages.push(sets::delete(&self.table, layer, key));
-            }
-            messages.push(sets::create(&self.table, layer, key)?);
-            messages.push(rules::lookup_rule(&self.table, &chain, key, scope.blocktype));
+    /// Sends one transaction; a large one with the ear closed.
+    fn send(&mut self, messages: &[Message]) -> Result<(), Vec<Refusal>> {
+        #[cfg(test)]
+        {
+            self.sent += 1;
         }
-        let note = format!("jail {}, action {}", layer.jail, layer.action);
-        messages.extend(rules::jumps(&self.table, &chain, &scope, &note));
-        self.transact(&messages, &format!("set up {chain}"))?;
-        self.present.insert(layer.clone(), wanted);
-        Ok(())
-    }
-
-    /// Takes a layer out of the kernel, and the table with the last of them.
-    fn stop(&mut self, layer: &LayerId) -> Result<()> {
-        self.present.remove(layer);
-        let survey = self.survey()?;
-        let chain = sets::scope_name(layer);
-        let is_last = survey.sets.keys().all(|other| other == layer);
-        if is_last {
-            return delete_table(&mut self.socket, &self.table).map(drop);
-        }
-        let mut messages: Vec<Message> = survey
-            .jumps_to(&chain)
-            .map(|handle| rules::delete_rule(&self.table, handle))
-            .collect();
-        if survey.chains.contains(&chain) {
-            messages.push(rules::delete_chain(&self.table, &chain));
-        }
-        let keys = survey.sets.get(layer).into_iter().flat_map(BTreeMap::keys);
-        messages.extend(keys.map(|key| sets::delete(&self.table, layer, *key)));
-        if messages.is_empty() {
-            return Ok(());
-        }
-        self.transact(&messages, &format!("remove {chain}"))
-    }
-
-    /// Empties a layer's sets.
-    fn flush(&mut self, layer: &LayerId) -> Result<()> {
-        let survey = self.survey()?;
-        let keys = survey.sets.get(layer).into_iter().flat_map(BTreeMap::keys);
-        let messages: Vec<Message> = keys.map(|key| elements::clear(&self.table, layer, *key)).collect();
-        if messages.is_empty() {
-            return Ok(());
-        }
-        self.transact(&messages, &format!("empty {}", sets::scope_name(layer)))
-    }
-
-    /// Does the collected work; answers every change it stands for.
-    fn settle(&mut self, pending: Pending, answers: &mut [Option<Outcome>]) {
-        let mut chunks = pending.chunks();
-        self.prepare(&mut chunks, answers);
-        let mut queue = batches(chunks);
-        let mut may_heal = true;
-        while let Some(mut batch) = queue.pop() {
-            let (messages, owners) = self.messages(&batch);
-            let Err(refusals) = self.socket.transact(&messages) else {
-                batch
-                    .iter()
-                    .for_each(|chunk| chunk.answer(&Ok(Standing::Applied), answers));
-                continue;
-            };
-            // Somebody else emptied the ruleset: build ours again, once, and say it all again.
-            if may_heal && refusals.iter().any(|refusal| refusal.errno == Errno::NOENT) {
-                may_heal = false;
-                log::warn!(
-                    "table inet {} was changed by somebody else; setting it up again",
-                    self.table
-                );
-                self.present.clear();
-                self.prepare(&mut batch, answers);
-                queue.push(batch);
-                continue;
-            }
-            queue.extend(self.split(batch, &refusals, &owners, answers));
-        }
-    }
-
-    /// Sees to it that the sets are there; drops the chunks for which they cannot or need not be.
-    fn prepare(&mut self, chunks: &mut Vec<Chunk>, answers: &mut [Option<Outcome>]) {
-        let layers: BTreeSet<LayerId> = chunks.iter().map(|chunk| chunk.layer.clone()).collect();
-        for layer in layers {
-            let bans = chunks.iter().filter(|chunk| chunk.layer == layer && chunk.is_ban());
-            let needed = bans.map(|chunk| chunk.key).collect();
-            let sets = self.sets_with(&layer, &needed).map_err(|error| error.to_string());
-            chunks.retain(|chunk| {
-                let done = match &sets {
-                    _ if chunk.layer != layer => return true,
-                    Ok(sets) if sets.contains(&chunk.key) => return true,
-                    // Where there is no set there is nobody to free.
-                    Ok(_) => Ok(Standing::Applied),
-                    Err(error) => Err(error.clone()),
-                };
-                chunk.answer(&done, answers);
-                false
-            });
-        }
-    }
-
-    /// The sets that a layer has in the kernel, after making those that are needed.
-    fn sets_with(&mut self, layer: &LayerId, needed: &BTreeSet<SetKey>) -> Result<BTreeSet<SetKey>> {
-        match self.present.get(layer) {
-            Some(present) if needed.is_subset(present) => return Ok(present.clone()),
-            None if needed.is_empty() => {
-                let sets = self.survey()?.sets.remove(layer).unwrap_or_default();
-                return Ok(sets.into_keys().collect());
-            }
-            _ => self.start(layer, needed)?,
-        }
-        Ok(self.present.get(layer).cloned().unwrap_or_default())
-    }
-
-    /// The messages of a batch, and for each the chunk it came from.
-    fn messages(&self, batch: &[Chunk]) -> (Vec<Message>, Vec<usize>) {
-        let (mut messages, mut owners) = (Vec::new(), Vec::new());
-        for (at, chunk) in batch.iter().enumerate() {
-            let elements: Vec<Element> = chunk.works.iter().map(|work| work.element).collect();
-            let add = || elements::add(&self.table, &chunk.layer, chunk.key, &elements);
-            // An element that is there already keeps its old end on older kernels when it is added again, so it
-            // goes first; and what need not be there is deleted by adding it before where the kernel is older still.
-            if !self.can_destroy {
-                messages.push(add());
-            }
-            messages.push(elements::remove(
-                &self.table,
-                &chunk.layer,
-                chunk.key,
-                &elements,
-                !self.can_destroy,
-            ));
-            if chunk.is_ban() {
-                messages.push(add());
-            }
-            owners.resize(messages.len(), at);
-        }
-        (messages, owners)
-    }
-
-    /// What to try next after a refusal: what was not refused as it is, what was refused in halves, and a single
-    /// element not at all.
-    fn split(
-        &self,
-        batch: Vec<Chunk>,
-        refusals: &[Refusal],
-        owners: &[usize],
-        answers: &mut [Option<Outcome>],
-    ) -> Vec<Vec<Chunk>> {
-        let guilty: BTreeSet<usize> = refusals.iter().filter_map(|r| owners.get(r.at?).copied()).collect();
-        let errno = refusals.first().map_or(Errno::PROTO, |refusal| refusal.errno);
-        if guilty.is_empty() {
-            // The transaction as a whole was refused; without the right to it no part will fare better.
-            let length = batch.len();
-            if errno != Errno::PERM && length > 1 {
-                let mut first = batch;
-                let second = first.split_off(length / 2);
-                return vec![second, first];
-            }
-        }
-        let (mut innocent, mut halves) = (Vec::new(), Vec::new());
-        for (at, chunk) in batch.into_iter().enumerate() {
-            if !guilty.is_empty() && !guilty.contains(&at) {
-                innocent.push(chunk);
-            } else if chunk.works.len() > 1 && errno != Errno::PERM {
-                halves.extend(chunk.halves());
-            } else {
-                let errno = refusals
-                    .iter()
-                    .find(|r| r.at.and_then(|m| owners.get(m)) == Some(&at))
-                    .map_or(errno, |r| r.errno);
-                chunk.answer(&Err(self.complaint(&chunk, errno)), answers);
-            }
-        }
-        [halves, innocent]
-            .into_iter()
-            .filter(|chunks| !chunks.is_empty())
-            .collect()
-    }
-
-    fn complaint(&self, chunk: &Chunk, errno: Errno) -> String {
-        let who = match chunk.works.as_slice() {
-            [work] if chunk.key.is_addresses() => work.element.ip.to_string(),
-            [work] => format!("{}/{}", work.element.ip, chunk.key.prefix),
-            works => format!("{} addresses", works.len()),
+        let size: usize = messages.iter().map(|message| message.body.len()).sum();
+        let Some(watch) = self.watch.as_ref().filter(|_| size > LOUD) else {
+            return self.socket.transact(messages);
         };
-        let verb = if chunk.is_ban() { "add" } else { "delete" };
-        let set = chunk.key.name(&sets::scope_name(&chunk.layer));
-        let what = format!("{verb} element {who} of set {set} in table inet {}", self.table);
-        Error::Refused { what, errno }.to_string()
+        let before = self.socket.generation();
+        let closed = watch.hear(false);
+        let result = self.socket.transact(messages);
+        let opened = watch.hear(true);
+        let after = self.socket.generation();
+        let own = u32::from(result.is_ok());
+        let is_alone = matches!((before, after), (Ok(before), Ok(after)) if after == before.wrapping_add(own));
+        if !is_alone || closed.is_err() || opened.is_err() {
+            watch.doubt();
+        }
+        result
     }
 
     fn read_back(&mut self) -> Result<Vec<Held>> {
         let survey = self.survey()?;
         let mut out = Vec::new();
-        for (layer, keys) in &survey.sets {
-            for key in keys.keys() {
+        if survey.is_foreign() {
+            return Ok(out);
+        }
+        for layer in survey.layers() {
+            for (key, is_sound) in survey.sets_of(&layer) {
                 // A set that no packet reaches holds nobody.
-                if !survey.is_enforced(layer, *key) {
-                    self.present.remove(layer);
+                if !is_sound || !survey.is_enforced(&layer, key) {
                     continue;
                 }
-                let request = elements::list(&self.table, layer, *key);
-                for message in self.dump(&request, &format!("list set {}", key.name(&sets::scope_name(layer))))? {
-                    elements::held(&message, layer, *key, &mut out);
-                }
+                self.elements(&layer, key, |ip, left| {
+                    let banned = |left: Seconds| Seconds::from_micros(left.micros().saturating_sub(BACKSTOP.micros()));
+                    let remaining = left.map(|left| banned(left).max(Seconds::ZERO));
+                    let id = elements::id(key, ip);
+                    out.extend(id.map(|id| Held {
+                        layer: layer.clone(),
+                        id,
+                        remaining,
+                    }));
+                })?;
             }
         }
         Ok(out)
@@ -419,17 +297,21 @@ impl Layer for Nft {
         let mut pending = Pending::default();
         for (at, change) in changes.iter().enumerate() {
             let layer = &change.layer;
-            let done = match &change.order {
-                Order::Ban(ticket) | Order::Prolong(ticket) | Order::Again(ticket) => {
-                    pending.put(at, layer, ticket, Some(now))
+            let done = match change.order.ticket() {
+                Some(ticket) => {
+                    match change.order {
+                        Order::Unban(_) => fault::reach(fault::Step::Unban),
+                        Order::Prolong(_) => fault::reach(fault::Step::Prolong),
+                        _ => {}
+                    }
+                    pending.put(now, at, layer, (change.order.kind(), ticket))
                 }
-                Order::Unban(ticket) => pending.put(at, layer, ticket, None),
-                order => {
-                    self.settle(std::mem::take(&mut pending), &mut answers);
-                    let result = match order {
+                None => {
+                    self.settle(now, std::mem::take(&mut pending), &mut answers);
+                    let result = match change.order {
                         Order::Stop => self.stop(layer),
                         Order::Flush | Order::Vacate => self.flush(layer),
-                        _ => self.start(layer, &BTreeSet::new()),
+                        _ => self.start(now, layer, &BTreeSet::new()),
                     };
                     Some(result.map(|()| Standing::Applied).map_err(|error| error.to_string()))
                 }
@@ -438,7 +320,7 @@ impl Layer for Nft {
                 *place = Some(done);
             }
         }
-        self.settle(pending, &mut answers);
+        self.settle(now, pending, &mut answers);
         let unanswered = || Err("the kernel gave no answer".to_owned());
         changes
             .iter()
@@ -447,35 +329,16 @@ impl Layer for Nft {
             .collect()
     }
 
-    fn held(&mut self) -> Option<std::result::Result<Vec<Held>, Error>> {
+    fn held(&mut self) -> Option<Result<Vec<Held>>> {
         Some(self.read_back())
     }
-}
 
-/// Deletes the table with every ban in it, for `portcullis flush` while no daemon runs. Says whether there was one.
-///
-/// # Errors
-/// [`Error::Unavailable`], or the kernel refuses.
-pub(crate) fn flush_everything(table: &str) -> Result<bool> {
-    delete_table(&mut Socket::open()?, table)
-}
-
-fn delete_table(socket: &mut Socket, table: &str) -> Result<bool> {
-    let refused = |errno| Error::Refused {
-        what: format!("delete table inet {table}"),
-        errno,
-    };
-    let tables = socket.dump(&rules::list_tables()).map_err(refused)?;
-    if !tables
-        .iter()
-        .filter_map(Reply::read)
-        .any(|message| rules::is_table(&message, table))
-    {
-        return Ok(false);
+    fn mend(&mut self, now: Timestamp) -> Option<Result<Vec<Reading>>> {
+        Some(self.mend_now(now))
     }
-    match socket.transact(&[rules::delete_table(table)]) {
-        Ok(()) => Ok(true),
-        Err(refusals) => Err(refused(refusals.first().map_or(Errno::PROTO, |refusal| refusal.errno))),
+
+    fn holds(&mut self, bans: &[(LayerId, Id)]) -> Option<Result<Vec<bool>>> {
+        Some(self.look_up(bans))
     }
 }
 
@@ -491,4 +354,23 @@ fn unavailable(refusals: &[Refusal]) -> Error {
         }
         errno => format!("the kernel refuses an empty nftables transaction: {errno}"),
     })
+}
+
+/// What the kernel refused, and what to do about it where that is known.
+fn refusal(what: String, errno: Errno) -> Error {
+    let advice = match errno {
+        Errno::NFILE => "the set is full: somebody gave it a limit; it is made again without one",
+        Errno::NOMEM | Errno::NOBUFS => {
+            "the kernel has no memory for it: free some (`nft list ruleset` shows what else is there); it is tried again"
+        }
+        Errno::PERM | Errno::ACCESS => {
+            "no right to change the packet filter: give the service CAP_NET_ADMIN, and see that no other program owns \
+             the table"
+        }
+        _ => return Error::Refused { what, errno },
+    };
+    Error::Answer {
+        what,
+        reason: format!("{errno}: {advice}"),
+    }
 }

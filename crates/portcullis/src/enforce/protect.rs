@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use ipnet::IpNet;
 use portcullis_core::address::{Id, canonical};
-use portcullis_core::ledger::{Applied, Change, Field, LayerId, Order, Standing, Ticket};
+use portcullis_core::ledger::{Applied, Change, Field, LayerId, Order, Reading, Standing, Ticket};
 use portcullis_core::time::Timestamp;
 
 use super::{Error, Held, Layer, answer};
@@ -331,6 +331,15 @@ impl<L: Layer> Layer for Guard<L> {
             }
         }
         Some(held)
+    }
+
+    /// What differed is counted, not named by its id, so it passes as it is.
+    fn mend(&mut self, now: Timestamp) -> Option<Result<Vec<Reading>, Error>> {
+        self.inner.mend(now)
+    }
+
+    fn holds(&mut self, bans: &[(LayerId, Id)]) -> Option<Result<Vec<bool>, Error>> {
+        self.inner.holds(bans)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use portcullis_core::ledger::{LayerId, Standing, Ticket};
+use portcullis_core::ledger::{LayerId, OrderKind, Standing, Ticket};
 use portcullis_core::time::{Seconds, Timestamp};
 
 use super::elements::{self, Element};
@@ -25,19 +25,34 @@ pub(super) struct Work {
     pub element: Element,
     /// Whether it comes or goes
     pub is_ban: bool,
+    /// Whether what is remembered may be wrong, so that it is written in any case
+    pub is_doubted: bool,
     /// Places of the changes
     pub changes: Vec<usize>,
+}
+
+/// What is done with an element, in the order in which it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Step {
+    /// It goes.
+    End,
+    /// It is there, or may be, and gets another end.
+    Renew,
+    /// It is not there and comes.
+    Add,
 }
 
 /// Elements of one set that go the same way, in one message.
 #[derive(Clone, Debug)]
 pub(super) struct Chunk {
+    /// What is done with them
+    pub step: Step,
     /// Whose set
     pub layer: LayerId,
     /// Which set
     pub key: SetKey,
     /// Never empty
-    pub works: Vec<Work>,
+    pub works: Vec<(Element, Vec<usize>)>,
 }
 
 /// Changes of elements, collected until a change of structure or the end. The last word about an element counts.
@@ -49,13 +64,13 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// Notes a ban (`now` is given) or an unban; answers at once where there is nothing to do.
+    /// Notes an order for an element; answers at once where there is nothing to do.
     pub(super) fn put(
         &mut self,
+        now: Timestamp,
         at: usize,
         layer: &LayerId,
-        ticket: &Ticket,
-        now: Option<Timestamp>,
+        (order, ticket): (OrderKind, &Ticket),
     ) -> Option<Outcome> {
         let Some((key, ip)) = sets::place(&ticket.id) else {
             return Some(Err(format!(
@@ -63,53 +78,62 @@ impl Pending {
                 ticket.id
             )));
         };
+        let is_ban = order != OrderKind::Unban;
         // A ban that is over already is still made, for a second: the order to end it is on its way.
-        let remaining = now
-            .and_then(|now| Some((ticket.until()? - now).max(Seconds::new(1))))
-            .filter(|remaining| *remaining < FOR_EVER);
-        let element = Element { ip, remaining };
-        let is_ban = now.is_some();
+        let end = ticket.until().map(|until| until.max(now + Seconds::new(1)));
+        let end = end.filter(|end| is_ban && *end - now < FOR_EVER);
+        let element = Element { ip, end };
+        let is_doubted = order == OrderKind::Again;
         let place = *self.places.entry((layer.clone(), key, ip)).or_insert(self.works.len());
         if let Some((_, _, work)) = self.works.get_mut(place) {
             work.element = element;
             work.is_ban = is_ban;
+            work.is_doubted |= is_doubted;
             work.changes.push(at);
         } else {
-            let changes = vec![at];
-            self.works.push((
-                layer.clone(),
-                key,
-                Work {
-                    element,
-                    is_ban,
-                    changes,
-                },
-            ));
+            let work = Work {
+                element,
+                is_ban,
+                is_doubted,
+                changes: vec![at],
+            };
+            self.works.push((layer.clone(), key, work));
         }
         None
     }
 
-    /// In chunks of one message each; what ends comes first.
-    pub(super) fn chunks(self) -> Vec<Chunk> {
-        let mut groups: BTreeMap<(bool, LayerId, SetKey), Vec<Work>> = BTreeMap::new();
+    /// By set.
+    pub(super) fn groups(self) -> BTreeMap<(LayerId, SetKey), Vec<Work>> {
+        let mut groups: BTreeMap<(LayerId, SetKey), Vec<Work>> = BTreeMap::new();
         for (layer, key, work) in self.works {
-            groups.entry((work.is_ban, layer, key)).or_default().push(work);
+            groups.entry((layer, key)).or_default().push(work);
         }
-        let mut out = Vec::new();
-        for ((_, layer, key), works) in groups {
-            let mut works = works.into_iter().peekable();
-            while works.peek().is_some() {
-                let layer = layer.clone();
-                let works = works.by_ref().take(elements::PER_MESSAGE).collect();
-                out.push(Chunk { layer, key, works });
-            }
-        }
-        out
+        groups
     }
 }
 
+/// In chunks of one message each.
+pub(super) fn chunks(
+    step: Step,
+    (layer, key): (&LayerId, SetKey),
+    works: impl IntoIterator<Item = (Element, Vec<usize>)>,
+) -> Vec<Chunk> {
+    let mut works = works.into_iter().peekable();
+    let mut out = Vec::new();
+    while works.peek().is_some() {
+        out.push(Chunk {
+            step,
+            layer: layer.clone(),
+            key,
+            works: works.by_ref().take(elements::PER_MESSAGE).collect(),
+        });
+    }
+    out
+}
+
 /// Chunks in transactions, in reverse: the last is done first.
-pub(super) fn batches(chunks: Vec<Chunk>) -> Vec<Vec<Chunk>> {
+pub(super) fn batches(mut chunks: Vec<Chunk>) -> Vec<Vec<Chunk>> {
+    chunks.sort_by_key(|chunk| chunk.step);
     let mut out: Vec<Vec<Chunk>> = Vec::new();
     let mut room = 0;
     for chunk in chunks {
@@ -130,14 +154,9 @@ pub(super) fn batches(chunks: Vec<Chunk>) -> Vec<Vec<Chunk>> {
 }
 
 impl Chunk {
-    /// Whether its elements come or go.
-    pub(super) fn is_ban(&self) -> bool {
-        self.works.first().is_some_and(|work| work.is_ban)
-    }
-
     /// Answers all its changes.
     pub(super) fn answer(&self, result: &Outcome, answers: &mut [Option<Outcome>]) {
-        for at in self.works.iter().flat_map(|work| &work.changes) {
+        for at in self.works.iter().flat_map(|(_, changes)| changes) {
             if let Some(place) = answers.get_mut(*at) {
                 *place = Some(result.clone());
             }
@@ -149,8 +168,8 @@ impl Chunk {
         let works = self.works.split_off(self.works.len() / 2);
         let second = Chunk {
             layer: self.layer.clone(),
-            key: self.key,
             works,
+            ..self
         };
         [self, second]
     }

@@ -1,19 +1,17 @@
 //! Elements of sets: the messages that add, delete and list them.
-//!
-//! These few attributes are written and read by hand. The codec's list reader prints the whole message into an
-//! error text for every element, even where there is no error, which makes 100,000 elements take minutes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLA_F_NESTED, NLM_F_CREATE, NlaBuffer, NlasIterator};
+use netlink_packet_core::{NLA_F_NESTED, NLM_F_CREATE};
 use portcullis_core::address::Id;
 use portcullis_core::ledger::LayerId;
-use portcullis_core::time::Seconds;
+use portcullis_core::time::{Seconds, Timestamp};
 
+use super::attributes::{attribute, attributes, long_number, value};
 use super::sets::{SetKey, comment, scope_name, tagged};
 use super::socket::{Message, Reply};
-use crate::enforce::Held;
+use super::wish::BACKSTOP;
 
 /// Elements in one message: the longest, an IPv6 network with its comment, takes 112 bytes, and an attribute
 /// holds less than 64 KiB.
@@ -42,23 +40,31 @@ const USER_DATA: u16 = 6;
 /// User data that nft prints as the element's comment.
 const COMMENT: u8 = 0;
 
-/// One element, and how long it is to last.
+/// One element, and how long its ban lasts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Element {
     /// The address, or the network's first
     pub ip: IpAddr,
-    /// `None` for ever
-    pub remaining: Option<Seconds>,
+    /// When it ends; `None` for never
+    pub end: Option<Timestamp>,
+}
+
+impl Element {
+    /// The kernel's time-out, in milliseconds: never zero, because zero means for ever.
+    fn timeout(&self, now: Timestamp) -> Option<u64> {
+        let left = (self.end? - now).micros().saturating_add(BACKSTOP.micros());
+        Some(u64::try_from(left / 1000).unwrap_or(0).max(1))
+    }
 }
 
 /// Adds elements.
-pub(super) fn add(table: &str, layer: &LayerId, key: SetKey, elements: &[Element]) -> Message {
+pub(super) fn add(now: Timestamp, table: &str, (layer, key): (&LayerId, SetKey), elements: &[Element]) -> Message {
     message(NEW, NLM_F_CREATE, of_set(table, layer, key), |body| {
         for element in elements {
             attribute(body, ENTRY | NLA_F_NESTED, |body| {
                 put_key(body, element.ip);
-                if let Some(remaining) = element.remaining {
-                    attribute(body, TIMEOUT, |body| body.extend(milliseconds(remaining).to_be_bytes()));
+                if let Some(timeout) = element.timeout(now) {
+                    attribute(body, TIMEOUT, |body| body.extend(timeout.to_be_bytes()));
                 }
                 if !key.is_addresses() {
                     put_comment(body, &format!("{}/{}", element.ip, key.prefix));
@@ -81,6 +87,15 @@ pub(super) fn remove(table: &str, layer: &LayerId, key: SetKey, elements: &[Elem
 /// Deletes all elements of a set that is there.
 pub(super) fn clear(table: &str, layer: &LayerId, key: SetKey) -> Message {
     plain(DELETE, of_set(table, layer, key))
+}
+
+/// Asks for these elements of a set.
+pub(super) fn get(table: &str, layer: &LayerId, key: SetKey, whom: &[IpAddr]) -> Message {
+    message(GET, 0, of_set(table, layer, key), |body| {
+        for ip in whom {
+            attribute(body, ENTRY | NLA_F_NESTED, |body| put_key(body, *ip));
+        }
+    })
 }
 
 /// Asks for all elements of a set.
@@ -116,19 +131,6 @@ fn of_set(table: &str, layer: &LayerId, key: SetKey) -> Vec<u8> {
     body
 }
 
-/// Appends one attribute: length and kind, its value, and zeros to a multiple of four.
-fn attribute(body: &mut Vec<u8>, kind: u16, value: impl FnOnce(&mut Vec<u8>)) {
-    let start = body.len();
-    body.extend([0; 2]);
-    body.extend(kind.to_ne_bytes());
-    value(body);
-    let length = u16::try_from(body.len() - start).unwrap_or(u16::MAX);
-    if let Some(place) = body.get_mut(start..start + 2) {
-        place.copy_from_slice(&length.to_ne_bytes());
-    }
-    body.resize(body.len().next_multiple_of(4), 0);
-}
-
 fn put_key(body: &mut Vec<u8>, ip: IpAddr) {
     attribute(body, KEY | NLA_F_NESTED, |body| {
         attribute(body, VALUE, |body| match ip {
@@ -145,50 +147,39 @@ fn put_comment(body: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// A timeout; never zero, because zero means for ever.
-fn milliseconds(remaining: Seconds) -> u64 {
-    u64::try_from(remaining.micros() / 1000).unwrap_or(0).max(1)
-}
-
-/// Reads the elements of one message of a list.
-pub(super) fn held(reply: &Reply, layer: &LayerId, key: SetKey, out: &mut Vec<Held>) {
+/// Reads the elements of one message of a list: each with the time that the kernel still keeps it.
+pub(super) fn found(reply: &Reply, mut take: impl FnMut(IpAddr, Option<Seconds>)) {
     for list in attributes(&reply.body).filter(|list| list.kind() == ELEMENTS) {
         for entry in attributes(list.value()) {
-            if let Some((id, remaining)) = element(entry.value(), key) {
-                let layer = layer.clone();
-                out.push(Held { layer, id, remaining });
+            if let Some((ip, remaining)) = element(entry.value()) {
+                take(ip, remaining);
             }
         }
     }
 }
 
-fn attributes(bytes: &[u8]) -> impl Iterator<Item = NlaBuffer<&[u8]>> {
-    NlasIterator::new(bytes).map_while(Result::ok)
-}
-
-fn element(bytes: &[u8], key: SetKey) -> Option<(Id, Option<Seconds>)> {
+fn element(bytes: &[u8]) -> Option<(IpAddr, Option<Seconds>)> {
     let (mut ip, mut remaining) = (None, None);
     for attribute in attributes(bytes) {
         match attribute.kind() {
-            KEY => {
-                let value = attributes(attribute.value()).find(|value| value.kind() == VALUE)?;
-                ip = address(value.value());
-            }
+            KEY => ip = address(value(attribute.value(), VALUE)?),
             EXPIRATION => {
-                let left = u64::from_be_bytes(*attribute.value().first_chunk()?);
-                let micros = i64::try_from(left).unwrap_or(i64::MAX).saturating_mul(1000);
-                remaining = Some(Seconds::from_micros(micros));
+                let left = i64::try_from(long_number(attribute.value())).unwrap_or(i64::MAX);
+                remaining = Some(Seconds::from_micros(left.saturating_mul(1000)));
             }
             _ => {}
         }
     }
-    let ip = ip?;
-    let id = if key.is_addresses() {
-        Id::Ip(ip)
+    Some((ip?, remaining))
+}
+
+/// Who an element of a set is.
+pub(super) fn id(key: SetKey, ip: IpAddr) -> Option<Id> {
+    if key.is_addresses() {
+        Some(Id::Ip(ip))
     } else {
-        Id::Net(IpNet::new(ip, key.prefix).ok()?)
-    };
-    Some((id, remaining))
+        IpNet::new(ip, key.prefix).ok().map(Id::Net)
+    }
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {

@@ -5,17 +5,19 @@
 //! is covered. For each scope it holds a jump, limited to the scope's protocols and ports, into the scope's own
 //! chain, which looks the source address up in the scope's sets.
 
-use netlink_packet_core::{DefaultNla, NLM_F_APPEND, NLM_F_CREATE};
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE};
 use netlink_packet_netfilter::nftables::{
-    Bitwise, ChainAttribute, ChainMessage, Cmp, DataAttribute, ExpressionAttribute, Expressions, Hook, Immediate,
+    self, Bitwise, ChainAttribute, ChainMessage, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate,
     InetHookNumber, ListAttribute, Lookup, Meta, MetaKey, NfTablesMessage, Operator, Payload, Register, RuleAttribute,
     RuleMessage, SetAttribute, SetElementAttribute, SetElementFlags, SetElementList, SetElementMessage, SetFlags,
     SetMessage, TableAttribute, TableFlags, TableMessage, Verdict, VerdictAttribute,
 };
 use portcullis_core::address::Family;
 
-use super::sets::{SetKey, comment};
-use super::socket::Message;
+use super::attributes::{attributes, long_number, text};
+use super::sets::{SetKey, comment, tagged};
+use super::socket::{Message, Reply};
+use super::survey::{Hook, Print};
 use super::{Blocktype, Scope};
 use crate::enforce::ports::{PortRange, Ports, Protocol};
 
@@ -24,6 +26,10 @@ pub(super) const BASE: &str = "prerouting";
 
 /// nft's `raw`: before connection tracking (-200) and destination translation (-100), after defragmentation (-400).
 const PRIORITY: i32 = -300;
+
+/// User data of a table of ours: number and value of our mark.
+const MARK: u8 = 0x80;
+const OURS: &[u8] = b"portcullis";
 
 /// `NF_ACCEPT` as policy and `NF_DROP` as verdict.
 const ACCEPT: u32 = 1;
@@ -43,17 +49,56 @@ const REJECT_PORT_UNREACHABLE: u8 = 1;
 const TYPE_PROTOCOL: u32 = 12;
 const TYPE_SERVICE: u32 = 13;
 
+/// Attributes of a rule's message.
+const RULE_CHAIN: u16 = 2;
+const RULE_HANDLE: u16 = 3;
+const RULE_EXPRESSIONS: u16 = 4;
+
 /// The kernel's pattern for the names of anonymous sets.
 const ANONYMOUS: &str = "__set%d";
 
 type Expression = ListAttribute<ExpressionAttribute>;
 
-/// Creates the table and its base chain; content with those that exist.
+/// What a table of ours carries: a comment for people, and a mark for us.
+fn mark() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // Both are far shorter than the 255 bytes that fit.
+    let _ = tagged(&mut bytes, 0, &comment("bans of portcullis"));
+    let _ = tagged(&mut bytes, MARK, OURS);
+    bytes
+}
+
+/// Whether this is that mark.
+pub(super) fn is_mark(mut bytes: &[u8]) -> bool {
+    while let [kind, length, rest @ ..] = bytes {
+        let Some((value, rest)) = rest.split_at_checked(usize::from(*length)) else {
+            return false;
+        };
+        if (*kind, value) == (MARK, OURS) {
+            return true;
+        }
+        bytes = rest;
+    }
+    false
+}
+
+/// Where our base chain is hooked in.
+pub(super) fn base_hook() -> Hook {
+    Hook {
+        number: u32::from(InetHookNumber::PreRouting),
+        priority: PRIORITY.cast_unsigned(),
+        policy: ACCEPT,
+        kind: "filter".to_owned(),
+    }
+}
+
+/// Creates the table and its base chain; content with those that exist, which get the right flags and policy.
 pub(super) fn create_base(table: &str) -> [Message; 2] {
     let make = NfTablesMessage::NewTable(TableMessage {
         attributes: vec![
             TableAttribute::Name(table.to_owned()),
             TableAttribute::Flags(TableFlags::empty()),
+            TableAttribute::UserData(mark()),
         ],
     });
     let chain = NfTablesMessage::NewChain(ChainMessage {
@@ -61,8 +106,8 @@ pub(super) fn create_base(table: &str) -> [Message; 2] {
             ChainAttribute::Table(table.to_owned()),
             ChainAttribute::Name(BASE.to_owned()),
             ChainAttribute::Hook(vec![
-                Hook::Number(InetHookNumber::PreRouting.into()),
-                Hook::Priority(PRIORITY.cast_unsigned()),
+                nftables::Hook::Number(InetHookNumber::PreRouting.into()),
+                nftables::Hook::Priority(PRIORITY.cast_unsigned()),
             ]),
             ChainAttribute::Policy(ACCEPT),
             ChainAttribute::Type("filter".to_owned()),
@@ -83,22 +128,18 @@ pub(super) fn list_tables() -> Message {
     Message::new(NfTablesMessage::GetTable(TableMessage { attributes }), 0)
 }
 
-/// Whether a message of that list is this table.
-pub(super) fn is_table(message: &NfTablesMessage, table: &str) -> bool {
-    matches!(message, NfTablesMessage::NewTable(TableMessage { attributes })
-        if attributes.iter().any(|a| matches!(a, TableAttribute::Name(name) if name == table)))
+/// Creates a scope's chain; content with one that exists.
+pub(super) fn create_chain(table: &str, chain: &str) -> Message {
+    Message::new(NfTablesMessage::NewChain(chain_message(table, chain)), NLM_F_CREATE)
 }
 
-/// Creates a scope's chain, content with one that exists, and empties it.
-pub(super) fn create_chain(table: &str, chain: &str) -> [Message; 2] {
-    let make = NfTablesMessage::NewChain(chain_message(table, chain));
-    let empty = NfTablesMessage::DeleteRule(RuleMessage {
-        attributes: in_chain(table, chain),
-    });
-    [Message::new(make, NLM_F_CREATE), Message::new(empty, 0)]
+/// Deletes all rules of a chain.
+pub(super) fn empty_chain(table: &str, chain: &str) -> Message {
+    let attributes = in_chain(table, chain);
+    Message::new(NfTablesMessage::DeleteRule(RuleMessage { attributes }), 0)
 }
 
-/// Deletes a scope's chain with its rules.
+/// Deletes a chain with its rules.
 pub(super) fn delete_chain(table: &str, chain: &str) -> Message {
     Message::new(NfTablesMessage::DeleteChain(chain_message(table, chain)), 0)
 }
@@ -125,19 +166,6 @@ pub(super) fn list_chains() -> Message {
     Message::new(NfTablesMessage::GetChain(ChainMessage { attributes }), 0)
 }
 
-/// The name of a chain of this table, of a message of that list.
-pub(super) fn chain_name(message: &NfTablesMessage, table: &str) -> Option<String> {
-    let NfTablesMessage::NewChain(ChainMessage { attributes }) = message else {
-        return None;
-    };
-    let is_ours = |a: &ChainAttribute| matches!(a, ChainAttribute::Table(of) if of == table);
-    attributes.iter().any(is_ours).then_some(())?;
-    attributes.iter().find_map(|a| match a {
-        ChainAttribute::Name(name) => Some(name.clone()),
-        _ => None,
-    })
-}
-
 /// Asks for the rules of the table.
 pub(super) fn list_rules(table: &str) -> Message {
     let attributes = vec![RuleAttribute::Table(table.to_owned())];
@@ -155,23 +183,44 @@ pub(super) struct KnownRule {
     pub jump: Option<String>,
     /// The sets it looks into
     pub sets: Vec<String>,
+    /// Its expressions as they came
+    pub expressions: Box<[u8]>,
 }
 
-/// Reads one rule of a list.
-pub(super) fn known(message: &NfTablesMessage) -> Option<KnownRule> {
-    let NfTablesMessage::NewRule(RuleMessage { attributes }) = message else {
-        return None;
-    };
+impl KnownRule {
+    /// How to know it again.
+    pub(super) fn print(&self) -> Print {
+        Print {
+            handle: self.handle,
+            expressions: self.expressions.clone(),
+        }
+    }
+
+    /// Whether it is this one, unchanged.
+    pub(super) fn is(&self, print: &Print) -> bool {
+        self.handle == print.handle && self.expressions == print.expressions
+    }
+}
+
+/// Reads one rule of a list. What the codec does not understand of a foreign one is left out.
+pub(super) fn known(reply: &Reply) -> KnownRule {
     let mut rule = KnownRule::default();
-    for attribute in attributes {
-        match attribute {
-            RuleAttribute::Chain(name) => rule.chain.clone_from(name),
-            RuleAttribute::Handle(number) => rule.handle = *number,
-            RuleAttribute::Expressions(list) => list.iter().for_each(|expression| note(expression, &mut rule)),
+    for attribute in attributes(&reply.body) {
+        match attribute.kind() {
+            RULE_CHAIN => text(attribute.value()).clone_into(&mut rule.chain),
+            RULE_HANDLE => rule.handle = long_number(attribute.value()),
+            RULE_EXPRESSIONS => rule.expressions = attribute.value().into(),
             _ => {}
         }
     }
-    Some(rule)
+    if let Some(NfTablesMessage::NewRule(RuleMessage { attributes })) = reply.read() {
+        for attribute in attributes {
+            if let RuleAttribute::Expressions(list) = attribute {
+                list.iter().for_each(|expression| note(expression, &mut rule));
+            }
+        }
+    }
+    rule
 }
 
 fn note(expression: &Expression, rule: &mut KnownRule) {
@@ -204,10 +253,10 @@ fn target(immediate: &Immediate) -> Option<String> {
     })
 }
 
-/// Deletes a rule of the base chain.
-pub(super) fn delete_rule(table: &str, handle: u64) -> Message {
-    let mut attributes = in_chain(table, BASE);
-    attributes.push(RuleAttribute::Handle(handle));
+/// Deletes one rule.
+pub(super) fn delete_rule(table: &str, rule: &KnownRule) -> Message {
+    let mut attributes = in_chain(table, &rule.chain);
+    attributes.push(RuleAttribute::Handle(rule.handle));
     Message::new(NfTablesMessage::DeleteRule(RuleMessage { attributes }), 0)
 }
 
@@ -220,10 +269,8 @@ fn new_rule(table: &str, chain: &str, expressions: Vec<Expression>, note: Option
         bytes.extend(text);
         attributes.push(RuleAttribute::UserData(bytes));
     }
-    Message::new(
-        NfTablesMessage::NewRule(RuleMessage { attributes }),
-        NLM_F_CREATE | NLM_F_APPEND,
-    )
+    // Without the flag that appends it stands first: foreign rules come after ours.
+    Message::new(NfTablesMessage::NewRule(RuleMessage { attributes }), NLM_F_CREATE)
 }
 
 /// `ip saddr @set drop`, or for networks `ip saddr & 255.255.255.0 @set drop`.
@@ -270,10 +317,9 @@ pub(super) fn lookup_rule(table: &str, chain: &str, key: SetKey, blocktype: Bloc
     new_rule(table, chain, expressions, None)
 }
 
-/// The jumps from the base chain into a scope's chain, with the anonymous sets they need. Protocols without
+/// Appends the jumps from the base chain into a scope's chain, with the anonymous sets they need. Protocols without
 /// ports get a jump of their own.
-pub(super) fn jumps(table: &str, chain: &str, scope: &Scope, note: &str) -> Vec<Message> {
-    let mut out = Vec::new();
+pub(super) fn jumps(table: &str, (chain, scope): (&str, &Scope), note: &str, out: &mut Vec<Message>) {
     let jump = |mut expressions: Vec<Expression>| {
         expressions.push(verdict(vec![
             VerdictAttribute::Code(Verdict::Jump),
@@ -284,7 +330,7 @@ pub(super) fn jumps(table: &str, chain: &str, scope: &Scope, note: &str) -> Vec<
     match &scope.ports {
         Ports::All if scope.protocols.is_empty() => out.push(jump(Vec::new())),
         Ports::All => {
-            let expressions = match_protocols(table, &scope.protocols, &mut out);
+            let expressions = match_protocols(table, &scope.protocols, out);
             out.push(jump(expressions));
         }
         Ports::Some(ranges) => {
@@ -294,17 +340,16 @@ pub(super) fn jumps(table: &str, chain: &str, scope: &Scope, note: &str) -> Vec<
                 scope.protocols.iter().partition(|protocol| protocol.has_ports())
             };
             if !ported.is_empty() {
-                let mut expressions = match_protocols(table, &ported, &mut out);
-                expressions.extend(match_ports(table, ranges, &mut out));
+                let mut expressions = match_protocols(table, &ported, out);
+                expressions.extend(match_ports(table, ranges, out));
                 out.push(jump(expressions));
             }
             if !portless.is_empty() {
-                let expressions = match_protocols(table, &portless, &mut out);
+                let expressions = match_protocols(table, &portless, out);
                 out.push(jump(expressions));
             }
         }
     }
-    out
 }
 
 fn match_protocols(table: &str, protocols: &[Protocol], out: &mut Vec<Message>) -> Vec<Expression> {

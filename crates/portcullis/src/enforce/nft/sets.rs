@@ -8,7 +8,6 @@
 //! in the kernel is found again.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,6 +17,7 @@ use portcullis_core::address::{Family, Id, canonical};
 use portcullis_core::ledger::LayerId;
 use sha1::{Digest as _, Sha1};
 
+use super::attributes::{attributes, long_number, number, text};
 use super::socket::Message;
 use crate::enforce::Error;
 
@@ -29,6 +29,17 @@ const TYPE_IPV6: u32 = 8;
 const COMMENT_OF_SET: u8 = 7;
 const JAIL: u8 = 0x80;
 const ACTION: u8 = 0x81;
+
+/// Attributes of a set's message.
+const SET_NAME: u16 = 2;
+const SET_FLAGS: u16 = 3;
+const SET_KEY_TYPE: u16 = 4;
+const SET_KEY_LENGTH: u16 = 5;
+const SET_DESCRIPTION: u16 = 9;
+const SET_TIMEOUT: u16 = 11;
+const SET_USER_DATA: u16 = 13;
+const SET_EXPRESSION: u16 = 17;
+const SET_EXPRESSIONS: u16 = 18;
 
 /// The kernel keeps 256 bytes of user data; ours need two for type and length, twice.
 const MOST_NAMES: usize = 250;
@@ -99,7 +110,7 @@ impl SetKey {
     }
 
     /// The key of a name that [`SetKey::name`] gave.
-    fn of_name(name: &str, scope: &str) -> Option<SetKey> {
+    pub(super) fn of_name(name: &str, scope: &str) -> Option<SetKey> {
         let tail = name.strip_prefix(scope)?.strip_prefix('.')?;
         let key = match tail {
             "ip4" => SetKey::ADDRESSES[0],
@@ -122,8 +133,8 @@ impl SetKey {
 }
 
 /// Addresses before networks, narrow before wide, IPv4 before IPv6.
-pub(super) fn in_reading_order(keys: &BTreeSet<SetKey>) -> Vec<SetKey> {
-    let mut out: Vec<SetKey> = keys.iter().copied().collect();
+pub(super) fn in_reading_order(keys: impl Iterator<Item = SetKey>) -> Vec<SetKey> {
+    let mut out: Vec<SetKey> = keys.collect();
     out.sort_by_key(|key| (!key.is_addresses(), key.family, Reverse(key.prefix)));
     out
 }
@@ -168,14 +179,28 @@ fn part(text: &str) -> String {
 }
 
 /// A set as the kernel has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct KnownSet {
-    /// Whose
-    pub layer: LayerId,
-    /// Which
-    pub key: SetKey,
-    /// Whether it has the shape that we give it
-    pub is_sound: bool,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct FoundSet {
+    /// Whose it says it is
+    pub layer: Option<LayerId>,
+    flags: u32,
+    key_type: u32,
+    key_length: u32,
+    /// Whether it has a limit of its size, a time-out for all, or expressions that its elements need
+    has_more: bool,
+}
+
+impl FoundSet {
+    /// Whether it has the shape that we give it.
+    pub(super) fn is_sound(&self, key: SetKey) -> bool {
+        let shape = (SetFlags::Timeout.bits(), type_of(key), key.width());
+        !self.has_more && (self.flags, self.key_type, self.key_length) == shape
+    }
+
+    /// Whether its elements can be ours at all, whatever else it is.
+    pub(super) fn is_readable(&self, key: SetKey) -> bool {
+        self.key_length == key.width()
+    }
 }
 
 /// Creates a set; content with one that exists.
@@ -208,29 +233,24 @@ pub(super) fn list(table: &str) -> Message {
     Message::new(NfTablesMessage::GetSet(SetMessage { attributes }), 0)
 }
 
-/// Reads one set of a list; `None` for one that is not ours.
-pub(super) fn known(message: &NfTablesMessage, table: &str) -> Option<KnownSet> {
-    let NfTablesMessage::NewSet(SetMessage { attributes }) = message else {
-        return None;
-    };
-    let (mut name, mut layer, mut shape) = (None, None, (SetFlags::empty(), 0));
-    for attribute in attributes {
-        match attribute {
-            SetAttribute::Table(of) if of != table => return None,
-            SetAttribute::Name(text) => name = Some(text),
-            SetAttribute::UserData(bytes) => layer = layer_of(bytes),
-            SetAttribute::Flags(flags) => shape.0 = *flags,
-            SetAttribute::KeyType(number) => shape.1 = *number,
+/// Reads one set of a list: its name and the rest.
+pub(super) fn found(body: &[u8]) -> Option<(String, FoundSet)> {
+    let (mut name, mut set) = (None, FoundSet::default());
+    for attribute in attributes(body) {
+        let value = attribute.value();
+        match attribute.kind() {
+            SET_NAME => name = Some(text(value).to_owned()),
+            SET_FLAGS => set.flags = number(value),
+            SET_KEY_TYPE => set.key_type = number(value),
+            SET_KEY_LENGTH => set.key_length = number(value),
+            SET_USER_DATA => set.layer = layer_of(value),
+            SET_DESCRIPTION => set.has_more |= attributes(value).next().is_some(),
+            SET_TIMEOUT => set.has_more |= long_number(value) > 0,
+            SET_EXPRESSION | SET_EXPRESSIONS => set.has_more = true,
             _ => {}
         }
     }
-    let layer = layer?;
-    let key = SetKey::of_name(name?, &scope_name(&layer))?;
-    Some(KnownSet {
-        is_sound: shape == (SetFlags::Timeout, type_of(key)),
-        layer,
-        key,
-    })
+    Some((name?, set))
 }
 
 const fn type_of(key: SetKey) -> u32 {

@@ -12,8 +12,10 @@ use netlink_packet_core::{
 use netlink_packet_netfilter::nftables::{ChainAttribute, NfTablesMessage, RuleAttribute, SetAttribute};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt};
 
+use super::attributes::{number as number_of, value};
 use crate::enforce::Error;
 
 /// `NFNL_SUBSYS_NFTABLES`, the high byte of every message type.
@@ -22,6 +24,10 @@ const SUBSYSTEM: u16 = 10;
 /// Types of the messages around a transaction.
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
+
+/// The verb that asks for the number of the ruleset's generation, and the answer's attribute.
+const GET_GENERATION: u8 = 16;
+const GENERATION_NUMBER: u16 = 1;
 
 /// Netfilter headers: family, version, and a number that is the subsystem around a transaction.
 const OF_INET: [u8; 4] = [1, 0, 0, 0];
@@ -71,11 +77,17 @@ impl Message {
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
     kind: u8,
+    family: u8,
     /// The attributes
     pub body: Vec<u8>,
 }
 
 impl Reply {
+    /// Whether it is of family inet, as our table is.
+    pub(super) fn is_inet(&self) -> bool {
+        self.family == OF_INET[0]
+    }
+
     /// As the codec understands it.
     pub(super) fn read(&self) -> Option<NfTablesMessage> {
         NfTablesMessage::parse_with_param(&self.body, self.kind).ok()
@@ -208,12 +220,39 @@ impl Socket {
     }
 
     fn dump_once(&mut self, request: &Message) -> Result<Vec<Reply>, Errno> {
+        self.ask(request, NLM_F_DUMP)
+    }
+
+    /// Asks for what the request names one by one; refused with "no such file" where one of it is not there.
+    pub(super) fn get(&mut self, request: &Message) -> Result<Vec<Reply>, Errno> {
+        self.ask(request, NLM_F_ACK)
+    }
+
+    /// The number of transactions that the kernel's whole ruleset has seen.
+    pub(super) fn generation(&mut self) -> Result<u32, Errno> {
+        let request = Message {
+            kind: GET_GENERATION,
+            flags: 0,
+            body: Vec::new(),
+            about: String::new(),
+        };
+        let replies = self.ask(&request, NLM_F_ACK)?;
+        let number = replies.iter().find_map(|reply| value(&reply.body, GENERATION_NUMBER));
+        number.map(number_of).ok_or(Errno::PROTO)
+    }
+
+    /// The number that messages about our own transactions carry.
+    pub(super) fn port(&self) -> Result<u32, Errno> {
+        SocketAddrNetlink::try_from(rustix::net::getsockname(&self.fd)?).map(|address| address.pid())
+    }
+
+    fn ask(&mut self, request: &Message, how: u16) -> Result<Vec<Reply>, Errno> {
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
         let mut bytes = Vec::new();
         put(
             &mut bytes,
-            (message_type(request.kind), NLM_F_DUMP, sequence),
+            (message_type(request.kind), how, sequence),
             OF_INET,
             &request.body,
         );
@@ -237,6 +276,7 @@ impl Socket {
                     }
                     kind => out.push(Reply {
                         kind: u8::try_from(kind & 0xff).unwrap_or_default(),
+                        family: message.payload.first().copied().unwrap_or_default(),
                         body: message.payload.get(OF_INET.len()..).unwrap_or_default().to_vec(),
                     }),
                 }
@@ -272,14 +312,27 @@ fn put(bytes: &mut Vec<u8>, (kind, flags, sequence): (u16, u16, u32), family: [u
 }
 
 /// A message as it came.
-struct Incoming<'b> {
+pub(super) struct Incoming<'b> {
     kind: u16,
     flags: u16,
     sequence: u32,
+    /// Whose transaction it is about
+    pub port: u32,
     payload: &'b [u8],
 }
 
-impl Incoming<'_> {
+impl<'b> Incoming<'b> {
+    /// The verb, where it is a message of nf_tables.
+    pub(super) fn verb(&self) -> Option<u8> {
+        let [high, low] = self.kind.to_be_bytes();
+        (u16::from(high) == SUBSYSTEM).then_some(low)
+    }
+
+    /// The family that it is about, and its attributes.
+    pub(super) fn body(&self) -> Option<(u8, &'b [u8])> {
+        Some((*self.payload.first()?, self.payload.get(OF_INET.len()..)?))
+    }
+
     /// The error number that begins an error and the end of a list; none for zero, which means success.
     fn errno(&self) -> Option<Errno> {
         let code = i32::from_ne_bytes(self.payload.first_chunk().copied().unwrap_or_default());
@@ -288,7 +341,7 @@ impl Incoming<'_> {
 }
 
 /// The messages of one datagram; ends at the first that cannot be read.
-fn split(mut bytes: &[u8]) -> Vec<Incoming<'_>> {
+pub(super) fn split(mut bytes: &[u8]) -> Vec<Incoming<'_>> {
     let mut out = Vec::new();
     while let Ok(buffer) = NetlinkBuffer::new_checked(bytes) {
         let length = usize::try_from(buffer.length()).unwrap_or(usize::MAX);
@@ -299,6 +352,7 @@ fn split(mut bytes: &[u8]) -> Vec<Incoming<'_>> {
             kind: buffer.message_type(),
             flags: buffer.flags(),
             sequence: buffer.sequence_number(),
+            port: buffer.port_number(),
             payload,
         });
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
