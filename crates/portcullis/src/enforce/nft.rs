@@ -273,6 +273,7 @@ impl Nft {
             for (key, is_sound) in survey.sets_of(&layer) {
                 // A set that no packet reaches holds nobody.
                 if !is_sound || !survey.is_enforced(&layer, key) {
+                    self.is_suspect = true;
                     continue;
                 }
                 self.elements(&layer, key, |ip, left| {

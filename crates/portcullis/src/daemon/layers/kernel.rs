@@ -267,6 +267,8 @@ impl Work for Kernel {
     }
 
     fn held(&mut self) -> Result<Vec<Held>, String> {
+        // Whoever asks is told what is there now; what is wrong is put right after it.
+        self.looks.is_due = true;
         match self.guard()?.held() {
             Some(held) => held.map_err(|error| error.to_string()),
             None => Ok(Vec::new()),

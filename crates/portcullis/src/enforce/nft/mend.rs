@@ -302,7 +302,7 @@ impl Nft {
             };
             let mut held = HashSet::new();
             for reply in &replies {
-                elements::found(reply, |ip, _| drop(held.insert(ip)));
+                elements::found(reply, |ip, _| held.extend([ip]));
             }
             for (at, ip) in whom {
                 if let Some(place) = out.get_mut(at) {

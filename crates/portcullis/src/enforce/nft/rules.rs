@@ -27,9 +27,8 @@ pub(super) const BASE: &str = "prerouting";
 /// nft's `raw`: before connection tracking (-200) and destination translation (-100), after defragmentation (-400).
 const PRIORITY: i32 = -300;
 
-/// User data of a table of ours: number and value of our mark.
-const MARK: u8 = 0x80;
-const OURS: &[u8] = b"portcullis";
+/// The comment of a table of ours.
+const MARK: &str = "bans of portcullis";
 
 /// `NF_ACCEPT` as policy and `NF_DROP` as verdict.
 const ACCEPT: u32 = 1;
@@ -59,27 +58,17 @@ const ANONYMOUS: &str = "__set%d";
 
 type Expression = ListAttribute<ExpressionAttribute>;
 
-/// What a table of ours carries: a comment for people, and a mark for us.
+/// What a table of ours carries: a comment, because that outlives a ruleset which is saved and loaded again.
 fn mark() -> Vec<u8> {
     let mut bytes = Vec::new();
-    // Both are far shorter than the 255 bytes that fit.
-    let _ = tagged(&mut bytes, 0, &comment("bans of portcullis"));
-    let _ = tagged(&mut bytes, MARK, OURS);
+    // Far shorter than the 255 bytes that fit.
+    let _ = tagged(&mut bytes, 0, &comment(MARK));
     bytes
 }
 
 /// Whether this is that mark.
-pub(super) fn is_mark(mut bytes: &[u8]) -> bool {
-    while let [kind, length, rest @ ..] = bytes {
-        let Some((value, rest)) = rest.split_at_checked(usize::from(*length)) else {
-            return false;
-        };
-        if (*kind, value) == (MARK, OURS) {
-            return true;
-        }
-        bytes = rest;
-    }
-    false
+pub(super) fn is_mark(bytes: &[u8]) -> bool {
+    bytes.starts_with(&mark())
 }
 
 /// Where our base chain is hooked in.

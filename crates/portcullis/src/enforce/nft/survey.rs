@@ -78,7 +78,8 @@ impl Survey {
     pub(super) fn is_foreign(&self) -> bool {
         self.table.is_some_and(|table| {
             let is_ours = table.is_marked || self.sets.values().any(|set| set.layer.is_some());
-            table.is_owned || !is_ours && !(self.chains.is_empty() && self.sets.is_empty())
+            let is_empty = self.chains.is_empty() && self.sets.is_empty();
+            table.is_owned || !(is_ours || is_empty)
         })
     }
 

@@ -301,7 +301,7 @@ fn listening(world: &World) -> (Nft, Receiver<()>) {
     let (wake, woken) = channel();
     let wake = std::sync::Mutex::new(wake);
     world
-        .at_server(|| nft.listen(Arc::new(move || drop(wake.lock().unwrap().send(())))))
+        .at_server(|| nft.listen(Arc::new(move || wake.lock().unwrap().send(()).unwrap_or_default())))
         .unwrap();
     (nft, woken)
 }
