@@ -17,6 +17,8 @@ mod database;
 #[cfg(test)]
 mod death;
 #[cfg(test)]
+mod drift;
+#[cfg(test)]
 mod dry;
 #[cfg(test)]
 mod elements;
@@ -40,11 +42,15 @@ mod names;
 #[expect(dead_code, reason = "the comparisons with Fail2Ban use all of it")]
 mod nameserver;
 #[cfg(test)]
+mod packets;
+#[cfg(test)]
 mod powerless;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod rotation;
+#[cfg(test)]
+mod rulesets;
 #[cfg(test)]
 mod seat;
 #[cfg(test)]

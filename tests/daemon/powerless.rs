@@ -208,7 +208,7 @@ fn a_foreign_table_of_the_same_name() {
     );
     let before = ruleset(&powerless.house);
     powerless.start();
-    powerless.says(&["portcullis"]);
+    powerless.says(&["table inet portcullis was made by another program", "nft list table"]);
     powerless.house.json(&["reload"]);
     powerless.house.ask(&["unban", "192.0.2.77"]);
     assert_eq!(ruleset(&powerless.house), before, "it was touched");
@@ -240,7 +240,7 @@ fn a_table_that_another_process_owns() {
     let mut powerless = Powerless::new();
     let mut owner = own(&powerless.house);
     powerless.start();
-    powerless.says(&["portcullis", "own"]);
+    powerless.says(&["table inet portcullis was made by another program"]);
     let held = ruleset(&powerless.house);
     assert!(held.contains("flags owner") && !held.contains("chain"), "{held}");
     owner.kill().unwrap();
