@@ -270,6 +270,11 @@ impl Nft {
             return Ok(out);
         }
         for layer in survey.layers() {
+            // Nor does one that packets come past.
+            if self.leaks(&layer, &survey) {
+                self.is_suspect = true;
+                continue;
+            }
             for (key, is_sound) in survey.sets_of(&layer) {
                 // A set that no packet reaches holds nobody.
                 if !is_sound || !survey.is_enforced(&layer, key) {

@@ -173,6 +173,15 @@ impl Nft {
         examined.map(|()| finding)
     }
 
+    /// Whether packets come past a layer that was set up.
+    pub(super) fn leaks(&self, layer: &LayerId, survey: &Survey) -> bool {
+        let mut finding = Finding::default();
+        if let Some(wish) = self.wishes.get(layer) {
+            self.examine_rules(layer, wish, survey, &mut finding);
+        }
+        finding.leaks
+    }
+
     fn examine_rules(&self, layer: &LayerId, wish: &Wish, survey: &Survey, finding: &mut Finding) {
         match survey.table {
             None => return finding.broken(true, "the table was gone".to_owned()),
