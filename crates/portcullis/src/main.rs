@@ -10,6 +10,7 @@ mod enforce;
 mod fault;
 mod folder;
 mod matching;
+mod namespace;
 mod observe;
 mod place;
 mod regex;

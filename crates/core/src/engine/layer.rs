@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::jail::Jail;
 use super::message::{Effect, Event};
-use crate::ledger::{Applied, Exposure, Order, OrderKind, Reading, Stand, Standing, Ticket};
+use crate::address::Id;
+use crate::ledger::{Applied, Drift, Exposure, Order, OrderKind, Reading, Stand, Standing, Ticket};
 use crate::time::{Seconds, Timestamp};
 use crate::value::Value;
 
@@ -26,7 +27,33 @@ pub(super) struct Layer {
     pub(super) retry: Option<(Timestamp, Seconds)>,
     /// When it was last read back and found whole, or mended
     pub(super) read: Option<Timestamp>,
+    /// How it last differed from what it was told
+    pub(super) drift: Option<Drift>,
     pub(super) exposure: Exposure,
+}
+
+impl Layer {
+    /// Whether it was found without bans that it has not got back since.
+    fn is_adrift(&self) -> bool {
+        let open = |drift: &Drift| drift.until.is_none() && drift.missing > 0;
+        self.drift.as_ref().is_some_and(open)
+    }
+
+    /// Takes in what differed. Says whether that is news: what is found again and again, and cannot be mended, is one
+    /// drift.
+    fn differ(&mut self, mut drift: Drift) -> bool {
+        let open = self.drift.take().filter(|last| last.until.is_none());
+        let is_news = open.is_none() || drift.until.is_some();
+        match open {
+            Some(open) => {
+                drift.since = drift.since.min(open.since);
+                self.exposure.span(&drift);
+            }
+            None => self.exposure.drift(&drift),
+        }
+        self.drift = Some(drift);
+        is_news
+    }
 }
 
 impl Jail {
@@ -73,6 +100,7 @@ impl Jail {
                         properties: action.properties,
                         retry: None,
                         read: None,
+                        drift: None,
                         exposure: Exposure::default(),
                     });
                     if complete && self.plan.started {
@@ -162,6 +190,18 @@ impl Jail {
                     layer.retry = None;
                 }
             }
+            Err(error) if layer.native && is_text(applied.id.as_ref()) => {
+                // What is no address sends no packets: nobody is protected less.
+                if let Some(id) = &applied.id {
+                    let failed = Standing::Failed(error.clone());
+                    self.ledger.stand(now, id, &applied.layer.action, failed);
+                }
+                out.push(Effect::Note(Event::LayerFailed {
+                    layer: applied.layer,
+                    id: applied.id,
+                    error,
+                }));
+            }
             Err(error) => {
                 if layer.native && applied.order != OrderKind::Stop {
                     let pause = layer.retry.map_or(RETRY_FIRST, |(_, pause)| pause);
@@ -191,18 +231,26 @@ impl Jail {
             return;
         };
         let layer = &mut self.layers[at];
-        let Some(drift) = reading.drift else {
-            layer.read = Some(now);
-            return;
-        };
-        layer.exposure.drift(&drift, now);
-        if drift.until.is_some() {
-            layer.read = Some(now);
+        match reading.drift {
+            None => {
+                layer.read = Some(now);
+                if let Some(last) = &mut layer.drift {
+                    last.until.get_or_insert(now);
+                }
+            }
+            Some(drift) => {
+                if drift.until.is_some() {
+                    layer.read = Some(now);
+                }
+                if layer.differ(drift.clone()) {
+                    out.push(Effect::Note(Event::Drifted {
+                        layer: reading.layer,
+                        drift,
+                    }));
+                }
+            }
         }
-        out.push(Effect::Note(Event::Drifted {
-            layer: reading.layer,
-            drift,
-        }));
+        self.watch(now);
     }
 
     fn layer(&self, action: &str) -> Option<usize> {
@@ -213,7 +261,8 @@ impl Jail {
     pub(super) fn watch(&mut self, now: Timestamp) {
         for layer in &mut self.layers {
             let fails = layer.failure.is_some() && !self.ledger.is_empty();
-            layer.exposure.set(now, fails || self.ledger.failed(&layer.action) > 0);
+            let is_exposed = fails || layer.is_adrift() || self.ledger.failed(&layer.action) > 0;
+            layer.exposure.set(now, is_exposed);
         }
     }
 
@@ -237,9 +286,19 @@ impl Jail {
                     None | Some(Standing::Failed(_) | Standing::Decided)
                 )
             };
-            for ban in self.ledger.iter().filter(undone) {
+            for ban in self
+                .ledger
+                .iter()
+                .filter(undone)
+                .filter(|ban| !is_text(Some(&ban.ticket.id)))
+            {
                 self.change(&action, Order::Ban(ban.ticket.clone()), out);
             }
         }
     }
+}
+
+/// Whether this is neither an address nor a network.
+fn is_text(id: Option<&Id>) -> bool {
+    id.is_some_and(|id| id.family().is_none())
 }

@@ -25,7 +25,7 @@ use request::Parked;
 
 use crate::address::Id;
 use crate::allow::{Known, Lists, Names, Verdict};
-use crate::ledger::{Entry, Ledger, Mark, Ticket};
+use crate::ledger::{Entry, LayerId, Ledger, Mark, Stand, Ticket};
 use crate::time::{Seconds, Timestamp};
 use waiting::Waits;
 
@@ -123,6 +123,13 @@ impl Engine {
     pub fn bans(&self, jail: &str) -> impl Iterator<Item = &Ticket> {
         let ledger = self.jails.get(jail).map(|jail| &jail.ledger);
         ledger.into_iter().flat_map(Ledger::in_order).map(|ban| &ban.ticket)
+    }
+
+    /// How far a ban has come in a layer; none where there is no such ban, or the layer was not told of it. Reading the
+    /// whole layer back is not counted in.
+    #[must_use]
+    pub fn stand(&self, layer: &LayerId, id: &Id) -> Option<&Stand> {
+        self.jails.get(&layer.jail)?.ledger.get(id)?.layers.get(&layer.action)
     }
 
     /// Whether a jail bans anybody.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Engine;
 use super::jail::Jail;
 use crate::address::Id;
-use crate::ledger::{Exposure, Stand};
+use crate::ledger::{Drift, Exposure, Stand};
 use crate::time::{Seconds, Timestamp};
 
 /// What can be asked without changing anything.
@@ -59,12 +59,14 @@ pub struct JailView {
 pub struct LayerView {
     /// Whether we enforce it ourselves
     pub native: bool,
-    /// The last failure, until something succeeds
+    /// The last failure, until something succeeds and nobody is left whom it failed to ban
     pub failure: Option<String>,
     /// Addresses that it failed to ban, and has not banned since
     pub failed: usize,
     /// When it was last read back and found whole, or mended; on the steady clock
     pub read: Option<Timestamp>,
+    /// How it last differed from what it was told; not mended yet where that has no end
+    pub drift: Option<Drift>,
     /// For how long it did not enforce what was decided
     pub exposure: Exposure,
 }
@@ -82,8 +84,6 @@ pub struct BanView {
     pub bantime: Seconds,
     /// Attempts that led to it
     pub failures: u32,
-    /// The lines that led to it
-    pub matches: Vec<String>,
     /// How far it has come, by action name
     pub layers: BTreeMap<Arc<str>, Stand>,
 }
@@ -119,6 +119,7 @@ fn view(jail: &Jail, with_bans: bool) -> JailView {
                     failure: layer.failure.clone(),
                     failed: jail.ledger.failed(&layer.action),
                     read: layer.read,
+                    drift: layer.drift.clone(),
                     exposure: layer.exposure.clone(),
                 };
                 (Arc::clone(&layer.action), view)
@@ -141,7 +142,6 @@ fn ban(jail: &Jail, ban: &crate::ledger::Ban) -> BanView {
         until: ban.ticket.until(),
         bantime: ban.ticket.bantime,
         failures: ban.ticket.failures,
-        matches: ban.ticket.matches.clone(),
         layers: layers
             .map(|(action, stand)| (Arc::clone(action), stand.clone().read(read(action))))
             .collect(),

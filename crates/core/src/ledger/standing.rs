@@ -104,12 +104,15 @@ pub struct Drift {
     pub by: Option<String>,
 }
 
-/// For how long a layer did not enforce what was decided.
+/// For how long a layer did not enforce what was decided: the union of the spans in which it did not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exposure {
+    /// All spans that are over
     total: Seconds,
+    /// The beginning of the one that is not
     since: Option<Timestamp>,
-    last: Option<Timestamp>,
+    /// The last one that is over; a drift that is found afterwards may reach into it
+    last: Option<(Timestamp, Timestamp)>,
     drifts: u64,
 }
 
@@ -118,39 +121,65 @@ impl Exposure {
     pub fn set(&mut self, now: Timestamp, is_exposed: bool) {
         match self.since {
             None if is_exposed => self.since = Some(now),
-            Some(since) if !is_exposed => self.add(since, now),
+            Some(since) if !is_exposed => {
+                self.since = None;
+                self.add(since, now);
+            }
             _ => {}
         }
     }
 
     /// A drift was found; one without missing bans let nobody in.
-    pub fn drift(&mut self, drift: &Drift, now: Timestamp) {
+    pub fn drift(&mut self, drift: &Drift) {
         self.drifts += 1;
+        self.span(drift);
+    }
+
+    /// The span of a drift that was found before, as it is known now. Where something else keeps the layer from
+    /// enforcing, that goes on.
+    pub fn span(&mut self, drift: &Drift) {
         if drift.missing == 0 {
             return;
         }
-        match drift.until {
-            Some(until) => self.add(drift.since, until),
-            None => self.since = Some(self.since.map_or(drift.since, |since| since.min(drift.since)).min(now)),
+        match (self.since, drift.until) {
+            (Some(since), _) => self.since = Some(since.min(drift.since)),
+            (None, None) => self.since = Some(drift.since),
+            (None, Some(until)) => self.add(drift.since, until),
         }
     }
 
     fn add(&mut self, since: Timestamp, until: Timestamp) {
-        let since = self.since.take().map_or(since, |open| open.min(since));
-        self.total = plus(self.total, until - since);
-        self.last = self.last.max(Some(until));
+        let until = until.max(since);
+        match self.last {
+            // What both have is counted once.
+            Some((first, last)) if since <= last && until >= first => {
+                self.total = plus(plus(self.total, first - since), until - last);
+                self.last = Some((first.min(since), last.max(until)));
+            }
+            Some((first, _)) if until < first => self.total = plus(self.total, until - since),
+            _ => {
+                self.total = plus(self.total, until - since);
+                self.last = Some((since, until));
+            }
+        }
     }
 
     /// How long in all, up to now.
     #[must_use]
     pub fn total(&self, now: Timestamp) -> Seconds {
-        self.since.map_or(self.total, |since| plus(self.total, now - since))
+        let mut closed = self.clone();
+        closed.set(now, false);
+        closed.total
     }
 
     /// The last moment at which it did not; now, if it does not now.
     #[must_use]
     pub fn last(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.since.is_some() { Some(now) } else { self.last }
+        if self.since.is_some() {
+            Some(now)
+        } else {
+            self.last.map(|(_, until)| until)
+        }
     }
 
     /// How many drifts were found.

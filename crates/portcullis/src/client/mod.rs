@@ -5,9 +5,11 @@ pub(crate) mod call;
 pub(crate) mod failure;
 pub(crate) mod flush;
 pub(crate) mod namesake;
+pub(crate) mod probe;
 pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod stock;
+pub(crate) mod verify;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -129,7 +131,13 @@ pub(crate) enum Verb {
     /// Lift bans
     Unban(banning::Unban),
     /// Compare what is decided with what the layers hold
-    Verify(Ask),
+    Verify {
+        /// Ban an address of a network of our own for a moment, and see that its packets are dropped
+        #[arg(long)]
+        probe: bool,
+        #[command(flatten)]
+        ask: Ask,
+    },
     /// Read the configuration again; bans and counters stay
     Reload(Ask),
     /// Free everybody and end the daemon
@@ -193,7 +201,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Banned { jail, ask } => status::banned(jail, &ask),
         Verb::Ban(ban) => banning::ban(ban),
         Verb::Unban(unban) => banning::unban(unban),
-        Verb::Verify(ask) => status::verify(&ask),
+        Verb::Verify { probe, ask } => verify::verify(&ask, probe),
         Verb::Reload(ask) => service::reload(&ask),
         Verb::Stop(ask) => service::stop(&ask),
         Verb::Flush { state, ask } => flush::flush(state, &ask),

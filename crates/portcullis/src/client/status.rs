@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use portcullis_core::wire::Verb;
 
 use super::{Ask, call, exit};
-use crate::control::answer::{Banned, Jail, Status, Verification};
+use crate::control::answer::{Action, Banned, Jail, Status};
 use crate::regex::harmless;
 
 /// Shows how things stand.
@@ -90,17 +90,37 @@ fn describe(jail: &Jail) -> String {
         text += &format!("  {}: {}\n", file.path, file.state);
     }
     for (name, action) in &jail.actions {
-        let failure = action
-            .failure
-            .as_ref()
-            .map_or(String::new(), |failure| format!(", FAILING: {failure}"));
-        text += &format!("  action {name}: {}{failure}\n", action.way);
+        text += &format!("  action {name}: {}\n", describe_action(action));
     }
     for remark in &jail.remarks {
         text += &format!("  {remark}\n");
     }
     if let Some(banned) = jail.banned.as_ref().filter(|banned| !banned.is_empty()) {
         text += &format!("  banned: {}\n", banned.join(" "));
+    }
+    text
+}
+
+fn describe_action(action: &Action) -> String {
+    let mut text = action.way.clone();
+    if let Some(failure) = &action.failure {
+        text += &match action.failed {
+            0 => format!(", FAILING: {failure}"),
+            1 => format!(", FAILING: 1 address not banned: {failure}"),
+            failed => format!(", FAILING: {failed} addresses not banned: {failure}"),
+        };
+    }
+    if action.unprotected > 0.0 {
+        text += &format!("\n    unprotected for {:.3} s in all", action.unprotected);
+        if let Some(last) = &action.last_unprotected {
+            text += &format!(", the last time at {last}");
+        }
+    }
+    if let Some(drift) = &action.last_drift {
+        text += &match action.drifts {
+            0 | 1 => format!("\n    changed by others at {drift}"),
+            drifts => format!("\n    changed by others {drifts} times, at last {drift}"),
+        };
     }
     text
 }
@@ -164,44 +184,6 @@ fn table(banned: &[Banned]) -> String {
     text
 }
 
-/// Compares what is decided with what the layers hold.
-pub(crate) fn verify(ask: &Ask) -> ExitCode {
-    let (verification, text) = match call::json::<Verification>(ask, &Verb::Verify) {
-        Ok(answer) => answer,
-        Err(error) => return error.exit(ask.json),
-    };
-    print(&if ask.json {
-        text + "\n"
-    } else {
-        harmless(&compare(&verification)).into_owned()
-    });
-    let fine = !verification.drift && verification.not_protected.is_empty();
-    ExitCode::from(if fine { exit::DONE } else { exit::NOT_PROTECTED })
-}
-
-fn compare(verification: &Verification) -> String {
-    let mut text = String::new();
-    for reason in &verification.not_protected {
-        text += &format!("NOT PROTECTED: {reason}\n");
-    }
-    for layer in &verification.layers {
-        let held = layer
-            .held
-            .map_or("cannot be read back".to_owned(), |held| format!("{held} held"));
-        text += &format!(
-            "{}, action {}: {} decided, {held}\n",
-            layer.jail, layer.action, layer.decided
-        );
-        if !layer.missing.is_empty() {
-            text += &format!("  missing, ordered again: {}\n", layer.missing.join(" "));
-        }
-        if !layer.extra.is_empty() {
-            text += &format!("  held and not decided: {}\n", layer.extra.join(" "));
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,7 +196,36 @@ mod tests {
             since: "s".into(),
             until: None,
             layers: [("nft".to_owned(), "failed: x\ny".to_owned())].into(),
+            ..Banned::default()
         };
         assert_eq!(lines(&[ban]), "a\\tb\\nc\tj\ts\t-\tnft failed: x\\ny\n");
+    }
+    #[test]
+    fn what_an_action_is_said_to_do() {
+        let check = |action: Action, expect: &str| assert_eq!(describe_action(&action), expect);
+        let native = || Action {
+            way: "native".into(),
+            ..Action::default()
+        };
+        check(native(), "native");
+        let failure = Some("the set is full".to_owned());
+        check(
+            Action {
+                failure,
+                failed: 2,
+                unprotected: 1.5,
+                last_unprotected: Some("T".into()),
+                ..native()
+            },
+            "native, FAILING: 2 addresses not banned: the set is full\n    unprotected for 1.500 s in all, the last time at T",
+        );
+        check(
+            Action {
+                drifts: 3,
+                last_drift: Some("T: the table was gone; mended, 1 ban was not in force for at most 0.012 s".into()),
+                ..native()
+            },
+            "native\n    changed by others 3 times, at last T: the table was gone; mended, 1 ban was not in force for at most 0.012 s",
+        );
     }
 }

@@ -74,6 +74,21 @@ pub(crate) struct Action {
     pub(crate) way: String,
     /// The last failure, until it succeeds again
     pub(crate) failure: Option<String>,
+    /// Addresses that it failed to ban, and has not banned since
+    #[serde(default)]
+    pub(crate) failed: usize,
+    /// How often it was found to hold something else than it was told
+    #[serde(default)]
+    pub(crate) drifts: u64,
+    /// The last time, in words
+    #[serde(default)]
+    pub(crate) last_drift: Option<String>,
+    /// For so many seconds in all, since the start, it did not enforce everything that was decided
+    #[serde(default)]
+    pub(crate) unprotected: f64,
+    /// The last such moment (RFC 3339)
+    #[serde(default)]
+    pub(crate) last_unprotected: Option<String>,
 }
 
 /// One entry of `banned`.
@@ -87,6 +102,20 @@ pub(crate) struct Banned {
     pub(crate) until: Option<String>,
     /// How far it has come, by action: `decided`, `applied`, `verified`, `dry`, `protected: …`, `failed: …`
     pub(crate) layers: BTreeMap<String, String>,
+    /// When it came so far, by action
+    #[serde(default)]
+    pub(crate) times: BTreeMap<String, Times>,
+}
+
+/// When a ban came how far in one layer (RFC 3339, with milliseconds).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Times {
+    /// When the layer was told
+    pub(crate) decided: String,
+    /// When it confirmed that
+    pub(crate) applied: Option<String>,
+    /// When it was last read back
+    pub(crate) verified: Option<String>,
 }
 
 /// `verify`: what is decided, held against what the layers hold.
@@ -98,6 +127,9 @@ pub(crate) struct Verification {
     pub(crate) not_protected: Vec<String>,
     /// The layers, by jail and action
     pub(crate) layers: Vec<Layer>,
+    /// What the client's `--probe` found; the daemon knows nothing of it
+    #[serde(default)]
+    pub(crate) probe: Option<Probe>,
 }
 
 /// One layer in `verify`.
@@ -105,14 +137,83 @@ pub(crate) struct Verification {
 pub(crate) struct Layer {
     pub(crate) jail: String,
     pub(crate) action: String,
+    /// `native`, `shell`, `mail` or `dry`
+    #[serde(default)]
+    pub(crate) way: String,
+    /// How it stands in a word, see [`state`]
+    #[serde(default)]
+    pub(crate) state: String,
+    /// Whether it can be read back
+    #[serde(default)]
+    pub(crate) verifiable: bool,
     /// Bans that the layer is to make true
     pub(crate) decided: usize,
+    /// Of these, the ones that it has confirmed
+    #[serde(default)]
+    pub(crate) applied: usize,
+    /// Of these, the ones that were found in it now
+    #[serde(default)]
+    pub(crate) verified: usize,
+    /// Of these, the ones that it refused, or failed to carry out
+    #[serde(default)]
+    pub(crate) failed: usize,
     /// Bans that it was found to hold; null where it cannot be read back
     pub(crate) held: Option<usize>,
     /// Decided and not held: ordered again
     pub(crate) missing: Vec<String>,
     /// Held and not decided
     pub(crate) extra: Vec<String>,
+    /// As in [`Action`]
+    #[serde(default)]
+    pub(crate) drifts: u64,
+    /// As in [`Action`]
+    #[serde(default)]
+    pub(crate) unprotected: f64,
+    /// As in [`Action`]
+    #[serde(default)]
+    pub(crate) last_unprotected: Option<String>,
+    /// When it was last read back and found whole, or mended (RFC 3339)
+    #[serde(default)]
+    pub(crate) read: Option<String>,
+}
+
+/// The words for how a layer stands.
+pub(crate) mod state {
+    /// Everything that was decided was found in it, and nothing else.
+    pub(crate) const VERIFIED: &str = "verified";
+    /// It cannot be read back, and has confirmed everything.
+    pub(crate) const APPLIED: &str = "applied (not verifiable)";
+    /// It cannot be read back, and is still at work.
+    pub(crate) const DECIDED: &str = "decided (not verifiable)";
+    /// It holds less or more than was decided.
+    pub(crate) const DRIFT: &str = "drift";
+    /// It failed to carry out something.
+    pub(crate) const FAILING: &str = "failing";
+    /// It could not be read back now.
+    pub(crate) const UNREADABLE: &str = "unreadable";
+    /// It enforces nothing, on purpose.
+    pub(crate) const DRY: &str = "dry";
+}
+
+/// What a packet of a probe found out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Probe {
+    /// `proven`, `not dropped` or `inconclusive`
+    pub(crate) result: String,
+    /// Why it is not proven
+    pub(crate) reason: Option<String>,
+    /// The address that was banned
+    pub(crate) address: Option<String>,
+    /// Whether a new connection was dropped
+    pub(crate) tcp: Option<bool>,
+    /// Whether a datagram was
+    pub(crate) udp: Option<bool>,
+    /// Whether a connection that was open before the ban hung
+    pub(crate) established: Option<bool>,
+    /// Whether it got through again after the ban
+    pub(crate) freed: Option<bool>,
+    /// From the request to ban to the first packet without an answer, in milliseconds
+    pub(crate) ms: Option<f64>,
 }
 
 /// What a request that changes something came to.

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use portcullis_core::diagnostic::Severity;
-use portcullis_core::engine::{BanView, JailView, Query, View};
-use portcullis_core::ledger::Standing;
-use portcullis_core::time::{Clock, Timestamp};
+use portcullis_core::engine::{BanView, JailView, LayerView, Query, View};
+use portcullis_core::ledger::{Drift, Stand, Standing};
+use portcullis_core::time::{Clock, Seconds, Timestamp};
 
 use super::origin::Kind;
-use super::{Daemon, setup};
-use crate::control::answer::{Action, Banned, File, Held, Jail, Reloaded, Status};
+use super::{Daemon, notes, setup};
+use crate::control::answer::{Action, Banned, File, Held, Jail, Reloaded, Status, Times};
 
 /// The state of a log file with which all is well.
 const READING: &str = "reading";
@@ -76,9 +76,7 @@ impl Daemon {
                 reasons.push(format!("jail '{name}' must not ban: {held}"));
             }
             for (action, layer) in &jail.layers {
-                if let Some(failure) = &layer.failure {
-                    reasons.push(format!("jail '{name}', action '{action}' fails: {failure}"));
-                }
+                reasons.extend(failing(layer).map(|why| format!("jail '{name}', action '{action}' {why}")));
             }
         }
         let dropped = self.setup.dropped.iter();
@@ -132,7 +130,7 @@ impl Daemon {
             actions: jail
                 .layers
                 .iter()
-                .map(|(action, layer)| (action.to_string(), self.action(&name, action, layer.failure.clone())))
+                .map(|(action, layer)| (action.to_string(), self.action(&name, action, layer)))
                 .collect(),
             banned: with_bans.then(|| jail.bans.iter().map(|ban| ban.id.to_string()).collect()),
             remarks,
@@ -148,17 +146,42 @@ impl Daemon {
         }
     }
 
-    fn action(&self, jail: &str, action: &str, failure: Option<String>) -> Action {
+    fn action(&self, jail: &str, action: &str, layer: &LayerView) -> Action {
         let way = self
             .setup
             .ways
             .iter()
             .find(|(id, _)| *id.jail == *jail && *id.action == *action);
+        let clock = self.clock.now();
+        let wall = |at: Timestamp| milliseconds(clock.to_wall(at));
+        let drift = |drift: &Drift| {
+            let when = wall(drift.until.unwrap_or(drift.since));
+            format!("{when}: {}", notes::account(drift))
+        };
         Action {
             way: way.map_or("none", |(_, way)| way.word()).to_owned(),
-            failure,
+            failure: layer.failure.clone(),
+            failed: layer.failed,
+            drifts: layer.exposure.drifts(),
+            last_drift: layer.drift.as_ref().map(drift),
+            unprotected: seconds(layer.exposure.total(clock.steady)),
+            last_unprotected: layer.exposure.last(clock.steady).map(wall),
         }
     }
+}
+
+/// What keeps a layer from enforcing everything, to follow its name. Up to the first colon it is the same whatever the
+/// numbers are, so that the same trouble is not told twice.
+fn failing(layer: &LayerView) -> impl Iterator<Item = String> {
+    let failure = layer.failure.as_ref().map(|failure| match layer.failed {
+        0 => format!("fails: {failure}"),
+        1 => format!("fails: 1 address not banned: {failure}"),
+        failed => format!("fails: {failed} addresses not banned: {failure}"),
+    });
+    let open = |drift: &&Drift| drift.until.is_none() && drift.missing > 0;
+    let drift = layer.drift.as_ref().filter(open);
+    let drift = drift.map(|drift| format!("was changed: {}", notes::account(drift)));
+    failure.into_iter().chain(drift)
 }
 
 fn held(jail: &JailView) -> Option<Held> {
@@ -171,6 +194,14 @@ fn held(jail: &JailView) -> Option<Held> {
 
 /// `banned`
 pub(super) fn banned(view: &View, clock: Clock) -> Vec<Banned> {
+    let times = |stand: &Stand| {
+        let wall = |at: Timestamp| milliseconds(clock.to_wall(at));
+        Times {
+            decided: wall(stand.decided),
+            applied: stand.applied.map(wall),
+            verified: stand.verified.map(wall),
+        }
+    };
     let entry = |jail: &JailView, ban: &BanView| Banned {
         ip: ban.id.to_string(),
         jail: jail.name.to_string(),
@@ -180,6 +211,11 @@ pub(super) fn banned(view: &View, clock: Clock) -> Vec<Banned> {
             .layers
             .iter()
             .map(|(action, stand)| (action.to_string(), word(&stand.standing)))
+            .collect::<BTreeMap<_, _>>(),
+        times: ban
+            .layers
+            .iter()
+            .map(|(action, stand)| (action.to_string(), times(stand)))
             .collect::<BTreeMap<_, _>>(),
     };
     view.jails
@@ -204,4 +240,16 @@ fn rfc3339(wall: Timestamp) -> String {
     jiff::Timestamp::from_second(wall.seconds())
         .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
         .to_string()
+}
+
+/// The same, with milliseconds.
+pub(super) fn milliseconds(wall: Timestamp) -> String {
+    let stamp = jiff::Timestamp::from_millisecond(wall.micros().div_euclid(1000));
+    format!("{:.3}", stamp.unwrap_or(jiff::Timestamp::UNIX_EPOCH))
+}
+
+/// A length of time in seconds, to the millisecond and never too short.
+pub(super) fn seconds(length: Seconds) -> f64 {
+    let millis = length.micros().div_euclid(1000) + i64::from(length.micros() % 1000 > 0);
+    Seconds::from_micros(millis.saturating_mul(1000)).as_f64()
 }

@@ -84,7 +84,7 @@ enum Message {
     Own(BTreeSet<IpAddr>),
     Loaded(Box<Setup>, Option<Sender<Reply>>),
     Runner(runner::Event),
-    ReadBack(Result<Vec<Held>, String>, Sender<Reply>),
+    ReadBack(Result<Vec<Held>, String>, verify::Wish, Sender<Reply>),
     Merged(surroundings::Question),
 }
 
@@ -338,7 +338,7 @@ impl Daemon {
                 self.reload(*setup, reply, inbox);
             }
             Message::Runner(event) => return self.obey(event),
-            Message::ReadBack(held, reply) => self.compare(held, &reply, out),
+            Message::ReadBack(held, wish, reply) => self.compare((held, &wish), &reply, out),
             Message::Merged(question) => question.answer(|ip, jail| self.keeper.merged(ip, jail)),
         }
         None

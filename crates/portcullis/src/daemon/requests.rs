@@ -88,7 +88,7 @@ impl Daemon {
                 logging::reopen();
                 done(1, Vec::new())
             }
-            Verb::Verify => return self.read_back(reply),
+            Verb::Verify => return self.read_back(reply, out),
             Verb::Stop => {
                 self.farewell = Some((reply, true));
                 return Some(End::Free);

@@ -33,6 +33,14 @@ pub(crate) enum Way {
 }
 
 impl Way {
+    /// [`Way::word`] of an action that is not done at all
+    pub(crate) const DRY: &str = "dry";
+
+    /// Whether what it holds can be read back.
+    pub(crate) fn is_verifiable(&self) -> bool {
+        matches!(self, Way::Nft(..))
+    }
+
     pub(crate) fn is_native(&self) -> bool {
         matches!(self, Way::Nft(..) | Way::Dry { native: true })
     }
@@ -43,7 +51,7 @@ impl Way {
             Way::Nft(..) => "native",
             Way::Shell(_) | Way::Beside(_) => "shell",
             Way::Mail(_) => "mail",
-            Way::Dry { .. } => "dry",
+            Way::Dry { .. } => Way::DRY,
         }
     }
 }
