@@ -190,7 +190,7 @@ impl Field {
         let last = leaked.last().map_or(Duration::ZERO, |last| *last - begun);
         assert!(last <= SOON, "{name}: packets leaked for {last:?}");
         assert!(repaired - begun <= SOON, "{name}: mended after {:?}", repaired - begun);
-        let drifts = check(name, &answers, &leaked);
+        let drifts = self.check(name, &answers);
         let silence = self.direct.longest_silence(INNOCENT, begun, until);
         assert!(silence < SILENCE, "{name}: nothing of an innocent for {silence:?}");
         if self.others.contains("dnat to") && !trouble.takes_others {
@@ -214,6 +214,35 @@ impl Field {
                 &format!("table inet filter\ndelete table inet filter\n{}", self.others),
             );
         }
+    }
+
+    /// Each answer is a drift that is named, or all is well, and then no packet leaked all the while; how many were drifts.
+    fn check(&self, name: &str, answers: &[Answer]) -> usize {
+        assert!(!answers.is_empty(), "{name}: verify was never answered");
+        let mut drifts = 0;
+        for answer in answers {
+            let json = &answer.json;
+            if json["drift"] == true {
+                drifts += 1;
+                assert_eq!(answer.code, Some(2), "{name}: {json}");
+                let layers = json["layers"].as_array().unwrap();
+                let names = |what: &str| layers.iter().any(|layer| !layer[what].as_array().unwrap().is_empty());
+                assert!(names("missing") || names("extra"), "{name}: {json}");
+                continue;
+            }
+            if answer.code == Some(2) {
+                assert!(!json["not_protected"].as_array().unwrap().is_empty(), "{name}: {json}");
+                continue;
+            }
+            assert_eq!(answer.code, Some(0), "{name}: {json}");
+            let (asked, answered) = (answer.asked, answer.answered);
+            let was_leaking = self.direct.heard_throughout(BANNED, INNOCENT, asked, answered);
+            assert!(
+                !was_leaking,
+                "{name}: verify said that all was well while packets leaked: {json}"
+            );
+        }
+        drifts
     }
 
     fn check_past(&self, name: &str, before: (u64, f64, String), (wall, leaked): (jiff::Timestamp, bool)) {
@@ -246,14 +275,15 @@ impl Drop for Field {
 }
 
 fn nft(house: &House, script: &str) {
-    let mut child = house
-        .inside("nft")
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
+    assert!(try_nft(house, script), "{script}");
+}
+
+fn try_nft(house: &House, script: &str) -> bool {
+    let mut command = house.inside("nft");
+    command.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success(), "{script}");
+    child.wait().unwrap().success()
 }
 
 /// One answer of `verify`: when it was asked and answered, and what it was.
@@ -303,34 +333,6 @@ impl Witness {
     }
 }
 
-/// Each answer is a drift that is named, or all is well, and then no packet leaked all the while; how many were drifts.
-fn check(name: &str, answers: &[Answer], leaked: &[Instant]) -> usize {
-    assert!(!answers.is_empty(), "{name}: verify was never answered");
-    let mut drifts = 0;
-    for answer in answers {
-        let json = &answer.json;
-        if json["drift"] == true {
-            drifts += 1;
-            assert_eq!(answer.code, Some(2), "{name}: {json}");
-            let layers = json["layers"].as_array().unwrap();
-            let names = |what: &str| layers.iter().any(|layer| !layer[what].as_array().unwrap().is_empty());
-            assert!(names("missing") || names("extra"), "{name}: {json}");
-            continue;
-        }
-        if answer.code == Some(2) {
-            assert!(!json["not_protected"].as_array().unwrap().is_empty(), "{name}: {json}");
-            continue;
-        }
-        assert_eq!(answer.code, Some(0), "{name}: {json}");
-        let was_leaking = leaked.iter().any(|at| *at < answer.asked) && leaked.iter().any(|at| *at > answer.answered);
-        assert!(
-            !was_leaking,
-            "{name}: verify said that all was well while packets leaked: {json}"
-        );
-    }
-    drifts
-}
-
 #[test]
 fn alone_in_the_packet_filter() {
     let field = Field::new("");
@@ -353,4 +355,173 @@ fn beside_a_container_engine() {
 fn beside_a_firewall_manager() {
     let field = Field::new(FIREWALLD);
     TROUBLES.iter().for_each(|trouble| field.suffer(trouble));
+}
+
+/// Somebody who never stops: between two mendings `verify` says that not all is well, and at the end all is.
+fn again_and_again(name: &str, script: &str) {
+    let field = Field::new("");
+    let witness = Witness::start(&field.house);
+    let begun = Instant::now();
+    while begun.elapsed() < SOON {
+        // Sometimes what is to be changed is not there just then.
+        let _ = try_nft(&field.house, script);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let ended = Instant::now();
+    while !field.is_well() {
+        assert!(ended.elapsed() < SOON, "{name}: never mended");
+    }
+    std::thread::sleep(Duration::from_millis(250));
+    let answers = witness.end();
+    let leaked = field.leaked(begun, Instant::now());
+    let drifts = field.check(name, &answers);
+    let last = leaked.last().map_or(ended, |last| *last);
+    assert!(last.saturating_duration_since(ended) < SOON);
+    assert!(
+        !leaked.is_empty() && drifts > 0,
+        "{name}: {} packets, {drifts} drifts",
+        leaked.len()
+    );
+    println!(
+        "{name}: {} packets leaked, {drifts} of {} answers drift",
+        leaked.len(),
+        answers.len()
+    );
+}
+
+#[test]
+fn an_element_deleted_again_and_again() {
+    again_and_again(
+        "an element is deleted again and again",
+        "delete element inet portcullis plain.nft.ip4 { 203.0.113.9 }",
+    );
+}
+
+#[test]
+fn an_accept_inserted_again_and_again() {
+    again_and_again(
+        "an accept is inserted again and again",
+        "insert rule inet portcullis prerouting accept",
+    );
+}
+
+/// How many bans end or expire together.
+fn many() -> usize {
+    if std::env::var_os("DAEMON_FULL").is_some() {
+        50_000
+    } else {
+        4_000
+    }
+}
+
+/// A house, and so many addresses in its file `list`.
+fn crowd() -> (House, Vec<String>) {
+    let mut house = House::empty();
+    house.jails(&[Jail {
+        name: "plain",
+        maxretry: 1,
+        options: "action = nft[type=allports]",
+    }]);
+    house.start();
+    let address = |at: usize| format!("10.{}.{}.{}", at >> 16, at >> 8 & 255, at & 255);
+    let who: Vec<String> = (0..many()).map(address).collect();
+    house.write("list", who.join("\n"));
+    (house, who)
+}
+
+fn ban_all(house: &House, length: &str) {
+    let list = house.path("list").display().to_string();
+    let output = house.ask(&["ban", "--jail", "plain", "--for", length, "--file", &list]);
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// How many bans there are, and how long the answer took.
+fn count(house: &House) -> (u64, Duration) {
+    let begun = Instant::now();
+    let status = house.json(&["status", "plain"]);
+    (
+        status["jails"][0]["currently_banned"].as_u64().unwrap(),
+        begun.elapsed(),
+    )
+}
+
+fn drifts(house: &House) -> u64 {
+    let verified = house.json(&["verify"]);
+    let layers = verified["layers"].as_array().unwrap();
+    layers.iter().map(|layer| layer["drifts"].as_u64().unwrap()).sum()
+}
+
+/// Bans that end in one second are over at once in ledger and kernel, nobody takes that for a drift, and the daemon
+/// answers meanwhile.
+#[test]
+fn many_bans_end_together() {
+    let (house, who) = crowd();
+    ban_all(&house, if many() > 10_000 { "15s" } else { "5s" });
+    let ends = jiff::Timestamp::now().as_millisecond();
+    let length: i64 = if many() > 10_000 { 15_000 } else { 5_000 };
+    eventually("the kernel has all", || elements::kernel(&house).len() == who.len());
+    assert_eq!(count(&house).0, who.len() as u64);
+    let mut slowest = Duration::ZERO;
+    let over = loop {
+        let (left, took) = count(&house);
+        slowest = slowest.max(took);
+        if left == 0 && elements::kernel(&house).is_empty() {
+            break jiff::Timestamp::now().as_millisecond() - ends - length;
+        }
+        assert!(
+            jiff::Timestamp::now().as_millisecond() - ends < length + 8000,
+            "{left} are left"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    println!(
+        "{} bans are over {over} ms after their end; the slowest answer took {slowest:?}",
+        who.len()
+    );
+    assert!(over <= 2000, "{over} ms");
+    assert!(slowest < Duration::from_millis(1500), "{slowest:?}");
+    assert_eq!(house.said("[plain] Unban ").len(), who.len());
+    assert_eq!(
+        (drifts(&house), house.said("was changed").len()),
+        (0, 0),
+        "{:?}",
+        house.said("was changed")
+    );
+    assert!(house.ask(&["verify"]).status.success());
+}
+
+/// Elements that somebody has end early have their old end again before that comes.
+#[test]
+fn many_elements_are_to_end_early() {
+    let (house, who) = crowd();
+    ban_all(&house, "1h");
+    eventually("the kernel has all", || elements::kernel(&house).len() == who.len());
+    elements::until_equal(&house);
+    let all = who.join(", ");
+    let timed = who
+        .iter()
+        .map(|who| format!("{who} timeout 1s"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let set = "inet portcullis plain.nft.ip4";
+    let begun = Instant::now();
+    nft(
+        &house,
+        &format!("delete element {set} {{ {all} }}\nadd element {set} {{ {timed} }}\n"),
+    );
+    let changed = begun.elapsed();
+    let soonest = || elements::kernel(&house).values().map(|left| left.unwrap_or(0)).min();
+    let mut mended = Duration::ZERO;
+    eventually("all are back", || {
+        mended = begun.elapsed();
+        elements::differences(&house).is_empty()
+    });
+    assert!(soonest() > Some(3000), "{:?}", soonest());
+    println!(
+        "{} elements were changed in {changed:?}, and all well {:?} after that",
+        who.len(),
+        mended - changed
+    );
+    assert!(mended.saturating_sub(changed) <= SOON, "{mended:?}, {changed:?}");
+    assert_eq!(house.ask(&["verify"]).status.code(), Some(0));
 }

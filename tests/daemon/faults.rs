@@ -44,6 +44,9 @@ fn moment(step: &str) -> u32 {
     }
 }
 
+/// So long after the last verb but `stop` a daemon is dead, or alive until it stops.
+const SETTLED: Duration = Duration::from_millis(1000);
+
 /// One life that ends at a step, and what is there after it.
 struct Trial {
     house: House,
@@ -141,9 +144,12 @@ impl Trial {
                 self.house.inside("nft").args(words).output().unwrap();
                 std::thread::sleep(Duration::from_millis(700));
             }
-            if verb[0] == "stop" && self.step != "stop" {
-                // Those at work already have their turn first.
-                std::thread::sleep(Duration::from_millis(100));
+            if verb[0] == "stop" {
+                // One that has come up again in the meantime is not to be stopped.
+                std::thread::sleep(SETTLED);
+                if self.is_dead() {
+                    break;
+                }
             }
             self.ask(verb);
         }

@@ -15,6 +15,10 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 /// Between two packets of a sender.
 const BETWEEN: Duration = Duration::from_millis(1);
 
+/// What is looked at around a time, and a pause of the sender in which something may have been other.
+const AROUND: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// A machine: a network namespace and the process that keeps it.
 pub(crate) struct Machine {
     keeper: Option<Child>,
@@ -161,6 +165,19 @@ impl Ear {
         let heard = self.heard.lock().unwrap();
         let is_meant = |(at, of): &&(Instant, SocketAddr)| of.ip() == who && *at >= from && *at <= until;
         heard.iter().filter(is_meant).map(|(at, _)| *at).collect()
+    }
+
+    /// Whether packets of one address came all the while and a little before and after it, as surely as those of another:
+    /// each has its turn after the other, not one turn of the first was left out, and no pause hides anything.
+    pub(crate) fn heard_throughout(&self, who: &str, other: &str, from: Instant, until: Instant) -> bool {
+        let [who, other]: [std::net::IpAddr; 2] = [who, other].map(|ip| ip.parse().unwrap());
+        let heard = self.heard.lock().unwrap();
+        let is_within = |(at, _): &&(Instant, SocketAddr)| *at >= from - AROUND && *at <= until + AROUND;
+        let turns: Vec<_> = heard.iter().filter(is_within).collect();
+        let is_missed = |pair: &[&(Instant, SocketAddr)]| {
+            pair.iter().all(|(_, of)| of.ip() == other) || pair[1].0 - pair[0].0 > PAUSE
+        };
+        turns.iter().any(|(_, of)| of.ip() == who) && !turns.windows(2).any(is_missed)
     }
 
     /// The longest time in which nothing of an address came, within a time.
