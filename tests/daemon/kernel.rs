@@ -6,7 +6,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
+use serde_json::json;
 
+use crate::client::Client;
 use crate::house::{House, Jail, append, eventually, failure, is_gone};
 
 const NATIVE: &str = "action = nft[type=allports]";
@@ -205,4 +207,36 @@ fn house_jails(jails: &[Jail<'_>]) -> String {
             &format!("[{name}]\nenabled = true\nfilter = plain\nmaxretry = {maxretry}\nlogpath = @{log}\n{options}\n");
     }
     text
+}
+
+/// Whoever takes bans out of the kernel finds them there again, and stands in the log.
+#[test]
+fn what_somebody_else_takes_away_comes_back() {
+    let mut house = house();
+    house.fail("plain", "203.0.113.9");
+    eventually("both are there", || house.kernel().contains("203.0.113.9"));
+    let mut flush = house.inside("nft");
+    assert!(flush.args(["flush", "ruleset"]).status().unwrap().success());
+    let begun = std::time::Instant::now();
+    eventually("they are back", || {
+        ["203.0.113.1", "203.0.113.9"]
+            .iter()
+            .all(|who| house.kernel().contains(who))
+    });
+    println!("back after {:?}", begun.elapsed());
+    house.until_said("action 'nft' was changed by nft (");
+    house.until_said("): the table was gone; mended, unprotected for at most ");
+    let answer = Client::new(&house).tell(&json!(["set", "plain", "action", "nft", "flush"]));
+    assert_eq!(answer, json!(null));
+    house.until_said("action 'nft' was changed by a command: 2 elements were missing; mended");
+    assert!(house.kernel().contains("203.0.113.9"));
+    assert_eq!(house.banned().len(), 3);
+    assert_eq!(house.terminate(), Some(0));
+    // What nobody orders any more goes when all others have been ordered again.
+    let mut add = house.inside("nft");
+    let words = "add element inet portcullis plain.nft.ip4 { 203.0.113.77 timeout 1h }";
+    assert!(add.args(words.split(' ')).status().unwrap().success());
+    house.start();
+    eventually("the stray is gone", || !house.kernel().contains("203.0.113.77"));
+    assert!(house.kernel().contains("203.0.113.9"));
 }

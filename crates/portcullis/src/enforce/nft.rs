@@ -38,7 +38,7 @@ use self::sets::SetKey;
 use self::socket::{Message, Refusal, Reply, Socket};
 pub(crate) use self::watch::Wake;
 use self::watch::Watch;
-use self::wish::{BACKSTOP, Wish};
+use self::wish::{Moment, Wish};
 use super::ports::{Ports, Protocol};
 use super::{Error, Held, Layer, answer};
 use crate::fault;
@@ -101,6 +101,8 @@ pub(crate) struct Nft {
     findings: Vec<Reading>,
     /// Whether the kernel may differ from the wish
     is_suspect: bool,
+    /// Whether that is because of an order that was given by hand
+    by_hand: bool,
     /// Transactions sent
     #[cfg(test)]
     sent: usize,
@@ -147,6 +149,7 @@ impl Nft {
             watch: None,
             findings: Vec::new(),
             is_suspect: false,
+            by_hand: false,
             #[cfg(test)]
             sent: 0,
         }
@@ -213,6 +216,7 @@ impl Nft {
         if let Some(Kept(layer, wish)) = kept {
             self.wishes.insert(layer, wish);
             self.is_suspect = true;
+            self.by_hand = true;
         }
     }
 
@@ -281,9 +285,10 @@ impl Nft {
                     self.is_suspect = true;
                     continue;
                 }
-                self.elements(&layer, key, |ip, left| {
-                    let banned = |left: Seconds| Seconds::from_micros(left.micros().saturating_sub(BACKSTOP.micros()));
-                    let remaining = left.map(|left| banned(left).max(Seconds::ZERO));
+                // Counted from zero, the end is what remains.
+                let zero = Moment::new(Timestamp::from_micros(0));
+                self.elements(zero, (&layer, key), |ip, end| {
+                    let remaining = end.map(|end| Seconds::from_micros(end.micros().max(0)));
                     let id = elements::id(key, ip);
                     out.extend(id.map(|id| Held {
                         layer: layer.clone(),
@@ -299,6 +304,7 @@ impl Nft {
 
 impl Layer for Nft {
     fn apply(&mut self, now: Timestamp, changes: &[Change]) -> Vec<Applied> {
+        let moment = Moment::new(now);
         let mut answers = vec![None; changes.len()];
         let mut pending = Pending::default();
         for (at, change) in changes.iter().enumerate() {
@@ -313,11 +319,11 @@ impl Layer for Nft {
                     pending.put(now, at, layer, (change.order.kind(), ticket))
                 }
                 None => {
-                    self.settle(now, std::mem::take(&mut pending), &mut answers);
+                    self.settle(moment, std::mem::take(&mut pending), &mut answers);
                     let result = match change.order {
                         Order::Stop => self.stop(layer),
                         Order::Flush | Order::Vacate => self.flush(layer),
-                        _ => self.start(now, layer, &BTreeSet::new()),
+                        _ => self.start(moment, layer, &BTreeSet::new()),
                     };
                     Some(result.map(|()| Standing::Applied).map_err(|error| error.to_string()))
                 }
@@ -326,7 +332,7 @@ impl Layer for Nft {
                 *place = Some(done);
             }
         }
-        self.settle(now, pending, &mut answers);
+        self.settle(moment, pending, &mut answers);
         let unanswered = || Err("the kernel gave no answer".to_owned());
         changes
             .iter()
@@ -340,7 +346,7 @@ impl Layer for Nft {
     }
 
     fn mend(&mut self, now: Timestamp) -> Option<Result<Vec<Reading>>> {
-        Some(self.mend_now(now))
+        Some(self.mend_now(Moment::new(now)))
     }
 
     fn holds(&mut self, bans: &[(LayerId, Id)]) -> Option<Result<Vec<bool>>> {
@@ -352,11 +358,14 @@ fn unavailable(refusals: &[Refusal]) -> Error {
     let errno = refusals.first().map_or(Errno::PROTO, |refusal| refusal.errno);
     Error::Unavailable(match errno {
         Errno::PERM | Errno::ACCESS => {
-            "no right to change the packet filter (CAP_NET_ADMIN is missing): nothing can be banned with nftables"
+            "no right to change the packet filter (CAP_NET_ADMIN is missing): nothing can be banned with nftables; run \
+             as root, or give the service that capability"
                 .to_owned()
         }
         Errno::OPNOTSUPP | Errno::INVAL => {
-            "this kernel has no nf_tables (or may not load it): nothing can be banned with nftables".to_owned()
+            "this kernel has no nf_tables (or may not load it): nothing can be banned with nftables; try `modprobe \
+             nf_tables`, or use a shell action"
+                .to_owned()
         }
         errno => format!("the kernel refuses an empty nftables transaction: {errno}"),
     })

@@ -2,6 +2,7 @@
 //! around the elements, and taken away.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use portcullis_core::ledger::LayerId;
 use portcullis_core::time::Timestamp;
@@ -13,7 +14,7 @@ use super::rules;
 use super::sets::{self, SetKey};
 use super::socket::{Message, Reply, Socket};
 use super::survey::{self, Survey};
-use super::wish::{BACKSTOP, Members, Wish};
+use super::wish::{BACKSTOP, Members, Moment, Wish};
 use super::{Error, Nft, Result, refusal};
 use crate::fault;
 
@@ -48,7 +49,7 @@ impl Nft {
     }
 
     /// Makes a layer's sets, chain and rules what the configuration says, whatever is there, elements kept.
-    pub(super) fn start(&mut self, now: Timestamp, layer: &LayerId, keys: &BTreeSet<SetKey>) -> Result<()> {
+    pub(super) fn start(&mut self, now: Moment, layer: &LayerId, keys: &BTreeSet<SetKey>) -> Result<()> {
         if !self.scopes.contains_key(layer) {
             return Err(Error::Answer {
                 what: format!("start action '{}' of jail '{}'", layer.action, layer.jail),
@@ -77,7 +78,7 @@ impl Nft {
     }
 
     /// Takes in what the kernel holds for a layer of which nothing is known.
-    fn adopt(&mut self, now: Timestamp, layer: &LayerId, survey: &Survey) -> Result<Wish> {
+    fn adopt(&mut self, now: Moment, layer: &LayerId, survey: &Survey) -> Result<Wish> {
         let mut wish = Wish::default();
         let scope = sets::scope_name(layer);
         for key in survey.sets_of(layer).into_keys() {
@@ -87,25 +88,24 @@ impl Nft {
                 .get(&key.name(&scope))
                 .is_some_and(|set| set.is_readable(key))
             {
-                self.elements(layer, key, |ip, remaining| {
-                    members.adopt(ip, remaining.map(|remaining| now + remaining - BACKSTOP));
-                })?;
+                self.elements(now, (layer, key), |ip, end| members.adopt(ip, end))?;
             }
         }
         Ok(wish)
     }
 
-    /// Reads all elements of a set: each with the time that the kernel still keeps it.
+    /// Reads all elements of a set, each with the end of the ban that it would be of.
     pub(super) fn elements(
         &mut self,
-        layer: &LayerId,
-        key: SetKey,
-        mut take: impl FnMut(std::net::IpAddr, Option<portcullis_core::time::Seconds>),
+        now: Moment,
+        (layer, key): (&LayerId, SetKey),
+        mut take: impl FnMut(IpAddr, Option<Timestamp>),
     ) -> Result<()> {
         let request = elements::list(&self.table, layer, key);
         let name = key.name(&sets::scope_name(layer));
         for reply in self.dump(&request, &format!("list set {name}"))? {
-            elements::found(&reply, &mut take);
+            let then = now.when(reply.at);
+            elements::found(&reply, |ip, left| take(ip, left.map(|left| then + left - BACKSTOP)));
         }
         Ok(())
     }
@@ -114,7 +114,7 @@ impl Nft {
     /// transaction, or one for each 100,000 elements. A set that has to be made anew gets all that it is to hold.
     pub(super) fn build(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         layers: &BTreeSet<LayerId>,
         survey: &Survey,
         mut work: Vec<Chunk>,
@@ -189,7 +189,7 @@ impl Nft {
     }
 
     /// Remembers how the kernel gives back the rules that were just made.
-    fn remember_rules(&mut self, now: Timestamp, layers: &BTreeSet<LayerId>) -> Result<()> {
+    fn remember_rules(&mut self, now: Moment, layers: &BTreeSet<LayerId>) -> Result<()> {
         let survey = self.survey()?;
         for layer in layers {
             let chain = sets::scope_name(layer);
@@ -197,7 +197,7 @@ impl Nft {
                 wish.jumps = survey.jumps_to(&chain).map(rules::KnownRule::print).collect();
                 wish.lookups = survey.lookups_of(&chain).map(rules::KnownRule::print).collect();
                 wish.is_current = true;
-                wish.whole = now;
+                wish.whole = now.now();
             }
         }
         Ok(())

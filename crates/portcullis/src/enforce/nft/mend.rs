@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::Duration;
 
 use portcullis_core::address::Id;
 use portcullis_core::ledger::{Drift, LayerId, Reading};
-use portcullis_core::time::{Seconds, Timestamp};
+use portcullis_core::time::Seconds;
 use rustix::io::Errno;
 
 use super::batch::{Chunk, Step, chunks};
@@ -19,9 +19,12 @@ use super::rules::{self, KnownRule};
 use super::sets::{self, SetKey};
 use super::survey::{Print, Survey};
 use super::watch::Stir;
-use super::wish::{BACKSTOP, MOVED_END, Members, Wish, is_near};
+use super::wish::{BACKSTOP, MOVED_END, Members, Moment, Wish, is_near};
 use super::{Nft, Result, refusal};
 use crate::fault;
+
+/// An order may find the table gone before word of it has come, which says since when and by whom.
+const WORD_OF_IT: Duration = Duration::from_millis(20);
 
 /// An element that the kernel is about to end anyway is neither missing nor too many.
 const NEARLY_OVER: Seconds = Seconds::new(2);
@@ -49,8 +52,9 @@ impl Finding {
         self.words.push(what);
     }
 
-    fn drift(&self, wish: &Wish, stir: Option<&Stir>, now: Timestamp) -> Option<Drift> {
+    fn drift(&self, wish: &Wish, stir: Option<&Stir>, now: Moment) -> Option<Drift> {
         let first = self.words.first()?;
+        let now = now.now();
         let since = stir.map_or(wish.whole, |stir| now - stir.ago());
         Some(Drift {
             since: since.min(now),
@@ -70,8 +74,8 @@ impl Finding {
 
 impl Nft {
     /// Reads back and repairs; what was found in between times comes with it.
-    pub(super) fn mend_now(&mut self, now: Timestamp) -> Result<Vec<Reading>> {
-        let mut readings = self.look_and_repair(now)?;
+    pub(super) fn mend_now(&mut self, now: Moment) -> Result<Vec<Reading>> {
+        let mut readings = self.look_and_repair(now, Duration::ZERO)?;
         // What was repaired on the way is told together with what was found now.
         for earlier in std::mem::take(&mut self.findings).into_iter().rev() {
             readings.insert(0, earlier);
@@ -80,8 +84,8 @@ impl Nft {
     }
 
     /// The same in the middle of other work; what was found is told later.
-    pub(super) fn heal(&mut self, now: Timestamp) {
-        match self.look_and_repair(now) {
+    pub(super) fn heal(&mut self, now: Moment) {
+        match self.look_and_repair(now, WORD_OF_IT) {
             Ok(readings) => {
                 let drifts = readings.into_iter().filter(|reading| reading.drift.is_some());
                 self.findings.extend(drifts);
@@ -90,14 +94,17 @@ impl Nft {
         }
     }
 
-    fn look_and_repair(&mut self, now: Timestamp) -> Result<Vec<Reading>> {
-        let begun = Instant::now();
+    /// `patience` is how long to wait for word of who touched the table.
+    fn look_and_repair(&mut self, now: Moment, patience: Duration) -> Result<Vec<Reading>> {
         self.is_suspect = false;
         if self.wishes.is_empty() {
             return Ok(Vec::new());
         }
         // Taken before the look: what is changed after it comes as another one.
-        let stir = self.watch.as_ref().and_then(super::watch::Watch::take);
+        let mut stir = self.watch.as_ref().and_then(|watch| watch.take(patience));
+        if std::mem::take(&mut self.by_hand) {
+            stir = Some(Stir::by_hand());
+        }
         let survey = self.survey()?;
         if survey.is_foreign() {
             return Ok(self.all_lost(now, stir.as_ref(), &foreign(&self.table).to_string()));
@@ -118,7 +125,7 @@ impl Nft {
             });
         }
         let repaired = self.repair(now, findings, &survey);
-        let until = now + stopwatch(begun);
+        let until = now.now();
         for reading in &mut readings {
             match (&mut reading.drift, &repaired) {
                 (Some(drift), Ok(())) => drift.until = Some(until),
@@ -133,7 +140,7 @@ impl Nft {
     }
 
     /// What is said where nothing can be put right.
-    fn all_lost(&self, now: Timestamp, stir: Option<&Stir>, why: &str) -> Vec<Reading> {
+    fn all_lost(&self, now: Moment, stir: Option<&Stir>, why: &str) -> Vec<Reading> {
         let lost = |(layer, wish): (&LayerId, &Wish)| {
             let mut finding = Finding::default();
             finding.broken(true, why.to_owned());
@@ -146,7 +153,7 @@ impl Nft {
         self.wishes.iter().map(lost).collect()
     }
 
-    fn repair(&mut self, now: Timestamp, findings: BTreeMap<LayerId, Finding>, survey: &Survey) -> Result<()> {
+    fn repair(&mut self, now: Moment, findings: BTreeMap<LayerId, Finding>, survey: &Survey) -> Result<()> {
         let broken = findings.iter().filter(|(_, finding)| finding.is_broken);
         let broken: BTreeSet<LayerId> = broken.map(|(layer, _)| layer.clone()).collect();
         let work: Vec<Chunk> = findings.into_values().flat_map(|finding| finding.work).collect();
@@ -159,10 +166,10 @@ impl Nft {
         Ok(())
     }
 
-    fn examine(&mut self, now: Timestamp, layer: &LayerId, survey: &Survey) -> Result<Finding> {
+    fn examine(&mut self, now: Moment, layer: &LayerId, survey: &Survey) -> Result<Finding> {
         // The wish steps out while the kernel is asked.
         let mut wish = self.wishes.get_mut(layer).map(std::mem::take).unwrap_or_default();
-        wish.lapse(now);
+        wish.lapse(now.now());
         let mut finding = Finding::default();
         self.examine_rules(layer, &wish, survey, &mut finding);
         let examined = match survey.table {
@@ -225,7 +232,7 @@ impl Nft {
 
     fn examine_sets(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         (layer, wish): (&LayerId, &mut Wish),
         survey: &Survey,
         finding: &mut Finding,
@@ -265,18 +272,18 @@ impl Nft {
         Ok(())
     }
 
-    fn compare(&mut self, now: Timestamp, (layer, key): (&LayerId, SetKey), members: &Members) -> Result<Found> {
+    fn compare(&mut self, now: Moment, (layer, key): (&LayerId, SetKey), members: &Members) -> Result<Found> {
         let mut found = Found::default();
         let mut seen: HashSet<IpAddr> = HashSet::with_capacity(members.len());
-        self.elements(layer, key, |ip, remaining| {
+        let over = now.now() + NEARLY_OVER;
+        self.elements(now, (layer, key), |ip, kept| {
             let Some(end) = members.end(ip) else {
-                if remaining.is_none_or(|remaining| remaining > NEARLY_OVER) {
+                if kept.is_none_or(|end| end + BACKSTOP > over) {
                     found.extra.push(ip);
                 }
                 return;
             };
             seen.insert(ip);
-            let kept = remaining.map(|remaining| now + remaining - BACKSTOP);
             if !is_near(kept, end, MOVED_END) {
                 found.moved.push(Element { ip, end });
             }
@@ -285,6 +292,7 @@ impl Nft {
         if found.held < members.len() {
             let gone = members.iter().filter(|(ip, _)| !seen.contains(ip));
             // A ban that is over is missed by nobody.
+            let now = now.now();
             let missed = gone.filter(|(_, end)| end.is_none_or(|end| end > now));
             found.missing.extend(missed.map(|(ip, end)| Element { ip, end }));
         }
@@ -395,8 +403,4 @@ fn complain<'s>(
     if before.any(|rule| !is_ours(rule)) {
         finding.broken(true, format!("a foreign rule stood before ours in chain {chain}"));
     }
-}
-
-fn stopwatch(begun: Instant) -> Seconds {
-    Seconds::from_micros(i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX))
 }

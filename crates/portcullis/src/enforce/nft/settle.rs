@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_core::ledger::{LayerId, Standing};
-use portcullis_core::time::Timestamp;
 use rustix::io::Errno;
 
 use super::batch::{Chunk, Outcome, Pending, Step, Work, batches, chunks};
 use super::elements::{self, Element};
 use super::sets::{self, SetKey};
 use super::socket::{Message, Refusal};
+use super::wish::Moment;
 use super::{Nft, Result, refusal};
 use crate::fault;
 
@@ -18,7 +18,7 @@ type Groups = BTreeMap<(LayerId, SetKey), Vec<Work>>;
 
 impl Nft {
     /// Does the collected work; answers every change it stands for.
-    pub(super) fn settle(&mut self, now: Timestamp, pending: Pending, answers: &mut [Option<Outcome>]) {
+    pub(super) fn settle(&mut self, now: Moment, pending: Pending, answers: &mut [Option<Outcome>]) {
         let mut groups = pending.groups();
         self.prepare(now, &mut groups, answers);
         let mut queue = batches(self.sort(groups, answers));
@@ -47,7 +47,7 @@ impl Nft {
     }
 
     /// Sees to it that the sets are there; drops the groups for which they cannot or need not be.
-    fn prepare(&mut self, now: Timestamp, groups: &mut Groups, answers: &mut [Option<Outcome>]) {
+    fn prepare(&mut self, now: Moment, groups: &mut Groups, answers: &mut [Option<Outcome>]) {
         let layers: BTreeSet<LayerId> = groups.keys().map(|(layer, _)| layer.clone()).collect();
         for layer in layers {
             let own = groups.iter().filter(|((of, _), _)| *of == layer);
@@ -71,7 +71,7 @@ impl Nft {
     }
 
     /// The sets that a layer has in the kernel, after making those that are needed.
-    fn sets_with(&mut self, now: Timestamp, layer: &LayerId, needed: &BTreeSet<SetKey>) -> Result<BTreeSet<SetKey>> {
+    fn sets_with(&mut self, now: Moment, layer: &LayerId, needed: &BTreeSet<SetKey>) -> Result<BTreeSet<SetKey>> {
         let has = |keys: &BTreeSet<SetKey>| needed.is_subset(keys);
         let known = self.wishes.get(layer).map(|wish| {
             let keys: BTreeSet<SetKey> = wish.sets.keys().copied().collect();
@@ -119,7 +119,8 @@ impl Nft {
     }
 
     /// The messages of a batch, and for each the chunk it came from.
-    pub(super) fn messages(&self, now: Timestamp, batch: &[Chunk]) -> (Vec<Message>, Vec<usize>) {
+    pub(super) fn messages(&self, now: Moment, batch: &[Chunk]) -> (Vec<Message>, Vec<usize>) {
+        let now = now.now();
         let (mut messages, mut owners) = (Vec::new(), Vec::new());
         for (at, chunk) in batch.iter().enumerate() {
             let elements: Vec<Element> = chunk.works.iter().map(|(element, _)| *element).collect();

@@ -3,7 +3,7 @@
 //! The kernel works on a transaction while `send` runs and queues all its answers before `send` returns, so
 //! reading until the queue is empty gives all of them, and waiting is never needed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{
     Emitable as _, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader,
@@ -78,6 +78,8 @@ impl Message {
 pub(super) struct Reply {
     kind: u8,
     family: u8,
+    /// When it came
+    pub at: Instant,
     /// The attributes
     pub body: Vec<u8>,
 }
@@ -261,6 +263,7 @@ impl Socket {
         let mut is_torn = false;
         loop {
             let datagram = self.receive(RecvFlags::empty())?;
+            let at = Instant::now();
             for message in split(datagram)
                 .into_iter()
                 .filter(|message| message.sequence == sequence)
@@ -277,6 +280,7 @@ impl Socket {
                     kind => out.push(Reply {
                         kind: u8::try_from(kind & 0xff).unwrap_or_default(),
                         family: message.payload.first().copied().unwrap_or_default(),
+                        at,
                         body: message.payload.get(OF_INET.len()..).unwrap_or_default().to_vec(),
                     }),
                 }

@@ -1,6 +1,7 @@
 //! The layer against the real kernel, with real packets, in namespaces of the tests' own.
 
 mod drift;
+mod load;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use portcullis_core::time::Seconds;
 use rustix::thread::CapabilitySet;
 
 use self::world::{PATIENCE, World, is_alive};
+use super::wish::BACKSTOP;
 use super::*;
 use crate::enforce::ports::{Services, protocols};
 
@@ -444,7 +446,7 @@ fn one_refused_element_does_not_keep_the_others_out() {
         pending.works[n].2.element.end = Some(NOW + Seconds::new(1000 * 31_557_600));
     }
     let mut answers = vec![None; 1200];
-    nft.settle(NOW, pending, &mut answers);
+    nft.settle(Moment::new(NOW), pending, &mut answers);
     for (n, answer) in answers.into_iter().enumerate() {
         if n == 7 || n == 900 {
             let id = format!("198.51.{}.{}", n / 200, n % 200 + 1);
@@ -542,47 +544,6 @@ fn forwarded_ports_are_covered() {
     assert!(!world.reaches("192.0.2.2", 2222), "the dialled port");
     assert!(world.reaches("192.0.2.2", 9999), "the port behind");
     assert!(world.ip("-brief link").contains("s0"));
-}
-
-#[test]
-fn many_bans_at_once() {
-    let world = World::new();
-    let mut nft = started(&world);
-    // The last are the largest elements there are: networks of IPv6 with their comments.
-    for (what, count) in [("addresses", 2000_u32), ("addresses", 100_000), ("networks", 100_000)] {
-        let ban = |n: u32| {
-            let (high, low) = (n >> 16, n & 0xffff);
-            Order::Ban(hour(&match what {
-                "addresses" => std::net::Ipv4Addr::from(0x0a00_0000 + n).to_string(),
-                _ => format!("2001:db8:{high:x}:{low:x}::/64"),
-            }))
-        };
-        let changes = orders("sshd", (0..count).map(ban));
-        let begun = Instant::now();
-        let answers = nft.apply(NOW, &changes);
-        let spent = begun.elapsed();
-        assert!(answers.iter().all(|a| a.result == Ok(Standing::Applied)));
-        println!("{count} {what} in one apply: {spent:?}");
-        let begun = Instant::now();
-        let more = if what == "networks" { 100_000 } else { 0 };
-        assert_eq!(nft.held().unwrap().unwrap().len(), count as usize + more);
-        println!("all read back: {:?}", begun.elapsed());
-    }
-    let mut spent: Vec<Duration> = (0..1000)
-        .map(|n: u32| {
-            let changes = orders("sshd", [Order::Ban(hour(&format!("198.51.{}.{}", n / 250, n % 250)))]);
-            let begun = Instant::now();
-            nft.apply(NOW, &changes);
-            begun.elapsed()
-        })
-        .collect();
-    spent.sort();
-    println!("one ban among 200,000: p50 {:?}, p99 {:?}", spent[500], spent[990]);
-    let begun = Instant::now();
-    drop(nft);
-    let mut nft = started(&world);
-    println!("adopting 200,000: {:?}", begun.elapsed());
-    assert_eq!(nft.held().unwrap().unwrap().len(), 201_000);
 }
 
 #[test]

@@ -8,9 +8,9 @@
 //! cost more than adding them. For large transactions of our own the ear is closed, and the number of the ruleset's
 //! generation says afterwards whether anybody else's came in between.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use portcullis_core::time::Seconds;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -47,6 +47,14 @@ pub(crate) struct Stir {
 }
 
 impl Stir {
+    /// Somebody had us do it, just now.
+    pub(super) fn by_hand() -> Stir {
+        Stir {
+            at: Instant::now(),
+            by: Some("a command".to_owned()),
+        }
+    }
+
     /// How long ago.
     pub(super) fn ago(&self) -> Seconds {
         Seconds::from_micros(i64::try_from(self.at.elapsed().as_micros()).unwrap_or(i64::MAX))
@@ -75,6 +83,7 @@ impl std::fmt::Debug for Watch {
 
 struct Noticed {
     stir: Mutex<Option<Stir>>,
+    change: Condvar,
     wake: Wake,
 }
 
@@ -86,6 +95,7 @@ impl Noticed {
             Some(stir) => stir.by = stir.by.take().or(by),
             None => {
                 *stir = Some(Stir { at: Instant::now(), by });
+                self.change.notify_all();
                 (self.wake)();
             }
         }
@@ -111,6 +121,7 @@ impl Watch {
         let (end, line) = pipe_with(PipeFlags::CLOEXEC)?;
         let noticed = Arc::new(Noticed {
             stir: Mutex::new(None),
+            change: Condvar::new(),
             wake,
         });
         let ear = Arc::new(ear);
@@ -132,9 +143,14 @@ impl Watch {
         })
     }
 
-    /// What was noticed since the last time.
-    pub(super) fn take(&self) -> Option<Stir> {
-        self.noticed.stir.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// What was noticed since the last time, or comes within this time.
+    pub(super) fn take(&self, patience: Duration) -> Option<Stir> {
+        let stir = self.noticed.stir.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .noticed
+            .change
+            .wait_timeout_while(stir, patience, |stir| stir.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.take()
     }
 
     /// Listens no more, or again.

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
+use std::time::Instant;
 
 use portcullis_core::time::{Seconds, Timestamp};
 
@@ -21,6 +22,34 @@ const SAME_END: Seconds = Seconds::new(1);
 
 /// Ends in the kernel that differ by more were moved by somebody.
 pub(super) const MOVED_END: Seconds = Seconds::new(3);
+
+/// A reading of the steady clock, and when it was taken, so that what takes long knows how late it has become.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    taken: Timestamp,
+    at: Instant,
+}
+
+impl Moment {
+    /// It is this late now.
+    pub(super) fn new(now: Timestamp) -> Moment {
+        Moment {
+            taken: now,
+            at: Instant::now(),
+        }
+    }
+
+    /// How late it is by now.
+    pub(super) fn now(self) -> Timestamp {
+        self.when(Instant::now())
+    }
+
+    /// How late it was then.
+    pub(super) fn when(self, then: Instant) -> Timestamp {
+        let passed = then.saturating_duration_since(self.at);
+        self.taken + Seconds::from_micros(i64::try_from(passed.as_micros()).unwrap_or(i64::MAX))
+    }
+}
 
 /// Stands for an end that never comes.
 const NEVER: i64 = i64::MAX;

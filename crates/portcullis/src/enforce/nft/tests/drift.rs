@@ -467,6 +467,30 @@ fn a_foreign_table_of_our_name_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn a_table_that_another_program_owns_is_refused() {
+    let world = World::new();
+    let mut other = world.at_server(Socket::open).unwrap();
+    let [mut make, _] = rules::create_base(TABLE);
+    // The second attribute is the flags, the last four bytes of it; "owner" is 2.
+    let flags = [&8_u16.to_ne_bytes()[..], &2_u16.to_ne_bytes(), &[0; 4]].concat();
+    let at = make.body.windows(8).position(|bytes| bytes == flags).unwrap();
+    make.body[at + 7] = 2;
+    other.transact(&[make]).unwrap();
+    let mut nft = world.at_server(|| Nft::open(TABLE)).unwrap();
+    nft.configure(layer("sshd", "nft"), scope("2222", "tcp", Blocktype::Drop));
+    let applied = nft.apply(NOW, &orders("sshd", [Order::Start]));
+    assert!(
+        applied[0]
+            .result
+            .as_ref()
+            .is_err_and(|error| error.contains("another program"))
+    );
+    // It goes with the program.
+    drop(other);
+    tell(&mut nft, "sshd", Order::Start);
+}
+
+#[test]
 fn a_rule_of_the_admin_makes_our_table_no_foreign_one() {
     let world = World::new();
     let mut nft = three(&world);
@@ -512,7 +536,9 @@ fn what_is_taken_away_by_hand_comes_back() {
         assert_eq!(nft.apply(NOW, &[change])[0].result, Ok(Standing::Applied));
         nft.put_back(kept);
         assert!(nft.is_suspect());
-        assert!(drift(&mut nft).unwrap().until.is_some());
+        let found = drift(&mut nft).unwrap();
+        assert!(found.until.is_some());
+        assert_eq!(found.by.as_deref(), Some("a command"));
         assert_eq!(held(&mut nft).len(), 3);
     }
 }
