@@ -11,9 +11,12 @@ try:
 test *FILTER:
     tests/run {{FILTER}}
 
-# The random comparisons with Fail2Ban for so many minutes each (there are about ten)
+# The random comparisons with Fail2Ban for so many minutes each (there are about ten), a death at each of the first six
+# times that a step is passed, and 50,000 bans that end together
 full MINUTES='10':
     COMPLIANCE_MINUTES={{MINUTES}} cargo test --locked --test compliance -- --nocapture
+    DAEMON_FULL=1 cargo test --locked --test daemon faults:: -- --nocapture
+    DAEMON_FULL=1 cargo test --locked --release --test daemon drift:: -- --nocapture --test-threads 1
 
 # What is checked before a commit
 check: fmt lint

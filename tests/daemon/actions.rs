@@ -47,7 +47,7 @@ fn an_action_that_runs_beside_the_others() {
     house.until_acted("unban odd 192.0.2.3");
 }
 
-/// `verify` names what is missing and what is too much, ends with 2, and has the missing ordered again.
+/// `verify` names what is missing and what is too much, ends with 2, and has it mended.
 #[test]
 fn a_difference_is_told_and_mended() {
     let mut house = House::empty();

@@ -1,14 +1,20 @@
 //! A daemon that dies, as by `kill -9`, at each step of its work in turn: afterwards ledger and kernel are one, nothing
-//! is lost, nothing happened twice. The list of steps is the program's own.
+//! is lost, nothing happened twice. The list of steps is the program's own. Only a debug build can die so.
+
+#![cfg_attr(
+    not(debug_assertions),
+    expect(dead_code, reason = "what a release cannot do is not tried there")
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::elements;
-use crate::house::{House, Jail, append, eventually, failure, is_gone};
+use crate::house::{House, Jail, PROGRAM, append, eventually, failure, is_gone};
 
 /// Houses that are tried side by side.
 const WORKERS: usize = 3;
@@ -60,7 +66,7 @@ struct Trial {
 
 impl Trial {
     /// A house where some are banned already, up to its daemon's second life, in which it is to die.
-    fn begin(step: &str, with_runner: bool) -> Trial {
+    fn begin(step: &str, nth: u32, with_runner: bool) -> Trial {
         let mut trial = Trial {
             house: house(),
             step: step.to_owned(),
@@ -74,7 +80,7 @@ impl Trial {
         elements::until_equal(&trial.house);
         trial.house.kill();
         let runner = if with_runner { "+runner" } else { "" };
-        let fault = format!("{step}:{}{runner}", moment(step));
+        let fault = format!("{step}:{nth}{runner}");
         trial.house.environment.push(("PORTCULLIS_FAULT".into(), fault));
         trial.house.start_without_waiting();
         trial
@@ -210,31 +216,41 @@ fn rows(house: &House) -> BTreeMap<String, (i64, i64)> {
     rows.query_map([], row).unwrap().map(Result::unwrap).collect()
 }
 
+/// What is tried: the step, which time it is passed, and whether the runner goes with it.
+fn jobs(steps: &[String]) -> Vec<(String, u32, bool)> {
+    let is_full = std::env::var_os("DAEMON_FULL").is_some();
+    let mut jobs = Vec::new();
+    for with_runner in [false, true] {
+        for step in steps {
+            let first = moment(step);
+            let last = if is_full && first > 1 { 6 } else { first };
+            let moments = if is_full { 1..=last } else { first..=last };
+            jobs.extend(moments.map(|nth| (step.clone(), nth, with_runner)));
+        }
+    }
+    jobs
+}
+
 /// A daemon that dies at any step leaves nothing behind that the next does not put right.
+#[cfg(debug_assertions)]
 #[test]
 fn a_death_at_every_step() {
     let steps = steps();
-    let mut jobs: Vec<(String, bool)> = Vec::new();
-    for with_runner in [false, true] {
-        jobs.extend(steps.iter().map(|step| (step.clone(), with_runner)));
-    }
-    if let Ok(only) = std::env::var("DAEMON_STEP") {
-        jobs.retain(|(step, _)| *step == only);
-    }
+    let jobs = jobs(&steps);
     let (total, jobs) = (jobs.len(), Mutex::new(jobs));
     std::thread::scope(|threads| {
         for _ in 0..WORKERS {
             threads.spawn(|| {
                 loop {
-                    let Some((step, with_runner)) = jobs.lock().unwrap().pop() else {
+                    let Some((step, nth, with_runner)) = jobs.lock().unwrap().pop() else {
                         return;
                     };
                     let begun = std::time::Instant::now();
-                    let mut trial = Trial::begin(&step, with_runner);
+                    let mut trial = Trial::begin(&step, nth, with_runner);
                     trial.work();
                     trial.revive();
                     trial.check();
-                    println!("{step}, with the runner: {with_runner}: {:?}", begun.elapsed());
+                    println!("{step} {nth}, with the runner: {with_runner}: {:?}", begun.elapsed());
                 }
             });
         }
@@ -242,40 +258,37 @@ fn a_death_at_every_step() {
     println!("{total} deaths at {} steps, nothing lost, nothing twice", steps.len());
 }
 
+/// A release does not read the variable.
+#[cfg(not(debug_assertions))]
+#[test]
+fn a_release_lives_on() {
+    let mut house = house();
+    house.environment.push(("PORTCULLIS_FAULT".into(), "?".into()));
+    house.start();
+    assert_eq!(house.terminate(), Some(0));
+}
+
 /// Where nothing is checked for debugging, the module is constant and empty, and the variable's name is nowhere.
 #[test]
 fn a_release_knows_nothing_of_it() {
+    let names = |file: &Path| {
+        let (bytes, name) = (fs::read(file).unwrap(), b"PORTCULLIS_FAULT");
+        bytes.windows(name.len()).any(|part| part == name)
+    };
+    assert_eq!(names(Path::new(PROGRAM)), cfg!(debug_assertions));
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/fault.rs");
     let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("root.rs");
+    let (root, object) = (folder.path().join("root.rs"), folder.path().join("object"));
     let text = format!(
         "#[path = {source:?}]\nmod fault;\n\
          #[unsafe(no_mangle)] pub fn work() -> bool {{ const _: () = fault::reach(fault::Step::Commit); \
          fault::reach(fault::Step::Mend); fault::arm(0).is_ok() }}\n"
     );
     fs::write(&root, text).unwrap();
-    for (checks, is_there) in [("off", false)] {
-        let object = folder.path().join("object");
-        let output = Command::new("rustc")
-            .args([
-                "--edition",
-                "2024",
-                "--crate-type",
-                "lib",
-                "--emit",
-                "obj",
-                "-O",
-                "-A",
-                "warnings",
-            ])
-            .args(["-C", &format!("debug-assertions={checks}"), "-o"])
-            .arg(&object)
-            .arg(&root)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let bytes = fs::read(&object).unwrap();
-        let name = b"PORTCULLIS_FAULT";
-        assert_eq!(bytes.windows(name.len()).any(|part| part == name), is_there);
-    }
+    let words = "--edition 2024 --crate-type lib --emit obj -O -A warnings -C debug-assertions=off -o";
+    let mut rustc = Command::new("rustc");
+    rustc.args(words.split(' ')).arg(&object).arg(&root);
+    let output = rustc.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!names(&object));
 }

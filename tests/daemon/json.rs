@@ -219,7 +219,7 @@ fn verbs_that_ask_the_daemon() {
         serde_json::json!([])
     );
     holds("status", [(ask(&["status"]), 2), (status, 2)]);
-    holds("verify", [(ask(&["verify"]), 2)]);
+    holds("verify", [(ask(&["verify"]), 2), (ask(&["verify", "--probe"]), 2)]);
     let reload = ask(&["reload"]);
     let answer = document(&reload, 2);
     assert_eq!(

@@ -46,6 +46,8 @@ mod packets;
 #[cfg(test)]
 mod powerless;
 #[cfg(test)]
+mod proof;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod rotation;

@@ -61,7 +61,10 @@ impl<'s> Daemon<'s> {
 
     /// Waits until an address is banned and every layer has said so.
     pub(crate) fn wait_for_ban(&self, jail: &str, ip: &str) {
-        let applied = || self.standing(jail, ip).filter(|standing| standing == "applied");
+        let applied = || {
+            self.standing(jail, ip)
+                .filter(|standing| ["applied", "verified"].contains(&standing.as_str()))
+        };
         wait::until(&format!("{jail} to ban {ip}"), applied, || self.evidence());
     }
 

@@ -12,6 +12,7 @@ use crate::time::Clock;
 
 mod exempt;
 mod orders;
+mod standing;
 
 /// A daemon in miniature: a clock, the engine, what the store kept and what one layer holds.
 struct Stage {

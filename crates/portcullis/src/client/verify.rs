@@ -133,7 +133,7 @@ fn table(rows: &[[String; 7]]) -> Vec<String> {
 fn remarks(layer: &Layer) -> String {
     let mut text = String::new();
     if !layer.missing.is_empty() {
-        text += &format!("  missing, ordered again: {}\n", shown(&layer.missing));
+        text += &format!("  missing, being mended: {}\n", shown(&layer.missing));
     }
     if !layer.extra.is_empty() {
         text += &format!("  held and not decided: {}\n", shown(&layer.extra));
@@ -242,7 +242,7 @@ mod tests {
         let expect = "NOT PROTECTED: one thing\n\
                       JAIL  ACTION  DECIDED  APPLIED  VERIFIED  FAILED  STATE\n\
                       sshd  nft         112      112       100       0  drift\n\
-                      \x20 missing, ordered again: 192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4 192.0.2.5 192.0.2.6 \
+                      \x20 missing, being mended: 192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4 192.0.2.5 192.0.2.6 \
                       192.0.2.7 192.0.2.8 192.0.2.9 192.0.2.10 and 2 more\n\
                       \x20 changed by others 2 times\n\
                       \x20 unprotected for 0.013 s in all, the last time at T\n\

@@ -159,7 +159,7 @@ pub(crate) struct Layer {
     pub(crate) failed: usize,
     /// Bans that it was found to hold; null where it cannot be read back
     pub(crate) held: Option<usize>,
-    /// Decided and not held: ordered again
+    /// Decided and not held: mended right after
     pub(crate) missing: Vec<String>,
     /// Held and not decided
     pub(crate) extra: Vec<String>,

@@ -1,15 +1,17 @@
 //! What control sees of the engine, as the JSON that our verbs answer with.
 
-use std::collections::BTreeMap;
-
 use portcullis_core::diagnostic::Severity;
 use portcullis_core::engine::{BanView, JailView, LayerView, Query, View};
 use portcullis_core::ledger::{Drift, Stand, Standing};
 use portcullis_core::time::{Clock, Seconds, Timestamp};
+use serde::{Serialize, Serializer};
 
 use super::origin::Kind;
 use super::{Daemon, notes, setup};
 use crate::control::answer::{Action, Banned, File, Held, Jail, Reloaded, Status, Times};
+
+/// So many bans are written in a few milliseconds.
+const FEW: usize = 1000;
 
 /// The state of a log file with which all is well.
 const READING: &str = "reading";
@@ -192,36 +194,46 @@ fn held(jail: &JailView) -> Option<Held> {
     })
 }
 
-/// `banned`
-pub(super) fn banned(view: &View, clock: Clock) -> Vec<Banned> {
-    let times = |stand: &Stand| {
-        let wall = |at: Timestamp| milliseconds(clock.to_wall(at));
-        Times {
-            decided: wall(stand.decided),
-            applied: stand.applied.map(wall),
-            verified: stand.verified.map(wall),
+/// `banned`: one entry after the other, so that a hundred thousand are never there at a time.
+pub(super) struct Bans {
+    pub(super) view: View,
+    pub(super) clock: Clock,
+}
+
+impl Bans {
+    /// Whether there are so many that the wheel should not wait until they are written.
+    pub(super) fn are_many(&self) -> bool {
+        self.view.jails.iter().map(|jail| jail.bans.len()).sum::<usize>() > FEW
+    }
+
+    fn entry(&self, jail: &JailView, ban: &BanView) -> Banned {
+        let wall = |at: Timestamp| self.clock.to_wall(at);
+        let times = |stand: &Stand| Times {
+            decided: milliseconds(wall(stand.decided)),
+            applied: stand.applied.map(|at| milliseconds(wall(at))),
+            verified: stand.verified.map(|at| milliseconds(wall(at))),
+        };
+        let layers = || ban.layers.iter();
+        Banned {
+            ip: ban.id.to_string(),
+            jail: jail.name.to_string(),
+            since: rfc3339(wall(ban.since)),
+            until: ban.until.map(|until| rfc3339(wall(until))),
+            layers: layers()
+                .map(|(action, stand)| (action.to_string(), word(&stand.standing)))
+                .collect(),
+            times: layers()
+                .map(|(action, stand)| (action.to_string(), times(stand)))
+                .collect(),
         }
-    };
-    let entry = |jail: &JailView, ban: &BanView| Banned {
-        ip: ban.id.to_string(),
-        jail: jail.name.to_string(),
-        since: rfc3339(clock.to_wall(ban.since)),
-        until: ban.until.map(|until| rfc3339(clock.to_wall(until))),
-        layers: ban
-            .layers
-            .iter()
-            .map(|(action, stand)| (action.to_string(), word(&stand.standing)))
-            .collect::<BTreeMap<_, _>>(),
-        times: ban
-            .layers
-            .iter()
-            .map(|(action, stand)| (action.to_string(), times(stand)))
-            .collect::<BTreeMap<_, _>>(),
-    };
-    view.jails
-        .iter()
-        .flat_map(|jail| jail.bans.iter().map(move |ban| entry(jail, ban)))
-        .collect()
+    }
+}
+
+impl Serialize for Bans {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let jails = self.view.jails.iter();
+        serializer.collect_seq(jails.flat_map(|jail| jail.bans.iter().map(|ban| self.entry(jail, ban))))
+    }
 }
 
 fn word(standing: &Standing) -> String {

@@ -13,10 +13,11 @@ use portcullis_core::time::Seconds;
 use portcullis_core::value::Value;
 use portcullis_core::wire::{Reply, Verb};
 
+use super::answers::Bans;
 use super::origin::{Kind, Origin};
 use super::setup::{self, MANUAL, Setup};
 use super::way::Way;
-use super::{Daemon, End, Message, SERVER, answers, logging};
+use super::{Daemon, End, Message, SERVER, logging};
 use crate::control::Asked;
 use crate::control::answer::Done;
 use crate::enforce::protect::{Reach, Verdict};
@@ -57,7 +58,7 @@ impl Daemon {
                 let view = self.engine.query(&jail.clone().map_or(Query::Banned, Query::Jail));
                 match &jail {
                     Some(name) if view.jails.is_empty() => Reply::Refused(self.no_such_jail(name).into()),
-                    _ => json(&answers::banned(&view, clock)),
+                    _ => return list(Bans { view, clock }, reply),
                 }
             }
             Verb::Ban {
@@ -197,6 +198,21 @@ impl Daemon {
         }
         notify::ready();
     }
+}
+
+/// Answers with the bans; many of them are written beside the wheel.
+fn list(bans: Bans, reply: Sender<Reply>) -> Option<End> {
+    let again = reply.clone();
+    let write = move |bans: &Bans| drop(reply.send(json(bans)));
+    if !bans.are_many() {
+        write(&bans);
+        return None;
+    }
+    let spawned = thread::Builder::new().name("banned".into()).spawn(move || write(&bans));
+    if let Err(error) = spawned {
+        let _ = again.send(Reply::Refused(format!("the bans cannot be listed: {error}").into()));
+    }
+    None
 }
 
 /// The number that an answer is.

@@ -47,7 +47,7 @@ impl Daemon {
         None
     }
 
-    /// Compares, notes which layers are whole, and orders again what is missing.
+    /// Compares, and notes which layers are whole.
     pub(super) fn compare(
         &mut self,
         (held, wish): (Result<Vec<Held>, String>, &Wish),
@@ -104,11 +104,9 @@ impl Daemon {
         let _ = reply.send(json(&verification));
     }
 
-    /// The engine learns what came of it.
+    /// The engine learns of a layer that is whole. What is not, the lane mends right behind the reading, and reports.
     fn conclude(&mut self, now: Timestamp, (layer, held): (LayerId, usize), answer: &Layer, out: &mut Vec<Effect>) {
-        if !answer.missing.is_empty() {
-            self.engine.handle(now, Input::Lost(layer), out);
-        } else if answer.extra.is_empty() {
+        if answer.missing.is_empty() && answer.extra.is_empty() {
             let whole = Reading {
                 layer,
                 held,
@@ -203,9 +201,7 @@ fn absent(layer: &Layer) -> Option<String> {
     let (missing, decided) = (layer.missing.len(), layer.decided);
     (missing > 0).then(|| {
         let (jail, action) = (&layer.jail, &layer.action);
-        format!(
-            "jail '{jail}', action '{action}': {missing} of {decided} bans were not in force; they are ordered again"
-        )
+        format!("jail '{jail}', action '{action}': {missing} of {decided} bans were not in force")
     })
 }
 

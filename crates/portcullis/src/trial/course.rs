@@ -196,10 +196,15 @@ impl Course<'_> {
     /// An attacker must be banned by its jail and by no other, the layer must have confirmed it, and there must be no
     /// answer. What the layer says is taken now: when the ban was first seen, its word could still be on the way.
     fn judge(&mut self, ip: &str, jail: &str, bans: &[&Banned], is_out: bool) {
-        let word = if self.has_network { "applied" } else { "dry" };
+        let words: &[&str] = if self.has_network {
+            &["applied", "verified"]
+        } else {
+            &["dry"]
+        };
+        let is_done = |standing: &String| words.contains(&standing.as_str());
         match bans {
             [ban] if ban.jail == jail => {
-                if ban.layers.is_empty() || ban.layers.values().any(|standing| standing != word) {
+                if ban.layers.is_empty() || !ban.layers.values().all(is_done) {
                     let text = format!("the ban of {ip} is not confirmed: {:?}", ban.layers);
                     self.missing.push(text);
                 }
