@@ -172,7 +172,7 @@ impl Field {
         // What was mended a moment ago is a trouble of its own.
         std::thread::sleep(Duration::from_millis(250));
         let name = trouble.name;
-        let before = self.past();
+        let (before, failures) = (self.past(), self.house.said("not mended").len());
         let witness = Witness::start(&self.house);
         let (begun, wall) = (Instant::now(), jiff::Timestamp::now());
         nft(&self.house, trouble.script);
@@ -207,6 +207,9 @@ impl Field {
             looked.as_millis(),
             answers.len(),
         );
+        for failed in self.house.said("not mended").iter().skip(failures) {
+            println!("{name}: {failed}");
+        }
         self.check_past(name, before, (wall, !leaked.is_empty()));
         if trouble.takes_others && !self.others.is_empty() {
             nft(
