@@ -11,7 +11,7 @@ try:
 test *FILTER:
     tests/run {{FILTER}}
 
-# The random comparisons with Fail2Ban for so many minutes each (there are about ten), a death at each of the first six
+# The random comparisons with Fail2Ban for so many minutes each (there are about ten), a death at each of the first
 # times that a step is passed, and 50,000 bans that end together
 full MINUTES='10':
     COMPLIANCE_MINUTES={{MINUTES}} cargo test --locked --test compliance -- --nocapture

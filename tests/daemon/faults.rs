@@ -222,9 +222,8 @@ fn jobs(steps: &[String]) -> Vec<(String, u32, bool)> {
     let mut jobs = Vec::new();
     for with_runner in [false, true] {
         for step in steps {
-            let first = moment(step);
-            let last = if is_full && first > 1 { 6 } else { first };
-            let moments = if is_full { 1..=last } else { first..=last };
+            let moment = moment(step);
+            let moments = if is_full { 1..=moment } else { moment..=moment };
             jobs.extend(moments.map(|nth| (step.clone(), nth, with_runner)));
         }
     }
