@@ -58,7 +58,7 @@ fn main_only_starts() -> io::Result<()> {
         let text = fs::read_to_string(&file)?;
         let lines = text
             .lines()
-            .filter(|line| !line.is_empty() && !line.starts_with("//"))
+            .filter(|line| !line.is_empty() && !line.starts_with("//") && !line.starts_with("mod "))
             .count();
         assert!(lines <= 20, "{}: {lines} lines of code", file.display());
     }
