@@ -75,7 +75,7 @@ fn try_it(ask: &Ask, interrupt: &Interrupt, probe: &mut Probe) -> Result<(), Str
     let net = Net::build()?;
     probe.address = Some(net.ip.to_string());
     interrupt.check()?;
-    let open = before(&net)?;
+    let open = before(&net, interrupt)?;
     let asked = Instant::now();
     let ban = Ban::order(ask, IpAddr::V4(net.ip))?;
     let silent = until(interrupt, || Ok(net.dial().unwrap_or_default().is_none()))?;
@@ -113,11 +113,16 @@ fn check_daemon(ask: &Ask) -> Result<(), String> {
 }
 
 /// Before the ban everything must get through; an open connection.
-fn before(net: &Net) -> Result<TcpStream, String> {
+fn before(net: &Net, interrupt: &Interrupt) -> Result<TcpStream, String> {
     let firewall = "before any ban; perhaps this machine's own firewall drops what comes from new links, or its \
                     reverse path filter does";
     let refused = |error: std::io::Error| format!("a connection was refused {firewall} ({error})");
-    let open = net.dial().map_err(refused)?;
+    // A new link carries nothing for up to a second, until the kernel has seen that both ends are up.
+    let mut open = None;
+    until(interrupt, || {
+        open = net.dial().map_err(refused)?;
+        Ok(open.is_some())
+    })?;
     let open = open.ok_or_else(|| format!("a connection got no answer {firewall}"))?;
     match net.datagram() {
         Ok(true) => Ok(open),
