@@ -1,9 +1,21 @@
-//! Many bans at once: that all of them arrive, and, printed, how long it takes.
+//! Many bans at once: that all of them arrive, and, printed, what it takes: processor time of this process and of the
+//! kernel on its behalf, because the machine may have other things to do.
 
 use std::sync::Arc;
 
+use rustix::time::{ClockId, clock_gettime};
+
 use super::*;
 use crate::enforce::nft::watch::Watch;
+
+/// The processor time of this thread, which does all the work of the layer, the kernel's part included.
+fn processor() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap(),
+        u32::try_from(time.tv_nsec).unwrap(),
+    )
+}
 
 fn address(n: u32) -> String {
     std::net::Ipv4Addr::from(0x0a00_0000 + n).to_string()
@@ -30,17 +42,17 @@ fn timed(world: &World) -> Nft {
 
 /// All of them, which must succeed; how long it took.
 fn apply(nft: &mut Nft, changes: &[Change]) -> Duration {
-    let begun = Instant::now();
+    let begun = processor();
     let answers = nft.apply(now(), changes);
-    let spent = begun.elapsed();
+    let spent = processor() - begun;
     assert!(answers.iter().all(|a| a.result == Ok(Standing::Applied)));
     spent
 }
 
 fn look(nft: &mut Nft) -> (Vec<Reading>, Duration) {
-    let begun = Instant::now();
+    let begun = processor();
     let readings = nft.mend(now()).unwrap().unwrap();
-    (readings, begun.elapsed())
+    (readings, processor() - begun)
 }
 
 #[test]
@@ -58,10 +70,10 @@ fn many_bans_at_once() {
         };
         let changes = orders("sshd", (0..count).map(ban));
         println!("{count} {what} in one apply: {:?}", apply(&mut nft, &changes));
-        let begun = Instant::now();
+        let begun = processor();
         let more = if what == "networks" { 100_000 } else { 0 };
         assert_eq!(nft.held().unwrap().unwrap().len(), count as usize + more);
-        println!("all read back: {:?}", begun.elapsed());
+        println!("all read back: {:?}", processor() - begun);
     }
     let mut spent: Vec<Duration> = (0..1000)
         .map(|n: u32| {
@@ -83,9 +95,9 @@ fn a_hundred_thousand_are_adopted() {
     let changes = bans(100_000);
     println!("100,000 in one apply: {:?}", apply(&mut nft, &changes));
     drop(nft);
-    let begun = Instant::now();
+    let begun = processor();
     let mut nft = timed(&world);
-    println!("start with 100,000 in the kernel: {:?}", begun.elapsed());
+    println!("start with 100,000 in the kernel: {:?}", processor() - begun);
     let sent = nft.sent;
     println!("100,000 ordered that are there: {:?}", apply(&mut nft, &changes));
     assert_eq!(nft.sent, sent);
@@ -99,7 +111,7 @@ fn a_hundred_thousand_are_adopted() {
 #[test]
 fn what_listening_costs() {
     let world = World::new();
-    let changes = bans(100_000);
+    let changes = bans(20_000);
     let quiet = apply(&mut timed(&world), &changes);
     let nobody: crate::enforce::nft::Wake = Arc::new(|| {});
     let world = World::new();
@@ -112,5 +124,5 @@ fn what_listening_costs() {
     let open = world.at_server(|| Watch::start(TABLE, 0, nobody)).unwrap();
     let loud = apply(&mut nft, &changes);
     assert!(open.take(Duration::ZERO).is_some());
-    println!("100,000 added: {quiet:?} with nobody listening, {closed:?} with our ear closed, {loud:?} with it open");
+    println!("20,000 added: {quiet:?} with nobody listening, {closed:?} with our ear closed, {loud:?} with it open");
 }
