@@ -11,9 +11,12 @@ try:
 test *FILTER:
     tests/run {{FILTER}}
 
-# The random comparisons with Fail2Ban for so many minutes each (there are about ten), and the flood with 100,000 bans
+# The random comparisons with Fail2Ban for so many minutes each (there are about ten), a death at each of the first
+# times that a step is passed, 50,000 bans that end together, and the flood with 100,000 bans
 full MINUTES='10':
     COMPLIANCE_MINUTES={{MINUTES}} cargo test --locked --test compliance -- --nocapture
+    DAEMON_FULL=1 cargo test --locked --test daemon faults:: -- --nocapture
+    DAEMON_FULL=1 cargo test --locked --release --test daemon drift:: -- --nocapture --test-threads 1
     FLOOD_BANS=100000 cargo test --locked --release --test daemon flood:: -- --nocapture
 
 # How long bans take to be in the kernel, and to be back after a restart, beside Fail2Ban (as root; 2 minutes)

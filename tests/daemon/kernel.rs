@@ -224,7 +224,7 @@ fn what_somebody_else_takes_away_comes_back() {
     });
     println!("back after {:?}", begun.elapsed());
     house.until_said("action 'nft' was changed by nft (");
-    house.until_said("): the table was gone; mended, unprotected for at most ");
+    house.until_said("): the table was gone; mended, ");
     let answer = Client::new(&house).tell(&json!(["set", "plain", "action", "nft", "flush"]));
     assert_eq!(answer, json!(null));
     house.until_said("action 'nft' was changed by a command: 2 elements were missing; mended");

@@ -19,9 +19,15 @@ mod database;
 #[cfg(test)]
 mod death;
 #[cfg(test)]
+mod drift;
+#[cfg(test)]
 mod dry;
 #[cfg(test)]
+mod elements;
+#[cfg(test)]
 mod encodings;
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod flood;
 #[cfg(test)]
@@ -40,6 +46,10 @@ mod names;
 #[expect(dead_code, reason = "the comparisons with Fail2Ban use all of it")]
 mod nameserver;
 #[cfg(test)]
+mod packets;
+#[cfg(test)]
+mod powerless;
+#[cfg(test)]
 mod prefix;
 #[cfg(test)]
 mod proof;
@@ -47,6 +57,8 @@ mod proof;
 mod reload;
 #[cfg(test)]
 mod rotation;
+#[cfg(test)]
+mod rulesets;
 #[cfg(test)]
 mod seat;
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod client;
 mod control;
 mod daemon;
 mod enforce;
+mod fault;
 mod folder;
 mod matching;
 mod namespace;

@@ -12,6 +12,7 @@ use super::origin::Origin;
 use super::requests::done;
 use super::{Daemon, End, Message, SERVER, traces};
 use crate::control::listen::Listener;
+use crate::fault::{self, Step};
 use crate::observe::log::{Level, note as say};
 use crate::observe::notify;
 use crate::runner;
@@ -33,8 +34,10 @@ impl Daemon {
         let banned: usize = view.jails.iter().map(|jail| jail.banned).sum();
         if end == End::Free {
             self.part_with(Input::Stop, |_| true);
+            fault::reach(Step::Stop);
         }
         let is_done = self.settle(inbox);
+        fault::reach(Step::Stopped);
         match end {
             End::Free => self.drop_traces(),
             End::Keep if is_done => self.note_what_stands(inbox),

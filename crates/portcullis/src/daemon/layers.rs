@@ -27,6 +27,7 @@ use crate::enforce::protect::Protected;
 use crate::enforce::shell::past::{Past, Present};
 use crate::enforce::shell::{ShellLayer, Through};
 use crate::enforce::{Held, Layer};
+use crate::fault::{self, Step};
 use crate::runner::{self, Catalogue, Link};
 use shells::Shells;
 
@@ -333,9 +334,13 @@ fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &
         let orders = job.orders();
         if let Job::Changes(now, changes) = job {
             let (now, changes) = gather(now, changes, inbox, &mut left_over);
-            for part in changes.chunks(AT_ONCE) {
+            for (number, part) in changes.chunks(AT_ONCE).enumerate() {
+                if number > 0 {
+                    fault::reach(Step::Between);
+                }
                 work.behind(left.load(Ordering::Relaxed));
                 let applied = work.apply(now, part);
+                fault::reach(Step::Facts);
                 left.fetch_sub(part.len(), Ordering::Relaxed);
                 facts(Facts {
                     applied,

@@ -54,6 +54,7 @@ use crate::control::Asked;
 use crate::control::listen::Listener;
 use crate::enforce::Held;
 use crate::enforce::protect::Protected;
+use crate::fault::{self, Step};
 use crate::matching::News;
 use crate::observe::log::{Level, note as say, notes as say_all};
 use crate::observe::notify;
@@ -173,7 +174,7 @@ struct Daemon {
 pub(crate) fn run(run: &Run) -> i32 {
     let places = Places::of(run);
     logging::quiet_panics();
-    match start::start(run, places) {
+    match fault::arm(run.deaths).and_then(|()| start::start(run, places)) {
         Ok((daemon, inbox, _seat, listener)) => daemon.turn_until_the_end(&inbox, listener),
         Err(error) => {
             say(Level::Critical, SERVER, &error);
@@ -200,9 +201,11 @@ impl Daemon {
         let is_new = |name: &&Arc<str>| !before.iter().any(|jail| jail.name == **name);
         let new: Vec<Arc<str>> = names.filter(is_new).cloned().collect();
         self.step(Input::Plan(setup.arrangements));
+        fault::reach(Step::Arranged);
         match saved {
             Some(saved) => {
                 self.step(Input::Restore(saved));
+                fault::reach(Step::Restore);
                 self.settle_past(None);
                 self.bury();
             }
@@ -325,6 +328,7 @@ impl Daemon {
             Message::News(News::Batch(batch)) => self.engine.handle(now, Input::Batch(batch), out),
             Message::News(news) => self.hear(news),
             Message::Facts(facts, at) => {
+                fault::reach(Step::Learned);
                 let since = Seconds::from_micros(i64::try_from(at.elapsed().as_micros()).unwrap_or(0));
                 for applied in facts.applied {
                     self.learn(&applied);
@@ -374,12 +378,17 @@ impl Daemon {
             }
         }
         let mut open = BTreeMap::new();
+        let is_deed = changes.iter().any(|change| change.order.ticket().is_some());
+        let reach = |step| is_deed.then(|| fault::reach(step));
+        reach(Step::Records);
         self.keeper.keep(clock, records);
+        reach(Step::Committed);
         questions.into_iter().for_each(|question| self.inquiries.ask(question));
         if !changes.is_empty() {
             self.put_up_counters();
             self.trace(&changes);
             open = self.count_orders(&changes);
+            reach(Step::Orders);
             self.lanes.order(clock.steady, changes);
         }
         for event in &events {

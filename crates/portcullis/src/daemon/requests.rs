@@ -21,6 +21,7 @@ use super::{Daemon, End, Message, SERVER, logging};
 use crate::control::Asked;
 use crate::control::answer::Done;
 use crate::enforce::protect::{Reach, Verdict};
+use crate::fault::{self, Step};
 use crate::observe::log::{Level, note as say};
 use crate::observe::notify;
 
@@ -223,6 +224,7 @@ impl Daemon {
         let replaced = former.describe(&self.places.config, &self.zone);
         let is_other = former.kind != Kind::Files || former.has_changed();
         self.stop_reading(inbox);
+        fault::reach(Step::Reload);
         logging::open(&setup.server, &self.places.fallback_log());
         self.remarks.clear();
         self.files.clear();

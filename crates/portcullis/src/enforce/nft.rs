@@ -43,6 +43,7 @@ use self::wish::{Moment, Wish};
 use super::ports::{Ports, Protocol};
 use super::sessions::Sessions;
 use super::{Error, Held, Layer, answer};
+use crate::fault;
 
 /// The table's usual name.
 pub(crate) const TABLE: &str = "portcullis";
@@ -280,6 +281,11 @@ impl Nft {
             return Ok(out);
         }
         for layer in survey.layers() {
+            // Nor does one that packets come past.
+            if self.leaks(&layer, &survey) {
+                self.is_suspect = true;
+                continue;
+            }
             for (key, is_sound) in survey.sets_of(&layer) {
                 // A set that no packet reaches holds nobody.
                 if !is_sound || !survey.is_enforced(&layer, key) {
@@ -311,7 +317,14 @@ impl Layer for Nft {
         for (at, change) in changes.iter().enumerate() {
             let layer = &change.layer;
             let done = match change.order.ticket() {
-                Some(ticket) => pending.put(now, at, layer, (change.order.kind(), ticket)),
+                Some(ticket) => {
+                    match change.order {
+                        Order::Unban(_) => fault::reach(fault::Step::Unban),
+                        Order::Prolong(_) => fault::reach(fault::Step::Prolong),
+                        _ => {}
+                    }
+                    pending.put(now, at, layer, (change.order.kind(), ticket))
+                }
                 None => {
                     self.settle(moment, std::mem::take(&mut pending), &mut answers);
                     let result = match change.order {

@@ -28,6 +28,7 @@ use portcullis_core::ledger::{Entry, LayerId};
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use crate::fault::{self, Step};
 pub(crate) use adopt::Adopted;
 pub(crate) use clock::{Boot, Kept, Running, resume_clock};
 pub(crate) use error::Error;
@@ -183,7 +184,11 @@ impl Store {
         let result = self.write(|tx| {
             let writer = entries::Writer { tx, clock, max_matches };
             writer.keep(entries, is_many, owes)?;
-            writer.clock(&kept)
+            writer.clock(&kept)?;
+            if entries.iter().any(|entry| matches!(entry, Entry::Ban { .. })) {
+                fault::reach(Step::Commit);
+            }
+            Ok(())
         });
         if is_many {
             sqlite::check_references(self.db.as_ref(), true);

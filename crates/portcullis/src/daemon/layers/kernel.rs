@@ -91,13 +91,15 @@ impl Looks {
         }
     }
 
-    /// One took so long, and everything could be put right, or not.
-    fn taken(&mut self, cost: Duration, is_well: bool) {
+    /// One took so long, found something, and everything could be put right, or not. One that found nothing is no
+    /// reason to let somebody's next change wait.
+    fn taken(&mut self, cost: Duration, found: bool, is_well: bool) {
         let now = Instant::now();
+        let pause = if found { SOON } else { Duration::ZERO };
         self.cost = cost;
         self.is_due = !is_well;
         self.failing = (!is_well).then(|| self.failing.map_or(AGAIN, |pause| (pause * 2).min(SLOW)));
-        self.earliest = now + self.failing.unwrap_or(SOON).max(cost * SOON_TIMES);
+        self.earliest = now + self.failing.unwrap_or(pause).max(cost * SOON_TIMES);
         self.slow = now + SLOW.max(cost * SLOW_TIMES);
     }
 }
@@ -198,7 +200,8 @@ impl Kernel {
             None => Vec::new(),
         };
         let is_well = |reading: &Reading| reading.drift.as_ref().is_none_or(|drift| drift.until.is_some());
-        self.looks.taken(begun.elapsed(), readings.iter().all(is_well));
+        let found = readings.iter().any(|reading| reading.drift.is_some());
+        self.looks.taken(begun.elapsed(), found, readings.iter().all(is_well));
         readings
     }
 }

@@ -16,6 +16,7 @@ use super::socket::{Message, Reply, Socket};
 use super::survey::{self, Survey};
 use super::wish::{BACKSTOP, Members, Moment, Wish};
 use super::{Error, Nft, Result, refusal};
+use crate::fault;
 
 impl Nft {
     /// Looks at what the kernel has of our table, but for the elements.
@@ -144,6 +145,7 @@ impl Nft {
         };
         let mut batches = batches(work);
         messages.extend(self.messages(now, &batches.pop().unwrap_or_default()).0);
+        fault::reach(fault::Step::Structure);
         self.transact(&messages, &what)?;
         while let Some(batch) = batches.pop() {
             self.transact(&self.messages(now, &batch).0, &what)?;
@@ -208,6 +210,7 @@ impl Nft {
         if survey.is_foreign() {
             return Ok(());
         }
+        fault::reach(fault::Step::Remove);
         let chain = sets::scope_name(layer);
         if survey.layers().iter().all(|other| other == layer) {
             return delete_table(&mut self.socket, &self.table).map(drop);
@@ -235,6 +238,7 @@ impl Nft {
         let keys = survey.sets_of(layer).into_keys();
         let messages: Vec<Message> = keys.map(|key| elements::clear(&self.table, layer, key)).collect();
         if !messages.is_empty() {
+            fault::reach(fault::Step::Empty);
             self.transact(&messages, &format!("empty {}", sets::scope_name(layer)))?;
         }
         let sets = self.wishes.get_mut(layer).map(|wish| &mut wish.sets);

@@ -21,12 +21,16 @@ use super::survey::{Print, Survey};
 use super::watch::Stir;
 use super::wish::{BACKSTOP, MOVED_END, Members, Moment, Wish, is_near};
 use super::{Nft, Result, kill, refusal};
+use crate::fault;
 
 /// An order may find the table gone before word of it has come, which says since when and by whom.
 const WORD_OF_IT: Duration = Duration::from_millis(20);
 
 /// An element that the kernel is about to end anyway is neither missing nor too many.
 const NEARLY_OVER: Seconds = Seconds::new(2);
+
+/// So often a look is repeated at once that somebody came into.
+const TORN_MOST: usize = 3;
 
 /// How one layer differs from what it was told.
 #[derive(Debug, Default)]
@@ -104,9 +108,22 @@ impl Nft {
         if std::mem::take(&mut self.by_hand) {
             stir = Some(Stir::by_hand());
         }
+        // What is changed while it is looked at may fit together nowhere, and then the repair is refused.
+        for _ in 0..TORN_MOST {
+            let before = self.socket.generation();
+            let readings = self.look_once(now, stir.as_ref())?;
+            let is_stuck = |reading: &Reading| reading.drift.as_ref().is_some_and(|drift| drift.until.is_none());
+            if !readings.iter().any(is_stuck) || before == self.socket.generation() {
+                return Ok(readings);
+            }
+        }
+        self.look_once(now, stir.as_ref())
+    }
+
+    fn look_once(&mut self, now: Moment, stir: Option<&Stir>) -> Result<Vec<Reading>> {
         let survey = self.survey()?;
         if survey.is_foreign() {
-            return Ok(self.all_lost(now, stir.as_ref(), &foreign(&self.table).to_string()));
+            return Ok(self.all_lost(now, stir, &foreign(&self.table).to_string()));
         }
         let layers: Vec<LayerId> = self.wishes.keys().cloned().collect();
         let mut findings = BTreeMap::new();
@@ -120,7 +137,7 @@ impl Nft {
             readings.push(Reading {
                 layer: layer.clone(),
                 held: finding.held,
-                drift: wish.and_then(|wish| finding.drift(wish, stir.as_ref(), now)),
+                drift: wish.and_then(|wish| finding.drift(wish, stir, now)),
             });
         }
         let mut returned = Vec::new();
@@ -165,7 +182,10 @@ impl Nft {
         if broken.is_empty() && work.is_empty() {
             return Ok(());
         }
-        self.build(now, &broken, survey, work)
+        fault::reach(fault::Step::Mend);
+        self.build(now, &broken, survey, work)?;
+        fault::reach(fault::Step::Mended);
+        Ok(())
     }
 
     fn examine(&mut self, now: Moment, layer: &LayerId, survey: &Survey) -> Result<Finding> {
@@ -180,6 +200,15 @@ impl Nft {
         };
         self.wishes.insert(layer.clone(), wish);
         examined.map(|()| finding)
+    }
+
+    /// Whether packets come past a layer that was set up.
+    pub(super) fn leaks(&self, layer: &LayerId, survey: &Survey) -> bool {
+        let mut finding = Finding::default();
+        if let Some(wish) = self.wishes.get(layer) {
+            self.examine_rules(layer, wish, survey, &mut finding);
+        }
+        finding.leaks
     }
 
     fn examine_rules(&self, layer: &LayerId, wish: &Wish, survey: &Survey, finding: &mut Finding) {

@@ -66,7 +66,7 @@ fn mark() -> Vec<u8> {
     bytes
 }
 
-/// Whether this is that mark.
+/// Whether this is that mark. The comment alone will do: of a ruleset that was listed and loaded again it is what is left.
 pub(super) fn is_mark(bytes: &[u8]) -> bool {
     bytes.starts_with(&mark())
 }

@@ -12,6 +12,7 @@ use super::sets::{self, SetKey};
 use super::socket::{Message, Refusal};
 use super::wish::Moment;
 use super::{Nft, Result, refusal};
+use crate::fault;
 
 type Groups = BTreeMap<(LayerId, SetKey), Vec<Work>>;
 
@@ -24,7 +25,9 @@ impl Nft {
         let mut may_heal = true;
         while let Some(batch) = queue.pop() {
             let (messages, owners) = self.messages(now, &batch);
+            fault::reach(fault::Step::Transaction);
             let Err(refusals) = self.send(&messages) else {
+                fault::reach(fault::Step::Confirmed);
                 for chunk in &batch {
                     self.confirm(chunk);
                     chunk.answer(&Ok(Standing::Applied), answers);
