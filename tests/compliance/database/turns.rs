@@ -48,7 +48,8 @@ fn house() -> House {
         )
     };
     let jails = [
-        "[DEFAULT]\nbantime = 1h\nfindtime = 2h\nignoreself = false\nignoreip =\nusedns = no\nbackend = polling\n"
+        "[DEFAULT]\nbantime = 1h\nfindtime = 2h\nignoreself = false\nignoreip =\nusedns = no\nbackend = polling\n\
+         prefix.ipv6 = 128\n"
             .to_owned(),
         jail("plain", "filter = plain"),
         jail("forever", "filter = user\nbantime = -1"),

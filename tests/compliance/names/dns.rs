@@ -151,7 +151,7 @@ fn start(house: &mut House, names: &Names) {
         .iter()
         .map(|(_, usedns, own, spared)| {
             let spared = spared.join(" ");
-            format!("usedns = {usedns}\nignoreself = {own}\nignoreip = {spared}\n")
+            format!("usedns = {usedns}\nignoreself = {own}\nignoreip = {spared}\nprefix.ipv6 = 128\n")
         })
         .collect();
     let jail = |((name, ..), options): (&(&'static str, _, _, _), &'static str)| Jail {
@@ -276,7 +276,7 @@ fn names_in_actions() {
     house.jails(&[Jail {
         name: "plain",
         maxretry: 1,
-        options: "action = tags\nusedns = raw\n",
+        options: "action = tags\nusedns = raw\nprefix.ipv6 = 128\n",
     }]);
     house.start();
     let who = [
