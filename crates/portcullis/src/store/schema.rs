@@ -62,66 +62,64 @@ CREATE INDEX IF NOT EXISTS bips_ip ON bips(ip);";
 ///
 /// `seen_*` is what stood in Fail2Ban's table when the row was last written: if that table says something else
 /// later, another program wrote there. `raw` is 1 for a ban taken from Fail2Ban's row that no jail has looked at
-/// yet, and 2 for one whose rows in Fail2Ban's tables are still owed; `ended` one that is over while Fail2Ban's row still looks alive.
+/// yet, and 2 for one whose rows in Fail2Ban's tables are still owed; `ended` one that is over while Fail2Ban's row still
+/// looks alive.
+///
+/// The list of all tables fits into the file's first page, so that a hole elsewhere hides none of them: no blanks.
 const OWN: &str = "
 CREATE TABLE IF NOT EXISTS portcullis_meta(version INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS portcullis_clock(
-    one INTEGER PRIMARY KEY CHECK(one = 1),
-    boot_id TEXT NOT NULL,
-    boottime INTEGER NOT NULL,
-    steady INTEGER NOT NULL,
+CREATE TABLE IF NOT EXISTS portcullis_clock(\
+    one INTEGER PRIMARY KEY CHECK(one = 1),\
+    boot_id TEXT NOT NULL,\
+    boottime INTEGER NOT NULL,\
+    steady INTEGER NOT NULL,\
     wall INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS portcullis_bans(
-    jail TEXT NOT NULL REFERENCES jails(name) ON DELETE CASCADE,
-    id TEXT NOT NULL,
-    time INTEGER NOT NULL,
-    bantime INTEGER NOT NULL,
-    bancount INTEGER NOT NULL,
-    data BLOB,
-    raw INTEGER NOT NULL DEFAULT 0,
-    ended INTEGER NOT NULL DEFAULT 0,
-    seen_time INTEGER,
-    seen_bantime INTEGER,
+CREATE TABLE IF NOT EXISTS portcullis_bans(\
+    jail TEXT NOT NULL REFERENCES jails(name) ON DELETE CASCADE,\
+    id TEXT NOT NULL,\
+    time INTEGER NOT NULL,\
+    bantime INTEGER NOT NULL,\
+    bancount INTEGER NOT NULL,\
+    data BLOB,\
+    raw INTEGER NOT NULL DEFAULT 0,\
+    ended INTEGER NOT NULL DEFAULT 0,\
+    seen_time INTEGER,\
+    seen_bantime INTEGER,\
     PRIMARY KEY(jail, id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS portcullis_counts(
-    jail TEXT NOT NULL REFERENCES jails(name) ON DELETE CASCADE,
-    id TEXT NOT NULL,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    retry INTEGER NOT NULL,
-    data BLOB,
+CREATE TABLE IF NOT EXISTS portcullis_counts(\
+    jail TEXT NOT NULL REFERENCES jails(name) ON DELETE CASCADE,\
+    id TEXT NOT NULL,\
+    first INTEGER NOT NULL,\
+    last INTEGER NOT NULL,\
+    retry INTEGER NOT NULL,\
+    data BLOB,\
     PRIMARY KEY(jail, id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS portcullis_marks(
-    jail TEXT NOT NULL REFERENCES jails(name) ON DELETE CASCADE,
-    path TEXT NOT NULL,
-    device INTEGER NOT NULL,
-    inode INTEGER NOT NULL,
-    offset INTEGER NOT NULL,
-    head TEXT NOT NULL,
-    tail TEXT NOT NULL,
-    read_at INTEGER NOT NULL,
-    seen_pos NUMERIC,
+CREATE TABLE IF NOT EXISTS portcullis_marks(\
+    jail TEXT NOT NULL REFERENCES jails(name) ON DELETE CASCADE,\
+    path TEXT NOT NULL,\
+    device INTEGER NOT NULL,\
+    inode INTEGER NOT NULL,\
+    offset INTEGER NOT NULL,\
+    head TEXT NOT NULL,\
+    tail TEXT NOT NULL,\
+    read_at INTEGER NOT NULL,\
+    seen_pos NUMERIC,\
     PRIMARY KEY(jail, path)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS portcullis_waiting(
-    number INTEGER NOT NULL PRIMARY KEY,
-    jail TEXT NOT NULL REFERENCES jails(name) ON DELETE CASCADE,
-    id TEXT NOT NULL,
-    is_name INTEGER NOT NULL,
-    time INTEGER NOT NULL,
-    wall INTEGER NOT NULL,
+CREATE TABLE IF NOT EXISTS portcullis_waiting(\
+    number INTEGER NOT NULL PRIMARY KEY,\
+    jail TEXT NOT NULL REFERENCES jails(name) ON DELETE CASCADE,\
+    id TEXT NOT NULL,\
+    is_name INTEGER NOT NULL,\
+    time INTEGER NOT NULL,\
+    wall INTEGER NOT NULL,\
     data BLOB);
-CREATE TABLE IF NOT EXISTS portcullis_sessions(
-    jail TEXT NOT NULL PRIMARY KEY REFERENCES jails(name) ON DELETE CASCADE,
+CREATE TABLE IF NOT EXISTS portcullis_sessions(\
+    jail TEXT NOT NULL PRIMARY KEY REFERENCES jails(name) ON DELETE CASCADE,\
     text TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS portcullis_actions(
-    jail TEXT NOT NULL,
-    action TEXT NOT NULL,
-    boot_id TEXT NOT NULL,
-    network TEXT NOT NULL,
-    families TEXT NOT NULL,
-    clean INTEGER NOT NULL,
-    definition TEXT NOT NULL,
-    told TEXT NOT NULL,
+CREATE TABLE IF NOT EXISTS portcullis_actions(\
+    jail TEXT NOT NULL,\
+    action TEXT NOT NULL,\
+    boot_id, network, families, clean, definition, told,\
     PRIMARY KEY(jail, action)) WITHOUT ROWID;";
 
 /// What a file holds before anything is done to it.
