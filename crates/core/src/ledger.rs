@@ -4,6 +4,7 @@
 //! [`Entry`] is what the store is asked to keep before any layer is told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -14,6 +15,8 @@ use crate::time::{Clock, Seconds, Timestamp};
 mod field;
 mod marks;
 mod standing;
+#[cfg(test)]
+mod tests;
 
 pub use field::Field;
 pub use standing::{Drift, Exposure, Reading, Stand, Standing};
@@ -450,6 +453,14 @@ impl Ledger {
         let widest = IpNet::new_assert(first, 0);
         let nets = self.bans.range(Id::Net(widest)..=Id::Net(IpNet::from(last)));
         addresses.chain(nets).map(|(_, ban)| ban)
+    }
+
+    /// Whether any ban is of a network.
+    #[must_use]
+    pub fn has_networks(&self) -> bool {
+        let first = IpNet::new_assert(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let last = IpNet::from(IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)));
+        self.bans.range(Id::Net(first)..=Id::Net(last)).next().is_some()
     }
 
     /// All bans in force, in the order in which they began (contract §4.3).

@@ -157,13 +157,11 @@ impl Prefix {
     }
 }
 
-/// The network of that length, unless it is no wider than the address or its addresses are shared out one by one.
+/// The network of that length, unless it is no wider than the address or some of its addresses are shared out one by one.
 fn cut(ip: IpAddr, length: u8) -> Option<IpNet> {
     let net = IpNet::new(ip, length).ok()?.trunc();
-    let is_shared = match ip {
-        IpAddr::V6(v6) => SHARED.iter().any(|shared| shared.contains(&v6)),
-        IpAddr::V4(_) => false,
-    };
+    let overlaps = |v6: &Ipv6Net| SHARED.iter().any(|shared| shared.contains(v6) || v6.contains(shared));
+    let is_shared = matches!(&net, IpNet::V6(v6) if overlaps(v6));
     (length < net.max_prefix_len() && !is_shared).then_some(net)
 }
 
@@ -222,9 +220,14 @@ mod tests {
             "fe80::5",
             "::1",
             "::192.0.2.5",
+            // Beside shared addresses, in one network with them.
+            "64:ff9b::1:0:0:5",
+            "::1:0:0:5",
         ] {
             check(stock, shared, "itself");
         }
+        check(&[("ipv6", "48")], "64:ff9b:0:2::5", "itself");
+        check(stock, "64:ff9b:0:2::5", "64:ff9b:0:2::/64");
     }
 
     #[test]

@@ -21,6 +21,9 @@ const CAPPED: &str = r#"$([ "<bantime>" -le 2147483 ] && echo "<bantime>" || ech
 /// The longest time that the kernel counts for an entry of a set; the stock makes "for ever" of longer ones.
 const LONGEST: i64 = 2_147_483;
 
+/// What stands between the words of a shell.
+const BLANKS: [char; 3] = [' ', '\t', '\n'];
+
 /// The places where a program may be named with its folder.
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 
@@ -137,9 +140,9 @@ impl Form {
     /// The form of a command, if it is one of those that can be done together with others.
     #[must_use]
     pub fn of(script: &str) -> Option<Form> {
-        let script = script.trim();
-        // Two lines are two commands.
-        if script.contains(['\n', '\r']) {
+        let script = script.trim_matches(BLANKS);
+        // Two lines are two commands, and to a shell any other space is part of a word.
+        if script.contains(|letter: char| letter.is_whitespace() && ![' ', '\t'].contains(&letter)) {
             return None;
         }
         let (head, lifetime, tail) = lifetime(script)?;

@@ -66,11 +66,11 @@ pub(super) fn narrowed(ticket: &Ticket, allow: &Allow, around: &Around<'_>) -> O
 }
 
 impl Jail {
-    /// The networks around an address that this jail has banned without being told to, from narrow to wide. Only where
-    /// it counts by networks: nobody who typed an address of such a one could mean anything else.
+    /// The networks around an address that this jail has banned without being told to, from narrow to wide: nobody who
+    /// typed an address of such a one could mean anything else. The options that they were banned by may be gone.
     pub(super) fn networks_over(&self, id: &Id) -> Vec<Id> {
         let Id::Ip(ip) = id else { return Vec::new() };
-        if self.plan.prefix.is_off() || self.ledger.is_empty() {
+        if !self.ledger.has_networks() {
             return Vec::new();
         }
         let is_ours = |id: &Id| {

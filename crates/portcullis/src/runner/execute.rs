@@ -1,5 +1,5 @@
-//! One command: `/bin/sh -c SCRIPT values…`, or a program that reads a batch, in a process group of its own, with a time-out, its output read while
-//! it runs so that a talkative one is never stuck on a full pipe (contract §5.3).
+//! One command: `/bin/sh -c SCRIPT values…`, or a program that reads a batch, in a process group of its own, with a
+//! time-out, its output read while it runs so that a talkative one is never stuck on a full pipe (contract §5.3).
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, Write};

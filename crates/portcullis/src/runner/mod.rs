@@ -3,9 +3,9 @@
 //! The runner is the parent and the service's main process. It starts the daemon with one end of a socket pair as
 //! its standard input, starts it again when it dies, and runs what it asks for: a template that it learned at
 //! (re)load, filled with values by the same function of the core that the daemon uses. A finished command line is
-//! never taken, so that a daemon in the wrong hands can only ban and unban. Many commands that are recognised here, too, it
-//! makes into one batch of their program, of templates and addresses in the same way. The daemon itself never forks and can
-//! be locked up, while users' actions keep what they need.
+//! never taken, so that a daemon in the wrong hands can only ban and unban. Many commands that are recognised here, too,
+//! it makes into one batch of their program, of templates and addresses in the same way. The daemon itself never forks
+//! and can be locked up, while users' actions keep what they need.
 //!
 //! [`supervise`] is the parent's whole life; [`Link`] is the daemon's end of the socket.
 

@@ -117,6 +117,10 @@ fn commands_that_are_not() {
         "nft add element inet t 's' { <ip> }",
         "nft add element inet t s* { <ip> }",
         "nft add element inet t s { <ip> }\ndate",
+        // What is no space to a shell.
+        "nft\u{c}add element inet t s { <ip> }",
+        "iptables -I f2b-x 1 -s <ip> -j DROP\r",
+        "iptables -I f2b-x 1 -s <ip> -j DROP\u{a0}",
         "X=1 nft add element inet t s { <ip> }",
         "[ <restored> = 1 ] || iptables -I f2b-x 1 -s <ip> -j DROP",
         "iptables -I f2b-x 1 -s <ip> -j DROP && iptables -I f2b-y 1 -s <ip> -j DROP",

@@ -239,6 +239,23 @@ fn one_address_frees_its_network() {
     }
 }
 
+/// Bans by prefix outlive the options; an address in them must still be freed.
+#[test]
+fn one_address_frees_its_network_also_without_the_options() {
+    for free in [Stage::unban, Stage::free] {
+        let mut stage = Stage::new(vec![by_prefix(&[])]);
+        stage.fail_all(&HOPS);
+        stage.ban_by_hand("2001:db8:1:3::/64");
+        stage.layer.clear();
+        stage.crash_into(vec![plan("j")]);
+        assert_eq!(stage.enforced(), ["2001:db8:1:2::/64", "2001:db8:1:3::/64"]);
+        assert!(stage.engine.is_banned("j", &id("2001:db8:1:2::77")));
+        assert_eq!(free(&mut stage, "2001:db8:1:3::77"), 0, "that one was typed");
+        assert_eq!(free(&mut stage, "2001:db8:1:2::77"), 1);
+        assert_eq!(stage.enforced(), ["2001:db8:1:3::/64"]);
+    }
+}
+
 /// By hand is banned what was typed; freeing an address in a network that was typed is no business of the prefix.
 #[test]
 fn by_hand_counts_what_was_typed() {
