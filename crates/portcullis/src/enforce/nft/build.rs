@@ -229,8 +229,16 @@ impl Nft {
         self.transact(&messages, &format!("remove {chain}"))
     }
 
-    /// Empties a layer's sets.
+    /// Empties a layer's sets. What cannot be emptied now, the next mending empties.
     pub(super) fn flush(&mut self, layer: &LayerId) -> Result<()> {
+        let sets = self.wishes.get_mut(layer).map(|wish| &mut wish.sets);
+        sets.into_iter().flat_map(BTreeMap::values_mut).for_each(Members::clear);
+        let emptied = self.empty(layer);
+        self.is_suspect |= emptied.is_err();
+        emptied
+    }
+
+    fn empty(&mut self, layer: &LayerId) -> Result<()> {
         let survey = self.survey()?;
         if survey.is_foreign() {
             return Ok(());
@@ -241,8 +249,6 @@ impl Nft {
             fault::reach(fault::Step::Empty);
             self.transact(&messages, &format!("empty {}", sets::scope_name(layer)))?;
         }
-        let sets = self.wishes.get_mut(layer).map(|wish| &mut wish.sets);
-        sets.into_iter().flat_map(BTreeMap::values_mut).for_each(Members::clear);
         Ok(())
     }
 }

@@ -544,6 +544,22 @@ fn what_is_taken_away_by_hand_comes_back() {
 }
 
 #[test]
+fn who_was_freed_while_nothing_could_be_written_stays_free() {
+    for order in [Order::Unban(hour("192.0.2.2")), Order::Flush] {
+        let world = World::new();
+        let mut nft = three(&world);
+        world.nft("flush ruleset");
+        world.nft("add table inet portcullis");
+        world.nft("add set inet portcullis mine { type ipv4_addr ; }");
+        nft.apply(NOW, &orders("sshd", [order]));
+        world.nft("flush ruleset");
+        let last = readings(&mut nft).pop().and_then(|reading| reading.drift);
+        assert!(last.is_some_and(|drift| drift.until.is_some()));
+        assert!(!held(&mut nft).contains(&"sshd 192.0.2.2".to_owned()));
+    }
+}
+
+#[test]
 fn single_bans_are_read_back_by_themselves() {
     let world = World::new();
     let mut nft = three(&world);
