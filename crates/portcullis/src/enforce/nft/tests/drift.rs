@@ -328,7 +328,7 @@ fn what_others_do_is_noticed_at_once() {
             .unwrap_or_else(|_| panic!("not noticed: {line}"));
         println!("noticed {line} after {:?}", begun.elapsed());
         let found = drift(&mut nft).unwrap();
-        assert!(found.by.as_ref().unwrap().starts_with("nft ("), "{found:?}");
+        assert!(found.by.as_ref().unwrap().starts_with("nft (pid "), "{found:?}");
         let exposed = (found.until.unwrap() - found.since).as_f64();
         assert!(exposed > 0.0 && exposed < 2.0, "{found:?}");
         // Putting it right wakes nobody.
