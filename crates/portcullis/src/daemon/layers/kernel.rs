@@ -263,9 +263,12 @@ impl Work for Kernel {
             Ok(guard) => guard,
             Err(reason) => return vec![failed(change, &reason)],
         };
-        let kept = guard.inner().keep(change);
+        let kept = guard.inner().keep(change).map(|kept| (guard.narrowed(), kept));
         let applied = guard.apply(now, std::slice::from_ref(change));
-        guard.inner().put_back(kept);
+        if let Some((narrowed, kept)) = kept {
+            guard.put_back(narrowed);
+            guard.inner().put_back(Some(kept));
+        }
         applied
     }
 
