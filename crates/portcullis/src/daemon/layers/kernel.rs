@@ -238,7 +238,7 @@ impl Work for Kernel {
     fn only(&mut self, layers: &BTreeSet<LayerId>, is_all: bool) {
         self.scopes.retain(|layer, _| layers.contains(layer));
         if let Ok(guard) = self.guard() {
-            // What cannot be removed now is found again at the next start.
+            // What cannot be removed now is tried again with each look, and found again at the next start.
             let _ = guard.inner().remove_orphans(layers);
             if is_all {
                 guard.inner().complete();

@@ -560,6 +560,21 @@ fn who_was_freed_while_nothing_could_be_written_stays_free() {
 }
 
 #[test]
+fn a_layer_that_cannot_be_removed_goes_later() {
+    let world = World::new();
+    let mut nft = three(&world);
+    nft.configure(layer("web", "nft"), scope("80", "tcp", Blocktype::Drop));
+    tell(&mut nft, "web", Order::Start);
+    world.nft("add chain inet portcullis mine");
+    world.nft("add rule inet portcullis mine ip saddr @sshd.nft.ip4 drop");
+    let stopped = nft.apply(NOW, &orders("sshd", [Order::Stop]));
+    assert!(stopped[0].result.is_err(), "{stopped:?}");
+    world.nft("delete chain inet portcullis mine");
+    assert_eq!(drift(&mut nft), None);
+    assert!(!world.nft("list ruleset").contains("sshd"));
+}
+
+#[test]
 fn single_bans_are_read_back_by_themselves() {
     let world = World::new();
     let mut nft = three(&world);
