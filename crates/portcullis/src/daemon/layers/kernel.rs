@@ -143,7 +143,7 @@ impl Kernel {
             .ok_or_else(|| "the kernel's packet filter is not open".to_owned())
     }
 
-    /// Bans that were made are to be read back.
+    /// Bans that were made are to be read back, but for those that were taken back since.
     fn remember(&mut self, applied: &[Applied]) {
         let is_made = |fact: &&Applied| {
             let is_ban = matches!(fact.order, OrderKind::Ban | OrderKind::Prolong);
@@ -154,6 +154,10 @@ impl Kernel {
                 break;
             }
             self.fresh.extend(fact.id.clone().map(|id| (fact.layer.clone(), id)));
+        }
+        for fact in applied.iter().filter(|fact| fact.order == OrderKind::Unban) {
+            self.fresh
+                .retain(|(layer, id)| (layer, Some(id)) != (&fact.layer, fact.id.as_ref()));
         }
     }
 
