@@ -155,6 +155,10 @@ impl Kernel {
             }
             self.fresh.extend(fact.id.clone().map(|id| (fact.layer.clone(), id)));
         }
+        // Of more the rest was not noted, and the whole is read back.
+        if self.fresh.len() > ONE_BY_ONE {
+            return;
+        }
         for fact in applied.iter().filter(|fact| fact.order == OrderKind::Unban) {
             self.fresh
                 .retain(|(layer, id)| (layer, Some(id)) != (&fact.layer, fact.id.as_ref()));
