@@ -223,7 +223,7 @@ fn what_somebody_else_takes_away_comes_back() {
             .all(|who| house.kernel().contains(who))
     });
     println!("back after {:?}", begun.elapsed());
-    house.until_said("action 'nft' was changed by nft (");
+    house.until_said("action 'nft' was changed by nft (pid ");
     house.until_said("): the table was gone; mended, ");
     let answer = Client::new(&house).tell(&json!(["set", "plain", "action", "nft", "flush"]));
     assert_eq!(answer, json!(null));

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use netlink_packet_core::{Emitable as _, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader};
+use netlink_packet_core::{
+    Emitable as _, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NlaBuffer, NlasIterator,
+};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
@@ -80,6 +82,11 @@ pub(super) fn split(mut bytes: &[u8]) -> Vec<Incoming<'_>> {
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     out
+}
+
+/// The attributes in these bytes, up to the first that cannot be read.
+pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = NlaBuffer<&[u8]>> {
+    NlasIterator::new(bytes).map_while(Result::ok)
 }
 
 /// One request, its payload in bytes.

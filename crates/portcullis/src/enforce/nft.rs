@@ -103,6 +103,8 @@ pub(crate) struct Nft {
     /// Where the sessions of the banned end, in scopes with `kill_sessions`
     sessions: Sessions,
     watch: Option<Watch>,
+    /// Layers that were stopped and could not be removed yet
+    leaving: BTreeSet<LayerId>,
     /// What was mended in the middle of other work, and not told yet
     findings: Vec<Reading>,
     /// Whether the kernel may differ from the wish
@@ -154,6 +156,7 @@ impl Nft {
             can_destroy: false,
             sessions: Sessions::default(),
             watch: None,
+            leaving: BTreeSet::new(),
             findings: Vec::new(),
             is_suspect: false,
             by_hand: false,
@@ -188,10 +191,11 @@ impl Nft {
     pub(crate) fn remove_orphans(&mut self, known: &BTreeSet<LayerId>) -> Result<Vec<LayerId>> {
         let survey = self.survey()?;
         let strangers: Vec<LayerId> = survey.layers().difference(known).cloned().collect();
+        let mut removed = Ok(());
         for layer in &strangers {
-            self.stop(layer)?;
+            removed = removed.and(self.stop(layer));
         }
-        Ok(strangers)
+        removed.map(|()| strangers)
     }
 
     /// All bans of the start were ordered: what a former run left and nobody ordered goes with the next mending.

@@ -193,6 +193,9 @@ fn gateways6(text: &str) -> BTreeSet<IpAddr> {
         .collect()
 }
 
+/// What a [`Guard`] enforces as single addresses in place of networks.
+pub(crate) struct Narrowed(BTreeMap<(LayerId, Id), Id>);
+
 /// A layer with protection in front of it.
 #[derive(Debug)]
 pub(crate) struct Guard<L> {
@@ -251,6 +254,9 @@ impl<L: Layer> Guard<L> {
     fn plan(&mut self, change: &Change, through: &mut Vec<Change>) -> Step {
         let at = through.len();
         let is_unban = matches!(change.order, Order::Unban(_));
+        if is_unban {
+            self.free_narrowed(change, through);
+        }
         match self.judge(change) {
             Some(Verdict::Refused(reason)) if !is_unban => {
                 through.extend(unban(change));
@@ -261,7 +267,6 @@ impl<L: Layer> Guard<L> {
                 through.extend(unban(change));
                 let key = (change.layer.clone(), id);
                 if is_unban {
-                    self.narrowed.remove(&key);
                     return Step::Passed(at..through.len());
                 }
                 if let Some(ticket) = change.order.ticket() {
@@ -275,7 +280,30 @@ impl<L: Layer> Guard<L> {
             self.narrowed.retain(|(layer, _), _| *layer != change.layer);
         }
         through.push(change.clone());
-        Step::Passed(at..at + 1)
+        Step::Passed(at..through.len())
+    }
+
+    /// Whatever stands for the network of an unban is freed with it, also where the network would be narrowed otherwise
+    /// by now, or not at all.
+    fn free_narrowed(&mut self, change: &Change, through: &mut Vec<Change>) {
+        let Some(ticket) = change.order.ticket() else { return };
+        self.narrowed.retain(|(layer, single), net| {
+            let is_meant = *layer == change.layer && *net == ticket.id;
+            if is_meant {
+                through.push(with_id(change, single.clone()));
+            }
+            !is_meant
+        });
+    }
+
+    /// What stands for which network: to be kept over an order whose effect does not last.
+    pub(crate) fn narrowed(&self) -> Narrowed {
+        Narrowed(self.narrowed.clone())
+    }
+
+    /// After that order.
+    pub(crate) fn put_back(&mut self, narrowed: Narrowed) {
+        self.narrowed = narrowed.0;
     }
 }
 
@@ -338,7 +366,7 @@ impl<L: Layer> Layer for Guard<L> {
         Some(held)
     }
 
-    /// What differed is counted, not named by its id, so it passes as it is.
+    /// A reading counts, and names by id only in words for people, so it passes as it is.
     fn mend(&mut self, now: Timestamp) -> Option<Result<Vec<Reading>, Error>> {
         self.inner.mend(now)
     }

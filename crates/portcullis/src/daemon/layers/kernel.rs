@@ -143,7 +143,7 @@ impl Kernel {
             .ok_or_else(|| "the kernel's packet filter is not open".to_owned())
     }
 
-    /// Bans that were made are to be read back.
+    /// Bans that were made are to be read back, but for those that were taken back since.
     fn remember(&mut self, applied: &[Applied]) {
         let is_made = |fact: &&Applied| {
             let is_ban = matches!(fact.order, OrderKind::Ban | OrderKind::Prolong);
@@ -154,6 +154,14 @@ impl Kernel {
                 break;
             }
             self.fresh.extend(fact.id.clone().map(|id| (fact.layer.clone(), id)));
+        }
+        // Of more the rest was not noted, and the whole is read back.
+        if self.fresh.len() > ONE_BY_ONE {
+            return;
+        }
+        for fact in applied.iter().filter(|fact| fact.order == OrderKind::Unban) {
+            self.fresh
+                .retain(|(layer, id)| (layer, Some(id)) != (&fact.layer, fact.id.as_ref()));
         }
     }
 
@@ -238,7 +246,7 @@ impl Work for Kernel {
     fn only(&mut self, layers: &BTreeSet<LayerId>, is_all: bool) {
         self.scopes.retain(|layer, _| layers.contains(layer));
         if let Ok(guard) = self.guard() {
-            // What cannot be removed now is found again at the next start.
+            // What cannot be removed now is tried again with each look, and found again at the next start.
             let _ = guard.inner().remove_orphans(layers);
             if is_all {
                 guard.inner().complete();
@@ -263,9 +271,12 @@ impl Work for Kernel {
             Ok(guard) => guard,
             Err(reason) => return vec![failed(change, &reason)],
         };
-        let kept = guard.inner().keep(change);
+        let kept = guard.inner().keep(change).map(|kept| (guard.narrowed(), kept));
         let applied = guard.apply(now, std::slice::from_ref(change));
-        guard.inner().put_back(kept);
+        if let Some((narrowed, kept)) = kept {
+            guard.put_back(narrowed);
+            guard.inner().put_back(Some(kept));
+        }
         applied
     }
 

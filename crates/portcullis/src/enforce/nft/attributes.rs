@@ -3,7 +3,7 @@
 //! The codec's list reader prints the whole message into an error text for every element, even where there is no
 //! error, and it understands no expression that is not ours; what is read often, or may be foreign, is read here.
 
-use netlink_packet_core::{NlaBuffer, NlasIterator};
+pub(super) use crate::enforce::netlink::attributes;
 
 /// Bytes before an attribute's value.
 const HEADER: usize = 4;
@@ -19,11 +19,6 @@ pub(super) fn attribute(body: &mut Vec<u8>, kind: u16, value: impl FnOnce(&mut V
         place.copy_from_slice(&length.to_ne_bytes());
     }
     body.resize(body.len().next_multiple_of(4), 0);
-}
-
-/// The attributes in these bytes, up to the first that cannot be read.
-pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = NlaBuffer<&[u8]>> {
-    NlasIterator::new(bytes).map_while(Result::ok)
 }
 
 /// The value of the first attribute of this kind.

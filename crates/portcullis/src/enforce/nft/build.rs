@@ -56,6 +56,7 @@ impl Nft {
                 reason: "its ports were never configured".to_owned(),
             });
         }
+        self.leaving.remove(layer);
         let survey = self.survey()?;
         self.refuse_foreign(&survey)?;
         let before = self.wishes.get(layer).map(|wish| wish.sets.keys().copied().collect());
@@ -203,9 +204,19 @@ impl Nft {
         Ok(())
     }
 
-    /// Takes a layer out of the kernel, and the table with the last of them.
+    /// Takes a layer out of the kernel, and the table with the last of them. Where that fails, every mending tries again.
     pub(super) fn stop(&mut self, layer: &LayerId) -> Result<()> {
         self.wishes.remove(layer);
+        let removed = self.remove(layer);
+        if removed.is_err() {
+            self.leaving.insert(layer.clone());
+        } else {
+            self.leaving.remove(layer);
+        }
+        removed
+    }
+
+    fn remove(&mut self, layer: &LayerId) -> Result<()> {
         let survey = self.survey()?;
         if survey.is_foreign() {
             return Ok(());
@@ -229,8 +240,16 @@ impl Nft {
         self.transact(&messages, &format!("remove {chain}"))
     }
 
-    /// Empties a layer's sets.
+    /// Empties a layer's sets. What cannot be emptied now, the next mending empties.
     pub(super) fn flush(&mut self, layer: &LayerId) -> Result<()> {
+        let sets = self.wishes.get_mut(layer).map(|wish| &mut wish.sets);
+        sets.into_iter().flat_map(BTreeMap::values_mut).for_each(Members::clear);
+        let emptied = self.empty(layer);
+        self.is_suspect |= emptied.is_err();
+        emptied
+    }
+
+    fn empty(&mut self, layer: &LayerId) -> Result<()> {
         let survey = self.survey()?;
         if survey.is_foreign() {
             return Ok(());
@@ -241,8 +260,6 @@ impl Nft {
             fault::reach(fault::Step::Empty);
             self.transact(&messages, &format!("empty {}", sets::scope_name(layer)))?;
         }
-        let sets = self.wishes.get_mut(layer).map(|wish| &mut wish.sets);
-        sets.into_iter().flat_map(BTreeMap::values_mut).for_each(Members::clear);
         Ok(())
     }
 }

@@ -78,6 +78,10 @@ impl Finding {
 impl Nft {
     /// Reads back and repairs; what was found in between times comes with it.
     pub(super) fn mend_now(&mut self, now: Moment) -> Result<Vec<Reading>> {
+        for layer in std::mem::take(&mut self.leaving) {
+            // Whoever ordered it was told of the first failure.
+            let _ = self.stop(&layer);
+        }
         let mut readings = self.look_and_repair(now, Duration::ZERO)?;
         // What was repaired on the way is told together with what was found now.
         for earlier in std::mem::take(&mut self.findings).into_iter().rev() {
@@ -93,7 +97,10 @@ impl Nft {
                 let drifts = readings.into_iter().filter(|reading| reading.drift.is_some());
                 self.findings.extend(drifts);
             }
-            Err(error) => log::warn!("table inet {} was changed by somebody else: {error}", self.table),
+            Err(error) => {
+                self.is_suspect = true;
+                log::warn!("table inet {} was changed by somebody else: {error}", self.table);
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //! what the kernel refuses left out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use portcullis_core::ledger::{LayerId, Standing};
 use rustix::io::Errno;
@@ -63,6 +64,9 @@ impl Nft {
                     Err(error) => Err(error.clone()),
                 };
                 for work in works {
+                    if done.is_err() && !work.is_ban {
+                        self.release(of, *key, work.element.ip);
+                    }
                     answer(work, &done, answers);
                 }
                 false
@@ -89,6 +93,7 @@ impl Nft {
     /// What has to be done for each element, by what the kernel is known to hold; answers where that is nothing.
     fn sort(&mut self, groups: Groups, answers: &mut [Option<Outcome>]) -> Vec<Chunk> {
         let mut out = Vec::new();
+        let is_sure = !self.is_suspect;
         for ((layer, key), works) in groups {
             let mut members = self.wishes.get_mut(&layer).and_then(|wish| wish.sets.get_mut(&key));
             let mut steps: BTreeMap<Step, Vec<(Element, Vec<usize>)>> = BTreeMap::new();
@@ -100,7 +105,7 @@ impl Nft {
                     (true, Some(true)) if holds && !work.is_doubted => None,
                     (true, Some(false)) if !work.is_doubted => Some(Step::Add),
                     (true, _) => Some(Step::Renew),
-                    (false, Some(false)) => None,
+                    (false, Some(false)) if is_sure => None,
                     (false, _) => Some(Step::End),
                 };
                 match (step, &mut members) {
@@ -158,10 +163,20 @@ impl Nft {
         }
     }
 
+    /// The kernel did not free somebody. The order is not given again, so the wish has it that he is free, and the next
+    /// mending sees to it.
+    fn release(&mut self, layer: &LayerId, key: SetKey, ip: IpAddr) {
+        let wish = self.wishes.get_mut(layer);
+        if let Some(members) = wish.and_then(|wish| wish.sets.get_mut(&key)) {
+            members.forget(ip);
+            self.is_suspect = true;
+        }
+    }
+
     /// What to try next after a refusal: what was not refused as it is, what was refused in halves, and a single
     /// element not at all.
     fn split(
-        &self,
+        &mut self,
         batch: Vec<Chunk>,
         refusals: &[Refusal],
         owners: &[usize],
@@ -190,6 +205,11 @@ impl Nft {
                     .find(|r| r.at.and_then(|m| owners.get(m)) == Some(&at))
                     .map_or(errno, |r| r.errno);
                 chunk.answer(&Err(self.complaint(&chunk, errno)), answers);
+                if chunk.step == Step::End {
+                    for (element, _) in &chunk.works {
+                        self.release(&chunk.layer, chunk.key, element.ip);
+                    }
+                }
             }
         }
         [halves, innocent]

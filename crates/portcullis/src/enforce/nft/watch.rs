@@ -184,7 +184,10 @@ impl Listener {
             match poll(&mut ends, None) {
                 Ok(_) if !ends[1].revents().is_empty() => return,
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(_) => return,
+                Err(errno) => {
+                    log::warn!("changes of the packet filter are noticed only by regular looks from now on: {errno}");
+                    return;
+                }
             }
             loop {
                 match rustix::net::recv(&*ear, buffer.as_mut_slice(), RecvFlags::DONTWAIT) {
@@ -215,10 +218,11 @@ impl Listener {
     }
 }
 
-/// Program and process, as `nft (1234)`. A program names itself, so only what prints plainly is kept.
+/// Program and process, as `nft (pid 4711)`. A program names itself, so only what prints plainly is kept.
 fn who(body: &[u8]) -> Option<String> {
     let process = number(value(body, GENERATION_PROCESS)?);
     let name = text(value(body, GENERATION_NAME).unwrap_or_default());
     let name: String = name.chars().filter(char::is_ascii_graphic).take(16).collect();
-    Some(format!("{name} ({process})"))
+    let name = if name.is_empty() { "a program" } else { &name };
+    Some(format!("{name} (pid {process})"))
 }

@@ -252,6 +252,38 @@ fn the_guard_narrows_and_takes_back_what_it_narrowed() {
     assert_eq!(ids(guard.held()), Vec::<String>::new());
 }
 
+#[test]
+fn what_was_narrowed_is_freed_whatever_is_protected_by_then() {
+    let mut guard = Guard::new(Memory::default(), machine());
+    let ban = |offender| ticket("2001:db8:1::/64", Some(offender));
+    tell(&mut guard, Order::Ban(ban("2001:db8:1::666")));
+    tell(&mut guard, Order::Prolong(ban("2001:db8:1::777")));
+    assert_eq!(guard.inner().held().unwrap().unwrap().len(), 2);
+    guard.protect(Protected::new([], []));
+    tell(&mut guard, Order::Unban(ban("2001:db8:1::777")));
+    assert_eq!(ids(guard.inner().held()), Vec::<String>::new());
+}
+
+#[test]
+fn what_stands_for_a_network_outlives_an_order_by_hand() {
+    let mut guard = Guard::new(Memory::default(), machine());
+    let case = ticket("2001:db8:1::/64", Some("2001:db8:1::666"));
+    tell(&mut guard, Order::Ban(case.clone()));
+    let narrowed = guard.narrowed();
+    tell(&mut guard, Order::Unban(case.clone()));
+    guard.put_back(narrowed);
+    // What is behind the guard comes back by itself.
+    let single = with_id(
+        &Change {
+            layer: layer(),
+            order: Order::Ban(case),
+        },
+        id("2001:db8:1::666"),
+    );
+    guard.inner().apply(Timestamp::from_seconds(0), &[single]);
+    assert_eq!(ids(guard.held()), ["2001:db8:1::/64"]);
+}
+
 /// Where the network was counted for its addresses, the one that offended last stands in a field of its own.
 #[test]
 fn a_ban_by_prefix_is_narrowed_to_its_offender() {

@@ -4,14 +4,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netlink_packet_core::{DefaultNla, Emitable as _, NlaBuffer, NlasIterator, Parseable as _};
+use netlink_packet_core::{DefaultNla, Emitable as _, Parseable as _};
 use netlink_packet_sock_diag::{AF_INET, AF_INET6};
 use portcullis_core::address::canonical;
 use rustix::io::Errno;
 use rustix::net::netlink;
 
 use super::victims::Victims;
-use crate::enforce::netlink::{Netlink, Request};
+use crate::enforce::netlink::{Netlink, Request, attributes};
 
 /// There is none where no connection is tracked.
 const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
@@ -155,8 +155,4 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(bytes).map(|bytes| IpAddr::V4(Ipv4Addr::from(bytes)));
     let v6 = <[u8; 16]>::try_from(bytes).map(|bytes| IpAddr::V6(Ipv6Addr::from(bytes)));
     v4.or(v6).ok()
-}
-
-fn attributes(bytes: &[u8]) -> impl Iterator<Item = NlaBuffer<&[u8]>> {
-    NlasIterator::new(bytes).map_while(Result::ok)
 }

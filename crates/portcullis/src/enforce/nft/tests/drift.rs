@@ -328,7 +328,7 @@ fn what_others_do_is_noticed_at_once() {
             .unwrap_or_else(|_| panic!("not noticed: {line}"));
         println!("noticed {line} after {:?}", begun.elapsed());
         let found = drift(&mut nft).unwrap();
-        assert!(found.by.as_ref().unwrap().starts_with("nft ("), "{found:?}");
+        assert!(found.by.as_ref().unwrap().starts_with("nft (pid "), "{found:?}");
         let exposed = (found.until.unwrap() - found.since).as_f64();
         assert!(exposed > 0.0 && exposed < 2.0, "{found:?}");
         // Putting it right wakes nobody.
@@ -541,6 +541,37 @@ fn what_is_taken_away_by_hand_comes_back() {
         assert_eq!(found.by.as_deref(), Some("a command"));
         assert_eq!(held(&mut nft).len(), 3);
     }
+}
+
+#[test]
+fn who_was_freed_while_nothing_could_be_written_stays_free() {
+    for order in [Order::Unban(hour("192.0.2.2")), Order::Flush] {
+        let world = World::new();
+        let mut nft = three(&world);
+        world.nft("flush ruleset");
+        world.nft("add table inet portcullis");
+        world.nft("add set inet portcullis mine { type ipv4_addr ; }");
+        nft.apply(NOW, &orders("sshd", [order]));
+        world.nft("flush ruleset");
+        let last = readings(&mut nft).pop().and_then(|reading| reading.drift);
+        assert!(last.is_some_and(|drift| drift.until.is_some()));
+        assert!(!held(&mut nft).contains(&"sshd 192.0.2.2".to_owned()));
+    }
+}
+
+#[test]
+fn a_layer_that_cannot_be_removed_goes_later() {
+    let world = World::new();
+    let mut nft = three(&world);
+    nft.configure(layer("web", "nft"), scope("80", "tcp", Blocktype::Drop));
+    tell(&mut nft, "web", Order::Start);
+    world.nft("add chain inet portcullis mine");
+    world.nft("add rule inet portcullis mine ip saddr @sshd.nft.ip4 drop");
+    let stopped = nft.apply(NOW, &orders("sshd", [Order::Stop]));
+    assert!(stopped[0].result.is_err(), "{stopped:?}");
+    world.nft("delete chain inet portcullis mine");
+    assert_eq!(drift(&mut nft), None);
+    assert!(!world.nft("list ruleset").contains("sshd"));
 }
 
 #[test]
