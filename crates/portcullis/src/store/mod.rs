@@ -312,9 +312,13 @@ impl Store {
     /// What shell actions have set up, as far as it is known.
     ///
     /// # Errors
-    /// As SQLite has them.
+    /// As SQLite has them. Commands that somebody else may have written are not given either: they are run as we are.
     pub(crate) fn traces(&self) -> Result<Vec<Trace>, Error> {
-        self.read(traces::load)
+        let traces = self.read(traces::load)?;
+        match self.place.path() {
+            Some(path) if !traces.is_empty() => sqlite::check_rights(path).map(|()| traces),
+            _ => Ok(traces),
+        }
     }
 
     /// Ends cleanly: the one file is whole afterwards. Dropping the store does the same without an answer.
