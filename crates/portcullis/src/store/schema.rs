@@ -62,8 +62,7 @@ CREATE INDEX IF NOT EXISTS bips_ip ON bips(ip);";
 ///
 /// `seen_*` is what stood in Fail2Ban's table when the row was last written: if that table says something else
 /// later, another program wrote there. `raw` is 1 for a ban taken from Fail2Ban's row that no jail has looked at
-/// yet, and 2 for one whose rows in Fail2Ban's tables are still owed; `ended` marks one that is over while Fail2Ban's
-/// row still looks alive.
+/// yet, and 2 for one whose rows in Fail2Ban's tables are still owed; `ended` one that is over while Fail2Ban's row still looks alive.
 const OWN: &str = "
 CREATE TABLE IF NOT EXISTS portcullis_meta(version INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS portcullis_clock(
