@@ -216,3 +216,18 @@ fn a_probe_that_finds_out_nothing_says_so() {
     assert!(output.status.code().is_some(), "it ends by itself: {:?}", output.status);
     assert!(house.banned().is_empty());
 }
+
+#[test]
+fn a_probe_that_is_killed_leaves_no_link() {
+    let house = house();
+    let mut probe = house.inside(crate::house::PROGRAM);
+    probe.args(["verify", "--probe", "--socket"]).arg(house.path("socket"));
+    let mut probe = probe.stdout(std::process::Stdio::null()).spawn().unwrap();
+    house.until_said("is banned");
+    probe.kill().unwrap();
+    probe.wait().unwrap();
+    eventually("the link goes with the process", || {
+        let links = house.inside("ip").args(["-o", "link"]).output().unwrap();
+        !String::from_utf8_lossy(&links.stdout).contains("pcp")
+    });
+}

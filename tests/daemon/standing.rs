@@ -232,3 +232,31 @@ fn in_the_kernel_it_stands_once_and_all_the_time() {
     eventually("the kernel is as before", || ruleset(&house) == before);
     assert_eq!(house.banned(), ["plain 203.0.113.1"]);
 }
+
+#[test]
+fn what_started_before_the_database_opened_is_noted_then() {
+    let mut house = house("action = noting[name=plain]", "");
+    banned(&mut house);
+    assert_eq!(house.terminate(), Some(0));
+    let other = rusqlite::Connection::open(house.path("state/fail2ban.sqlite3")).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    house.start();
+    house.until_said("is locked by another process");
+    house.fail("plain", "203.0.113.3");
+    house.until_acted("ban plain 203.0.113.3 0");
+    other.execute_batch("COMMIT").unwrap();
+    drop(other);
+    eventually("it is noted as standing, after no clean end", || {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let db = house.database().unwrap();
+        let sql = "SELECT count(*) FROM portcullis_actions WHERE action = 'noting' AND NOT clean";
+        db.query_row(sql, [], |row| row.get::<_, i64>(0))
+            .is_ok_and(|count| count == 1)
+    });
+    house.kill();
+    acts(&house);
+    house.start();
+    house.until_acted("ban plain 203.0.113.3 1");
+    let acts = acts(&house);
+    assert_eq!(acts.iter().filter(|act| *act == "stop plain").count(), 1, "{acts:?}");
+}

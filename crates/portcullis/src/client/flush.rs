@@ -73,8 +73,8 @@ fn tell(json: bool, count: usize, notes: Vec<String>, errors: &[String]) -> Exit
     ExitCode::from(if errors.is_empty() { exit::DONE } else { exit::REFUSED })
 }
 
-/// Has shell actions undo what they did, and lifts all kept bans, so that the next start restores none. The database of a daemon that runs elsewhere is left
-/// alone.
+/// Has shell actions undo what they did, and lifts all kept bans, so that the next start restores none. The database of
+/// a daemon that runs elsewhere is left alone.
 fn forget(place: Place, notes: &mut Vec<String>, errors: &mut Vec<String>) -> Result<usize, String> {
     let Some(database) = place.path().filter(|path| path.exists()) else {
         return Ok(0);
@@ -90,7 +90,10 @@ fn forget(place: Place, notes: &mut Vec<String>, errors: &mut Vec<String>) -> Re
     let wall = Running::fresh().now().wall;
     let (mut store, _) = Store::open(place, Settings::default(), wall).map_err(wrap)?;
     let saved = store.load().map_err(wrap)?;
-    let traces = store.traces().map_err(wrap)?;
+    let traces = store.traces().unwrap_or_else(|error| {
+        errors.push(format!("what shell actions did is not undone: {error}"));
+        Vec::new()
+    });
     let (undone, failed) = undo::undo(&traces, &saved, store.running());
     if undone > 0 {
         notes.push(format!("{undone} shell action(s) were flushed and stopped"));

@@ -156,7 +156,7 @@ struct Ban<'a> {
 
 impl<'a> Ban<'a> {
     fn order(ask: &'a Ask, ip: IpAddr) -> Result<Ban<'a>, String> {
-        let ban = Ban {
+        let mut ban = Ban {
             ask,
             ip,
             is_lifted: false,
@@ -169,7 +169,12 @@ impl<'a> Ban<'a> {
         };
         match call::json::<Done>(ask, &verb) {
             Ok((done, _)) if done.count > 0 => Ok(ban),
-            Ok(_) => Err(format!("{ip} was banned before")),
+            Ok((done, _)) => {
+                // It is not the probe's to lift.
+                ban.is_lifted = true;
+                let why = done.notes.into_iter().next();
+                Err(why.unwrap_or_else(|| format!("{ip} was banned before")))
+            }
             Err(error) => Err(format!("{ip} cannot be banned: {error}")),
         }
     }

@@ -309,7 +309,10 @@ impl Daemon {
         self.tell_tally();
         self.answer_held(false);
         if let Some(late) = self.keeper.late() {
+            self.traces.take_up(&mut self.keeper);
             self.step(Input::Restore(keeper::remembered(late)));
+            self.settle_past(None);
+            self.bury();
             self.lanes.only(&self.setup.ways, true);
         }
         self.caution.turn(&self.reader);

@@ -56,14 +56,15 @@ impl Traces {
         }
     }
 
-    /// Takes up what an earlier run has noted in a database that was just opened.
+    /// Takes up what an earlier run has noted in a database that was just opened, and notes there what stands already.
     pub(super) fn take_up(&mut self, keeper: &mut Keeper) {
         let (here, elsewhere): (Vec<_>, Vec<_>) = keeper
             .traces()
             .into_iter()
             .partition(|trace| is_here(trace, &self.boot, &self.network));
         let gone: Vec<LayerId> = elsewhere.into_iter().map(|trace| trace.layer).collect();
-        keeper.mark(&[], &gone);
+        let standing: Vec<Trace> = self.live.keys().filter_map(|layer| self.trace(layer)).collect();
+        keeper.mark(&standing, &gone);
         let own = here.into_iter().filter(|trace| !self.live.contains_key(&trace.layer));
         self.past = own.map(|trace| (trace.layer.clone(), trace)).collect();
     }

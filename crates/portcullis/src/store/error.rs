@@ -49,6 +49,14 @@ pub(crate) enum Error {
         /// What SQLite says
         reason: String,
     },
+    /// It holds commands, and others may have written them.
+    #[error("{} can be written by others than root, so commands noted in the database {} are not run: make it root's, and chmod go-w", exposed.display(), path.display())]
+    Exposed {
+        /// The file
+        path: PathBuf,
+        /// The file, or its folder
+        exposed: PathBuf,
+    },
     /// Another process writes to it and does not stop.
     #[error("the database {} is locked by another process{holders}", path.display())]
     Locked {

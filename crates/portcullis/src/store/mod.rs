@@ -245,7 +245,12 @@ impl Store {
     pub(crate) fn purge(&mut self, clock: Clock) -> Result<usize, Error> {
         let age = self.settings.purge_age;
         let kept = self.kept(clock);
-        self.write(|tx| {
+        let owes = self.owed.any;
+        let dropped = self.write(|tx| {
+            if owes {
+                // A ban whose rows are still owed is not to look like one without any.
+                owed::pay_all(tx)?;
+            }
             let past = clock.wall - age;
             let bans = tx.execute("DELETE FROM bans WHERE timeofban < ?1", [past.as_f64()])?;
             // A ban that the steady clock still holds in force keeps its row: a row that is gone reads as lifted.
@@ -274,7 +279,9 @@ impl Store {
             }
             .clock(&kept)?;
             Ok(bans + bips)
-        })
+        })?;
+        self.owed.less(None);
+        Ok(dropped)
     }
 
     /// All bans of `ip` merged, of one jail or of all: `<ipmatches>`, `<ipjailfailures>` and their like
@@ -305,9 +312,13 @@ impl Store {
     /// What shell actions have set up, as far as it is known.
     ///
     /// # Errors
-    /// As SQLite has them.
+    /// As SQLite has them. Commands that somebody else may have written are not given either: they are run as we are.
     pub(crate) fn traces(&self) -> Result<Vec<Trace>, Error> {
-        self.read(traces::load)
+        let traces = self.read(traces::load)?;
+        match self.place.path() {
+            Some(path) if !traces.is_empty() => sqlite::check_rights(path).map(|()| traces),
+            _ => Ok(traces),
+        }
     }
 
     /// Ends cleanly: the one file is whole afterwards. Dropping the store does the same without an answer.

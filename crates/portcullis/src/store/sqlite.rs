@@ -6,7 +6,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
@@ -198,6 +198,24 @@ fn check(db: &Connection, path: &Path) -> Result<(), Error> {
     Err(Error::Damaged {
         path: path.to_owned(),
         reason: verdict,
+    })
+}
+
+/// Refuses a file that others than root and we may write or replace.
+pub(super) fn check_rights(path: &Path) -> Result<(), Error> {
+    let us = rustix::process::geteuid().as_raw();
+    let is_safe = |meta: &fs::Metadata| {
+        let by_group = meta.mode() & 0o020 != 0 && meta.gid() != 0;
+        (meta.uid() == 0 || meta.uid() == us) && meta.mode() & 0o002 == 0 && !by_group
+    };
+    let exposed = [path, folder(path)]
+        .into_iter()
+        .find(|place| !fs::metadata(place).is_ok_and(|meta| is_safe(&meta)));
+    exposed.map_or(Ok(()), |exposed| {
+        Err(Error::Exposed {
+            path: path.to_owned(),
+            exposed: exposed.to_owned(),
+        })
     })
 }
 

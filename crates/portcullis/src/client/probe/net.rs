@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::net::sockopt;
 use rustix::thread::UnshareFlags;
 
 use crate::namespace;
@@ -83,6 +84,9 @@ impl Net {
                 Err(error) => return silence(error),
             };
             stream.set_nodelay(true)?;
+            // Closed with nothing left to send, whoever closes it: a goodbye that the ban drops would be sent again for
+            // a minute, and keep the namespace that long.
+            sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
             Ok(hears(&stream, SILENCE)?.then_some(stream))
         })
     }

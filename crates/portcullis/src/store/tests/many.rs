@@ -140,3 +140,20 @@ fn a_jail_is_emptied() {
     assert_eq!(rows(&bench), "1 1 0");
     assert_eq!(store.load().unwrap().bans.len(), 1);
 }
+
+/// A jail whose rows are all owed looks like one without any.
+#[test]
+fn a_purge_pays_first() {
+    let bench = Bench::new();
+    let (mut store, _) = bench.open(100);
+    let mut entries: Vec<Entry> = tickets().iter().map(ban).collect();
+    entries.push(Entry::Jail {
+        jail: jail("sshd"),
+        enabled: false,
+    });
+    store.commit(at(100), &entries).unwrap();
+    assert_eq!(rows(&bench), format!("0 0 {COUNT}"));
+    store.purge(at(101)).unwrap();
+    assert_eq!(rows(&bench), paid());
+    assert_eq!(store.load().unwrap().bans.len(), COUNT);
+}

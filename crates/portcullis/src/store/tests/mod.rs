@@ -2,6 +2,7 @@ mod facts;
 mod force;
 mod many;
 mod parity;
+mod rights;
 mod turns;
 
 use super::*;
