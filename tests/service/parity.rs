@@ -105,6 +105,8 @@ fn iptables_ipset() {
 /// `ufw` takes a fifth of a second for each rule, with either program: a few bans must do.
 #[test]
 fn ufw() {
+    let own = || fs::read_to_string("/etc/ufw/ufw.conf").unwrap();
+    let before = own();
     compare(&Case {
         banaction: "ufw",
         dump: UFW,
@@ -112,6 +114,7 @@ fn ufw() {
         native: false,
         ..CASE
     });
+    assert_eq!(own(), before);
 }
 
 /// Who is banned there is let in, so that these commands run one by one, with either program: fewer bans must do.
