@@ -110,7 +110,7 @@ fn ufw() {
     compare(&Case {
         banaction: "ufw",
         dump: UFW,
-        bans: 24,
+        bans: 16,
         native: false,
         ..CASE
     });
