@@ -24,6 +24,10 @@ bench *OPTIONS:
     cargo build --release --locked
     bench/enforce {{OPTIONS}}
 
+# How much sooner than Fail2Ban's the bans of stock actions are in the kernel, which must be equal (as root; 3 minutes)
+parity *FILTER:
+    bench/parity {{FILTER}}
+
 # What is checked before a commit
 check: fmt lint
     cargo test -p portcullis-core --test flow --test house --quiet
