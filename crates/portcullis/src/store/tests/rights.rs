@@ -28,7 +28,7 @@ fn commands_that_others_may_have_written_are_not_given() {
         told: "[]".into(),
     };
     store.mark(std::slice::from_ref(&trace)).unwrap();
-    let mut check = |file, directory, expect: Option<&Path>| {
+    let check = |file, directory, expect: Option<&Path>| {
         chmod(&bench.path(), file);
         chmod(&folder, directory);
         let exposed = match store.traces() {
