@@ -22,6 +22,8 @@ pub(super) struct Layer {
     /// jail by itself starts with its first ban.
     pub(super) started: bool,
     pub(super) failure: Option<String>,
+    /// Whether the failure may let somebody in who is banned
+    lets_in: bool,
     /// The action's definition, so that a changed one is told from an unchanged one at a reload.
     properties: Vec<(String, Value)>,
     pub(super) retry: Option<(Timestamp, Seconds)>,
@@ -97,6 +99,7 @@ impl Jail {
                         native,
                         started: false,
                         failure: None,
+                        lets_in: false,
                         properties: action.properties,
                         retry: None,
                         read: None,
@@ -187,7 +190,7 @@ impl Jail {
                 }
                 // One success does not speak for those whom it failed to ban.
                 if self.ledger.failed(&applied.layer.action) == 0 && layer.failure.take().is_some() {
-                    layer.retry = None;
+                    (layer.retry, layer.lets_in) = (None, false);
                 }
             }
             Err(error) if layer.native && is_text(applied.id.as_ref()) => {
@@ -209,6 +212,8 @@ impl Jail {
                 }
                 let news = layer.failure.as_ref() != Some(&error);
                 layer.failure = Some(error.clone());
+                // A command that failed to free somebody protects the others as before.
+                layer.lets_in |= layer.native || applied.order != OrderKind::Unban;
                 if let Some(id) = &applied.id {
                     self.ledger
                         .stand(now, id, &applied.layer.action, Standing::Failed(error.clone()));
@@ -260,7 +265,7 @@ impl Jail {
     /// Counts the time in which a layer does not enforce what was decided.
     pub(super) fn watch(&mut self, now: Timestamp) {
         for layer in &mut self.layers {
-            let fails = layer.failure.is_some() && !self.ledger.is_empty();
+            let fails = layer.lets_in && !self.ledger.is_empty();
             let is_exposed = fails || layer.is_adrift() || self.ledger.failed(&layer.action) > 0;
             layer.exposure.set(now, is_exposed);
         }

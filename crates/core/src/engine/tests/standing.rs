@@ -149,6 +149,33 @@ fn who_is_not_banned_stays_so_until_banned_or_gone() {
     assert_eq!(failed(&stage).0, 0, "it ended by itself");
 }
 
+/// A shell command that could not free somebody keeps the others out as before; one that could not ban does not.
+#[test]
+fn only_what_lets_somebody_in_counts_as_unprotected() {
+    for (order, expect) in [(OrderKind::Unban, 0), (OrderKind::Flush, 5), (OrderKind::Start, 5)] {
+        let mut eager = plan("j");
+        eager.maxretry = 1;
+        let mut shell = arrangement(eager);
+        shell.native.clear();
+        let mut stage = stage();
+        stage.input(Input::Plan(vec![shell]));
+        stage.fail("j", "192.0.2.1");
+        stage.input(Input::Applied(Applied {
+            layer: layer(),
+            id: None,
+            order,
+            result: Err("Error unbanning".to_owned()),
+        }));
+        let view = stage.layer_view();
+        let total = view.exposure.total(stage.now + Seconds::new(5));
+        assert_eq!(
+            (total, view.failure.is_some()),
+            (Seconds::new(expect), true),
+            "{order:?}"
+        );
+    }
+}
+
 #[test]
 fn what_is_no_address_makes_no_noise() {
     let mut stage = stage();
