@@ -514,6 +514,7 @@ impl Ours {
             Entry::Expire { jail, id } | Entry::Lift { jail, id } => {
                 self.own.remove(&(Arc::clone(jail), id.clone()));
             }
+            Entry::Empty { jail } => self.own.retain(|(of, _), _| of != jail),
             _ => {}
         }
         match entry {
@@ -525,6 +526,7 @@ impl Ours {
             Entry::Lift { jail, id } => {
                 self.records.remove(&(jail.to_string(), id.to_string()));
             }
+            Entry::Empty { jail } => self.records.retain(|(of, _), _| **of != *jail),
             Entry::Count { jail, id, count } => {
                 match count {
                     Some(count) => self.counters.insert((jail, id), count),
