@@ -317,7 +317,7 @@ impl Lane {
 }
 
 fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &impl Fn(Facts)) {
-    let mut left_over = None;
+    let (mut left_over, mut was_full) = (None, false);
     loop {
         let job = match left_over.take().map_or_else(|| inbox.try_recv(), Ok) {
             Ok(job) => job,
@@ -334,10 +334,12 @@ fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &
         let orders = job.orders();
         if let Job::Changes(now, changes) = job {
             let (now, changes) = gather(now, changes, inbox, &mut left_over);
-            for (number, part) in changes.chunks(AT_ONCE).enumerate() {
-                if number > 0 {
+            for part in changes.chunks(AT_ONCE) {
+                // After as many as go at once the rest of a large batch follows, in this job or in the next.
+                if was_full {
                     fault::reach(Step::Between);
                 }
+                was_full = part.len() == AT_ONCE;
                 work.behind(left.load(Ordering::Relaxed));
                 let applied = work.apply(now, part);
                 fault::reach(Step::Facts);
