@@ -17,11 +17,13 @@ use crate::{dovecot, wait};
 const ALIKE: &str = "198.51.100.1";
 const ALIKE6: &str = "2001:db8:2::1";
 
+// By single addresses: those who look like the banned share its /64.
 const JAIL: &str = "\
 [dovecot]
 enabled = true
 maxretry = 3
 logpath = /var/log/dovecot.log
+prefix.ipv6 = 128
 ";
 const KILLING: &str = "\
 [DEFAULT]
