@@ -219,8 +219,12 @@ impl Behind {
     fn new(site: &Site) -> Behind {
         let machine = Namespace::new();
         let router = site.server_machine();
+        // A new link carries packets at once only where its own addresses are not tried first.
+        for end in [&machine, router] {
+            end.within(|| fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap());
+        }
         router.connect_by("eth1", &machine);
-        for (address, inner, clients) in [(ROUTER, INNER, "198.51.100.0/24"), (ROUTER6, INNER6, "2001:db8:2::/64")] {
+        for (address, inner, clients) in [(ROUTER, INNER, "198.51.100.0/24"), (ROUTER6, INNER6, "2001:db8:2::/48")] {
             let (length, nodad): (_, &[&str]) = if inner.contains(':') {
                 (64, &["nodad"])
             } else {
