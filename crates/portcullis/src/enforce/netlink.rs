@@ -98,6 +98,21 @@ pub(super) struct Request {
     pub payload: Vec<u8>,
 }
 
+/// Opens a socket to one part of the kernel; it closes with the program.
+pub(super) fn open(protocol: rustix::net::Protocol, flags: SocketFlags) -> Result<OwnedFd, Errno> {
+    rustix::net::socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC | flags,
+        Some(protocol),
+    )
+}
+
+/// Makes room for so many bytes of answers: as many as are asked for where that may be forced, else what the system allows.
+pub(super) fn widen(fd: &OwnedFd, room: usize) -> Result<(), Errno> {
+    sockopt::set_socket_recv_buffer_size_force(fd, room).or_else(|_| sockopt::set_socket_recv_buffer_size(fd, room))
+}
+
 /// A socket to one part of the kernel.
 #[derive(Debug)]
 pub(super) struct Netlink {
@@ -109,12 +124,7 @@ pub(super) struct Netlink {
 impl Netlink {
     /// Opens one, to `rustix::net::netlink::SOCK_DIAG` for one.
     pub(super) fn open(protocol: rustix::net::Protocol) -> Result<Netlink, Errno> {
-        let fd = rustix::net::socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC,
-            Some(protocol),
-        )?;
+        let fd = open(protocol, SocketFlags::empty())?;
         sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(Duration::from_secs(10)))?;
         Ok(Netlink {
             fd,

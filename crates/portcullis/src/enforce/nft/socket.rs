@@ -10,11 +10,11 @@ use netlink_packet_netfilter::nftables::{ChainAttribute, NfTablesMessage, RuleAt
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, netlink, sockopt};
 
 use super::attributes::{number as number_of, value};
 use crate::enforce::Error;
-use crate::enforce::netlink::{Incoming, NLMSG_DONE, NLMSG_ERROR, put, split};
+use crate::enforce::netlink::{Incoming, NLMSG_DONE, NLMSG_ERROR, open, put, split, widen};
 
 /// `NFNL_SUBSYS_NFTABLES`, the high byte of every message type.
 const SUBSYSTEM: u16 = 10;
@@ -118,20 +118,12 @@ impl Socket {
                 errno => format!("cannot open a netfilter netlink socket: {errno}"),
             })
         };
-        let fd = rustix::net::socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC,
-            Some(netlink::NETFILTER),
-        )
-        .map_err(unavailable)?;
+        let fd = open(netlink::NETFILTER, SocketFlags::empty()).map_err(unavailable)?;
         // Without the right to force them the ordinary limits stay, and large transactions are split on refusal.
         sockopt::set_socket_send_buffer_size_force(&fd, LARGEST * 2)
             .or_else(|_| sockopt::set_socket_send_buffer_size(&fd, LARGEST * 2))
             .map_err(unavailable)?;
-        sockopt::set_socket_recv_buffer_size_force(&fd, LARGEST * 2)
-            .or_else(|_| sockopt::set_socket_recv_buffer_size(&fd, LARGEST * 2))
-            .map_err(unavailable)?;
+        widen(&fd, LARGEST * 2).map_err(unavailable)?;
         sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(Duration::from_secs(10))).map_err(unavailable)?;
         Ok(Socket {
             fd,

@@ -17,12 +17,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, netlink, sockopt};
+use rustix::net::{RecvFlags, SocketFlags, netlink};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::attributes::{number, text, value};
 use super::socket;
-use crate::enforce::netlink::split;
+use crate::enforce::netlink::{open, split, widen};
 
 /// `NFNLGRP_NFTABLES` is the seventh group.
 const GROUP: u32 = 1 << 6;
@@ -109,14 +109,8 @@ impl Watch {
     /// # Errors
     /// No socket or no thread.
     pub(super) fn start(table: &str, own: u32, wake: Wake) -> std::io::Result<Watch> {
-        let ear = rustix::net::socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            Some(netlink::NETFILTER),
-        )?;
-        sockopt::set_socket_recv_buffer_size_force(&ear, ROOM)
-            .or_else(|_| sockopt::set_socket_recv_buffer_size(&ear, ROOM))?;
+        let ear = open(netlink::NETFILTER, SocketFlags::NONBLOCK)?;
+        widen(&ear, ROOM)?;
         rustix::net::bind(&ear, &SocketAddrNetlink::new(0, GROUP))?;
         let port = SocketAddrNetlink::try_from(rustix::net::getsockname(&ear)?)?.pid();
         let (end, line) = pipe_with(PipeFlags::CLOEXEC)?;
