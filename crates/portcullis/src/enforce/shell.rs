@@ -124,10 +124,7 @@ impl ShellLayer {
     /// Puts an action in place and its scripts into the catalogue, which the runner must learn before the next
     /// order. One that is there already keeps what it has started and holds: that is a reload.
     pub(crate) fn put(&mut self, layer: &LayerId, action: Action, catalogue: &mut Catalogue) {
-        let templates = action
-            .scripts()
-            .map(|script| (script.text().to_owned(), catalogue.add(script.text(), action.timeout())))
-            .collect();
+        let templates = entries(&action, catalogue);
         match self.shells.get_mut(layer) {
             Some(shell) => shell.replace(action, templates),
             None => {
@@ -164,6 +161,14 @@ impl ShellLayer {
             .filter_map(|(layer, shell)| shell.take_lost().then(|| layer.clone()));
         lost.collect()
     }
+}
+
+/// Puts an action's scripts into the catalogue; gives the templates by their text.
+fn entries(action: &Action, catalogue: &mut Catalogue) -> BTreeMap<String, TemplateId> {
+    action
+        .scripts()
+        .map(|script| (script.text().to_owned(), catalogue.add(script.text(), action.timeout())))
+        .collect()
 }
 
 impl Layer for ShellLayer {

@@ -9,7 +9,7 @@ use portcullis_core::ledger::{LayerId, Ticket};
 use portcullis_core::time::Timestamp;
 
 use super::state::{Family, Shell};
-use super::{Level, ShellLayer, Subject, World};
+use super::{Level, ShellLayer, Subject, World, entries};
 use crate::runner::{Catalogue, TemplateId};
 
 const ACTIONS: &str = "fail2ban.actions";
@@ -70,12 +70,7 @@ pub(crate) fn scope(word: &str) -> Option<Scope> {
 impl ShellLayer {
     /// Makes the commands ready that end what is left; the runner must learn them before [`ShellLayer::inherit`].
     pub(crate) fn commands_of(past: &Past, catalogue: &mut Catalogue) -> BTreeMap<String, TemplateId> {
-        let template = |text: &str| catalogue_entry(catalogue, text, &past.action);
-        past.action
-            .scripts()
-            .map(|script| script.text())
-            .map(template)
-            .collect()
+        entries(&past.action, catalogue)
     }
 
     /// Takes over what an earlier run has left of an action, before the first order to it; of one that is no more there
@@ -123,10 +118,6 @@ impl ShellLayer {
         };
         self.shells.iter().map(present).collect()
     }
-}
-
-fn catalogue_entry(catalogue: &mut Catalogue, text: &str, action: &Action) -> (String, TemplateId) {
-    (text.to_owned(), catalogue.add(text, action.timeout()))
 }
 
 impl Shell {
