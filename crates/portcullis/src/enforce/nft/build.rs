@@ -12,7 +12,7 @@ use super::batch::{Chunk, Step, batches, chunks};
 use super::elements::{self, Element};
 use super::rules;
 use super::sets::{self, SetKey};
-use super::socket::{Message, Reply, Socket};
+use super::socket::{Message, Socket};
 use super::survey::{self, Survey};
 use super::wish::{BACKSTOP, Members, Moment, Wish};
 use super::{Error, Nft, Result, refusal};
@@ -224,7 +224,7 @@ impl Nft {
         fault::reach(fault::Step::Remove);
         let chain = sets::scope_name(layer);
         if survey.layers().iter().all(|other| other == layer) {
-            return delete_table(&mut self.socket, &self.table).map(drop);
+            return self.delete_table(&survey).map(drop);
         }
         let jumps = survey.jumps_to(&chain);
         let mut messages: Vec<Message> = jumps.map(|rule| rules::delete_rule(&self.table, rule)).collect();
@@ -238,6 +238,18 @@ impl Nft {
             return Ok(());
         }
         self.transact(&messages, &format!("remove {chain}"))
+    }
+
+    /// Deletes the table with all that is in it. Says whether there was one.
+    fn delete_table(&mut self, survey: &Survey) -> Result<bool> {
+        if survey.table.is_none() {
+            return Ok(false);
+        }
+        let deleted = self.socket.transact(&[rules::delete_table(&self.table)]);
+        deleted.map(|()| true).map_err(|refusals| {
+            let errno = refusals.first().map_or(Errno::PROTO, |refusal| refusal.errno);
+            refusal(format!("delete table inet {}", self.table), errno)
+        })
     }
 
     /// Empties a layer's sets. What cannot be emptied now, the next mending empties.
@@ -281,20 +293,7 @@ pub(crate) fn flush_everything(table: &str) -> Result<bool> {
     let mut nft = Nft::bare(Socket::open()?, table);
     let survey = nft.survey()?;
     nft.refuse_foreign(&survey)?;
-    delete_table(&mut nft.socket, table)
-}
-
-fn delete_table(socket: &mut Socket, table: &str) -> Result<bool> {
-    let refused = |errno| refusal(format!("delete table inet {table}"), errno);
-    let tables = socket.dump(&rules::list_tables()).map_err(refused)?;
-    let is_ours = |reply: &Reply| survey::table(reply, table).is_some();
-    if !tables.iter().any(is_ours) {
-        return Ok(false);
-    }
-    match socket.transact(&[rules::delete_table(table)]) {
-        Ok(()) => Ok(true),
-        Err(refusals) => Err(refused(refusals.first().map_or(Errno::PROTO, |refusal| refusal.errno))),
-    }
+    nft.delete_table(&survey)
 }
 
 /// What to do about a table of our name that is not ours.
