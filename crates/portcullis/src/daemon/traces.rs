@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_core::action::{Action, Scope};
@@ -169,22 +170,27 @@ impl Daemon {
     /// Before orders go to shell actions: what is left of them goes first, and what they will set up is kept.
     pub(super) fn trace(&mut self, changes: &[Change]) {
         let (first, traces) = self.traces.before(changes);
-        for trace in first {
-            self.bequeath(&trace);
-        }
+        self.bequeath(&first);
         if !traces.is_empty() {
             self.keeper.mark(&traces, &[]);
         }
     }
 
-    fn bequeath(&mut self, trace: &Trace) {
-        let defined = self.traces.actions.get(&trace.layer);
-        let is_same = defined.is_some_and(|defined| defined.definition == trace.definition);
+    fn bequeath(&mut self, traces: &[Trace]) {
         let clock = self.clock.now();
-        let saved = self.keeper.saved_of(clock, &trace.layer.jail);
-        let bans = saved.bans.into_iter().chain(saved.adopted).map(|(_, ticket)| ticket);
-        if let Some(past) = past(trace, is_same, bans) {
-            self.lanes.inherit(clock.steady, trace.layer.clone(), past);
+        let mut kept: BTreeMap<Arc<str>, Vec<Ticket>> = BTreeMap::new();
+        for trace in traces {
+            let defined = self.traces.actions.get(&trace.layer);
+            let is_same = defined.is_some_and(|defined| defined.definition == trace.definition);
+            let jail = &trace.layer.jail;
+            let bans = kept.entry(Arc::clone(jail)).or_insert_with(|| {
+                let saved = self.keeper.saved_of(clock, jail);
+                let bans = saved.bans.into_iter().chain(saved.adopted);
+                bans.map(|(_, ticket)| ticket).collect()
+            });
+            if let Some(past) = past(trace, is_same, bans.iter().cloned()) {
+                self.lanes.inherit(clock.steady, trace.layer.clone(), past);
+            }
         }
     }
 
@@ -199,9 +205,7 @@ impl Daemon {
             return;
         }
         let orphans = self.traces.orphans();
-        for trace in &orphans {
-            self.bequeath(trace);
-        }
+        self.bequeath(&orphans);
         let gone: Vec<LayerId> = orphans.into_iter().map(|trace| trace.layer).collect();
         self.keeper.mark(&[], &gone);
     }
