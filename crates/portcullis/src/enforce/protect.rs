@@ -12,6 +12,7 @@ use std::ops::Range;
 use ipnet::IpNet;
 use portcullis_core::address::{Id, canonical};
 use portcullis_core::ledger::{Applied, Change, Field, LayerId, Order, Reading, Standing, Ticket};
+use portcullis_core::prefix::WIDEST;
 use portcullis_core::time::Timestamp;
 
 use super::{Error, Held, Layer, answer};
@@ -53,8 +54,8 @@ impl Reach {
         match (self, is_v4) {
             (Reach::ByHand, true) => 8,
             (Reach::ByHand, false) => 19,
-            (Reach::Automatic, true) => 24,
-            (Reach::Automatic, false) => 48,
+            (Reach::Automatic, true) => WIDEST.0,
+            (Reach::Automatic, false) => WIDEST.1,
         }
     }
 
