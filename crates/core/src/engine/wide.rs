@@ -5,6 +5,7 @@
 //! wide ban, and the bans that it rested on are evidence no more: they last, and a new wide ban needs new ones.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -16,7 +17,6 @@ use crate::address::Id;
 use crate::ledger::{Entered, Entry, Field, Ticket};
 use crate::prefix::Prefix;
 use crate::time::{Seconds, Timestamp};
-use std::sync::Arc;
 
 /// What one jail knows of its neighbourhoods.
 #[derive(Default)]
@@ -248,7 +248,7 @@ impl Jail {
         }
     }
 
-    /// A wide ban of an earlier run: it is in force again once what it rests on is. Whether there can be one.
+    /// A wide ban of an earlier run: it is in force again once what it rests on is.
     pub(super) fn keep_wide(&mut self, ticket: &Ticket) {
         if let Id::Net(net) = &ticket.id {
             self.wide.kept.insert(*net);
