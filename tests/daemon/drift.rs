@@ -419,12 +419,7 @@ fn many() -> usize {
 
 /// A house, and so many addresses in its file `list`.
 fn crowd() -> (House, Vec<String>) {
-    let mut house = House::empty();
-    house.jails(&[Jail {
-        name: "plain",
-        maxretry: 1,
-        options: "action = nft[type=allports]",
-    }]);
+    let mut house = House::native();
     house.start();
     let address = |at: usize| format!("10.{}.{}.{}", at >> 16, at >> 8 & 255, at & 255);
     let who: Vec<String> = (0..many()).map(address).collect();

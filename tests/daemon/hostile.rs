@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::house::{House, Jail};
+use crate::house::House;
 
 const END: &[u8] = b"<F2B_END_COMMAND>";
 /// Messages that there must have been at the end.
@@ -206,12 +206,7 @@ fn times(house: &House, attack: &Attack, attempt: usize) -> [Figures; 2] {
 /// two processors, and is printed only; a ninth decile may be chance once, but hardly three times in a row.
 #[test]
 fn no_client_delays_a_ban() {
-    let mut house = House::empty();
-    house.jails(&[Jail {
-        name: "plain",
-        maxretry: 1,
-        options: "action = nft[type=allports]",
-    }]);
+    let mut house = House::native();
     house.start();
     let daemon = house.daemon().as_raw_nonzero().get();
     let before = memory(daemon, "VmRSS:");

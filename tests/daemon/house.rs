@@ -46,6 +46,17 @@ impl House {
         house
     }
 
+    /// A house with one jail `plain` that bans for the first failure, in the kernel.
+    pub(crate) fn native() -> House {
+        let house = House::empty();
+        house.jails(&[Jail {
+            name: "plain",
+            maxretry: 1,
+            options: "action = nft[type=allports]",
+        }]);
+        house
+    }
+
     /// A house without jails.
     pub(crate) fn empty() -> House {
         let folder = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::elements;
-use crate::house::{House, Jail, eventually};
+use crate::house::{House, eventually};
 
 const WHO: &str = "203.0.113.1";
 /// So soon the trouble has to be noticed to be over: tries are 1, 2, 4, 8 … seconds apart.
@@ -42,12 +42,7 @@ struct Powerless {
 
 impl Powerless {
     fn new() -> Powerless {
-        let mut house = House::empty();
-        house.jails(&[Jail {
-            name: "plain",
-            maxretry: 1,
-            options: "action = nft[type=allports]",
-        }]);
+        let mut house = House::native();
         let path = house.path("notify");
         let systemd = UnixDatagram::bind(&path).unwrap();
         systemd.set_nonblocking(true).unwrap();

@@ -121,12 +121,7 @@ fn what_failed_is_counted_until_it_is_done() {
     if !is_root() {
         return;
     }
-    let mut house = House::empty();
-    house.jails(&[Jail {
-        name: "plain",
-        maxretry: 1,
-        options: "action = nft[type=allports]",
-    }]);
+    let mut house = House::native();
     house.as_nobody();
     house.start();
     house.fail("plain", "203.0.113.1");

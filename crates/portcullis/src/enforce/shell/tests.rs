@@ -131,16 +131,20 @@ fn plan(properties: &[(&str, &str)]) -> ActionPlan {
 
 impl Stage {
     fn new(properties: &[(&str, &str)]) -> Self {
+        let mut stage = Stage::empty();
+        stage.put(properties);
+        stage
+    }
+
+    fn empty() -> Self {
         let stub = Stub::default();
         let layer = ShellLayer::new(Box::new(stub.clone()), Box::new(stub.clone()));
-        let mut stage = Stage {
+        Stage {
             layer,
             stub,
             catalogue: Catalogue::default(),
             seconds: 1_000,
-        };
-        stage.put(properties);
-        stage
+        }
     }
 
     fn put(&mut self, properties: &[(&str, &str)]) {

@@ -29,14 +29,7 @@ fn id_of(action: &str) -> LayerId {
 
 impl Several {
     fn new(actions: &[(&str, &[(&str, &str)])]) -> Self {
-        let stub = Stub::default();
-        let layer = ShellLayer::new(Box::new(stub.clone()), Box::new(stub.clone()));
-        let mut stage = Stage {
-            layer,
-            stub,
-            catalogue: Catalogue::default(),
-            seconds: 1_000,
-        };
+        let mut stage = Stage::empty();
         for (name, properties) in actions {
             let action = Action::compile(&plan(properties), true).unwrap().recognised();
             stage.layer.put(&id_of(name), action, &mut stage.catalogue);
@@ -182,13 +175,16 @@ fn families_do_not_go_together_and_names_go_alone() {
     );
 }
 
+/// Three bans, each for both actions.
+fn three_for_both() -> Vec<(&'static str, Order)> {
+    let both = |who: &&str| [("a", ban(who)), ("b", ban(who))];
+    THREE.iter().flat_map(both).collect()
+}
+
 #[test]
 fn other_actions_keep_their_order_behind_the_batch() {
     let mut several = Several::new(&[("a", &NFT), ("b", &NOTE)]);
-    let orders: Vec<_> = THREE
-        .iter()
-        .flat_map(|who| [("a", ban(who)), ("b", ban(who))])
-        .collect();
+    let orders = three_for_both();
     several.check(
         &orders,
         &[START4, ALL3, "mail 192.0.2.1", "mail 192.0.2.2", "mail 192.0.2.3"],
@@ -222,10 +218,7 @@ fn a_batch_that_fails_is_run_one_by_one() {
     let [first, second, third] = THREE.map(one);
     several.stage.fail("nft <", 1);
     several.stage.fail(&second, 2);
-    let orders: Vec<_> = THREE
-        .iter()
-        .flat_map(|who| [("a", ban(who)), ("b", ban(who))])
-        .collect();
+    let orders = three_for_both();
     several.check(
         &orders,
         &[
