@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -308,6 +309,23 @@ fn jails_are_added_started_and_stopped_one_by_one() {
     house.until_acted("late 203.0.113.3");
     assert!(house.acts().contains(&"start late".to_owned()));
     assert!(!house.acts().contains(&"late 203.0.113.1".to_owned()));
+}
+
+#[test]
+fn a_long_list_is_banned_in_parts_and_answered_once() {
+    let (house, mut client) = configured(&[]);
+    client.tell(&json!(["add", "many", "auto"]));
+    let ban = |jail: &str, first: u32| {
+        let addresses = (first..first + 5_000).map(|number| Ipv4Addr::from(0x0A80_0000 + number).to_string());
+        let words = ["set", jail, "banip"].into_iter().map(str::to_owned);
+        json!(words.chain(addresses).collect::<Vec<String>>())
+    };
+    assert_eq!(client.tell(&ban("many", 0)), json!(5_000));
+    // Those who are banned already are not counted, in whichever part they are.
+    assert_eq!(client.tell(&ban("many", 3_000)), json!(3_000));
+    assert_eq!(banned(&mut client, "many").as_array().unwrap().len(), 8_000);
+    assert_eq!(house.said("[many] Ban 10.128.").len(), 8_000);
+    assert!(client.ask(&ban("none", 0)).is_err());
 }
 
 #[test]

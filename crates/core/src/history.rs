@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::address::Id;
+use crate::handful::Handful;
 use crate::time::{Seconds, Timestamp};
 
 /// The last ban of somebody in one jail; over all jails, the sum of them.
@@ -23,13 +24,13 @@ pub struct Past {
 /// All of them.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    known: BTreeMap<Id, BTreeMap<Arc<str>, Past>>,
+    known: BTreeMap<Id, Handful<Past>>,
 }
 
 impl History {
     /// Notes the latest ban of somebody in a jail.
     pub fn note(&mut self, jail: &Arc<str>, id: &Id, past: Past) {
-        self.known.entry(id.clone()).or_default().insert(Arc::clone(jail), past);
+        self.known.entry(id.clone()).or_default().insert(jail, past);
     }
 
     /// Forgets somebody in a jail.
@@ -59,7 +60,8 @@ impl History {
     /// The bans in all jails: their number, the time of the latest, their length together.
     #[must_use]
     pub fn overall(&self, id: &Id) -> Option<Past> {
-        self.known.get(id)?.values().copied().reduce(|all, one| Past {
+        let pasts = self.known.get(id)?.iter().map(|(_, past)| *past);
+        pasts.reduce(|all, one| Past {
             count: all.count.saturating_add(one.count),
             time: all.time.max(one.time),
             bantime: Seconds::from_micros(all.bantime.micros().saturating_add(one.bantime.micros())),
@@ -69,7 +71,7 @@ impl History {
     /// Forgets whom Fail2Ban's table forgets: whose ban, taken three times as long, was over `before` (contract §7.3).
     pub fn purge(&mut self, before: Timestamp) {
         self.known.retain(|_, jails| {
-            jails.retain(|_, past| {
+            jails.retain(|past| {
                 let thrice = Seconds::from_micros(past.bantime.micros().saturating_mul(3));
                 past.bantime.is_forever() || past.time >= before || past.time + thrice >= before
             });

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::address::Id;
+use crate::handful::Handful;
 use crate::time::{Clock, Seconds, Timestamp};
 
 mod field;
@@ -217,7 +218,7 @@ pub struct Ban {
     /// Which ban of the jail since the start it is; later ones have greater numbers
     pub number: u64,
     /// How far it has come in each layer, by action name
-    pub layers: BTreeMap<Arc<str>, Stand>,
+    pub(crate) layers: Handful<Stand>,
 }
 
 /// What came of entering a ban.
@@ -265,9 +266,9 @@ impl Ledger {
         let number = self.total;
         self.ends.extend(ticket.until().map(|until| (until, number)));
         self.order.insert(number, ticket.id.clone());
-        let mut layers = BTreeMap::new();
+        let mut layers = Handful::default();
         for action in actions {
-            layers.insert(Arc::clone(action), Stand::new(now));
+            layers.insert(action, Stand::new(now));
         }
         let ban = Ban { ticket, layers, number };
         self.bans.insert(ban.ticket.id.clone(), ban);
@@ -319,8 +320,13 @@ impl Ledger {
         let Some(ban) = self.bans.get_mut(id) else { return };
         // What is no address sends no packets: that it cannot be banned protects nobody less.
         let is_failed = matches!(standing, Standing::Failed(_)) && id.family().is_some();
-        let stand = ban.layers.entry(Arc::clone(action)).or_insert_with(|| Stand::new(now));
-        stand.reach(now, standing);
+        if let Some(stand) = ban.layers.get_mut(action) {
+            stand.reach(now, standing);
+        } else {
+            let mut stand = Stand::new(now);
+            stand.reach(now, standing);
+            ban.layers.insert(action, stand);
+        }
         if is_failed {
             self.failed.entry(Arc::clone(action)).or_default().insert(id.clone());
         } else if let Some(failed) = self.failed.get_mut(action) {

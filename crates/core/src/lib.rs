@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod letter;
+mod handful;
 pub mod value;
 pub mod json;
 pub mod exception;

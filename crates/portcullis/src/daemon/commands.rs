@@ -10,7 +10,7 @@ use std::time::Duration;
 use portcullis_core::address::Id;
 use portcullis_core::command::{self, Deed, Live, Obeyed, World};
 use portcullis_core::config::plan::Server;
-use portcullis_core::engine::Effect;
+use portcullis_core::engine::{Effect, Request};
 use portcullis_core::exception::Exception;
 use portcullis_core::judge;
 use portcullis_core::ledger::{Change, LayerId, Order};
@@ -21,6 +21,7 @@ use portcullis_core::wire::Reply;
 use rustix::fs::OFlags;
 
 use super::origin::{Kind, Origin};
+use super::requests::AT_ONCE;
 use super::setup::{self, MANUAL};
 use super::{Daemon, End, Message, SERVER, logging, tidings};
 use crate::observe::log::{Level, note as say};
@@ -89,6 +90,14 @@ impl Daemon {
             Ok(Deed::Stop) => {
                 self.farewell = Some((reply, false));
                 return Some(End::Free);
+            }
+            Ok(Deed::Ask(Request::Ban { ids, jail, bantime })) if ids.len() > AT_ONCE => {
+                let answer = match self.ban_in_parts(&ids, &jail, bantime, out) {
+                    Ok(count) => Reply::Done(i64::try_from(count).unwrap_or(i64::MAX).into()),
+                    Err(exception) => Reply::Refused(exception),
+                };
+                self.held.hold_open(&jail, (reply, answer));
+                return None;
             }
             Ok(Deed::Ask(request)) => return self.request(request, reply, None, out),
             Ok(Deed::FlushLogs) => {

@@ -36,6 +36,11 @@ impl Held {
         self.answers.push(Answer { orders, due, reply });
     }
 
+    /// An answer waits for all that the actions of a jail have been told and not done yet.
+    pub(super) fn hold_open(&mut self, jail: &str, reply: (Sender<Reply>, Reply)) {
+        self.hold(self.tally.open(jail), reply);
+    }
+
     /// When the first of them has waited long enough.
     pub(super) fn due(&self) -> Option<Instant> {
         self.answers.iter().map(|answer| answer.due).min()

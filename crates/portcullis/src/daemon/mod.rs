@@ -44,9 +44,11 @@ use jiff::tz::TimeZone;
 use portcullis_core::action::JailFacts;
 use portcullis_core::config::plan::{JailPlan, Plan};
 use portcullis_core::diagnostic::Diagnostic;
-use portcullis_core::engine::{Answer, Effect, Engine, Input, Query, Saved};
+use portcullis_core::engine::{Answer, Effect, Engine, Event, Input, Query, ReplyTo, Saved};
+use portcullis_core::exception::Exception;
 use portcullis_core::ledger::LayerId;
 use portcullis_core::time::{Clock, Seconds, Timestamp};
+use portcullis_core::value::Value;
 use portcullis_core::wire::Reply;
 
 use crate::client::Run;
@@ -133,6 +135,15 @@ impl Installed {
     }
 }
 
+/// What is left of effects when they are in force: what is said of them.
+struct Rest {
+    clock: Clock,
+    events: Vec<Event>,
+    replies: Vec<(ReplyTo, Result<Value, Exception>)>,
+    /// Orders of each action that are open
+    open: BTreeMap<LayerId, usize>,
+}
+
 struct Daemon {
     places: Places,
     dry_run: bool,
@@ -166,6 +177,8 @@ struct Daemon {
     farewell: Option<(Sender<Reply>, bool)>,
     board: surroundings::Board,
     held: held::Held,
+    /// What is to be said once the daemon is ready
+    unsaid: Option<Rest>,
     caution: caution::Caution,
     alarm: BTreeSet<String>,
 }
@@ -204,7 +217,7 @@ impl Daemon {
         fault::reach(Step::Arranged);
         match saved {
             Some(saved) => {
-                self.step(Input::Restore(saved));
+                self.restore(saved);
                 fault::reach(Step::Restore);
                 self.settle_past(None);
                 self.bury();
@@ -228,6 +241,14 @@ impl Daemon {
         self.tell_systemd();
     }
 
+    /// Takes up what an earlier run kept. A line for each ban can wait until the daemon is ready.
+    fn restore(&mut self, saved: Saved) {
+        let clock = self.clock.now();
+        let mut out = Vec::new();
+        self.engine.handle(clock.steady, Input::Restore(saved), &mut out);
+        self.unsaid = Some(self.put_through(clock, out));
+    }
+
     /// A jail that starts while the daemon runs takes up what is kept of it, as at a start of the daemon.
     fn take_up(&mut self, jail: &str) {
         let saved = self.keeper.saved_of(self.clock.now(), jail);
@@ -243,6 +264,9 @@ impl Daemon {
         if !self.places.is_stream {
             say(Level::Info, SERVER, "Server ready");
             self.greet();
+        }
+        if let Some(rest) = self.unsaid.take() {
+            self.tell(rest);
         }
         if self.dry_run {
             self.complain_if_unprotected();
@@ -369,6 +393,12 @@ impl Daemon {
 
     /// Records first; then layers, questions, log and replies.
     fn carry_out(&mut self, clock: Clock, effects: Vec<Effect>) {
+        let rest = self.put_through(clock, effects);
+        self.tell(rest);
+    }
+
+    /// All of it but what is said.
+    fn put_through(&mut self, clock: Clock, effects: Vec<Effect>) -> Rest {
         let (mut records, mut changes, mut questions) = (Vec::new(), Vec::new(), Vec::new());
         let (mut events, mut replies) = (Vec::new(), Vec::new());
         for effect in effects {
@@ -397,12 +427,20 @@ impl Daemon {
         for event in &events {
             self.held.tally.hear(event);
         }
-        let lines = events
-            .iter()
-            .filter_map(|event| notes::note(event, clock, &self.zone, self.dry_run));
-        say_all(lines);
-        for (to, reply) in replies {
-            self.reply(to, reply, &open);
+        Rest {
+            clock,
+            events,
+            replies,
+            open,
+        }
+    }
+
+    /// Writes the log, and answers.
+    fn tell(&mut self, rest: Rest) {
+        let lines = rest.events.iter();
+        say_all(lines.filter_map(|event| notes::note(event, rest.clock, &self.zone, self.dry_run)));
+        for (to, reply) in rest.replies {
+            self.reply(to, reply, &rest.open);
         }
     }
 

@@ -28,7 +28,7 @@ use crate::observe::notify;
 /// Networks named in one answer.
 const MOST_NOTES: usize = 100;
 /// Bans by hand that are decided, kept and handed to the layers together.
-const AT_ONCE: usize = 4096;
+pub(super) const AT_ONCE: usize = 4096;
 
 impl Daemon {
     /// An answer of the engine's; that to one of Fail2Ban's commands waits for the orders.
@@ -118,18 +118,21 @@ impl Daemon {
             return None;
         }
         say_why(&jail, &ids, reason);
-        self.ban_in_parts((&ids, &jail, bantime), (reply, notes), out);
+        let banned = self.ban_in_parts(&ids, &jail, bantime, out);
+        let _ = reply.send(banned.map_or_else(Reply::Refused, |count| done(count, notes)));
         None
     }
 
-    /// While the layers do one part of a long list, the next one is decided and kept.
-    fn ban_in_parts(
+    /// While the layers do one part of a long list, the next one is decided and kept; the log is written when all are
+    /// ordered. How many are new.
+    pub(super) fn ban_in_parts(
         &mut self,
-        (ids, jail, bantime): (&[Id], &Arc<str>, Option<Seconds>),
-        (reply, notes): (Sender<Reply>, Vec<String>),
+        ids: &[Id],
+        jail: &Arc<str>,
+        bantime: Option<Seconds>,
         out: &mut Vec<Effect>,
-    ) {
-        let mut sum = 0;
+    ) -> Result<usize, Exception> {
+        let (mut rests, mut sum) = (Vec::new(), Ok(0));
         for part in ids.chunks(AT_ONCE) {
             let clock = self.clock.now();
             let request = Request::Ban {
@@ -139,21 +142,19 @@ impl Daemon {
             };
             self.engine
                 .handle(clock.steady, Input::Request(request, ReplyTo(0)), out);
-            let answers = out.extract_if(.., |effect| matches!(effect, Effect::Reply(ReplyTo(0), _)));
-            for answer in answers {
-                match answer {
-                    Effect::Reply(_, Ok(value)) => sum += count(&value),
-                    Effect::Reply(_, Err(exception)) => {
-                        // Of a jail that is not there no part can be done.
-                        let _ = reply.send(Reply::Refused(exception));
-                        return;
-                    }
-                    _ => {}
-                }
+            let is_answer = |effect: &Effect| matches!(effect, Effect::Reply(ReplyTo(0), _));
+            let answer = out.iter().rposition(is_answer).map(|at| out.remove(at));
+            rests.push(self.put_through(clock, std::mem::take(out)));
+            if let Some(Effect::Reply(_, result)) = answer {
+                sum = sum.and_then(|sum| Ok(sum + count(&result?)));
             }
-            self.carry_out(clock, std::mem::take(out));
+            if sum.is_err() {
+                // Of a jail that is not there no part can be done.
+                break;
+            }
         }
-        let _ = reply.send(done(sum, notes));
+        rests.into_iter().for_each(|rest| self.tell(rest));
+        sum
     }
 
     /// Asks the engine. An answer with notes is for one of our verbs, one without for a command of Fail2Ban's.

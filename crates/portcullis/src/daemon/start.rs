@@ -91,6 +91,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         farewell: None,
         board,
         held: super::held::Held::default(),
+        unsaid: None,
         alarm: BTreeSet::new(),
         places,
     };

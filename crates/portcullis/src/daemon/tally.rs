@@ -65,6 +65,12 @@ impl Tally {
         *open
     }
 
+    /// The orders of a jail's actions that are open.
+    pub(super) fn open(&self, jail: &str) -> BTreeMap<LayerId, usize> {
+        let ordered = self.ordered.iter().filter(|(layer, _)| *layer.jail == *jail);
+        ordered.map(|(layer, open)| (layer.clone(), *open)).collect()
+    }
+
     /// An action did what it was told, or failed.
     pub(super) fn done(&mut self, layer: &LayerId) {
         count_down(&mut self.ordered, layer);

@@ -33,20 +33,19 @@ pub(super) const ALIVE: &str = "(f.bantime < 0 OR f.timeofban + f.bantime > ?1)"
 /// Takes over whatever differs. `clock` is where the clocks stand now.
 pub(super) fn adopt(tx: &Transaction<'_>, clock: Clock) -> rusqlite::Result<Adopted> {
     let now = clock.wall.as_f64();
+    // One look tells that nobody else wrote, which is how nearly every start finds it.
+    if !differs(tx, now)? {
+        forget_ended(tx, clock)?;
+        return Ok(Adopted {
+            marks: adopt_marks(tx, clock)?,
+            ..Adopted::default()
+        });
+    }
     let lifted = tx.execute(
         "DELETE FROM portcullis_bans AS b WHERE seen_time IS NOT NULL
              AND NOT EXISTS(SELECT 1 FROM bips f WHERE f.ip = b.id AND f.jail = b.jail)",
         [],
     )?;
-    // One look tells that nobody else wrote, which is how nearly every start finds it.
-    if !differs(tx, now)? {
-        forget_ended(tx, clock)?;
-        return Ok(Adopted {
-            bans: 0,
-            lifted,
-            marks: adopt_marks(tx, clock)?,
-        });
-    }
     let replaced = tx.execute(
         &format!(
             "DELETE FROM portcullis_bans AS b WHERE EXISTS(SELECT 1 FROM bips f WHERE f.ip = b.id AND f.jail = b.jail
@@ -63,14 +62,16 @@ pub(super) fn adopt(tx: &Transaction<'_>, clock: Clock) -> rusqlite::Result<Adop
     })
 }
 
-/// Whether a row of `bips` is new and alive, or is not what stood there when our own row was written.
+/// Whether a row of `bips` is new and alive, is gone, or is not what stood there when our own row was written. New ones
+/// show by their number: more are alive than have a row of ours.
 fn differs(tx: &Transaction<'_>, now: f64) -> rusqlite::Result<bool> {
-    tx.prepare(&format!(
-        "SELECT 1 FROM bips f LEFT JOIN portcullis_bans b ON b.jail = f.jail AND b.id = f.ip
-         WHERE CASE WHEN b.id IS NULL THEN {ALIVE}
-             ELSE f.timeofban IS NOT b.seen_time OR f.bantime IS NOT b.seen_bantime END"
-    ))?
-    .exists([now])
+    let sql = format!(
+        "SELECT COALESCE(max(CASE WHEN f.ip IS NULL THEN b.seen_time IS NOT NULL
+                 ELSE f.timeofban IS NOT b.seen_time OR f.bantime IS NOT b.seen_bantime END), 0)
+             OR count(CASE WHEN {ALIVE} THEN 1 END) <> (SELECT count(*) FROM bips f WHERE {ALIVE})
+         FROM portcullis_bans b LEFT JOIN bips f ON f.ip = b.id AND f.jail = b.jail"
+    );
+    tx.query_row(&sql, [now], |row| row.get(0))
 }
 
 fn adopt_bans(tx: &Transaction<'_>, clock: Clock) -> rusqlite::Result<usize> {
