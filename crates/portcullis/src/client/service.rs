@@ -55,10 +55,12 @@ pub(crate) fn supervised(run: &Run) -> u8 {
         for variable in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
             command.env_remove(variable);
         }
-        // Large requests come and go; without these, the C library keeps their memory for each thread that had one.
+        // Large requests come and go; without these, the C library keeps their memory for each thread that had one. Two
+        // arenas are enough for the processors that are busy at a time here.
         command
             .env("MALLOC_MMAP_THRESHOLD_", "1048576")
             .env("MALLOC_TRIM_THRESHOLD_", "1048576")
+            .env("MALLOC_ARENA_MAX", "2")
             .arg("daemon")
             .args(socket.is_some().then_some("--given-socket"))
             .args(&words)

@@ -14,7 +14,9 @@ const MOST_SESSIONS: usize = 64;
 /// Of these, the ones of clients that may not do everything, so that root always finds a place.
 const MOST_GUESTS: usize = 32;
 /// Bytes for the requests and replies of all sessions: what is read, what it is read into, and what is sent.
-const MOST_MEMORY: usize = 128 << 20;
+/// The largest request fits (16 MiB, read into 64), and 32 MiB of others. What the allocator keeps of freed
+/// memory comes on top.
+const MOST_MEMORY: usize = 112 << 20;
 
 /// The sessions that there are.
 pub(super) struct Room {

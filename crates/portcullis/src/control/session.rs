@@ -152,7 +152,11 @@ impl<'p> Incoming<'p> {
         if capacity - length >= CHUNK {
             return true;
         }
-        let wanted = (2 * capacity).max(2 * CHUNK);
+        // The longest request fits, with its end and whatever else came in one piece with that.
+        let wanted = (2 * capacity)
+            .max(2 * CHUNK)
+            .min(self.longest + 2 * CHUNK)
+            .max(length + CHUNK);
         if !self.lease.more(wanted - capacity) {
             return false;
         }
