@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::elements;
@@ -236,7 +235,7 @@ fn jobs(steps: &[String]) -> Vec<(String, u32, bool)> {
 fn a_death_at_every_step() {
     let steps = steps();
     let jobs = jobs(&steps);
-    let (total, jobs) = (jobs.len(), Mutex::new(jobs));
+    let (total, jobs) = (jobs.len(), std::sync::Mutex::new(jobs));
     std::thread::scope(|threads| {
         for _ in 0..WORKERS {
             threads.spawn(|| {
