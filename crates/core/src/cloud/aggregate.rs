@@ -1,0 +1,1 @@
+//! Fewer and wider networks that cover exactly the same addresses.
