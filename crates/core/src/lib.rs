@@ -28,6 +28,7 @@ pub mod tracker;
 pub mod judge;
 pub mod action;
 pub mod mail;
+pub mod cloud;
 pub mod engine;
 pub mod note;
 pub mod command;

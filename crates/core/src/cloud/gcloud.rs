@@ -1,0 +1,1 @@
+//! The gcloud commands that mean a ban in a firewall rule.
