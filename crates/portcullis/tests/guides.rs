@@ -64,10 +64,12 @@ fn both_languages_say_to_type_the_same() {
     let rows = |prose: &str| prose.lines().filter(|line| line.starts_with('|')).count();
     assert_eq!(rows(&english), rows(&korean), "rows of tables");
     let items = |prose: &str| {
-        let lines = prose.lines();
-        lines
-            .filter(|line| line.starts_with("- ") || line.starts_with(|c: char| c.is_ascii_digit()))
-            .count()
+        let numbered = |line: &&str| {
+            line.split_once(". ")
+                .is_some_and(|(number, _)| number.parse::<u8>().is_ok())
+        };
+        let is_item = |line: &&str| line.starts_with("- ") || numbered(line);
+        prose.lines().filter(is_item).count()
     };
     assert_eq!(items(&english), items(&korean), "items of lists");
 }
@@ -89,7 +91,7 @@ fn every_link_leads_somewhere() {
             .skip(1)
             .filter_map(|rest| rest.split(')').next())
             .collect();
-        assert!(targets.len() > 10, "{name}");
+        assert!(targets.len() > 5, "{name}");
         for target in targets {
             let is_there = match target.strip_prefix('#') {
                 Some(anchor) => anchors.contains(anchor),

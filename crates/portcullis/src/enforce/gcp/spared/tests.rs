@@ -129,7 +129,7 @@ impl Machine {
 fn ranges_are_spared_on_every_machine() {
     let nowhere = below(Path::new("/nonexistent"));
     let nets: Vec<String> = nowhere.iter().map(|(net, _)| net.to_string()).collect();
-    assert_eq!(nets, RANGES.map(|(net, _)| net));
+    assert_eq!(nets, RANGES.iter().map(|(net, _)| *net).collect::<Vec<_>>());
     assert_eq!(spared()[..RANGES.len()], nowhere);
 }
 
