@@ -43,16 +43,22 @@ pub(super) struct Socket {
 /// Clients of sshd that have logged in.
 pub(super) fn clients(root: &Path, processes: &Processes) -> BTreeSet<IpAddr> {
     let view = View::new(root, processes);
-    let sessions: Vec<&Process> = view.sshd.values().filter(|process| view.serves(process)).collect();
-    if sessions.is_empty() {
-        return BTreeSet::new();
+    let mut sessions: Vec<&Process> = view.sshd.values().filter(|process| view.serves(process)).collect();
+    let mut clients = BTreeSet::new();
+    // Either list takes the kernel some milliseconds where there is much memory, and the second is rarely needed.
+    for list in ["tcp", "tcp6"] {
+        if sessions.is_empty() {
+            break;
+        }
+        let sockets = sockets(root, list);
+        let ports = view.ports(&sockets);
+        sessions.retain(|process| {
+            let found = view.clients_of(process, &sockets, &ports);
+            clients.extend(&found);
+            found.is_empty()
+        });
     }
-    let sockets = sockets(root);
-    let ports = view.ports(&sockets);
-    let clients = sessions
-        .iter()
-        .flat_map(|process| view.clients_of(process, &sockets, &ports));
-    clients.collect()
+    clients
 }
 
 /// All of sshd's processes.
@@ -145,14 +151,10 @@ fn unprivileged(root: &Path) -> BTreeSet<u32> {
     ids.chain([NOBODY]).filter(|id| *id != 0).collect()
 }
 
-/// The TCP sockets of this network namespace that are established or listen, by inode.
-fn sockets(root: &Path) -> BTreeMap<u64, Socket> {
-    let mut out = BTreeMap::new();
-    for name in ["tcp", "tcp6"] {
-        let list = super::read(&root.join("proc/thread-self/net").join(name), LARGEST_LIST);
-        out.extend(list.split(|byte| *byte == b'\n').skip(1).filter_map(entry));
-    }
-    out
+/// The TCP sockets of this network namespace that are established or listen, by inode; those of one family.
+fn sockets(root: &Path, list: &str) -> BTreeMap<u64, Socket> {
+    let list = super::read(&root.join("proc/thread-self/net").join(list), LARGEST_LIST);
+    list.split(|byte| *byte == b'\n').skip(1).filter_map(entry).collect()
 }
 
 /// One line of `/proc/net/tcp` or `tcp6`.
