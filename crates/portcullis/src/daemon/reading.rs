@@ -223,7 +223,7 @@ impl Daemon {
     pub(super) fn gather_own(&mut self) {
         self.own_due = Instant::now() + OWN_EVERY;
         if let Ok(protected) = Protected::gather() {
-            self.lanes.protect(protected.clone());
+            self.lanes.protect(protected.clone(), self.spared());
             self.protected = protected;
             self.step(Input::Protected(self.protected.networks()));
         }
