@@ -104,7 +104,7 @@ impl Client {
                 if rule.source_ranges.is_empty() {
                     return Err(refused(EMPTY));
                 }
-                let body = whole(rule);
+                let body = rule.to_insert();
                 self.write(Method::POST, None, request, Some(&body))
             }
             Call::Delete { rule, request } => self.write(Method::DELETE, Some(rule), request, None),
