@@ -76,6 +76,11 @@ fn write_here(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 impl Places {
+    /// The books of the cloud's firewall.
+    pub(crate) fn books(&self) -> PathBuf {
+        self.state.join("cloud.sqlite3")
+    }
+
     /// Who runs actions, and in earnest or not.
     pub(crate) fn manner(&self) -> Manner {
         Manner {

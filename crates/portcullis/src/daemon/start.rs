@@ -128,7 +128,7 @@ fn sky(clock: &Running, places: &Places, board: &Board) -> Sky {
     let clock = clock.clone();
     Sky {
         clock: Arc::new(move || clock.now()),
-        place: places.books(),
+        books: places.books(),
         board: board.clone(),
     }
 }

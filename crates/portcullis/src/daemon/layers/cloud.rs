@@ -1,6 +1,7 @@
 //! The lane of the cloud's firewall: orders are answered at once, and what comes of them is told later.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -13,7 +14,6 @@ use super::{Facts, Job, Work};
 use crate::daemon::way::Way;
 use crate::enforce::gcp::board::Board;
 use crate::enforce::gcp::lane::{Around, Clouds, News, Told};
-use crate::store::Place;
 
 /// A job that is the cloud's alone.
 pub(super) enum Errand {
@@ -30,8 +30,8 @@ pub(super) enum Errand {
 /// What the lane is given by the daemon.
 pub(crate) struct Sky {
     pub(crate) clock: Arc<dyn Fn() -> Clock + Send + Sync>,
-    /// Where the books are kept
-    pub(crate) place: Place,
+    /// The file of the books
+    pub(crate) books: PathBuf,
     pub(crate) board: Board,
 }
 
@@ -43,7 +43,7 @@ impl Cloud {
     pub(super) fn new(sky: Sky, jobs: Sender<Job>) -> Cloud {
         let around = Around {
             clock: sky.clock,
-            place: sky.place,
+            books: sky.books,
             tell: Arc::new(move |news| drop(jobs.send(Job::Cloud(Errand::News(news))))),
         };
         Cloud(Clouds::new(around, sky.board))

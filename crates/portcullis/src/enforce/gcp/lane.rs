@@ -9,7 +9,9 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -25,10 +27,10 @@ use super::api::Api;
 use super::board::{Board, Key, is_same_place};
 use super::metadata::{Interface, Metadata};
 use super::spared;
+use super::store::CloudBooks;
 use crate::enforce::answer;
 use crate::enforce::protect::{Reach, offender, too_wide};
 use crate::observe::log::{Level, note as say};
-use crate::store::Place;
 
 /// The logger of what the cloud's lane says.
 const LOGGER: &str = "fail2ban.actions";
@@ -59,8 +61,8 @@ pub(crate) type Tell = Arc<dyn Fn(News) + Send + Sync>;
 /// What the lane is given by the daemon.
 pub(crate) struct Around {
     pub(crate) clock: Arc<dyn Fn() -> Clock + Send + Sync>,
-    /// Where the books are kept
-    pub(crate) place: Place,
+    /// The file of the books
+    pub(crate) books: PathBuf,
     pub(crate) tell: Tell,
 }
 
@@ -131,6 +133,8 @@ pub(crate) struct Clouds {
     is_stale: bool,
     /// When a ban that waits will have waited for too long
     late_at: Option<Timestamp>,
+    /// Who waits until nothing is left to write
+    drains: Vec<Sender<()>>,
 }
 
 impl Clouds {
@@ -151,6 +155,7 @@ impl Clouds {
             posted: Instant::now(),
             is_stale: false,
             late_at: None,
+            drains: Vec::new(),
         }
     }
 
@@ -397,16 +402,18 @@ impl Clouds {
         self.is_stale = true;
         let metadata = match &self.machine {
             Machine::Known(metadata) => metadata.as_deref(),
-            Machine::Asked(why) => return layer.failing = Some(why.clone()),
-            Machine::Unasked => {
-                layer.failing = None;
-                self.machine = Machine::Asked("the metadata server has not answered yet".to_owned());
-                return watch::ask_machine(&self.around.tell);
+            Machine::Asked(why) => {
+                layer.failing = Some(why.clone());
+                return;
             }
+            Machine::Unasked => return self.ask(),
         };
         let api = match Api::of(&layer.options, metadata) {
             Ok(api) => api,
-            Err(reason) => return layer.failing = Some(reason),
+            Err(reason) => {
+                layer.failing = Some(reason);
+                return;
+            }
         };
         let key = key(&api);
         (layer.failing, layer.key) = (None, Some(key.clone()));
@@ -436,9 +443,46 @@ impl Clouds {
             Machine::Known(Some(metadata)) => metadata.host(),
             _ => watch::plain_host(),
         };
-        let project = Project::begin(host, (key, api), &self.around);
+        let project = Project::begin(host, (key, &api), &self.around);
         self.projects.insert(key.clone(), project);
         true
+    }
+
+    /// Projects in which something is ours and where no action bans any more: what is there goes.
+    fn inherit(&mut self) {
+        let kept = match CloudBooks::projects(&self.around.books) {
+            Ok(kept) => kept,
+            Err(error) => return say(Level::Error, LOGGER, &error),
+        };
+        let known: BTreeSet<&String> = self.projects.keys().map(|key| &key.project).collect();
+        let left: Vec<String> = kept.into_iter().filter(|name| !known.contains(name)).collect();
+        if left.is_empty() {
+            return;
+        }
+        let Machine::Known(metadata) = &self.machine else {
+            return self.ask();
+        };
+        for name in left {
+            // The rule is of no account: what the books name is.
+            let mut options = Options::new("block-ip");
+            options.project = Some(name);
+            if let Ok(api) = Api::of(&options, metadata.as_deref()) {
+                self.begin(&key(&api), api);
+            }
+        }
+    }
+
+    /// Has what waits written at once, and answers when nothing is left to write.
+    pub(crate) fn drain(&mut self, answer: Sender<()>) {
+        self.all(|| Input::Review);
+        self.drains.push(answer);
+    }
+
+    fn ask(&mut self) {
+        if matches!(self.machine, Machine::Unasked) {
+            self.machine = Machine::Asked("the metadata server has not answered yet".to_owned());
+            watch::ask_machine(&self.around.tell);
+        }
     }
 
     fn close(&mut self, id: &LayerId) {

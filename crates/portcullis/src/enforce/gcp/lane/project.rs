@@ -2,17 +2,18 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_core::cloud::books::{Books, Entry};
-use portcullis_core::cloud::reconcile::{Answer, Call, Host, Input, Output, Reconciler, View};
-use portcullis_core::cloud::trouble::Trouble;
+use portcullis_core::cloud::reconcile::{Call, Host, Input, Output, Reconciler, View};
 use portcullis_core::time::{Clock, Timestamp};
 
 use super::super::api::Api;
 use super::super::board::Key;
-use super::super::client::Caller;
+use super::super::caller::Caller;
+use super::super::client::Client;
 use super::super::store::CloudBooks;
 use super::{Around, LOGGER, News};
 use crate::fault::{self, Step};
@@ -23,10 +24,12 @@ const UNSAVED_EVERY: Duration = Duration::from_secs(2);
 
 /// One project's rules.
 pub(super) struct Project {
-    reconciler: Reconciler,
     pub(super) writer: String,
-    caller: Caller,
-    books: CloudBooks,
+    /// The project's id
+    name: String,
+    reconciler: Option<Reconciler>,
+    caller: Option<Caller>,
+    books: Option<CloudBooks>,
     /// Entries that are not kept yet
     unsaved: Vec<Entry>,
     /// Why they are not
@@ -38,39 +41,48 @@ pub(super) struct Project {
 
 impl Project {
     /// With what the books say. Nothing is called yet.
-    pub(super) fn begin(host: Host, (key, api): (&Key, Api), around: &Around) -> Project {
-        let writer = host.writer.clone();
-        let books = CloudBooks::new(&around.place, &key.endpoint, &key.project);
-        let (kept, trouble) = match books.load() {
-            Ok(kept) => (kept, None),
-            Err(error) => (Books::default(), Some(error.to_string())),
-        };
-        if let Some(error) = &trouble {
-            let text = format!("what is ours in the rules of {} is not known: {error}", key.project);
-            say(Level::Error, LOGGER, &text);
-        }
-        let (tell, whose) = (Arc::clone(&around.tell), key.clone());
-        let caller = Caller::start(api, move |number, result| {
-            tell(News::Answer(whose.clone(), number, result));
-        });
-        Project {
-            reconciler: Reconciler::new(host, kept, RandomState::new().build_hasher().finish()),
-            writer,
-            caller,
-            books,
+    pub(super) fn begin(host: Host, (key, api): (&Key, &Api), around: &Around) -> Project {
+        let mut project = Project {
+            writer: host.writer.clone(),
+            name: key.project.clone(),
+            reconciler: None,
+            caller: None,
+            books: None,
             unsaved: Vec::new(),
-            trouble,
+            trouble: None,
             again: Instant::now(),
             fault: None,
+        };
+        let kept = project.open_books(&around.books).unwrap_or_else(|error| {
+            let text = format!("what is ours in the firewall rules of {} is not known: {error}", key.project);
+            say(Level::Error, LOGGER, &text);
+            project.trouble = Some(error);
+            Books::default()
+        });
+        let seed = RandomState::new().build_hasher().finish();
+        project.reconciler = Some(Reconciler::new(host, kept, seed));
+        match start(key, api, around) {
+            Ok(caller) => project.caller = Some(caller),
+            Err(reason) => project.fault = Some(reason),
         }
+        project
+    }
+
+    fn open_books(&mut self, path: &Path) -> Result<Books, String> {
+        let books = CloudBooks::open(path)?;
+        if let Some(loss) = books.loss() {
+            say(Level::Error, LOGGER, loss);
+        }
+        let kept = books.load(&self.name)?;
+        self.books = Some(books);
+        Ok(kept)
     }
 
     /// One thing that happened. A fault in our own code stops this project and nothing else.
     pub(super) fn handle(&mut self, now: Clock, input: Input, out: &mut Vec<Output>) {
-        if self.fault.is_some() {
+        let Some(reconciler) = self.reconciler.as_mut().filter(|_| self.fault.is_none()) else {
             return;
-        }
-        let reconciler = &mut self.reconciler;
+        };
         let mut fresh = Vec::new();
         let done = catch_unwind(AssertUnwindSafe(|| reconciler.handle(now, input, &mut fresh)));
         if done.is_err() {
@@ -90,7 +102,11 @@ impl Project {
     }
 
     fn save(&mut self) {
-        match self.books.keep(&self.unsaved) {
+        let kept = match &mut self.books {
+            Some(books) => books.keep(&self.name, &self.unsaved),
+            None => Err(self.trouble.clone().unwrap_or_default()),
+        };
+        match kept {
             Ok(()) => {
                 self.unsaved.clear();
                 if self.trouble.take().is_some() {
@@ -98,7 +114,6 @@ impl Project {
                 }
             }
             Err(error) => {
-                let error = error.to_string();
                 if self.trouble.as_ref() != Some(&error) {
                     let text = format!("the cloud's books are not kept, and tried again: {error}");
                     say(Level::Error, LOGGER, &text);
@@ -116,7 +131,9 @@ impl Project {
             Call::Follow { .. } => Some(Step::CloudWait),
             _ => None,
         };
-        self.caller.call(number, call);
+        if let Some(caller) = &self.caller {
+            caller.call(number, call);
+        }
         if let Some(step) = step {
             fault::reach(step);
         }
@@ -127,14 +144,15 @@ impl Project {
         if !self.unsaved.is_empty() && self.again <= Instant::now() {
             self.save();
         }
-        if self.reconciler.next_wake().is_some_and(|due| due <= now.steady) {
+        if self.next_wake().is_some_and(|due| due <= now.steady) {
             self.handle(now, Input::Tick, out);
         }
     }
 
     /// When something is due, on the steady clock.
     pub(super) fn next_wake(&self) -> Option<Timestamp> {
-        self.reconciler.next_wake().filter(|_| self.fault.is_none())
+        let reconciler = self.reconciler.as_ref().filter(|_| self.fault.is_none());
+        reconciler.and_then(Reconciler::next_wake)
     }
 
     /// For how long the books need not be tried again.
@@ -143,10 +161,23 @@ impl Project {
     }
 
     pub(super) fn view(&self, now: Clock) -> View {
-        self.reconciler.view(now)
+        self.reconciler.as_ref().map_or_else(View::default, |reconciler| reconciler.view(now))
     }
 
     pub(super) fn unsaved(&self) -> Option<String> {
         self.trouble.clone()
     }
+}
+
+/// The thread that makes a project's calls.
+fn start(key: &Key, api: &Api, around: &Around) -> Result<Caller, String> {
+    let client = Client::open(api)?;
+    if let Some(warning) = client.warning() {
+        say(Level::Warning, LOGGER, &warning);
+    }
+    let (tell, whose) = (Arc::clone(&around.tell), key.clone());
+    let caller = Caller::start(client, move |number, result| {
+        tell(News::Answer(whose.clone(), number, result));
+    });
+    caller.map_err(|error| format!("no thread for calls to the cloud: {error}"))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_core::cloud::reconcile::{Host, View};
+use portcullis_core::cloud::reconcile::{Host, RuleView, View};
 use portcullis_core::ledger::LayerId;
 use portcullis_core::time::Timestamp;
 
@@ -75,6 +75,11 @@ impl Clouds {
         let homeless = self.layers.iter().filter(|(_, layer)| layer.key.is_none());
         let homeless = homeless.filter_map(|(id, layer)| Some((id.clone(), layer.failing.clone()?)));
         let homeless: BTreeMap<LayerId, String> = homeless.collect();
+        let is_level = |posted: &Arc<Posted>| posted.fault.is_some() || is_level(&posted.view);
+        if projects.values().all(is_level) {
+            // Nobody waits any more where this fails.
+            self.drains.drain(..).for_each(|answer| drop(answer.send(())));
+        }
         self.tell_lags(&projects, now.steady);
         self.board.change(|posts| (posts.projects, posts.homeless) = (projects, homeless));
     }
@@ -98,6 +103,12 @@ impl Clouds {
             }
         }
     }
+}
+
+/// Whether nothing is left to write.
+fn is_level(view: &View) -> bool {
+    let is_level = |rule: &RuleView| rule.adds.is_empty() && rule.removes.is_empty() || rule.refused.is_some();
+    view.under_way.is_none() && view.rules.iter().all(is_level)
 }
 
 fn why_late(posted: Option<&Arc<Posted>>) -> String {
