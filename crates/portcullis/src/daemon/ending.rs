@@ -95,7 +95,7 @@ impl Daemon {
         true
     }
 
-    fn hear_last(&mut self, facts: Facts) {
+    pub(super) fn hear_last(&mut self, facts: Facts) {
         for applied in facts.applied {
             self.learn(&applied);
             self.step(Input::Applied(applied));

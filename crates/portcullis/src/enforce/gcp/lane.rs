@@ -476,6 +476,7 @@ impl Clouds {
     pub(crate) fn drain(&mut self, answer: Sender<()>) {
         self.all(|| Input::Review);
         self.drains.push(answer);
+        self.is_stale = true;
     }
 
     fn ask(&mut self) {
