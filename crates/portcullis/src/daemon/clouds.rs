@@ -102,8 +102,14 @@ impl Daemon {
         }
     }
 
-    /// What must not be in a cloud's rule beside what native layers spare: what jails ignore.
-    pub(super) fn spared(&self) -> Vec<(IpNet, String)> {
+    /// Says who must not be in a cloud's rule: whom native layers spare, and whom jails ignore.
+    pub(super) fn spare(&self) {
+        let mut spared = self.ignored();
+        spared.extend_from_slice(self.protected.entries());
+        self.lanes.spare(spared);
+    }
+
+    fn ignored(&self) -> Vec<(IpNet, String)> {
         let jails = self.plan.jails.iter();
         let ignored = jails.flat_map(|jail| jail.ignoreip.iter().map(move |text| (&jail.name, text)));
         let net = |text: &str| {

@@ -282,10 +282,13 @@ impl Lanes {
         }
     }
 
-    /// What must never be banned was gathered again; the second is what must not be in a cloud's rule besides.
-    pub(crate) fn protect(&self, protected: Protected, mut spared: Vec<(IpNet, String)>) {
-        spared.extend_from_slice(protected.entries());
+    /// What must not be in a cloud's rule was gathered again.
+    pub(crate) fn spare(&self, spared: Vec<(IpNet, String)>) {
         self.cloud(Errand::Spare(spared));
+    }
+
+    /// What must never be banned was gathered again.
+    pub(crate) fn protect(&self, protected: Protected) {
         if let Some(lane) = self.lanes.get(&Kind::Nft) {
             lane.send(Job::Protect(protected));
         }

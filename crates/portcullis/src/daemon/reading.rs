@@ -223,8 +223,9 @@ impl Daemon {
     pub(super) fn gather_own(&mut self) {
         self.own_due = Instant::now() + OWN_EVERY;
         if let Ok(protected) = Protected::gather() {
-            self.lanes.protect(protected.clone(), self.spared());
+            self.lanes.protect(protected.clone());
             self.protected = protected;
+            self.spare();
             self.step(Input::Protected(self.protected.networks()));
         }
         let outbox = self.outbox.clone();
