@@ -21,6 +21,8 @@ mod http;
 pub(crate) mod metadata;
 #[cfg(feature = "gcp")]
 pub(crate) mod store;
+#[cfg(all(test, feature = "gcp"))]
+mod stage;
 #[cfg(feature = "gcp")]
 mod token;
 
