@@ -139,17 +139,17 @@ impl Daemon {
             }
         }
         let posts = self.cloud.read();
-        let left = posts.projects.values().flat_map(|posted| posted.view.rules.iter());
-        let left = left.filter(|rule| !rule.removes.is_empty()).map(|rule| {
-            format!(
-                "{} entries are still in the firewall rule {}: they go at the next start, or with 'portcullis gcp flush'",
-                rule.removes.len(),
-                rule.name
-            )
-        });
-        let left: Vec<String> = left.collect();
+        let rules = posts.projects.values().flat_map(|posted| posted.view.rules.iter());
+        let left: Vec<String> = rules.filter_map(still_there).collect();
         left.iter().for_each(|text| say(Level::Warning, SERVER, text));
         left
+    }
+
+    /// What is to be known when everybody is freed.
+    pub(super) fn cloud_follows(&self) -> Vec<String> {
+        let has_cloud = self.setup.ways.values().any(|way| way.cloud().is_some());
+        let text = "the cloud's rules follow in some seconds: 'portcullis status' says when they have";
+        has_cloud.then(|| text.to_owned()).into_iter().collect()
     }
 
     /// How far an action has come.
@@ -224,6 +224,19 @@ impl Daemon {
             ..Layer::default()
         }
     }
+}
+
+/// What of ours is still in a rule, in words.
+fn still_there(rule: &RuleView) -> Option<String> {
+    let what = match (&rule.read, rule.removes.len()) {
+        (Some(_), 0) => return None,
+        (Some(_), 1) => "1 entry of ours is".to_owned(),
+        (Some(_), count) => format!("{count} entries of ours are"),
+        (None, _) => "nobody knows what of ours is".to_owned(),
+    };
+    let name = &rule.name;
+    let mend = "it goes at the next start, or with 'portcullis gcp flush'";
+    Some(format!("{what} still in the firewall rule {name}: {mend}"))
 }
 
 /// When the rules of a layer were last read, all of them.
