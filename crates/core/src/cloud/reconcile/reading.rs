@@ -22,6 +22,9 @@ const REVIEW: (Seconds, Seconds) = (Seconds::new(27 * 60), Seconds::new(33 * 60)
 const UNFIT: Seconds = Seconds::new(60);
 /// As many entries as somebody may take out at a time by hand; more is an accident, or another writer.
 const BY_HAND: usize = 3;
+/// An entry that was lifted and is back is taken out again as often in a shared rule, where another writer may have
+/// put it back by mistake: after that it is theirs.
+const PATIENCE: u32 = 3;
 /// Reads of the rules of a group that lie no further apart count as one.
 const ROUND: Seconds = Seconds::new(120);
 
@@ -122,10 +125,12 @@ impl Reconciler {
         let Some(at) = group.parts.iter().position(|part| part.name == *name) else { return };
         let freed: BTreeSet<IpNet> =
             group.bans.iter().filter(|(_, ban)| ban.is_freed()).map(|(range, _)| *range).collect();
-        let Some(part) = group.parts.get_mut(at) else { return };
-        let mut finding = part.examine(now.steady, operation, (&self.books, &freed));
         let Some(part) = group.parts.get(at) else { return };
-        let is_by_hand = group.obeys(part, &self.host) && !finding.is_mass();
+        let is_obeyed = group.obeys(part, &self.host);
+        let patience = if is_obeyed { 0 } else { PATIENCE };
+        let Some(part) = group.parts.get_mut(at) else { return };
+        let mut finding = part.examine(now.steady, (operation, patience), (&self.books, &freed));
+        let is_by_hand = is_obeyed && !finding.is_mass();
         let mut missing = BTreeSet::new();
         let mut taken = Vec::new();
         let Some(part) = group.parts.get_mut(at) else { return };
@@ -251,7 +256,7 @@ impl Part {
     fn examine(
         &mut self,
         now: Timestamp,
-        operation: Seconds,
+        (operation, patience): (Seconds, u32),
         (books, freed): (&State, &BTreeSet<IpNet>),
     ) -> Finding {
         let mut finding = Finding::default();
@@ -263,9 +268,19 @@ impl Part {
             if is_wanted {
                 finding.held += usize::from(claim == Claim::Held || is_there);
             }
-            if is_there || is_wanted {
-                let was_gone = self.absent.remove(&range).is_some();
-                finding.back += usize::from(was_gone && !is_wanted);
+            if is_wanted {
+                self.returns.remove(&range);
+            }
+            if (is_there || is_wanted) && self.absent.remove(&range).is_some() && !is_wanted {
+                let returns = self.returns.entry(range).or_insert(0);
+                *returns += 1;
+                if *returns > patience {
+                    // Whoever puts it back again and again, or where nobody else writes, means it.
+                    self.returns.remove(&range);
+                    finding.entries.push(Entry::Forget { rule: rule(), range });
+                    continue;
+                }
+                finding.back += 1;
             }
             match (is_there, is_wanted) {
                 (true, true) if claim != Claim::Held => finding.entries.push(Entry::Put {
@@ -282,6 +297,7 @@ impl Part {
                     let first = *self.absent.entry(range).or_insert(now);
                     if now - first > operation {
                         self.absent.remove(&range);
+                        self.returns.remove(&range);
                         finding.entries.push(Entry::Forget { rule: rule(), range });
                     } else {
                         look_again = look_again.max(Some(first));
