@@ -15,7 +15,7 @@ use portcullis_core::cloud::is_sentinel;
 use portcullis_core::cloud::reconcile::{RuleView, View as Rules};
 use portcullis_core::engine::{Effect, Input, LayerView, Query, ReplyTo, Request, View};
 use portcullis_core::ledger::LayerId;
-use portcullis_core::time::{Clock, Timestamp};
+use portcullis_core::time::Timestamp;
 
 use super::alarm::subject;
 use super::answers::{milliseconds, rfc3339, seconds};
@@ -103,7 +103,7 @@ impl Daemon {
     }
 
     /// Says who must not be in a cloud's rule: whom native layers spare, and whom jails ignore.
-    pub(super) fn spare(&self) {
+    pub(super) fn spare_in_clouds(&self) {
         let mut spared = self.ignored();
         spared.extend_from_slice(self.protected.entries());
         self.lanes.spare(spared);

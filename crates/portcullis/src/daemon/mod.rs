@@ -210,7 +210,7 @@ impl Daemon {
         }
         self.plan = setup.plan;
         self.traces.put(&setup.layers, &self.plan);
-        self.spare();
+        self.spare_in_clouds();
         self.lanes.put(&setup.layers);
         self.keeper.set(&setup.server);
         let plans = setup.arrangements.iter().map(|arrangement| &arrangement.plan);

@@ -372,7 +372,10 @@ impl Clouds {
 
     /// Projects in which something is ours and where no action bans any more: what is there goes.
     fn inherit(&mut self) {
-        let kept = match CloudBooks::projects(&self.around.books) {
+        if !self.around.books.exists() {
+            return;
+        }
+        let kept = match CloudBooks::open(&self.around.books).and_then(|books| books.projects()) {
             Ok(kept) => kept,
             Err(error) => return say(Level::Error, LOGGER, &error),
         };
@@ -384,13 +387,14 @@ impl Clouds {
         let Machine::Known(metadata) = &self.machine else {
             return self.ask();
         };
-        for name in left {
+        let api = |name: String| {
             // The rule is of no account: what the books name is.
             let mut options = Options::new("block-ip");
             options.project = Some(name);
-            if let Ok(api) = Api::of(&options, metadata.as_deref()) {
-                self.begin(&key(&api), api);
-            }
+            Api::of(&options, metadata.as_deref()).ok()
+        };
+        for api in left.into_iter().filter_map(api).collect::<Vec<_>>() {
+            self.begin(&key(&api), api);
         }
     }
 

@@ -97,23 +97,6 @@ impl CloudBooks {
         }
     }
 
-    /// The projects of which anything is written down in the file, if there is one.
-    ///
-    /// # Errors
-    /// As [`open`](CloudBooks::open).
-    pub(crate) fn projects(path: &Path) -> Result<Vec<String>, String> {
-        if !path.exists() {
-            return Ok(Vec::new());
-        }
-        let books = CloudBooks::open(path)?;
-        books.names().map_err(|error| books.explain(&error))
-    }
-
-    fn names(&self) -> rusqlite::Result<Vec<String>> {
-        let mut names = self.db.prepare("SELECT project FROM rules UNION SELECT project FROM claims")?;
-        names.query_map([], |row| row.get(0))?.collect()
-    }
-
     /// What was lost when the file was opened: an error for the log.
     pub(crate) fn loss(&self) -> Option<&str> {
         self.loss.as_deref()
@@ -227,7 +210,8 @@ fn account(row: &Row<'_>, entries: &mut Vec<Entry>) -> rusqlite::Result<()> {
     if let Some(base) = row.get("base")? {
         entries.push(Entry::Made { rule: rule(), base });
     }
-    if let Some(most) = row.get("most")? {
+    if let Some(most) = row.get::<_, Option<i64>>("most")? {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         entries.push(Entry::Limit { rule: rule(), most });
     }
     if let Some(request) = row.get("request")? {

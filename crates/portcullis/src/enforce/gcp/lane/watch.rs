@@ -148,8 +148,7 @@ fn why_late(posted: Option<&Arc<Posted>>) -> String {
 fn read_machine(tell: &Tell) -> Option<Box<Metadata>> {
     for number in 0..TRIES {
         match Metadata::read() {
-            Ok(metadata) => return Some(Box::new(metadata)),
-            Err(_) if !is_expected() => return None,
+            Ok(metadata) => return metadata.map(Box::new),
             Err(reason) => tell(News::Unknown(reason)),
         }
         if number + 1 < TRIES {
