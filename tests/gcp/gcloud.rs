@@ -128,7 +128,7 @@ fn a_rule_lives_and_dies() {
     assert_eq!(described, gcloud.fake.rule("block-ip").unwrap().body);
     assert_eq!(gcloud.json("list"), json!([described]));
     assert_eq!(gcloud.json("list --filter=name=block-ip"), json!([described]));
-    assert_eq!(gcloud.json("list --filter=name=block"), json!([]));
+    assert_eq!(gcloud.json("list --filter=name=blocks"), json!([]));
     gcloud.calls();
     let update = "update block-ip --source-ranges";
     let changed = gcloud.json(&format!("{update}=192.0.2.1/32,198.51.100.7/32"));
@@ -199,10 +199,7 @@ fn it_takes_the_fake_for_a_machine() {
     assert_eq!(body["sourceRanges"], json!(["192.0.2.1/32"]));
     let calls = gcloud.calls();
     let asked = |end: &str| calls.iter().any(|call| call.path.ends_with(end));
-    assert!(
-        asked("/project/project-id") && asked("/service-accounts/default/token"),
-        "{calls:?}"
-    );
+    assert!(asked("/project/project-id") && asked("/token"), "{calls:?}");
     let call = calls.iter().find(|call| call.is_api()).unwrap();
     assert!(
         call.authorization
