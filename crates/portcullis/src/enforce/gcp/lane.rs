@@ -8,10 +8,10 @@ mod project;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -204,7 +204,10 @@ impl Clouds {
     /// Orders, each answered at once: what comes of it is told later.
     pub(crate) fn apply(&mut self, changes: &[Change]) -> Vec<Applied> {
         self.look_who_is_here(SESSIONS_FRESH);
-        let answers = changes.iter().map(|change| answer(change, Ok(self.order(change)))).collect();
+        let answers = changes
+            .iter()
+            .map(|change| answer(change, Ok(self.order(change))))
+            .collect();
         self.is_stale = true;
         answers
     }
@@ -216,7 +219,9 @@ impl Clouds {
             Order::Stop => self.close(id),
             Order::Ban(ticket) | Order::Prolong(ticket) => {
                 self.open(id);
-                return self.ban(id, ticket).map_or_else(Standing::Protected, |()| Standing::Decided);
+                return self
+                    .ban(id, ticket)
+                    .map_or_else(Standing::Protected, |()| Standing::Decided);
             }
             Order::Unban(ticket) => self.unban(id, ticket),
             // Orders to free each follow; whether it is still true is looked at all the time.
@@ -256,7 +261,10 @@ impl Clouds {
 
     fn unban(&mut self, id: &LayerId, ticket: &Ticket) {
         let Some(mut range) = range(&ticket.id) else { return };
-        let single = self.narrowed.iter().find(|((layer, _), net)| layer == id && **net == ticket.id);
+        let single = self
+            .narrowed
+            .iter()
+            .find(|((layer, _), net)| layer == id && **net == ticket.id);
         if let Some(key) = single.map(|(key, _)| key.clone()) {
             self.narrowed.remove(&key);
             range = key.1;
@@ -283,7 +291,9 @@ impl Clouds {
     /// One thing that happened to a project, and what follows from it.
     fn step(&mut self, key: &Key, input: Input) {
         let now = (self.around.clock)();
-        let Some(project) = self.projects.get_mut(key) else { return };
+        let Some(project) = self.projects.get_mut(key) else {
+            return;
+        };
         let mut out = Vec::new();
         project.handle(now, input, &mut out);
         self.is_stale = true;
