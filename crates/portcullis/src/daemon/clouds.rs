@@ -249,7 +249,12 @@ fn read_at(posted: &Posted, id: &LayerId) -> Option<Timestamp> {
 /// What the rules say of an action.
 fn tell(progress: &mut Progress, posted: &Posted, id: &LayerId) {
     let names = posted.rules(id);
-    let rules: Vec<&RuleView> = posted.view.rules.iter().filter(|rule| names.contains(&rule.name)).collect();
+    let rules: Vec<&RuleView> = posted
+        .view
+        .rules
+        .iter()
+        .filter(|rule| names.contains(&rule.name))
+        .collect();
     progress.project = Some(posted.key.project.clone());
     progress.rules = names.iter().cloned().collect();
     progress.foreign = rules.iter().map(|rule| rule.foreign).sum();
@@ -264,7 +269,11 @@ fn tell(progress: &mut Progress, posted: &Posted, id: &LayerId) {
 fn remarks(view: &Rules, rules: &[&RuleView]) -> Vec<String> {
     let mut remarks = Vec::new();
     for rule in rules {
-        remarks.extend(rule.refused.iter().map(|why| format!("rule {} is not written: {why}", rule.name)));
+        remarks.extend(
+            rule.refused
+                .iter()
+                .map(|why| format!("rule {} is not written: {why}", rule.name)),
+        );
         let held = rule.read.iter().flatten();
         let is_sentinel = |text: &&String| text.parse().is_ok_and(|net| is_sentinel(&net));
         if let Some(sentinel) = held.clone().find(is_sentinel) {
@@ -275,14 +284,23 @@ fn remarks(view: &Rules, rules: &[&RuleView]) -> Vec<String> {
         }
         if rule.foreign > 0 {
             let (foreign, rule) = (rule.foreign, &rule.name);
-            remarks.push(format!("{foreign} entries in rule {rule} are somebody else's, and stay"));
+            remarks.push(format!(
+                "{foreign} entries in rule {rule} are somebody else's, and stay"
+            ));
         }
     }
     if !view.evicted.is_empty() {
         let first: Vec<String> = view.evicted.iter().take(FEW).map(ToString::to_string).collect();
         let more = view.evicted.len() - first.len();
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        remarks.push(format!("no room in the rules for {}{more}: the kernel alone holds them", first.join(" ")));
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        remarks.push(format!(
+            "no room in the rules for {}{more}: the kernel alone holds them",
+            first.join(" ")
+        ));
     }
     if let Some((count, why)) = &view.local_only {
         remarks.push(format!("{count} IPv6 bans are in the kernel alone: {why}"));

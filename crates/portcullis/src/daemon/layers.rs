@@ -16,8 +16,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::thread;
 use std::time::Duration;
 
-use portcullis_core::action::JailFacts;
 use ipnet::IpNet;
+use portcullis_core::action::JailFacts;
 use portcullis_core::ledger::{Applied, Change, LayerId, Reading};
 use portcullis_core::time::Timestamp;
 
@@ -32,8 +32,8 @@ use crate::enforce::shell::{ShellLayer, Through};
 use crate::enforce::{Held, Layer};
 use crate::fault::{self, Step};
 use crate::runner::{self, Catalogue, Link};
-pub(super) use cloud::Sky;
 use cloud::Errand;
+pub(super) use cloud::Sky;
 use shells::Shells;
 
 /// Orders taken at once, so that facts come back while a long queue is worked off.

@@ -9,10 +9,10 @@ mod project;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -219,7 +219,9 @@ impl Clouds {
     /// One thing that happened to a project, and what follows from it.
     fn step(&mut self, key: &Key, input: Input) {
         let now = (self.around.clock)();
-        let Some(project) = self.projects.get_mut(key) else { return };
+        let Some(project) = self.projects.get_mut(key) else {
+            return;
+        };
         let mut out = Vec::new();
         project.handle(now, input, &mut out);
         self.is_stale = true;

@@ -51,7 +51,11 @@ impl Clouds {
     pub(crate) fn pause(&self) -> Option<Duration> {
         let steady = (self.around.clock)().steady;
         let until = |at: Timestamp| Duration::from_micros(u64::try_from((at - steady).micros()).unwrap_or(0));
-        let wakes = self.projects.values().filter_map(|project| project.next_wake()).map(until);
+        let wakes = self
+            .projects
+            .values()
+            .filter_map(|project| project.next_wake())
+            .map(until);
         let books = self.projects.values().filter_map(|project| project.patience());
         let post = self.is_stale.then(|| POST_EVERY.saturating_sub(self.posted.elapsed()));
         let here = self.here_at.map(|at| SESSIONS_EVERY.saturating_sub(at.elapsed()));
@@ -89,7 +93,9 @@ impl Clouds {
             let posted = Posted {
                 key: key.clone(),
                 writer: project.writer.clone(),
-                layers: layers.map(|(id, layer)| (id.clone(), layer.options.rule.clone())).collect(),
+                layers: layers
+                    .map(|(id, layer)| (id.clone(), layer.options.rule.clone()))
+                    .collect(),
                 view: project.view(now),
                 unsaved: project.unsaved(),
                 fault: project.fault.clone(),
@@ -106,7 +112,8 @@ impl Clouds {
             self.drains.drain(..).for_each(|answer| drop(answer.send(())));
         }
         self.tell_lags(&projects, now.steady);
-        self.board.change(|posts| (posts.projects, posts.homeless) = (projects, homeless));
+        self.board
+            .change(|posts| (posts.projects, posts.homeless) = (projects, homeless));
     }
 
     /// What keeps each layer from following, where that is other than it was.
