@@ -108,8 +108,10 @@ impl Clouds {
         let homeless: BTreeMap<LayerId, String> = homeless.collect();
         let is_level = |posted: &Arc<Posted>| posted.fault.is_some() || is_level(&posted.view);
         if projects.values().all(is_level) {
-            // Nobody waits any more where this fails.
-            self.drains.drain(..).for_each(|answer| drop(answer.send(())));
+            for answer in self.drains.drain(..) {
+                // Whoever asked may have given up.
+                let _ = answer.send(());
+            }
         }
         self.tell_lags(&projects, now.steady);
         self.board
