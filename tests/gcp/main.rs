@@ -16,6 +16,7 @@ mod house;
 mod fake;
 mod faults;
 mod gcloud;
+mod joined;
 mod lists;
 mod machine;
 mod operations;
