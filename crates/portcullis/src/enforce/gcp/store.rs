@@ -210,7 +210,8 @@ fn account(row: &Row<'_>, entries: &mut Vec<Entry>) -> rusqlite::Result<()> {
     if let Some(base) = row.get("base")? {
         entries.push(Entry::Made { rule: rule(), base });
     }
-    if let Some(most) = row.get("most")? {
+    if let Some(most) = row.get::<_, Option<i64>>("most")? {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         entries.push(Entry::Limit { rule: rule(), most });
     }
     if let Some(request) = row.get("request")? {
