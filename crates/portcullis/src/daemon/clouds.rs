@@ -101,9 +101,10 @@ impl Daemon {
     pub(super) fn free_everywhere(&mut self, freed: &[(IpNet, Arc<str>)], out: &mut Vec<Effect>) {
         let now = self.clock.now().steady;
         for (range, rule) in freed {
-            let id = match range.prefix_len() == range.max_prefix_len() {
-                true => Id::Ip(range.addr()),
-                false => Id::Net(*range),
+            let id = if range.prefix_len() == range.max_prefix_len() {
+                Id::Ip(range.addr())
+            } else {
+                Id::Net(*range)
             };
             let text = format!("{id} was taken out of the firewall rule {rule} by a person: it is freed everywhere");
             say(Level::Notice, SERVER, &text);
