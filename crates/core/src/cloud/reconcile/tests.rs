@@ -1,0 +1,8 @@
+//! The state machine against a simulated API.
+
+mod api;
+mod burst;
+mod chaos;
+mod scenes;
+mod stage;
+mod troubles;
