@@ -77,9 +77,13 @@ impl CloudBooks {
         };
         let now = Timestamp::from_micros(jiff::Timestamp::now().as_microsecond());
         let aside = move_aside(path, now).map_err(|error| error.to_string())?;
-        let db = prepare(path).and_then(|()| connect(path)).map_err(|fault| match fault {
-            Fault::Damaged(reason) | Fault::Other(reason) => format!("the books of the cloud firewall {shown}: {reason}"),
-        })?;
+        let db = prepare(path)
+            .and_then(|()| connect(path))
+            .map_err(|fault| match fault {
+                Fault::Damaged(reason) | Fault::Other(reason) => {
+                    format!("the books of the cloud firewall {shown}: {reason}")
+                }
+            })?;
         let loss = format!(
             "the books of the cloud firewall {shown} are damaged ({fault}); they were moved to {} and new ones begun: \
              nothing in the rules is known as ours any more, so what earlier bans left there stays until it is taken \
@@ -171,7 +175,9 @@ fn keep_one(tx: &Transaction<'_>, project: &str, entry: &Entry) -> rusqlite::Res
             "INSERT INTO rules(project, rule, {column}) VALUES(?1, ?2, ?3)
              ON CONFLICT(project, rule) DO UPDATE SET {column} = excluded.{column}"
         );
-        tx.prepare_cached(&sql)?.execute(params![project, rule, value]).map(drop)
+        tx.prepare_cached(&sql)?
+            .execute(params![project, rule, value])
+            .map(drop)
     };
     match entry {
         Entry::Put { rule, range, claim } => tx
@@ -182,7 +188,12 @@ fn keep_one(tx: &Transaction<'_>, project: &str, entry: &Entry) -> rusqlite::Res
             .prepare_cached("DELETE FROM claims WHERE project = ?1 AND rule = ?2 AND net = ?3")?
             .execute(params![project, rule, range.to_string()])
             .map(drop),
-        Entry::Intend { rule, request, body, at } => {
+        Entry::Intend {
+            rule,
+            request,
+            body,
+            at,
+        } => {
             set(rule, "request", request)?;
             set(rule, "body", body)?;
             set(rule, "at", &at.micros())?;
@@ -224,7 +235,10 @@ fn account(row: &Row<'_>, entries: &mut Vec<Entry>) -> rusqlite::Result<()> {
     }
     let operation: Option<String> = row.get("operation")?;
     if operation.is_some() {
-        entries.push(Entry::Operation { rule: rule(), operation });
+        entries.push(Entry::Operation {
+            rule: rule(),
+            operation,
+        });
     }
     Ok(())
 }
