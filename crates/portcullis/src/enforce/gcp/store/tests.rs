@@ -100,6 +100,7 @@ fn projects_have_nothing_in_common() {
             }],
         )
         .unwrap();
+    assert_eq!(books.projects().unwrap(), ["b"]);
     assert_eq!(books.load("a").unwrap(), Books::default());
     assert_eq!(
         books.load("b").unwrap().entries,
