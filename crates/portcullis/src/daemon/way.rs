@@ -140,6 +140,7 @@ pub(crate) fn gcloud(plan: &ActionPlan, manner: Manner) -> Option<Result<Recogni
     }
     match option(plan, "native") {
         Ok(Some(false)) => Some(Err("native = no".to_owned())),
+        Err(reason) => Some(Err(reason)),
         _ => Some(found.and_then(|found| gcp::available().map(|()| found).map_err(str::to_owned))),
     }
 }

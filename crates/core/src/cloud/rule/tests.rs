@@ -146,42 +146,58 @@ fn a_further_rule_denies_the_same() {
     assert_eq!(shard, expect);
 }
 
-#[test]
-fn what_stands_against_writing() {
-    let check = |change: &dyn Fn(&mut Rule), expect: Option<(Why, &str)>| {
-        let mut rule = fit();
-        change(&mut rule);
-        let unfit = rule.unfit(
-            Family::Inet4,
-            &["projects/a-project/global/networks/default".to_owned()],
-        );
-        let found = unfit.map(|unfit| (unfit.why.clone(), unfit.mend()));
-        assert_eq!(found, expect.map(|(why, mend)| (why, mend.to_owned())));
-    };
-    let another = "make a rule of its own and name it in the action (rule=block-ip-deny): gcloud compute firewall-rules \
-                   create block-ip-deny --project=a-project --network=default --direction=INGRESS --action=DENY \
-                   --rules=all --priority=100 --source-ranges=192.0.2.1/32";
-    let update = |rest: &str| format!("gcloud compute firewall-rules update block-ip --project=a-project {rest}");
-    check(&|_| {}, None);
-    check(&|rule| rule.source_ranges.clear(), None);
-    check(&|rule| rule.target_tags = texts("mail"), None);
-    check(&|rule| rule.is_ingress = false, Some((Why::Egress, another)));
-    check(
-        &|rule| rule.allowed = vec![json!({"IPProtocol": "all"})],
-        Some((Why::Allows, another)),
+/// What stands against a changed rule, and the command that mends it.
+#[track_caller]
+fn check_unfit(change: &dyn Fn(&mut Rule), expect: Option<(Why, &str)>) {
+    let mut rule = fit();
+    change(&mut rule);
+    let unfit = rule.unfit(
+        Family::Inet4,
+        &["projects/a-project/global/networks/default".to_owned()],
     );
-    check(&|rule| rule.denied.clear(), Some((Why::DeniesNothing, another)));
-    check(
+    let found = unfit.map(|unfit| (unfit.why.clone(), unfit.mend()));
+    assert_eq!(found, expect.map(|(why, mend)| (why, mend.to_owned())));
+}
+
+const ANOTHER: &str = "make a rule of its own and name it in the action (rule=block-ip-deny): gcloud compute \
+    firewall-rules create block-ip-deny --project=a-project --network=default --direction=INGRESS --action=DENY \
+    --rules=all --priority=100 --source-ranges=192.0.2.1/32";
+
+fn update(rest: &str) -> String {
+    format!("gcloud compute firewall-rules update block-ip --project=a-project {rest}")
+}
+
+#[test]
+fn what_stands_against_a_rule() {
+    check_unfit(&|_| {}, None);
+    check_unfit(&|rule| rule.source_ranges.clear(), None);
+    check_unfit(&|rule| rule.target_tags = texts("mail"), None);
+    check_unfit(&|rule| rule.is_ingress = false, Some((Why::Egress, ANOTHER)));
+    check_unfit(
+        &|rule| rule.allowed = vec![json!({"IPProtocol": "all"})],
+        Some((Why::Allows, ANOTHER)),
+    );
+    check_unfit(&|rule| rule.denied.clear(), Some((Why::DeniesNothing, ANOTHER)));
+    check_unfit(
         &|rule| rule.is_disabled = true,
         Some((Why::Disabled, &update("--no-disabled"))),
     );
+    let far = URL.replace("default", "other");
+    check_unfit(
+        &|rule| rule.network = URL.replace("default", "other"),
+        Some((Why::OtherNetwork(far), ANOTHER)),
+    );
+}
+
+#[test]
+fn what_stands_against_what_is_in_it() {
     let tags = texts("web db");
-    check(
+    check_unfit(
         &|rule| rule.other_sources = texts("web db"),
         Some((Why::OtherSources(tags), &update("--source-tags="))),
     );
     let both = texts("web mail@a-project.iam.gserviceaccount.com");
-    check(
+    check_unfit(
         &|rule| rule.other_sources = texts("web mail@a-project.iam.gserviceaccount.com"),
         Some((
             Why::OtherSources(both),
@@ -189,32 +205,27 @@ fn what_stands_against_writing() {
         )),
     );
     let wide = |text: &str| Why::Wide(text.to_owned());
-    check(
+    check_unfit(
         &|rule| rule.source_ranges = texts("0.0.0.0/0"),
         Some((wide("0.0.0.0/0"), &update("--source-ranges=192.0.2.1/32"))),
     );
-    check(
+    check_unfit(
         &|rule| rule.source_ranges = texts("198.51.100.7 8.0.0.0/7 203.0.113.0/24"),
         Some((
             wide("8.0.0.0/7"),
             &update("--source-ranges=198.51.100.7,203.0.113.0/24"),
         )),
     );
-    check(&|rule| rule.source_ranges = texts("8.0.0.0/8"), None);
-    check(
+    check_unfit(&|rule| rule.source_ranges = texts("8.0.0.0/8"), None);
+    check_unfit(
         &|rule| rule.source_ranges = texts("198.51.100.7 2001:db8::/32"),
-        Some((Why::OtherFamily("2001:db8::/32".into()), another)),
+        Some((Why::OtherFamily("2001:db8::/32".into()), ANOTHER)),
     );
     let look = "look at the list and take that entry out: gcloud compute firewall-rules describe block-ip \
                 --project=a-project --format='value(sourceRanges)'";
-    check(
+    check_unfit(
         &|rule| rule.source_ranges = texts("0.0.0.0/0 198.51.100.7/99"),
         Some((Why::Entry("198.51.100.7/99".into()), look)),
-    );
-    let far = URL.replace("default", "other");
-    check(
-        &|rule| rule.network = URL.replace("default", "other"),
-        Some((Why::OtherNetwork(far), another)),
     );
 }
 
@@ -382,7 +393,7 @@ fn rules_that_let_in_what_ours_denies() {
         allow("mail", &|rule| rule.target_tags = texts("mail")),
         allow("web", &|rule| rule.target_tags = texts("web")),
         allow("account", &|rule| {
-            rule.target_accounts = texts("vm@a.iam.gserviceaccount.com")
+            rule.target_accounts = texts("vm@a.iam.gserviceaccount.com");
         }),
         Rule {
             priority: 1,

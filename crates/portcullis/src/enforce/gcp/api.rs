@@ -4,7 +4,7 @@
 //! address without TLS is taken for this machine alone, since a token goes with every call.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use portcullis_core::cloud::options::Options;
 use reqwest::Url;
@@ -73,7 +73,7 @@ impl Api {
             endpoint,
             resources,
             project,
-            token_file: options.token_file.as_deref().map(Path::new).map(Path::to_owned),
+            token_file: options.token_file.as_deref().map(PathBuf::from),
         })
     }
 

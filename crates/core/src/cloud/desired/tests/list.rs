@@ -4,109 +4,110 @@ use proptest::prelude::*;
 
 use super::*;
 
-#[test]
-fn the_list_that_is_written() {
-    let check = |read: &str, want: &str, gone: &str, expect: Result<&str, &str>| {
-        let read: Vec<String> = read.split_whitespace().map(str::to_owned).collect();
-        let list = target(&read, &nets(want), &nets(gone), Family::Inet4);
-        let shown = list.map(|list| list.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" "));
-        assert_eq!(
-            shown.as_deref().map_err(String::as_str),
-            expect,
-            "{read:?} + {want} - {gone}"
-        );
-    };
-    check("", "", "", Ok("192.0.2.1/32"));
-    check("", "198.51.100.7", "", Ok("192.0.2.1/32 198.51.100.7/32"));
-    check(
+/// What was read, what is wanted and what is to go, and the list or what stands against it.
+const LISTS: &[(&str, &str, &str, Result<&str, &str>)] = &[
+    ("", "", "", Ok("192.0.2.1/32")),
+    ("", "198.51.100.7", "", Ok("192.0.2.1/32 198.51.100.7/32")),
+    (
         "203.0.113.9/32 192.0.2.1/32",
         "198.51.100.7",
         "",
         Ok("203.0.113.9/32 192.0.2.1/32 198.51.100.7/32"),
-    );
-    check(
+    ),
+    (
         "203.0.113.9 198.51.100.0/24",
         "",
         "",
         Ok("203.0.113.9/32 198.51.100.0/24 192.0.2.1/32"),
-    );
-    check("192.0.2.1 198.51.100.7", "", "198.51.100.7", Ok("192.0.2.1/32"));
-    check("198.51.100.7", "", "198.51.100.7", Ok("192.0.2.1/32"));
-    check("192.0.2.1/32", "", "192.0.2.1", Ok("192.0.2.1/32"));
-    check(
+    ),
+    ("192.0.2.1 198.51.100.7", "", "198.51.100.7", Ok("192.0.2.1/32")),
+    ("198.51.100.7", "", "198.51.100.7", Ok("192.0.2.1/32")),
+    ("192.0.2.1/32", "", "192.0.2.1", Ok("192.0.2.1/32")),
+    (
         "192.0.2.1 198.51.100.7 198.51.100.7/32",
         "198.51.100.7",
         "",
         Ok("192.0.2.1/32 198.51.100.7/32"),
-    );
-    check(
+    ),
+    (
         "192.0.2.1 198.51.100.7/24 198.51.100.0/24",
         "",
         "",
         Ok("192.0.2.1/32 198.51.100.0/24"),
-    );
-    check(
+    ),
+    (
         "192.0.2.1 198.51.100.7",
         "198.51.100.7",
         "198.51.100.7",
         Ok("192.0.2.1/32 198.51.100.7/32"),
-    );
-    check(
+    ),
+    (
         "192.0.2.1",
         "198.51.100.9 198.51.100.7",
         "",
         Ok("192.0.2.1/32 198.51.100.7/32 198.51.100.9/32"),
-    );
-    check("192.0.2.1 8.0.0.0/8", "", "", Ok("192.0.2.1/32 8.0.0.0/8"));
-    check("192.0.2.1 garbage", "", "", Err("its entry 'garbage' is no network"));
-    check(
+    ),
+    ("192.0.2.1 8.0.0.0/8", "", "", Ok("192.0.2.1/32 8.0.0.0/8")),
+    ("192.0.2.1 garbage", "", "", Err("its entry 'garbage' is no network")),
+    (
         "192.0.2.1 192.0.2.300",
         "",
         "",
         Err("its entry '192.0.2.300' is no network"),
-    );
-    check(
+    ),
+    (
         "192.0.2.1 192.0.2.0/33",
         "",
         "",
         Err("its entry '192.0.2.0/33' is no network"),
-    );
-    check(
+    ),
+    (
         "192.0.2.1 \u{1b}[31m",
         "",
         "",
         Err("its entry '\\u{1b}[31m' is no network"),
-    );
-    check(
+    ),
+    (
         "192.0.2.1 2001:db8::/32",
         "",
         "",
         Err("it holds 2001:db8::/32, and a rule takes either IPv4 or IPv6"),
-    );
-    check(
+    ),
+    (
         "192.0.2.1",
         "2001:db8::5",
         "",
         Err("2001:db8::5/128 does not belong into a rule for inet4"),
-    );
-    check(
+    ),
+    (
         "0.0.0.0/0",
         "198.51.100.7",
         "",
         Err("it holds 0.0.0.0/0, which denies nearly everybody"),
-    );
-    check(
+    ),
+    (
         "192.0.2.1 8.0.0.0/7",
         "",
         "8.0.0.0/7",
         Err("it holds 8.0.0.0/7, which denies nearly everybody"),
-    );
-    check(
+    ),
+    (
         "192.0.2.1",
         "8.0.0.0/7",
         "",
         Err("8.0.0.0/7 is wider than any ban in a firewall rule"),
-    );
+    ),
+];
+
+#[test]
+fn the_list_that_is_written() {
+    for (read, want, gone, expect) in LISTS {
+        let texts: Vec<String> = read.split_whitespace().map(str::to_owned).collect();
+        let list = target(&texts, &nets(want), &nets(gone), Family::Inet4);
+        let shown = list.map(|list| list.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" "));
+        let shown = shown.as_deref().map_err(String::as_str);
+        assert_eq!(shown, *expect, "{read} + {want} - {gone}");
+    }
 }
 
 #[test]

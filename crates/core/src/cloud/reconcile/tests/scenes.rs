@@ -41,7 +41,7 @@ fn a_ban_is_written_at_once_applied_at_the_end_of_the_operation_and_verified_by_
     stage.run(Seconds::new(1));
     assert_eq!(stage.api.writes, 1);
     assert_eq!(standing(&stage, "198.51.100.1/32"), None);
-    stage.run(Seconds::from_f64(4.35));
+    stage.run(Seconds::from_f64(4.45));
     assert_eq!(standing(&stage, "198.51.100.1/32"), Some(Standing::Applied));
     stage.run(Seconds::new(1));
     assert_eq!(standing(&stage, "198.51.100.1/32"), Some(Standing::Verified));

@@ -10,6 +10,7 @@ use portcullis_core::cloud::reconcile::{Host, RuleView, View};
 use portcullis_core::ledger::LayerId;
 use portcullis_core::time::Timestamp;
 
+use super::project::Project;
 use super::{Clouds, LATE, Machine, News, POST_EVERY, SESSIONS_EVERY, Tell, Told};
 use crate::enforce::gcp::board::{Key, Posted};
 use crate::enforce::gcp::metadata::{Metadata, is_expected};
@@ -17,6 +18,9 @@ use crate::enforce::gcp::metadata::{Metadata, is_expected};
 /// So often a metadata server that must be there is asked before it is done without for now, with pauses that double.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is due is not looked at more often.
+const SOON: Duration = Duration::from_millis(5);
 
 /// As long as it is needed, it is asked again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -51,11 +55,8 @@ impl Clouds {
     pub(crate) fn pause(&self) -> Option<Duration> {
         let steady = (self.around.clock)().steady;
         let until = |at: Timestamp| Duration::from_micros(u64::try_from((at - steady).micros()).unwrap_or(0));
-        let wakes = self
-            .projects
-            .values()
-            .filter_map(|project| project.next_wake())
-            .map(until);
+        let wakes = self.projects.values().filter_map(Project::next_wake);
+        let wakes = wakes.map(|at| until(at).max(SOON));
         let books = self.projects.values().filter_map(|project| project.patience());
         let post = self.is_stale.then(|| POST_EVERY.saturating_sub(self.posted.elapsed()));
         let here = self.here_at.map(|at| SESSIONS_EVERY.saturating_sub(at.elapsed()));

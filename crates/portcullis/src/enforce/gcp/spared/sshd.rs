@@ -65,9 +65,7 @@ pub(super) fn clients(root: &Path, processes: &Processes) -> BTreeSet<IpAddr> {
 struct View<'p> {
     processes: &'p Processes,
     sshd: BTreeMap<u32, Process>,
-    /// Those that speak with a client before the login
-    before: BTreeSet<u32>,
-    /// Their parents
+    /// Those that have a child that speaks with a client before the login
     waiting: BTreeSet<u32>,
 }
 
@@ -87,19 +85,17 @@ impl View<'_> {
                 _ => programs.get(&process.pid).is_some_and(|name| name.starts_with(BEFORE)),
             }
         };
-        let before: Vec<&Process> = sshd.values().filter(is_before).collect();
+        let before = sshd.values().filter(is_before);
         View {
             processes,
-            before: before.iter().map(|process| process.pid).collect(),
-            waiting: before.iter().map(|process| process.parent).collect(),
+            waiting: before.map(|process| process.parent).collect(),
             sshd,
         }
     }
 
     /// Whether this serves somebody who has logged in.
     fn serves(&self, process: &Process) -> bool {
-        let is_waiting = self.waiting.contains(&process.pid) || self.waiting.contains(&process.parent);
-        if is_waiting || self.before.contains(&process.pid) {
+        if self.waiting.contains(&process.pid) || self.waiting.contains(&process.parent) {
             return false;
         }
         match process.user() {

@@ -82,7 +82,7 @@ impl Machine {
         self.process_with(made, "");
     }
 
-    /// With further lines of its status.
+    /// With further lines of its status, which come first and so count.
     fn process_with(&self, made: &Made, more: &str) {
         let Made {
             pid,
@@ -97,7 +97,7 @@ impl Machine {
         symlink(format!("/usr/sbin/{name}"), program).unwrap();
         // Whoever starts a program over a link of theirs chooses its name.
         let status = format!(
-            "Name:\tsshd\nPPid:\t{parent}\nUid:\t{user}\t{user}\t{user}\t{user}\nNSsid:\t{pid}\n{more}Seccomp:\t0\n"
+            "Name:\tsshd\n{more}PPid:\t{parent}\nUid:\t{user}\t{user}\t{user}\t{user}\nNSsid:\t{pid}\nSeccomp:\t0\n"
         );
         self.write(&format!("proc/{pid}/status"), status);
         fs::create_dir_all(self.path(&format!("proc/{pid}/fd"))).unwrap();
@@ -315,12 +315,15 @@ fn root_has_logged_in_when_sshd_runs_something_for_it() {
             ..SSHD
         });
         assert_eq!(machine.clients(), [""; 0], "{name}: sshd itself is no command");
-        machine.process(&Made {
+        let command = Made {
             pid: 203,
             name: "bash",
             parent: session,
             ..SSHD
-        });
+        };
+        machine.process_with(&command, &format!("NSsid:\t{session}\n"));
+        assert_eq!(machine.clients(), [""; 0], "{name}: a helper in sshd's own session");
+        machine.process(&Made { pid: 204, ..command });
         assert_eq!(machine.clients(), ["198.51.100.9/32"], "{name}");
     };
     check("sshd", false);
