@@ -191,8 +191,12 @@ impl Jail {
         let layer = &mut self.layers[at];
         let is_ban = matches!(applied.order, OrderKind::Ban | OrderKind::Prolong);
         match applied.result {
-            // It was heard; what comes of it is told later.
-            Ok(Standing::Decided) => {}
+            // It was heard, or is not true any more and will be; what comes of it is told later, and is no success yet.
+            Ok(Standing::Decided) => {
+                if let (Some(id), OrderKind::Ban) = (&applied.id, applied.order) {
+                    self.ledger.stand(now, id, &applied.layer.action, Standing::Decided);
+                }
+            }
             Ok(standing) => {
                 if let (Some(id), true) = (&applied.id, is_ban) {
                     self.ledger.stand(now, id, &applied.layer.action, standing);

@@ -82,7 +82,8 @@ impl Daemon {
             if let Some(held) = &jail.held {
                 reasons.push(format!("jail '{name}' must not ban: {held}"));
             }
-            for (action, layer) in &jail.layers {
+            let alone = jail.layers.iter().filter(|(action, _)| !self.has_twin(name, action));
+            for (action, layer) in alone {
                 reasons.extend(failing(layer).map(|why| format!("jail '{name}', action '{action}' {why}")));
             }
         }

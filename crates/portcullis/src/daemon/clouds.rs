@@ -14,12 +14,13 @@ use portcullis_core::address::Id;
 use portcullis_core::cloud::is_sentinel;
 use portcullis_core::cloud::reconcile::{RuleView, View as Rules};
 use portcullis_core::engine::{Effect, Input, LayerView, Query, ReplyTo, Request, View};
-use portcullis_core::ledger::LayerId;
+use portcullis_core::ledger::{Drift, LayerId};
 use portcullis_core::time::Timestamp;
 
 use super::alarm::subject;
 use super::answers::{milliseconds, rfc3339, seconds};
-use super::way::Cloud;
+use super::notes::account;
+use super::way::{Cloud, Way};
 use super::{Daemon, Message, SERVER};
 use crate::control::answer::{CloudProtected, CloudRule, CloudView, Clouds, Layer, Progress, state};
 use crate::enforce::gcp::board::{Posted, Posts};
@@ -36,12 +37,15 @@ const FEW: usize = 5;
 
 impl Daemon {
     /// The layers that ban in the cloud, with the words in which each says that it lags, if it does.
-    fn lagging<'v>(&self, view: &'v View) -> Vec<(&LayerId, &Cloud, &'v str)> {
+    fn lagging(&self, view: &View) -> Vec<(&LayerId, &Cloud, String)> {
         let ways = self.setup.ways.iter();
         let clouds = ways.filter_map(|(id, way)| Some((id, way.cloud()?)));
         let lag = |id: &LayerId| {
             let jail = view.jails.iter().find(|jail| jail.name == id.jail)?;
-            jail.layers.get(&id.action)?.lag.as_deref()
+            let layer = jail.layers.get(&id.action)?;
+            let open = |drift: &&Drift| drift.until.is_none() && drift.missing > 0;
+            let drift = || layer.drift.as_ref().filter(open).map(account);
+            layer.lag.clone().or_else(drift)
         };
         clouds.filter_map(|(id, cloud)| Some((id, cloud, lag(id)?))).collect()
     }
@@ -69,6 +73,13 @@ impl Daemon {
             .collect()
     }
 
+    /// Whether the kernel holds whatever a layer in the cloud does not.
+    pub(super) fn has_twin(&self, jail: &Arc<str>, action: &Arc<str>) -> bool {
+        let (jail, action) = (Arc::clone(jail), Arc::clone(action));
+        let way = self.setup.ways.get(&LayerId { jail, action });
+        way.and_then(Way::cloud).is_some_and(|cloud| cloud.options.local)
+    }
+
     /// Says what has begun to lag since the last look, and when nothing does any more.
     pub(super) fn watch_lags(&mut self) {
         let lags = self.lags(&self.engine.query(&Query::Status));
@@ -90,9 +101,10 @@ impl Daemon {
     pub(super) fn free_everywhere(&mut self, freed: &[(IpNet, Arc<str>)], out: &mut Vec<Effect>) {
         let now = self.clock.now().steady;
         for (range, rule) in freed {
-            let id = match range.prefix_len() == range.max_prefix_len() {
-                true => Id::Ip(range.addr()),
-                false => Id::Net(*range),
+            let id = if range.prefix_len() == range.max_prefix_len() {
+                Id::Ip(range.addr())
+            } else {
+                Id::Net(*range)
             };
             let text = format!("{id} was taken out of the firewall rule {rule} by a person: it is freed everywhere");
             say(Level::Notice, SERVER, &text);

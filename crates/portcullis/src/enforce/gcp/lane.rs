@@ -187,6 +187,10 @@ impl Clouds {
         };
         self.layers.insert(id.clone(), layer);
         self.open(id);
+        // One that was done in another way until now has bans that nobody would order again.
+        if self.is_settled {
+            self.told.lost.push(id.clone());
+        }
     }
 
     /// All other actions are no more. `is_all` says that every ban that was kept has been ordered by now.
