@@ -1,5 +1,7 @@
 //! From a configuration folder to what the daemon runs: jails, filters, layers, and what is wrong with them.
 
+mod ways;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
@@ -17,7 +19,10 @@ use portcullis_core::time::Seconds;
 use portcullis_core::value::Value;
 
 use super::resolver;
-use super::way::{self, Way};
+use super::way::{Manner, Way};
+pub(super) use ways::{ALONE, GCLOUD};
+use ways::Kinds;
+
 use crate::matching::{LogEncoding, Reading, Unseen};
 use crate::place::Places;
 use crate::{folder, place};
@@ -78,7 +83,7 @@ pub(crate) struct Setup {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// Where options are written, by jail and option
     origins: BTreeMap<(String, String), Position>,
-    dry_run: bool,
+    manner: Manner,
 }
 
 /// The time zone of stamps that name none.
@@ -87,7 +92,7 @@ pub(crate) fn zone() -> TimeZone {
 }
 
 /// Reads the folder and makes everything ready. Never fails: what is bad is left out and named.
-pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
+pub(crate) fn read(places: &Places) -> Setup {
     let base = places.base();
     folder::with(&base, |tree| {
         let mut request = config::Request::new(&base, Face::Portcullis, config::FAIL2BAN_VERSION);
@@ -100,7 +105,7 @@ pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
         let plan = fall_back(places, plan, &mut outcome);
         resolver::allow_ipv6(&plan.server.allowipv6);
         let live = plan.clone();
-        let mut setup = Setup::empty(live, dry_run);
+        let mut setup = Setup::empty(live, places.manner());
         setup.held = std::mem::take(&mut outcome.held);
         setup.origins.clone_from(&outcome.origins);
         let unseen = Other {
@@ -122,7 +127,7 @@ pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
 
 /// Of a server that waits for a client to send its configuration. `given` are options as NAME=VALUE; one that is none
 /// is named and left.
-pub(super) fn waiting(given: &[String], dry_run: bool) -> Setup {
+pub(super) fn waiting(given: &[String], manner: Manner) -> Setup {
     let mut plan = Plan::default();
     // Until a client names a database there is none.
     plan.server.dbfile = None;
@@ -134,7 +139,7 @@ pub(super) fn waiting(given: &[String], dry_run: bool) -> Setup {
             diagnostics.push(Diagnostic::new(Severity::Error, "bad-given", text));
         }
     }
-    let mut setup = Setup::empty(plan, dry_run);
+    let mut setup = Setup::empty(plan, manner);
     setup.diagnostics = diagnostics;
     setup
 }
@@ -293,7 +298,7 @@ impl Other<'_> {
 
 impl Setup {
     /// Without any jail.
-    pub(super) fn empty(plan: Plan, dry_run: bool) -> Setup {
+    pub(super) fn empty(plan: Plan, manner: Manner) -> Setup {
         Setup {
             server: plan.server.clone(),
             plan,
@@ -305,13 +310,13 @@ impl Setup {
             blind: BTreeMap::new(),
             dropped: BTreeMap::new(),
             diagnostics: Vec::new(),
-            dry_run,
+            manner,
         }
     }
 
     /// The same server with another plan: the one that was in force when the daemon died.
     pub(super) fn again(self, plan: Plan) -> Setup {
-        let mut setup = Setup::empty(plan, self.dry_run);
+        let mut setup = Setup::empty(plan, self.manner);
         setup.held = self.held;
         let is_of_files = |diagnostic: &Diagnostic| diagnostic.jail.is_none();
         setup.diagnostics = self.diagnostics.into_iter().filter(is_of_files).collect();
@@ -366,9 +371,9 @@ impl Setup {
 
     fn place(&mut self, mut plan: JailPlan, reloaded: bool) {
         let name = plan.name.to_string();
-        let native = self.ways(&mut plan);
+        let kinds = self.ways(&mut plan);
         if !reads(&plan) {
-            self.arrange(plan, native, reloaded);
+            self.arrange(plan, kinds, reloaded);
             return;
         }
         if plan.actions.is_empty() {
@@ -385,48 +390,19 @@ impl Setup {
         } else if plan.logpath.is_empty() {
             self.blind.insert(name, "has no log file to read".into());
         }
-        self.arrange(plan, native, reloaded);
+        self.arrange(plan, kinds, reloaded);
     }
 
-    fn arrange(&mut self, mut plan: JailPlan, native: BTreeSet<Arc<str>>, reloaded: bool) {
+    fn arrange(&mut self, mut plan: JailPlan, kinds: Kinds, reloaded: bool) {
         // Nothing that is counted by hand bans before the jail is started.
         plan.idle |= !plan.started;
         self.arrangements.push(Arrangement {
             held: self.held.get(&*plan.name).cloned(),
             plan,
-            native,
+            native: kinds.native,
+            cloud: kinds.cloud,
             reloaded,
         });
-    }
-
-    /// Finds out how each action is done; those that cannot be are left out.
-    fn ways(&mut self, plan: &mut JailPlan) -> BTreeSet<Arc<str>> {
-        let mut native = BTreeSet::new();
-        let actions = std::mem::take(&mut plan.actions);
-        for action in actions {
-            match way::way(&action, self.dry_run) {
-                Ok(way) => {
-                    if way.is_native() {
-                        native.insert(Arc::clone(&action.name));
-                    }
-                    let id = LayerId {
-                        jail: Arc::clone(&plan.name),
-                        action: Arc::clone(&action.name),
-                    };
-                    self.layers.insert(id, way);
-                    plan.actions.push(action);
-                }
-                Err(reason) => {
-                    let text = format!("action '{}' is not in force: {reason}", action.name);
-                    let mut diagnostic = Diagnostic::new(Severity::Error, "action-dropped", text);
-                    let place = (plan.name.to_string(), format!("addaction@{}", action.name));
-                    diagnostic.position = self.origins.get(&place).cloned();
-                    self.complain(&plan.name, diagnostic);
-                    self.dropped.insert(format!("{}/{}", plan.name, action.name), reason);
-                }
-            }
-        }
-        native
     }
 
     /// The pseudo-jail of bans by hand: all ports, in the kernel.
@@ -435,8 +411,8 @@ impl Setup {
             return;
         }
         let mut plan = manual_plan();
-        let native = self.ways(&mut plan);
-        self.arrange(plan, native, true);
+        let kinds = self.ways(&mut plan);
+        self.arrange(plan, kinds, true);
     }
 }
 

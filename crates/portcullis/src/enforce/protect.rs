@@ -17,8 +17,8 @@ use portcullis_core::time::Timestamp;
 
 use super::{Error, Held, Layer, answer};
 
-/// Networks that are protected everywhere. The last five are Google's published ranges: health checks of its
-/// load balancers come from them, and the metadata server gives a virtual machine its credentials.
+/// Networks that are protected everywhere. The metadata server gives a virtual machine its credentials; from the last
+/// seven, as Google publishes them, come the health checks of its load balancers and what these pass on.
 const ALWAYS: &[(&str, &str)] = &[
     ("0.0.0.0/32", "the unspecified address"),
     ("::/128", "the unspecified address"),
@@ -28,12 +28,16 @@ const ALWAYS: &[(&str, &str)] = &[
     ("255.255.255.255/32", "broadcast"),
     ("ff00::/8", "multicast"),
     ("169.254.169.254/32", "the cloud metadata server"),
+    ("fd20:ce::254/128", "the cloud metadata server"),
     ("169.254.0.0/16", "link-local"),
     ("fe80::/10", "link-local"),
     ("35.191.0.0/16", "Google health checks"),
     ("130.211.0.0/22", "Google health checks"),
     ("209.85.152.0/22", "Google health checks"),
     ("209.85.204.0/22", "Google health checks"),
+    ("2600:2d00:1:b029::/64", "Google health checks"),
+    ("2600:2d00:1:1::/64", "Google load balancers"),
+    ("2600:1901:8001::/48", "Google health checks"),
 ];
 
 /// `RTF_GATEWAY` in the flags of the kernel's route lists.
@@ -60,7 +64,7 @@ impl Reach {
     }
 
     /// A ban by hand is one without attempts.
-    fn of(ticket: &Ticket) -> Reach {
+    pub(crate) fn of(ticket: &Ticket) -> Reach {
         if ticket.failures == 0 {
             Reach::ByHand
         } else {
@@ -125,12 +129,8 @@ impl Protected {
             }
             Id::Net(net) => net,
         };
-        let widest = reach.widest(net.addr().is_ipv4());
-        let reason = if net.prefix_len() < widest {
-            Some(format!("{net} is wider than /{widest}"))
-        } else {
-            self.reason(net).map(|what| format!("{net} holds {what}"))
-        };
+        let reason = too_wide(net, reach);
+        let reason = reason.or_else(|| self.reason(net).map(|what| format!("{net} holds {what}")));
         match reason {
             None => Verdict::Allowed(id.clone()),
             Some(reason) => self.narrow(net, offender, reason),
@@ -140,6 +140,11 @@ impl Protected {
     /// The networks that hold nothing but what is protected.
     pub(crate) fn networks(&self) -> Vec<IpNet> {
         self.networks.iter().map(|(net, _)| *net).collect()
+    }
+
+    /// The same, with what each is.
+    pub(crate) fn entries(&self) -> &[(IpNet, String)] {
+        &self.networks
     }
 
     fn narrow(&self, net: &IpNet, offender: Option<IpAddr>, reason: String) -> Verdict {
@@ -164,6 +169,20 @@ impl Protected {
         } else {
             format!("{held} ({what})")
         })
+    }
+}
+
+/// Whether a ban reaches further than it may, in words.
+pub(crate) fn too_wide(net: &IpNet, reach: Reach) -> Option<String> {
+    let widest = reach.widest(net.addr().is_ipv4());
+    (net.prefix_len() < widest).then(|| format!("{net} is wider than /{widest}"))
+}
+
+/// Whom a ban is meant for, where it is of a network.
+pub(crate) fn offender(ticket: &Ticket) -> Option<IpAddr> {
+    match ticket.data.get("ip") {
+        Some(Field::Text(ip)) => ip.parse().ok(),
+        _ => ticket.offender(),
     }
 }
 
@@ -243,10 +262,7 @@ impl<L: Layer> Guard<L> {
         if self.exempt.contains(&change.layer) {
             return None;
         }
-        let offender = match ticket.data.get("ip") {
-            Some(Field::Text(ip)) => ip.parse().ok(),
-            _ => ticket.offender(),
-        };
+        let offender = offender(ticket);
         Some(self.protected.judge(&ticket.id, offender, Reach::of(ticket)))
     }
 

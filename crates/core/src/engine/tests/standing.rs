@@ -264,3 +264,37 @@ fn a_drift_that_cannot_be_mended_is_one() {
     assert_eq!((view.exposure.drifts(), view.drift.unwrap().until), (2, Some(at(15))));
     assert_eq!(view.exposure.total(at(20)), Seconds::new(7), "found whole, it is whole");
 }
+
+/// A rule in a cloud says by and by how far it has come, and whether it can follow.
+#[test]
+fn a_layer_that_answers_later() {
+    let mut stage = stage();
+    let progress = |stage: &Stage| {
+        let known = stage.engine.progress(&layer());
+        (known.decided, known.applied, known.verified, known.failed, known.refused)
+    };
+    for who in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
+        stage.fail("j", who);
+    }
+    stage.answer("192.0.2.1", Err("no room"));
+    stage.answer("192.0.2.1", Ok(Standing::Decided));
+    let view = stage.layer_view();
+    assert_eq!((view.failed, view.failure.is_some()), (0, true), "to be heard is no success");
+    stage.answer("192.0.2.1", Ok(Standing::Applied));
+    stage.answer("192.0.2.2", Ok(Standing::Verified));
+    stage.answer("192.0.2.2", Ok(Standing::Decided));
+    assert_eq!(stage.standing("192.0.2.2").0, Standing::Decided, "somebody took it out");
+    stage.answer("192.0.2.2", Ok(Standing::Verified));
+    stage.answer("192.0.2.3", Ok(Standing::Protected("own".into())));
+    assert_eq!(progress(&stage), (2, 2, 1, 0, 1));
+    stage.now = stage.now + Seconds::new(1);
+    stage.read(None);
+    assert_eq!(progress(&stage), (2, 2, 2, 0, 1), "reading back proves what was applied before");
+    let total = |stage: &Stage, later: i64| stage.layer_view().exposure.total(stage.now + Seconds::new(later));
+    let before = total(&stage, 0);
+    stage.input(Input::Failing(layer(), Some("no permission".into())));
+    assert_eq!(stage.layer_view().lag.as_deref(), Some("no permission"));
+    assert_eq!(total(&stage, 5), Seconds::from_micros(before.micros() + 5_000_000));
+    stage.input(Input::Failing(layer(), None));
+    assert_eq!((stage.layer_view().lag, total(&stage, 9)), (None, before));
+}
