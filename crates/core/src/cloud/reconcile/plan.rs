@@ -119,7 +119,9 @@ impl Group {
             let claims = account.map(|account| &account.claims);
             let held = claims.into_iter().flatten().filter(|(_, claim)| **claim != Claim::Gone);
             let mut ours: BTreeSet<IpNet> = held.map(|(range, _)| *range).collect();
-            ours.extend(&part.wanted);
+            // What is planned and not written has no place yet that it would have to keep.
+            let there = part.found().map(|found| found.ranges.iter());
+            ours.extend(there.into_iter().flatten().filter(|range| self.bans.contains_key(*range)));
             let present = Present {
                 ours,
                 foreign: self.foreign(part, books),

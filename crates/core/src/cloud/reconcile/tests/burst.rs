@@ -27,7 +27,7 @@ fn ten_thousand_bans_in_a_minute_are_few_writes_and_none_waits_long() {
     for number in 0..10_000 {
         stage.ban(0, &address(number));
         stage.run(Seconds::from_f64(0.006));
-        if number % 50 == 0 {
+        if number % 500 == 0 {
             let view = stage.writers[0].reconciler.view(Clock::at(stage.now));
             oldest = oldest.max(view.oldest.map_or(Seconds::ZERO, |since| stage.now - since));
         }
@@ -35,7 +35,8 @@ fn ten_thousand_bans_in_a_minute_are_few_writes_and_none_waits_long() {
     stage.run(Seconds::new(60));
     assert!(stage.api.writes <= 20, "{} writes", stage.api.writes);
     let lag = lag(&stage, began);
-    assert!(lag <= Seconds::new(10), "a ban waited for {lag:?}");
+    // Two operations with the calls around each: a read, the write, the wait, the read back.
+    assert!(lag <= Seconds::from_f64(2.0 * 5.7), "a ban waited for {lag:?}");
     // Written, run, and read back on top of it.
     assert!(oldest <= Seconds::new(16), "a ban was not confirmed for {oldest:?}");
     let sizes: Vec<usize> = stage.api.rules.values().map(|rule| rule.source_ranges.len()).collect();
