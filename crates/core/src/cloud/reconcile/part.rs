@@ -56,12 +56,7 @@ impl Found {
         let mut set = BTreeSet::new();
         let nets = rule.source_ranges.iter().filter_map(|text| entry(text));
         let ranges = nets.filter(|net| set.insert(*net)).collect();
-        Found {
-            rule,
-            at,
-            ranges,
-            set,
-        }
+        Found { rule, at, ranges, set }
     }
 }
 

@@ -75,9 +75,8 @@ impl Group {
             until: ban.until(),
             bancount: ban.bancount(),
         };
-        let is_open = |(range, ban): &(&IpNet, &super::group::Ban)| {
-            !ban.is_freed() && !self.quarantine.contains_key(*range)
-        };
+        let is_open =
+            |(range, ban): &(&IpNet, &super::group::Ban)| !ban.is_freed() && !self.quarantine.contains_key(*range);
         let bans: Vec<desired::Ban> = self.bans.iter().filter(is_open).map(in_force).collect();
         let ipv6 = self.ipv6(around.host);
         Desired::of(&Situation {
@@ -117,11 +116,20 @@ impl Group {
         for part in &self.parts {
             let account = books.rules.get(&*part.name);
             let claims = account.map(|account| &account.claims);
-            let held = claims.into_iter().flatten().filter(|(_, claim)| **claim != Claim::Gone);
-            let mut ours: BTreeSet<IpNet> = held.map(|(range, _)| *range).collect();
-            // What is planned and not written has no place yet that it would have to keep.
-            let there = part.found().map(|found| found.ranges.iter());
-            ours.extend(there.into_iter().flatten().filter(|range| self.bans.contains_key(*range)));
+            // What is planned or meant and not there has no place yet that it would have to keep; what is there keeps
+            // its own, and takes up no more than all that is there. A rule that vanished is made again as it was.
+            let ours: BTreeSet<IpNet> = match part.found() {
+                Some(found) => {
+                    let is_ours = |range: &&IpNet| {
+                        self.bans.contains_key(*range) || claims.is_some_and(|claims| claims.contains_key(*range))
+                    };
+                    found.ranges.iter().filter(is_ours).copied().collect()
+                }
+                None => {
+                    let held = claims.into_iter().flatten().filter(|(_, claim)| **claim != Claim::Gone);
+                    held.map(|(range, _)| *range).collect()
+                }
+            };
             let present = Present {
                 ours,
                 foreign: self.foreign(part, books),
@@ -162,7 +170,11 @@ impl Group {
 
     /// Each ban learns where it is to be made true.
     fn place(&mut self, desired: &Desired, out: &mut Vec<Output>) {
-        let names: Vec<Arc<str>> = desired.shares.iter().map(|share| Arc::from(share.rule.as_str())).collect();
+        let names: Vec<Arc<str>> = desired
+            .shares
+            .iter()
+            .map(|share| Arc::from(share.rule.as_str()))
+            .collect();
         let protected: BTreeMap<IpNet, &String> = desired.protected.iter().map(|(range, why)| (*range, why)).collect();
         let local: BTreeSet<IpNet> = desired.local.iter().copied().collect();
         let reads: BTreeMap<&str, &Part> = self.parts.iter().map(|part| (&*part.name, part)).collect();
@@ -172,7 +184,10 @@ impl Group {
             if ban.is_freed() {
                 continue;
             }
-            let place = desired.places.get(range).and_then(|place| Some((names.get(place.share)?, place.range)));
+            let place = desired
+                .places
+                .get(range)
+                .and_then(|place| Some((names.get(place.share)?, place.range)));
             if let Some((rule, entry)) = place {
                 if !matches!(ban.place, Place::In(..) | Place::Open) {
                     ban.stand(&Standing::Decided, out);
@@ -186,12 +201,18 @@ impl Group {
             let (place, standing) = if let Some(why) = protected.get(range) {
                 (Place::Protected((*why).clone()), Standing::Protected((*why).clone()))
             } else if let Some(words) = self.quarantine.get(range) {
-                (Place::Evicted, Standing::Failed(format!("the API refuses this entry: {words}")))
+                (
+                    Place::Evicted,
+                    Standing::Failed(format!("the API refuses this entry: {words}")),
+                )
             } else if local.contains(range) {
                 let why = desired.local_because.clone().unwrap_or_default();
                 (Place::Local(why.clone()), Standing::Protected(format!("{LOCAL}{why}")))
             } else {
-                (Place::Evicted, Standing::Failed("there is no room for it in the cloud rules".to_owned()))
+                (
+                    Place::Evicted,
+                    Standing::Failed("there is no room for it in the cloud rules".to_owned()),
+                )
             };
             ban.place = place;
             ban.stand(&standing, out);
@@ -207,9 +228,17 @@ impl Group {
         let news: Vec<String> = evicted.difference(&self.evicted).map(IpNet::to_string).collect();
         if !news.is_empty() {
             let rest = news.len().saturating_sub(NAMED);
-            let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+            let more = if rest > 0 {
+                format!(" and {rest} more")
+            } else {
+                String::new()
+            };
             let named = news.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-            let why = self.closed.as_ref().map(|(_, why)| format!(" ({why})")).unwrap_or_default();
+            let why = self
+                .closed
+                .as_ref()
+                .map(|(_, why)| format!(" ({why})"))
+                .unwrap_or_default();
             let text = format!(
                 "the rules of {} are full{why}: evicted {named}{more}; the kernel still holds all bans",
                 self.base()
@@ -224,9 +253,10 @@ impl Group {
         let mut all = Vec::new();
         for part in &self.parts {
             let claims = books.rules.get(&*part.name).map(|account| &account.claims);
-            let going = claims.into_iter().flatten().filter(|(range, claim)| {
-                **claim != Claim::Gone && !part.wanted.contains(*range)
-            });
+            let going = claims
+                .into_iter()
+                .flatten()
+                .filter(|(range, claim)| **claim != Claim::Gone && !part.wanted.contains(*range));
             all.extend(going.map(|(range, _)| (Arc::clone(&part.name), *range)));
         }
         all

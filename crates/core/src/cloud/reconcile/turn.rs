@@ -174,13 +174,20 @@ impl Reconciler {
             protected: &self.protected,
             books: &self.books,
         };
-        let Some(group) = self.groups.get_mut(base) else { return Vec::new() };
+        let Some(group) = self.groups.get_mut(base) else {
+            return Vec::new();
+        };
         if group.retry_at.is_some_and(|at| at > now.steady) || !group.is_ready() || group.is_dirty {
             return Vec::new();
         }
         let is_lapsed = group.loose_since.is_some_and(|since| since + LAZY <= now.steady);
         let mut drafts = group.drafts(&around, false);
-        let waits = || group.parts.iter().any(|part| part.refused.is_none() && group.adds(part).next().is_some());
+        let waits = || {
+            group
+                .parts
+                .iter()
+                .any(|part| part.refused.is_none() && group.adds(part).next().is_some())
+        };
         let mut may_remove = is_lapsed;
         if drafts.drafts.iter().all(|draft| draft.adds.is_empty()) && waits() {
             // Only what is to go makes room; where nothing may go yet either, two rules wait for each other.
@@ -217,7 +224,11 @@ impl Reconciler {
         }
         for part in group.parts.iter().filter(|part| part.refused.is_none()) {
             if group.claim_is_due(now, part, &around) {
-                let rank = if self.has_just_written { Rank::ClaimNow } else { Rank::Claim };
+                let rank = if self.has_just_written {
+                    Rank::ClaimNow
+                } else {
+                    Rank::Claim
+                };
                 options.push((rank, Step::Claim(to(&part.name))));
             }
             match group.delete_is_due(part, &around) {
@@ -226,8 +237,16 @@ impl Reconciler {
                 None => {}
             }
         }
-        wakes.extend(group.loose_since.filter(|_| options.is_empty()).map(|since| since + LAZY));
-        wakes.into_iter().filter(|&at| at > now.steady).for_each(|at| self.wake_at(at));
+        wakes.extend(
+            group
+                .loose_since
+                .filter(|_| options.is_empty())
+                .map(|since| since + LAZY),
+        );
+        wakes
+            .into_iter()
+            .filter(|&at| at > now.steady)
+            .for_each(|at| self.wake_at(at));
         options
     }
 
@@ -296,10 +315,16 @@ impl Group {
     /// When it is to be deleted, as things stand: a rule that we made, and that holds nothing.
     fn delete_is_due(&self, part: &Part, around: &Around<'_>) -> Option<Timestamp> {
         let number = crate::cloud::desired::rule_number(self.base(), &part.name).map(|(_, number)| number)?;
-        let is_made = around.books.rules.get(&*part.name).is_some_and(|account| account.base.is_some());
+        let is_made = around
+            .books
+            .rules
+            .get(&*part.name)
+            .is_some_and(|account| account.base.is_some());
         let is_ours = is_made && part.mark().is_some_and(|mark| mark.writer == around.host.writer);
         let is_empty = number > 1 && part.wanted.is_empty() && part.is_bare();
-        part.empty_since.filter(|_| is_ours && is_empty).map(|since| since + EMPTY)
+        part.empty_since
+            .filter(|_| is_ours && is_empty)
+            .map(|since| since + EMPTY)
     }
 
     /// Whether something of ours stands somewhere that is wanted no more.

@@ -58,7 +58,10 @@ fn lag(stage: &Stage, began: Timestamp) -> Seconds {
             Call::Create { rule, .. } => super::api::set(rule),
             _ => BTreeSet::new(),
         };
-        for range in ranges.into_iter().filter(|range| !is_sentinel(range) && seen.insert(*range)) {
+        for range in ranges
+            .into_iter()
+            .filter(|range| !is_sentinel(range) && seen.insert(*range))
+        {
             let IpNet::V4(four) = range else { continue };
             let number = (u32::from(four.addr()) - u32::from(std::net::Ipv4Addr::new(45, 0, 0, 0))) / 2;
             let ordered = began + Seconds::from_f64(f64::from(number) * 0.006);
@@ -91,7 +94,13 @@ fn an_hour_without_the_api_loses_nothing_and_costs_one_write_a_rule() {
         // The limit of a rule is learned by one more that is refused.
         assert_eq!(stage.api.writes, writes + 2);
         assert_eq!(stage.writers[0].failing, None);
-        let in_rules = stage.api.rules.values().flat_map(super::api::set).filter(|range| !is_sentinel(range)).count();
+        let in_rules = stage
+            .api
+            .rules
+            .values()
+            .flat_map(super::api::set)
+            .filter(|range| !is_sentinel(range))
+            .count();
         assert_eq!(in_rules, 150);
     };
     check(Options::new("block-ip"));
@@ -107,7 +116,9 @@ fn fifty_thousand_bans_are_kept_and_one_more_is_one_write() {
         },
         &[],
     );
-    stage.writers[0].wanted = (0..50_000).map(|number| (address(number).parse().unwrap(), None)).collect();
+    stage.writers[0].wanted = (0..50_000)
+        .map(|number| (address(number).parse().unwrap(), None))
+        .collect();
     stage.start(0);
     stage.run(Seconds::new(300));
     let writes = stage.api.writes;
