@@ -313,7 +313,7 @@ impl World {
 #[test]
 fn whatever_happens_the_rules_hold_what_is_to_be_in_force() {
     let config = Config {
-        cases: 120,
+        cases: 800,
         failure_persistence: None,
         ..Config::default()
     };
@@ -323,9 +323,6 @@ fn whatever_happens_the_rules_hold_what_is_to_be_in_force() {
     let result = runner.run(&cases(), |case| {
         let mut world = World::new(&case);
         for event in &case.events {
-            if std::env::var("TRACE").is_ok() {
-                println!("{:?} {event:?}", world.stage.now);
-            }
             world.happen(&case, event);
         }
         world.heal();

@@ -253,9 +253,6 @@ impl Stage {
         self.writers[index].reconciler.handle(now, input, &mut out);
         let mut lifted = Vec::new();
         for output in out {
-            if std::env::var("TRACE").is_ok() {
-                println!("   {:?} {index} {output:?}", self.now);
-            }
             if let Some(left) = &mut self.writers[index].dies_after {
                 if *left == 0 {
                     self.writers[index].crashes += 1;
@@ -405,7 +402,12 @@ impl Stage {
             .values()
             .filter(|rule| rule.name != change.rule && rule.name.starts_with(base.as_str()));
         let others: BTreeSet<IpNet> = others.flat_map(super::api::set).collect();
-        for range in writer.in_force().intersection(&writer.wanted_at_write) {
+        let is_evicted = |range: &&IpNet| matches!(writer.standings.get(*range), Some(Standing::Failed(_)));
+        for range in writer
+            .in_force()
+            .intersection(&writer.wanted_at_write)
+            .filter(|range| !is_evicted(range))
+        {
             let before = covers(&others, range) || covers(&change.before, range);
             let after = covers(&others, range) || covers(&change.after, range);
             assert!(
