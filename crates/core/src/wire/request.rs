@@ -52,6 +52,11 @@ pub enum Verb {
     Flush,
     /// Compare what is decided with what the layers hold.
     Verify,
+    /// How the rules of the cloud firewall stand.
+    Cloud {
+        /// Read everything and plan it again instead; the answer does not wait for that
+        review: bool,
+    },
     /// Close and reopen the log.
     FlushLogs,
 }
@@ -150,6 +155,10 @@ impl Verb {
             Verb::Stop => ("stop", Value::None),
             Verb::Flush => ("flush", Value::None),
             Verb::Verify => ("verify", Value::None),
+            Verb::Cloud { review } => {
+                let review = if *review { Value::Bool(true) } else { Value::None };
+                ("cloud", options(vec![("review", review)]))
+            }
             Verb::FlushLogs => ("flushlogs", Value::None),
         };
         Value::List(vec!["portcullis".into(), verb.into(), options])
@@ -164,13 +173,14 @@ impl Verb {
                 let word = |at: usize| words.get(at).and_then(Value::as_str);
                 word(0).is_some_and(looks) && (word(0), word(2)) != (Some("get"), Some("action"))
             }
-            Verb::Status { .. } | Verb::Banned { .. } => true,
+            Verb::Status { .. } | Verb::Banned { .. } | Verb::Cloud { review: false } => true,
             Verb::Ban { .. }
             | Verb::Unban { .. }
             | Verb::Reload
             | Verb::Stop
             | Verb::Flush
             | Verb::Verify
+            | Verb::Cloud { review: true }
             | Verb::FlushLogs => false,
         }
     }
@@ -212,6 +222,9 @@ fn own(verb: &str, options: &Value) -> Result<Verb, Error> {
         "stop" => Verb::Stop,
         "flush" => Verb::Flush,
         "verify" => Verb::Verify,
+        "cloud" => Verb::Cloud {
+            review: option(options, "review") == Some(&Value::Bool(true)),
+        },
         "flushlogs" => Verb::FlushLogs,
         other => return Err(Error::Unsupported(format!("portcullis {other}"))),
     })
@@ -296,6 +309,8 @@ mod tests {
             Verb::Stop,
             Verb::Flush,
             Verb::Verify,
+            Verb::Cloud { review: false },
+            Verb::Cloud { review: true },
             Verb::FlushLogs,
         ] {
             assert_eq!(Verb::parse(&verb.to_value()), Ok(verb));
@@ -371,5 +386,7 @@ mod tests {
         }
         assert!(Verb::Status { jail: None }.is_read_only());
         assert!(!Verb::Verify.is_read_only());
+        assert!(Verb::Cloud { review: false }.is_read_only());
+        assert!(!Verb::Cloud { review: true }.is_read_only());
     }
 }

@@ -31,6 +31,9 @@ pub(crate) struct Status {
     /// Where the configuration comes from: files or a client's stream, and what commands changed since
     #[serde(default)]
     pub(crate) source: String,
+    /// Where the cloud's firewall lags behind what was decided, while the kernel holds all of it; one sentence each
+    #[serde(default)]
+    pub(crate) lagging: Vec<String>,
 }
 
 /// One jail in `status`.
@@ -89,6 +92,38 @@ pub(crate) struct Action {
     /// The last such moment (RFC 3339)
     #[serde(default)]
     pub(crate) last_unprotected: Option<String>,
+    /// How far it has come, where it bans in a rule of the cloud's firewall
+    #[serde(default)]
+    pub(crate) cloud: Option<Progress>,
+}
+
+/// How far an action has come that bans in a rule of the cloud's firewall.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// The project; null while nobody knows which
+    pub(crate) project: Option<String>,
+    /// The rule that it bans in, and those that are a part of it
+    pub(crate) rules: Vec<String>,
+    /// Bans that it is to make true
+    pub(crate) decided: usize,
+    /// Of these, the ones that the API has confirmed
+    pub(crate) applied: usize,
+    /// Of these, the ones that were read back
+    pub(crate) verified: usize,
+    /// Of these, the ones that wait to be written
+    pub(crate) pending: usize,
+    /// For how long the oldest of them has waited, in seconds
+    pub(crate) lag: Option<f64>,
+    /// Entries of the rules that are somebody else's
+    pub(crate) foreign: usize,
+    /// Bans that found no room
+    pub(crate) evicted: usize,
+    /// When the rules were last read (RFC 3339)
+    pub(crate) read: Option<String>,
+    /// What keeps it from being level, with the mend
+    pub(crate) trouble: Option<String>,
+    /// What is to be known beside, one sentence each
+    pub(crate) remarks: Vec<String>,
 }
 
 /// One entry of `banned`.
@@ -118,6 +153,83 @@ pub(crate) struct Times {
     pub(crate) verified: Option<String>,
 }
 
+/// `cloud`: the rules of each project that are written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Clouds {
+    pub(crate) projects: Vec<CloudView>,
+}
+
+/// The rules of one project, as they stand and as they shall be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CloudView {
+    /// The project; null while nobody knows which
+    pub(crate) project: Option<String>,
+    /// The API's base address
+    pub(crate) endpoint: String,
+    /// Who writes
+    pub(crate) writer: String,
+    /// The layers that ban there, as `JAIL/ACTION`
+    pub(crate) layers: Vec<String>,
+    /// Each rule, base rules first
+    pub(crate) rules: Vec<CloudRule>,
+    /// Bans that are not written because they are protected
+    pub(crate) protected: Vec<CloudProtected>,
+    /// Bans that found no room
+    pub(crate) evicted: Vec<String>,
+    /// How many IPv6 bans stay in the kernel alone; 0 where none do
+    pub(crate) local_only: usize,
+    /// Why they do
+    pub(crate) local_only_why: Option<String>,
+    /// Since when the oldest ban waits to be written (RFC 3339, with milliseconds)
+    pub(crate) oldest: Option<String>,
+    /// The same in seconds, up to the moment of `at`
+    pub(crate) lag: Option<f64>,
+    /// The write or the operation that is under way
+    pub(crate) under_way: Option<String>,
+    /// Writes that ended well since the start
+    pub(crate) writes: u64,
+    /// The last trouble, with its mend; null once a call went well
+    pub(crate) trouble: Option<String>,
+    /// Why the books are not kept, where they are not
+    pub(crate) unsaved: Option<String>,
+    /// When this was true (RFC 3339, with milliseconds)
+    pub(crate) at: String,
+}
+
+/// One rule in [`CloudView`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CloudRule {
+    pub(crate) name: String,
+    /// The base rule that it is a part of; itself
+    pub(crate) base: String,
+    /// What was read last, in its order; null where it was not read yet
+    pub(crate) read: Option<Vec<String>>,
+    /// When that was (RFC 3339)
+    pub(crate) read_at: Option<String>,
+    /// What it shall hold
+    pub(crate) wanted: Vec<String>,
+    /// Entries that are somebody else's
+    pub(crate) foreign: usize,
+    /// To be added
+    pub(crate) adds: Vec<String>,
+    /// To be taken out
+    pub(crate) removes: Vec<String>,
+    /// Most entries that it takes, as far as that is known
+    pub(crate) limit: Option<usize>,
+    /// Whether it is ours alone
+    pub(crate) is_own: bool,
+    /// Why it is not written, with the mend
+    pub(crate) refused: Option<String>,
+}
+
+/// A ban that is not written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CloudProtected {
+    pub(crate) range: String,
+    /// Why
+    pub(crate) why: String,
+}
+
 /// `verify`: what is decided, held against what the layers hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Verification {
@@ -125,6 +237,9 @@ pub(crate) struct Verification {
     pub(crate) drift: bool,
     /// Why what is decided may not be in force; empty when protected
     pub(crate) not_protected: Vec<String>,
+    /// Where the cloud's firewall lags behind what was decided, while the kernel holds all of it; one sentence each
+    #[serde(default)]
+    pub(crate) lagging: Vec<String>,
     /// The layers, by jail and action
     pub(crate) layers: Vec<Layer>,
     /// What the client's `--probe` found; the daemon knows nothing of it
@@ -191,6 +306,12 @@ pub(crate) mod state {
     pub(crate) const FAILING: &str = "failing";
     /// It could not be read back now.
     pub(crate) const UNREADABLE: &str = "unreadable";
+    /// The cloud's rules were read, and hold everything; whether packets are dropped by them nobody can see from here.
+    pub(crate) const READ_BACK: &str = "read back";
+    /// The cloud is still at work, and not late.
+    pub(crate) const PENDING: &str = "pending";
+    /// The cloud does not follow.
+    pub(crate) const LAGGING: &str = "lagging";
     /// It enforces nothing, on purpose.
     pub(crate) const DRY: &str = "dry";
 }
