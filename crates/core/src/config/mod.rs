@@ -30,6 +30,7 @@ mod words;
 use std::collections::BTreeMap;
 
 pub use apply::split_line;
+pub(crate) use options::near_names;
 pub use options::{Named, extract, parse_bool, parse_int};
 pub use plan::CommandError;
 pub use refusal::Refusal;

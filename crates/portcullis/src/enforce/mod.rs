@@ -5,6 +5,7 @@
 //! each call. What must never be banned stands in [`protect`], in front of the native layers.
 
 pub(crate) mod dry;
+pub(crate) mod gcp;
 pub(crate) mod mail;
 mod netlink;
 pub(crate) mod nft;

@@ -17,8 +17,8 @@ use portcullis_core::time::Timestamp;
 
 use super::{Error, Held, Layer, answer};
 
-/// Networks that are protected everywhere. The last five are Google's published ranges: health checks of its
-/// load balancers come from them, and the metadata server gives a virtual machine its credentials.
+/// Networks that are protected everywhere. The metadata server gives a virtual machine its credentials; from the last
+/// seven, as Google publishes them, come the health checks of its load balancers and what these pass on.
 const ALWAYS: &[(&str, &str)] = &[
     ("0.0.0.0/32", "the unspecified address"),
     ("::/128", "the unspecified address"),
@@ -28,12 +28,16 @@ const ALWAYS: &[(&str, &str)] = &[
     ("255.255.255.255/32", "broadcast"),
     ("ff00::/8", "multicast"),
     ("169.254.169.254/32", "the cloud metadata server"),
+    ("fd20:ce::254/128", "the cloud metadata server"),
     ("169.254.0.0/16", "link-local"),
     ("fe80::/10", "link-local"),
     ("35.191.0.0/16", "Google health checks"),
     ("130.211.0.0/22", "Google health checks"),
     ("209.85.152.0/22", "Google health checks"),
     ("209.85.204.0/22", "Google health checks"),
+    ("2600:2d00:1:b029::/64", "Google health checks"),
+    ("2600:2d00:1:1::/64", "Google load balancers"),
+    ("2600:1901:8001::/48", "Google health checks"),
 ];
 
 /// `RTF_GATEWAY` in the flags of the kernel's route lists.

@@ -69,6 +69,24 @@ fn the_neighbour_is_banned_and_the_machine_is_not() {
         reach,
         "protected: 35.191.0.0/16 (Google health checks)",
     );
+    refused(
+        "fd20:ce::254",
+        None,
+        reach,
+        "protected: fd20:ce::254 is the cloud metadata server",
+    );
+    refused(
+        "2600:2d00:1:b029::7",
+        None,
+        reach,
+        "protected: 2600:2d00:1:b029::/64 (Google health checks)",
+    );
+    refused(
+        "2600:1901:8001:2::/64",
+        None,
+        reach,
+        "protected: 2600:1901:8001:2::/64 holds 2600:1901:8001::/48 (Google health checks)",
+    );
     refused("fe80::1", None, reach, "protected: fe80::/10 (link-local)");
     refused("224.0.0.1", None, reach, "protected: 224.0.0.0/4 (multicast)");
     refused("some text", None, reach, "not an address");
