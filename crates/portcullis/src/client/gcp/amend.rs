@@ -9,7 +9,7 @@ use portcullis_core::cloud::trouble::{Kind, Trouble};
 use portcullis_core::cloud::{SENTINELS, is_sentinel, normal};
 use serde_json::Value;
 
-use super::session::{Session, brief, text, texts};
+use super::session::{Session, text, texts};
 
 /// So often a list is written again that another writer has replaced.
 const ROUNDS: u32 = 8;
@@ -51,7 +51,7 @@ pub(super) enum Failure {
     #[error("{0}")]
     Unfit(String),
     /// The API would not.
-    #[error("{}", brief(.0))]
+    #[error("{0}")]
     Api(Trouble),
     /// Somebody else's writes came in between again and again.
     #[error("somebody else writes rule {0} at the same time, and our entries were lost {ROUNDS} times; make it a rule that \

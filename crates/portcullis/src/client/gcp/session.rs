@@ -76,8 +76,7 @@ impl<'a> Session<'a> {
             return Err(trouble);
         };
         self.pace.tell(&format!(
-            "{}; again in {:.0} s",
-            brief(&trouble),
+            "{trouble}; again in {:.0} s",
             length.as_secs_f64().ceil()
         ));
         if self.pace.pause(length) { Ok(()) } else { Err(trouble) }
@@ -111,7 +110,7 @@ impl<'a> Session<'a> {
         let mut tries = 0;
         loop {
             if text(&operation, "status") == "DONE" {
-                return match failure_of(&operation) {
+                return match Trouble::of_operation(&operation) {
                     Some(trouble) => Err(trouble),
                     None => Ok(Ended {
                         name,
@@ -152,22 +151,6 @@ pub(super) fn texts(document: &Value, name: &str) -> Vec<String> {
     texts.map(str::to_owned).collect()
 }
 
-/// What an operation that is DONE failed of.
-fn failure_of(operation: &Value) -> Option<Trouble> {
-    let error = operation.get("error")?;
-    let first = error.get("errors").and_then(Value::as_array).and_then(|list| list.first());
-    let code = first.map_or("", |first| text(first, "code"));
-    let message = first.map_or("", |first| text(first, "message"));
-    let status = operation.get("httpErrorStatusCode").and_then(Value::as_u64);
-    Some(Trouble {
-        kind: Kind::Refused,
-        status: status.and_then(|status| u16::try_from(status).ok()),
-        reason: code.to_owned(),
-        message: message.to_owned(),
-        retry_after: None,
-    })
-}
-
 /// A trouble of our own.
 pub(super) fn made_up(kind: Kind, message: &str) -> Trouble {
     Trouble {
@@ -177,14 +160,4 @@ pub(super) fn made_up(kind: Kind, message: &str) -> Trouble {
         message: message.to_owned(),
         retry_after: None,
     }
-}
-
-/// A trouble in a few words.
-pub(super) fn brief(trouble: &Trouble) -> String {
-    let status = trouble.status.map(|status| format!("{status} ")).unwrap_or_default();
-    let reason = match trouble.reason.as_str() {
-        "" => String::new(),
-        reason => format!("{reason}: "),
-    };
-    format!("{status}{reason}{}", trouble.message)
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::finding::Finding;
 use super::ports::{Door, meets};
-use crate::client::gcp::session::{brief, text, texts};
+use crate::client::gcp::session::{text, texts};
 
 /// What the API says is in force for this machine, from `instances.getEffectiveFirewalls`.
 pub(super) fn effective(rule: &str, answer: &Result<Value, Trouble>, doors: &[Door], policies_first: Option<bool>) -> Vec<Finding> {
@@ -34,7 +34,7 @@ pub(super) fn effective(rule: &str, answer: &Result<Value, Trouble>, doors: &[Do
 fn unseen(trouble: &Trouble) -> Finding {
     let why = match trouble.kind {
         Kind::Permission => "the permission compute.instances.getEffectiveFirewalls is missing".to_owned(),
-        _ => brief(trouble),
+        _ => trouble.to_string(),
     };
     let text = format!(
         "what stands above the rule cannot be seen ({why}): a ban in the cloud is read back, and never verified"

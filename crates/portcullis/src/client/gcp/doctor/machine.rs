@@ -1,9 +1,9 @@
 //! Judgements about the machine and its way to the API: where it runs, its token, its scopes, its clock.
 
-use portcullis_core::cloud::trouble::{Kind, Trouble};
+use portcullis_core::cloud::trouble::{Kind, Place, Trouble};
 
 use super::finding::Finding;
-use crate::client::gcp::session::brief;
+use crate::client::gcp::session::made_up;
 
 /// Scopes that let a token change firewall rules.
 const SCOPES: [&str; 2] = [
@@ -50,35 +50,34 @@ pub(super) fn place(machine: &Machine) -> Finding {
 }
 
 /// Whether there is a token, and from where.
-pub(super) fn token(source: &str, result: &Result<(), Trouble>) -> Finding {
+pub(super) fn token(place: &Place, source: &str, result: &Result<(), Trouble>) -> Finding {
     match result {
         Ok(()) => Finding::ok("token", format!("has a token from {source}")),
-        Err(trouble) => Finding::bad("token", format!("no token from {source}: {}", brief(trouble))).mend(
-            "give the virtual machine a service account, or name a key file in GOOGLE_APPLICATION_CREDENTIALS, or a file with \
-             an access token in the action's option token_file",
-        ),
+        Err(trouble) => {
+            let finding = Finding::bad("token", format!("no token from {source}: {trouble}"));
+            mended(finding, trouble, place)
+        }
+    }
+}
+
+fn mended(finding: Finding, trouble: &Trouble, place: &Place) -> Finding {
+    match trouble.mend(place) {
+        Some(mend) => finding.mend(mend),
+        None => finding,
     }
 }
 
 /// Whether the machine's own token may change rules.
-pub(super) fn scopes(machine: &Machine) -> Option<Finding> {
+pub(super) fn scopes(machine: &Machine, place: &Place) -> Option<Finding> {
     let scopes = machine.scopes.as_ref()?;
     if let Some(scope) = scopes.iter().find(|scope| SCOPES.contains(&scope.as_str())) {
         return Some(Finding::ok("scopes", format!("the machine's scopes cover the API ({scope})")));
     }
-    let (vm, zone) = (&machine.instance, &machine.zone);
-    let mend = format!(
-        "either stop it once (reserve its external address first, it changes otherwise):\n\
-         gcloud compute instances stop {vm} --zone={zone}\n\
-         gcloud compute instances set-service-account {vm} --zone={zone} --scopes=cloud-platform\n\
-         gcloud compute instances start {vm} --zone={zone}\n\
-         or leave it running and name a service account's key file in GOOGLE_APPLICATION_CREDENTIALS"
-    );
     let text = format!(
         "the machine's scopes do not cover the API; it was made with: {}",
         scopes.iter().map(|scope| scope.rsplit('/').next().unwrap_or(scope)).collect::<Vec<_>>().join(", ")
     );
-    Some(Finding::bad("scopes", text).mend(mend))
+    Some(mended(Finding::bad("scopes", text), &made_up(Kind::Scope, ""), place))
 }
 
 /// How far our clock is off, in seconds: positive where it is ahead.
@@ -103,21 +102,24 @@ pub(super) fn clock(ahead: Option<i64>) -> Finding {
 }
 
 /// What a call that failed says about the whole way to the API.
-pub(super) fn reach(project: &str, trouble: &Trouble) -> Finding {
-    let text = brief(trouble);
-    match trouble.kind {
-        Kind::ApiOff => Finding::bad("api", format!("the Compute Engine API is off in project {project}"))
-            .mend(format!("gcloud services enable compute.googleapis.com --project={project}")),
-        Kind::Scope => Finding::bad("scopes", format!("the token's scopes do not cover the API: {text}"))
-            .mend("see the guide: change the machine's scopes, or use a key file"),
-        Kind::Token | Kind::Credentials => Finding::bad("token", format!("the token is refused: {text}"))
-            .mend("make a new key or token; on a virtual machine see that its service account is not disabled"),
-        Kind::Rate => Finding::warn("quota", format!("the project's calls in this minute are used up: {text}"))
-            .mend("ask again in a minute; who else calls so often?"),
-        Kind::Unknown => Finding::bad("api", format!("the API cannot be reached: {text}"))
-            .mend("let this machine reach compute.googleapis.com on port 443 (Private Google Access, where it has no external address)"),
-        _ => Finding::bad("api", format!("the API refuses: {text}")),
-    }
+pub(super) fn reach(place: &Place, trouble: &Trouble) -> Finding {
+    let (code, what) = match trouble.kind {
+        Kind::ApiOff => ("api", "the Compute Engine API is off in the project"),
+        Kind::Scope => ("scopes", "the token's scopes do not cover the API"),
+        Kind::Token | Kind::Credentials => ("token", "the token is refused"),
+        Kind::Permission => ("permission", "the API does not permit it"),
+        Kind::Rate => {
+            let text = format!("the project's calls in this minute are used up: {trouble}");
+            return Finding::warn("quota", text).mend("ask again in a minute, and look who else calls so often");
+        }
+        Kind::Unknown => {
+            let mend = "let this machine reach compute.googleapis.com on port 443 (Private Google Access, where it has no \
+                        external address)";
+            return Finding::bad("api", format!("the API cannot be reached: {trouble}")).mend(mend);
+        }
+        _ => ("api", "the API refuses"),
+    };
+    mended(Finding::bad(code, format!("{what}: {trouble}")), trouble, place)
 }
 
 #[cfg(test)]
@@ -134,13 +136,19 @@ mod tests {
             zone: "z".into(),
             ..Machine::default()
         };
-        assert_eq!(scopes(&machine(None)), None);
-        let level = |list: &[&str]| scopes(&machine(Some(list))).unwrap().level;
+        let place = Place {
+            instance: Some("vm-1".into()),
+            zone: Some("z".into()),
+            project: Some("my-project".into()),
+            ..Place::default()
+        };
+        assert_eq!(scopes(&machine(None), &place), None);
+        let level = |list: &[&str]| scopes(&machine(Some(list)), &place).unwrap().level;
         assert_eq!(level(&[SCOPES[0]]), Level::Ok);
         assert_eq!(level(&[SCOPES[1]]), Level::Ok);
         assert_eq!(level(&["https://www.googleapis.com/auth/compute.readonly"]), Level::Bad);
-        let mend = scopes(&machine(Some(&[]))).unwrap().mend.unwrap();
-        assert!(mend.contains("set-service-account vm-1 --zone=z --scopes=cloud-platform"), "{mend}");
+        let mend = scopes(&machine(Some(&[])), &place).unwrap().mend.unwrap();
+        assert!(mend.contains("set-service-account vm-1 --zone z"), "{mend}");
     }
 
     #[test]
@@ -159,13 +167,17 @@ mod tests {
     #[test]
     fn what_a_failed_call_says() {
         let check = |kind: Kind, level: Level, code: &str, mend: &str| {
-            let finding = reach("p", &trouble(kind));
+            let place = Place {
+                project: Some("my-project".into()),
+                ..Place::default()
+            };
+            let finding = reach(&place, &trouble(kind));
             assert_eq!((finding.level, finding.code), (level, code));
             assert!(finding.mend.unwrap_or_default().contains(mend));
         };
-        check(Kind::ApiOff, Level::Bad, "api", "gcloud services enable compute.googleapis.com --project=p");
-        check(Kind::Scope, Level::Bad, "scopes", "key file");
-        check(Kind::Rate, Level::Warn, "quota", "minute");
+        check(Kind::ApiOff, Level::Bad, "api", "gcloud services enable compute.googleapis.com --project my-project");
+        check(Kind::Scope, Level::Bad, "scopes", "set-service-account");
+        check(Kind::Rate, Level::Warn, "quota", "in a minute");
         check(Kind::Unknown, Level::Bad, "api", "443");
         check(Kind::Refused, Level::Bad, "api", "");
     }

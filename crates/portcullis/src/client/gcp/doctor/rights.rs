@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_core::cloud::trouble::{Kind, Trouble};
+use portcullis_core::cloud::trouble::{Kind, Place, Trouble};
 use serde_json::Value;
 
 use super::finding::Finding;
-use crate::client::gcp::session::{brief, text};
+use crate::client::gcp::session::{made_up, text};
 
 /// Asked of the rule itself, so that a grant that is bound to the rule's name is seen.
 pub(super) const OF_RULE: [&str; 2] = ["compute.firewalls.get", "compute.firewalls.update"];
@@ -31,11 +31,11 @@ pub(super) fn granted(answer: &Value) -> BTreeSet<String> {
 }
 
 /// One finding for each of `wanted` that is missing; one for all where none is.
-pub(super) fn permissions(project: &str, wanted: &[&str], answer: &Granted) -> Vec<Finding> {
+pub(super) fn permissions(place: &Place, wanted: &[&str], answer: &Granted) -> Vec<Finding> {
     let granted = match answer {
         Ok(granted) => granted,
         Err(trouble) => {
-            let text = format!("could not be asked what is permitted ({}): {}", wanted.join(", "), brief(trouble));
+            let text = format!("could not be asked what is permitted ({}): {trouble}", wanted.join(", "));
             return vec![Finding::warn("permission", text).mend(
                 "the permissions show when they are used; docs/guide/gcp.md has the role to grant",
             )];
@@ -45,15 +45,13 @@ pub(super) fn permissions(project: &str, wanted: &[&str], answer: &Granted) -> V
     if missing.is_empty() {
         return vec![Finding::ok("permission", format!("granted: {}", wanted.join(", ")))];
     }
-    missing.into_iter().map(|name| lacks(project, name)).collect()
+    missing.into_iter().map(|name| lacks(place, name)).collect()
 }
 
 /// A permission that is not granted.
-fn lacks(project: &str, name: &str) -> Finding {
-    let mend = format!(
-        "add it to the role of the service account:\n\
-         gcloud iam roles update portcullis --project={project} --add-permissions={name}"
-    );
+fn lacks(place: &Place, name: &str) -> Finding {
+    let refusal = made_up(Kind::Permission, &format!("Required '{name}' permission"));
+    let mend = refusal.mend(place).unwrap_or_default();
     let text = format!("the permission {name} is missing");
     if OPTIONAL.contains(&name) {
         Finding::warn("permission", text + ", so the quota of rules cannot be read").mend(mend)
@@ -66,12 +64,12 @@ fn lacks(project: &str, name: &str) -> Finding {
 }
 
 /// Whether operations can be followed, found out by asking for one that there is not.
-pub(super) fn operations(project: &str, answer: &Result<Value, Trouble>) -> Finding {
+pub(super) fn operations(place: &Place, answer: &Result<Value, Trouble>) -> Finding {
     match answer {
-        Err(trouble) if trouble.kind == Kind::Permission => lacks(project, "compute.globalOperations.get"),
+        Err(trouble) if trouble.kind == Kind::Permission => lacks(place, "compute.globalOperations.get"),
         Ok(_) => Finding::ok("permission", "operations can be followed"),
         Err(trouble) if trouble.kind == Kind::Missing => Finding::ok("permission", "operations can be followed"),
-        Err(trouble) => Finding::warn("permission", format!("whether operations can be followed is not known: {}", brief(trouble))),
+        Err(trouble) => Finding::warn("permission", format!("whether operations can be followed is not known: {trouble}")),
     }
 }
 
@@ -80,7 +78,7 @@ pub(super) fn quota(answer: &Result<Value, Trouble>, most_rules: usize) -> Findi
     let project = match answer {
         Ok(project) => project,
         Err(trouble) => {
-            let text = format!("the quota of firewall rules cannot be read: {}", brief(trouble));
+            let text = format!("the quota of firewall rules cannot be read: {trouble}");
             return Finding::warn("quota", text).mend("grant compute.projects.get, or look at IAM & Admin > Quotas");
         }
     };
@@ -111,25 +109,32 @@ mod tests {
     use super::*;
     use crate::client::gcp::pace::tests::trouble;
 
+    fn place() -> Place {
+        Place {
+            project: Some("p".into()),
+            ..Place::default()
+        }
+    }
+
     #[test]
     fn what_is_missing_is_named_with_its_command() {
         let answer = Ok(granted(&json!({"permissions": ["compute.firewalls.get"]})));
-        let found = permissions("p", &OF_RULE, &answer);
+        let found = permissions(&place(), &OF_RULE, &answer);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].level, Level::Bad);
         let mend = found[0].mend.as_deref().unwrap();
-        assert!(mend.contains("--project=p --add-permissions=compute.firewalls.update"), "{mend}");
-        assert_eq!(permissions("p", &OF_RULE[..1], &answer)[0].level, Level::Ok);
-        let optional = permissions("p", &["compute.projects.get", "compute.firewalls.create"], &answer);
+        assert!(mend.contains("add-iam-policy-binding p ") && mend.contains("compute.firewalls.update"), "{mend}");
+        assert_eq!(permissions(&place(), &OF_RULE[..1], &answer)[0].level, Level::Ok);
+        let optional = permissions(&place(), &["compute.projects.get", "compute.firewalls.create"], &answer);
         assert!(optional.iter().all(|finding| finding.level == Level::Warn));
-        let unknown = permissions("p", &OF_RULE, &Err(trouble(Kind::Unknown)));
+        let unknown = permissions(&place(), &OF_RULE, &Err(trouble(Kind::Unknown)));
         assert_eq!((unknown.len(), unknown[0].level), (1, Level::Warn));
-        assert_eq!(permissions("p", &OF_PROJECT, &Ok(granted(&json!({})))).len(), 4);
+        assert_eq!(permissions(&place(), &OF_PROJECT, &Ok(granted(&json!({})))).len(), 4);
     }
 
     #[test]
     fn an_operation_that_there_is_not() {
-        let check = |answer: Result<Value, Trouble>, level: Level| assert_eq!(operations("p", &answer).level, level);
+        let check = |answer: Result<Value, Trouble>, level: Level| assert_eq!(operations(&place(), &answer).level, level);
         check(Ok(json!({})), Level::Ok);
         check(Err(trouble(Kind::Missing)), Level::Ok);
         check(Err(trouble(Kind::Permission)), Level::Bad);
