@@ -33,6 +33,8 @@ pub(crate) use adopt::Adopted;
 pub(crate) use clock::{Boot, Kept, Running, resume_clock};
 pub(crate) use error::Error;
 pub(crate) use saved::{Merged, Saved};
+#[cfg(feature = "gcp")]
+pub(crate) use sqlite::move_aside;
 pub(crate) use traces::Trace;
 
 /// Where the database is.

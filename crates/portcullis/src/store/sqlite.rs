@@ -254,7 +254,10 @@ fn backup(db: &Connection, path: &Path, wall: Timestamp) -> Result<PathBuf, Erro
 }
 
 /// Renames a damaged file and its log to `FILE.corrupt-<UTC>`; nothing is ever deleted.
-fn move_aside(path: &Path, wall: Timestamp) -> Result<PathBuf, Error> {
+///
+/// # Errors
+/// It cannot be renamed.
+pub(crate) fn move_aside(path: &Path, wall: Timestamp) -> Result<PathBuf, Error> {
     let fail = |source| Error::Aside {
         path: path.to_owned(),
         source,

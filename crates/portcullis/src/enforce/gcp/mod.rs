@@ -1,7 +1,38 @@
 //! The VPC firewall of Google's cloud, reached over its REST API (compute v1).
 //!
-//! `client` makes one call at a time, with a token from `token`; `metadata` asks the virtual machine's own server who
-//! and where it is; `store` keeps the books; `lane` joins them with the state machine of
-//! [`portcullis_core::cloud::reconcile`].
+//! `client` makes one call at a time, with a token from `token`, at the address that `api` names; `metadata` asks the
+//! virtual machine's own server who and where it is; `store` keeps the books; `lane` joins them with the state machine
+//! of [`portcullis_core::cloud::reconcile`]. Where the program was built without the feature `gcp`, nothing of this
+//! exists and an action that asks for it is refused by name: [`available`].
+#![cfg_attr(
+    all(feature = "gcp", not(test)),
+    expect(dead_code, reason = "used by the lane and the client verbs, which come next")
+)]
 
+#[cfg(feature = "gcp")]
+pub(crate) mod api;
+#[cfg(feature = "gcp")]
+pub(crate) mod caller;
+#[cfg(feature = "gcp")]
+pub(crate) mod client;
+#[cfg(feature = "gcp")]
+mod http;
+#[cfg(feature = "gcp")]
+pub(crate) mod metadata;
 pub(crate) mod spared;
+#[cfg(feature = "gcp")]
+pub(crate) mod store;
+#[cfg(feature = "gcp")]
+mod token;
+
+/// Whether this program can do it at all; otherwise what to say.
+///
+/// # Errors
+/// The program was built without the feature.
+pub(crate) fn available() -> Result<(), &'static str> {
+    if cfg!(feature = "gcp") {
+        Ok(())
+    } else {
+        Err("this portcullis was built without gcp: bans in a cloud firewall need the cargo feature `gcp`")
+    }
+}
