@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use portcullis_core::address::Family;
+use portcullis_core::cloud::rule::{Rule, Why};
 use portcullis_core::cloud::trouble::{Kind, Trouble};
 use portcullis_core::cloud::{SENTINELS, is_sentinel, normal};
 use serde_json::Value;
 
-use super::session::{Session, text, texts};
+use super::session::{Session, texts};
 
 /// So often a list is written again that another writer has replaced.
 const ROUNDS: u32 = 8;
@@ -169,36 +171,26 @@ pub(super) fn network(text: &str) -> Option<IpNet> {
     net.map(normal)
 }
 
-/// Whether a rule is one that denies what comes in.
+/// Whether a rule may be written. `networks` are the machine's, for entries that are to protect it.
 ///
 /// # Errors
-/// Why it is not to be written, with the mend.
-pub(super) fn denies(rule: &Value, is_adding: bool) -> Result<(), String> {
-    let name = text(rule, "name");
-    let count = |list: &str| rule.get(list).and_then(Value::as_array).map_or(0, Vec::len);
-    if count("allowed") > 0 || count("denied") == 0 {
-        return Err(format!(
-            "rule {name} allows what its sources send; to write an attacker into it would let him in. Name a rule that denies"
-        ));
-    }
-    if text(rule, "direction") == "EGRESS" {
-        return Err(format!("rule {name} is about what goes out; name one with --direction=INGRESS"));
-    }
-    if !is_adding {
+/// Why not, with the mend.
+pub(super) fn fit(rule: &Value, change: &Change, networks: &[String]) -> Result<(), String> {
+    let rule = Rule::from_json(rule)?;
+    let is_six = change.add.iter().chain(&change.remove).any(|net| matches!(net, IpNet::V6(_)));
+    let family = if is_six { Family::Inet6 } else { Family::Inet4 };
+    let Some(unfit) = rule.unfit(family, networks) else {
+        return Ok(());
+    };
+    // To take something out of a rule that is switched off or denies too much is harmless, and may be the mend.
+    let is_mend = matches!(
+        unfit.why,
+        Why::Disabled | Why::OtherNetwork(_) | Why::Wide(_) | Why::OtherFamily(_) | Why::OtherSources(_)
+    );
+    if change.add.is_empty() && is_mend {
         return Ok(());
     }
-    if rule.get("disabled").and_then(Value::as_bool) == Some(true) {
-        return Err(format!(
-            "rule {name} is disabled, so that nothing in it is enforced; switch it on: gcloud compute firewall-rules \
-             update {name} --no-disabled"
-        ));
-    }
-    if networks(&texts(rule, "sourceRanges")).iter().any(|net| net.prefix_len() == 0) {
-        return Err(format!(
-            "rule {name} denies everybody (it holds a /0); take that out first: portcullis gcp remove {name} 0.0.0.0/0"
-        ));
-    }
-    Ok(())
+    Err(format!("{unfit}; mend: {}", unfit.mend()))
 }
 
 /// Why somebody is not to be banned by hand, if so. `protected` are networks that never are, and what they are.

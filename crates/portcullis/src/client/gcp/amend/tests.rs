@@ -61,7 +61,7 @@ fn change(add: &[&str], remove: &[&str]) -> Change {
 fn run(cloud: &mut Cloud, change: &Change) -> Result<Amended, Failure> {
     let mut pace = Still::default();
     let mut session = Session::new(cloud, &mut pace, Duration::from_secs(300));
-    amend(&mut session, "block-ip", change, &|rule| denies(rule, true))
+    amend(&mut session, "block-ip", change, &|rule| fit(rule, change, &[]))
 }
 
 #[test]
@@ -125,19 +125,30 @@ fn another_writer_is_outlasted_or_named() {
 
 #[test]
 fn rules_that_are_not_written() {
-    let check = |rule: Value, is_adding: bool, expect: Option<&str>| match (denies(&rule, is_adding), expect) {
-        (Ok(()), None) => {}
-        (Err(error), Some(expect)) => assert!(error.contains(expect), "{error}"),
-        (result, expect) => panic!("{result:?}, not {expect:?}"),
+    let deny = || json!([{"IPProtocol": "all"}]);
+    let check = |mut rule: Value, change: &Change, expect: Option<&str>| {
+        rule["name"] = "block-ip".into();
+        match (fit(&rule, change, &["projects/p/global/networks/default".to_owned()]), expect) {
+            (Ok(()), None) => {}
+            (Err(error), Some(expect)) => assert!(error.contains(expect), "{error}"),
+            (result, expect) => panic!("{result:?}, not {expect:?}"),
+        }
     };
-    let deny = json!([{"IPProtocol": "all"}]);
-    check(json!({"denied": deny, "direction": "INGRESS"}), true, None);
-    check(json!({"allowed": deny}), true, Some("let him in"));
-    check(json!({"allowed": deny}), false, Some("let him in"));
-    check(json!({"denied": deny, "direction": "EGRESS"}), true, Some("goes out"));
-    check(json!({"denied": deny, "disabled": true}), true, Some("--no-disabled"));
-    check(json!({"denied": deny, "disabled": true}), false, None);
-    check(json!({"denied": deny, "sourceRanges": ["0.0.0.0/0"]}), true, Some("everybody"));
+    let (add, remove) = (change(&["198.51.100.1/32"], &[]), change(&[], &["198.51.100.1/32"]));
+    check(json!({"denied": deny(), "direction": "INGRESS"}), &add, None);
+    for change in [&add, &remove] {
+        check(json!({"allowed": deny()}), change, Some("let in"));
+        check(json!({"denied": deny(), "direction": "EGRESS"}), change, Some("EGRESS"));
+    }
+    let harmless_to_take_from = [
+        (json!({"denied": deny(), "disabled": true}), "--no-disabled"),
+        (json!({"denied": deny(), "sourceRanges": ["0.0.0.0/0"]}), "nearly everybody"),
+        (json!({"denied": deny(), "network": "projects/p/global/networks/other"}), "network"),
+    ];
+    for (rule, expect) in harmless_to_take_from {
+        check(rule.clone(), &add, Some(expect));
+        check(rule, &remove, None);
+    }
 }
 
 #[test]
