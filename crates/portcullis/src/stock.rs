@@ -21,6 +21,7 @@ macro_rules! embed {
 /// use `/`.
 pub(crate) fn files() -> &'static [(&'static str, &'static str)] {
     embed![
+        "action.d/gcp-firewall.conf",
         "action.d/nft.conf",
         "fail2ban.conf",
         "filter.d/common.conf",
@@ -157,7 +158,7 @@ mod tests {
         let list = list();
         assert_eq!(list.lines().count(), files().len());
         assert!(
-            list.starts_with("action.d/nft.conf\n") && list.ends_with("jail.conf\n"),
+            list.starts_with("action.d/gcp-firewall.conf\naction.d/nft.conf\n") && list.ends_with("jail.conf\n"),
             "{list}"
         );
     }

@@ -1,5 +1,7 @@
 //! The real parts, tried on a plan: patterns are compiled, actions resolved, ports looked up, log files opened.
 
+mod cloud;
+
 use std::fs::{self, File};
 use std::net::IpAddr;
 use std::path::Path;
@@ -280,6 +282,7 @@ impl Deep<'_> {
             self.python(jail, action);
             return;
         }
+        self.gcloud(jail, action);
         let origin = format!("actionban@{}", action.name);
         if let Err(error) = Action::compile(action, true) {
             let message = format!("action {} cannot be used, so it bans nobody: {error}", action.name);
@@ -293,11 +296,13 @@ impl Deep<'_> {
         }
         match action.property("layer").as_deref() {
             Some("nft") => self.native(jail, action),
+            Some("gcp-firewall") => self.firewall(jail, action),
             Some(layer) => {
                 let message = format!("action {} asks for the layer '{layer}', which is none", action.name);
                 self.tell(
                     jail,
-                    Diagnostic::new(Severity::Error, "no-layer", message).mend("write layer = nft"),
+                    Diagnostic::new(Severity::Error, "no-layer", message)
+                        .mend("write layer = nft or layer = gcp-firewall"),
                     "action",
                 );
             }

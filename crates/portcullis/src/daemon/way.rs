@@ -86,7 +86,7 @@ pub(crate) fn way(plan: &ActionPlan, dry_run: bool) -> Result<Way, String> {
 }
 
 /// An option that is a yes or a no; a slip of the pen must not be read as either.
-fn option(plan: &ActionPlan, name: &str) -> Result<Option<bool>, String> {
+pub(crate) fn option(plan: &ActionPlan, name: &str) -> Result<Option<bool>, String> {
     let Some(text) = plan.property(name) else {
         return Ok(None);
     };

@@ -22,7 +22,6 @@ pub(super) fn look(lint: &mut Lint<'_>) {
     let plan = lint.subject.plan;
     for jail in &plan.jails {
         for action in &jail.actions {
-            gcloud_flags(lint, &jail.name, action);
             loose_tags(lint, jail, action);
         }
     }
@@ -35,23 +34,6 @@ fn commands(action: &ActionPlan) -> impl Iterator<Item = (&str, &str)> {
         .iter()
         .filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
     texts.filter(|(name, _)| COMMANDS.contains(&name.split('?').next().unwrap_or_default()))
-}
-
-/// Flags that `gcloud compute firewall-rules update` does not have, in any track.
-fn gcloud_flags(lint: &mut Lint<'_>, jail: &str, action: &ActionPlan) {
-    for (option, text) in
-        commands(action).filter(|(_, text)| text.contains("gcloud") && text.contains("firewall-rules"))
-    {
-        for flag in ["--add-source-ranges", "--remove-source-ranges"] {
-            if !text.contains(flag) {
-                continue;
-            }
-            let message = format!("gcloud has no flag {flag}: the command fails each time, and nobody is banned by it");
-            let mend = "portcullis's own cloud action comes later; until then use --source-ranges with the whole list, and never an empty one, which means everybody";
-            let finding = warning(jail, "gcloud-flag", message).mend(mend);
-            lint.tell_origin(finding, jail, &format!("{option}@{}", action.name), flag);
-        }
-    }
 }
 
 /// Log text outside of double quotes: the shell cuts it into words and reads its wildcards.

@@ -191,20 +191,30 @@ impl<'a> Lint<'a> {
             self.push(diagnostic);
             return;
         };
-        let mut place = origin.clone();
-        let bytes = self.subject.tree.read(&origin.file).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let lines = text.lines().skip(origin.line.saturating_sub(1)).take(CONTINUED_MOST);
-        let offset = lines
-            .enumerate()
-            .find(|(_, line)| line.contains(part))
-            .map(|(offset, _)| offset);
-        place.line += offset.unwrap_or(0);
-        let placed = match line_at(self.subject.tree, &place) {
-            Some(line) => point(diagnostic.at(place, line), part),
-            None => diagnostic,
-        };
-        self.push(placed);
+        let mut placed = diagnostic;
+        placed.position = Some(origin.clone());
+        self.push(pointed(self.subject.tree, placed, part));
+    }
+}
+
+/// Moves a complaint about a value that begins at its position to where `part` stands: in that line, or in one of those
+/// that continue it. One whose line cannot be read has no place.
+#[must_use]
+pub fn pointed(tree: &dyn Tree, mut diagnostic: Diagnostic, part: &str) -> Diagnostic {
+    let Some(mut place) = diagnostic.position.take() else {
+        return diagnostic;
+    };
+    let bytes = tree.read(&place.file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines = text.lines().skip(place.line.saturating_sub(1)).take(CONTINUED_MOST);
+    let offset = lines
+        .enumerate()
+        .find(|(_, line)| line.contains(part))
+        .map(|(offset, _)| offset);
+    place.line += offset.unwrap_or(0);
+    match line_at(tree, &place) {
+        Some(line) => point(diagnostic.at(place, line), part),
+        None => diagnostic,
     }
 }
 
