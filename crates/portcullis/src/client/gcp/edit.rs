@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::amend::{self, Amended, Change, Failure};
 use super::lock::Lock;
+use super::offline;
 use super::pace::{Pace as _, Real};
 use super::reach::{Line, Reach};
 use super::session::Session;
@@ -135,11 +136,7 @@ fn spellings(words: &[String], nets: &[IpNet]) -> Vec<String> {
 fn objections(nets: &[IpNet], machine: Option<&Metadata>, force: bool) -> Result<Vec<String>, String> {
     let mut protected: Vec<(IpNet, String)> = Protected::gather().map(|all| all.entries().to_vec()).unwrap_or_default();
     protected.extend(spared());
-    for interface in machine.into_iter().flat_map(|machine| &machine.interfaces) {
-        let four = interface.external4.iter().map(|ip| IpNet::from(std::net::IpAddr::from(*ip)));
-        let six = interface.external6.iter().map(|ip| IpNet::from(std::net::IpAddr::from(*ip)));
-        protected.extend(four.chain(six).map(|net| (net, "this machine's external address".to_owned())));
-    }
+    protected.extend(offline::own(machine));
     let mut notes = Vec::new();
     for net in nets {
         match amend::objection(net, &protected)? {

@@ -42,6 +42,8 @@ pub(crate) struct Client {
     is_polling: bool,
     wait: Duration,
     pause: Duration,
+    /// What the last answer said that time it was
+    date: Option<String>,
 }
 
 impl Client {
@@ -58,6 +60,7 @@ impl Client {
             is_polling: false,
             wait: WAIT,
             pause: PAUSE,
+            date: None,
         })
     }
 
@@ -74,6 +77,11 @@ impl Client {
     /// What is to be mended about the credentials though they work: others can read the file.
     pub(crate) fn warning(&self) -> Option<String> {
         self.tokens.warning()
+    }
+
+    /// What time the API had when it gave its last answer (the header `Date`).
+    pub(crate) fn date(&self) -> Option<&str> {
+        self.date.as_deref()
     }
 
     /// Makes a call and waits for its answer.
@@ -258,6 +266,8 @@ impl Client {
                 reply = send(&self.http, renewed)?;
             }
         }
+        let date = reply.headers.get("date").and_then(|value| value.to_str().ok());
+        self.date = date.map(str::to_owned);
         understand(&reply)
     }
 

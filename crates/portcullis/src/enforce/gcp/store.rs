@@ -110,6 +110,18 @@ impl CloudBooks {
         self.read(project).map_err(|error| self.explain(&error))
     }
 
+    /// The projects about which something is known.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(crate) fn projects(&self) -> Result<Vec<String>, String> {
+        let read = || -> rusqlite::Result<Vec<String>> {
+            let sql = "SELECT project FROM rules UNION SELECT project FROM claims ORDER BY project";
+            self.db.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect()
+        };
+        read().map_err(|error| self.explain(&error))
+    }
+
     /// Keeps entries about one project: all of them or none, on the disk before this returns.
     ///
     /// # Errors

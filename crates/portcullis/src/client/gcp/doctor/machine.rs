@@ -25,12 +25,6 @@ pub(super) struct Machine {
     /// Its name and zone
     pub(super) instance: String,
     pub(super) zone: String,
-    /// Its service accounts
-    pub(super) accounts: Vec<String>,
-    /// Its target tags
-    pub(super) tags: Vec<String>,
-    /// Its networks
-    pub(super) networks: Vec<String>,
     /// Whether it has an external IPv6 address
     pub(super) has_ipv6: bool,
 }
