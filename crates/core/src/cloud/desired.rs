@@ -35,6 +35,9 @@ use refusal::Fence;
 /// Entries that one rule takes where nothing else is known or was learned: the most that compute v1 documents.
 pub const MAX_RANGES: usize = 5_000;
 
+/// No rule is filled with more, whatever the options say.
+const MOST_RANGES: usize = 1_000_000;
+
 /// A ban in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ban {
@@ -204,17 +207,16 @@ impl Desired {
         };
         let placement = Placement::of(written, &slots);
         let mut shares = Vec::with_capacity(slots.len());
-        for (number, slot) in slots.iter().enumerate() {
-            let ranges = placement.ranges(number);
-            let is_base = number == 0 && family == Family::Inet4;
-            let is_there = slot.is_there || is_base;
-            let is_listed = !slot.is_closed && (is_there || !ranges.is_empty());
+        for (number, (slot, ranges)) in (1..).zip(slots.iter().zip(placement.ranges(slots.len()))) {
+            let is_base = number == 1 && family == Family::Inet4;
+            let is_listed = !slot.is_closed && (slot.is_there || is_base || !ranges.is_empty());
             shares.push(is_listed.then_some(self.shares.len()));
             if is_listed {
+                let rule = slot.name.clone();
                 self.shares.push(Share {
-                    rule: slot.name.clone(),
+                    rule,
                     family,
-                    number: number + 1,
+                    number,
                     ranges,
                 });
             }
@@ -247,7 +249,7 @@ fn slots(situation: &Situation<'_>, family: Family) -> Vec<Slot> {
             room: if is_beyond {
                 0
             } else {
-                situation.max_ranges.min(limit).saturating_sub(taken)
+                situation.max_ranges.min(limit).min(MOST_RANGES).saturating_sub(taken)
             },
             held: present
                 .filter(|_| !is_beyond)

@@ -305,7 +305,7 @@ pub(crate) fn notes(lines: impl Iterator<Item = Line>) {
 
 impl log::Log for Log {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        Level::from(metadata.level()).number() >= self.threshold.load(Ordering::Relaxed)
+        is_ours(metadata.target()) && Level::from(metadata.level()).number() >= self.threshold.load(Ordering::Relaxed)
     }
 
     fn log(&self, record: &log::Record<'_>) {
@@ -315,6 +315,12 @@ impl log::Log for Log {
     }
 
     fn flush(&self) {}
+}
+
+/// Whether a line comes from this program. Libraries have lines of their own at level DEBUG, about handshakes and
+/// proxies with their passwords; whoever wants to see what portcullis does finds nothing in them.
+fn is_ours(logger: &str) -> bool {
+    ["fail2ban", "portcullis"].iter().any(|ours| logger.starts_with(ours))
 }
 
 impl Output {

@@ -69,13 +69,15 @@ impl Placement {
         Placement { written, slots }
     }
 
-    /// The ranges of one rule, sorted.
-    pub(super) fn ranges(&self, slot: usize) -> Vec<IpNet> {
-        let pairs = self.written.iter().zip(&self.slots);
-        pairs
-            .filter(|(_, at)| **at == Some(slot))
-            .map(|(one, _)| one.range)
-            .collect()
+    /// The ranges of each of so many rules, sorted.
+    pub(super) fn ranges(&self, rules: usize) -> Vec<Vec<IpNet>> {
+        let mut ranges = vec![Vec::new(); rules];
+        for (one, slot) in self.written.iter().zip(&self.slots) {
+            if let Some(ranges) = slot.and_then(|slot| ranges.get_mut(slot)) {
+                ranges.push(one.range);
+            }
+        }
+        ranges
     }
 
     /// Each ban with the range that covers it, which comes first, and the place of its rule.

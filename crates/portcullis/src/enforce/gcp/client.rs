@@ -363,3 +363,6 @@ fn refused(text: &str) -> Trouble {
         ..Trouble::lost(text)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,8 @@ pub(crate) mod metadata;
 pub(crate) mod spared;
 #[cfg(feature = "gcp")]
 pub(crate) mod store;
+#[cfg(all(test, feature = "gcp"))]
+mod stage;
 #[cfg(feature = "gcp")]
 mod token;
 

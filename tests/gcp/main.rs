@@ -1,0 +1,26 @@
+//! The cloud firewall against a fake of the Compute API and of the metadata server, and the fake against the truth:
+//! Google's own client, and the published description of the API.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
+
+#[expect(dead_code, reason = "the tests of the daemon use all of it")]
+#[path = "../daemon/house.rs"]
+mod house;
+
+mod fake;
+mod faults;
+mod gcloud;
+mod lists;
+mod machine;
+mod operations;
+mod raw;
+mod rules;
+mod schema;
+mod vm;
+mod watching;

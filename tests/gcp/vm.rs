@@ -1,0 +1,97 @@
+//! A virtual machine in the cloud: a house for one daemon, and beside it, on its own loopback, the fake.
+
+use std::fs::File;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::fake::{Fake, PROJECT};
+use crate::gcloud;
+use crate::house::{House, PROGRAM, append, is_root};
+
+/// The daemon's machine. The house goes first: what the daemon still does at its end is looked at, too.
+pub(crate) struct Vm {
+    pub(crate) house: House,
+    pub(crate) fake: Fake,
+}
+
+impl Vm {
+    /// Without jails; credentials, project and network come from the metadata server.
+    pub(crate) fn new() -> Vm {
+        assert!(
+            is_root(),
+            "these tests make network namespaces and listen in them: run them as root (tests/run does)"
+        );
+        let mut house = House::empty();
+        let up = house.inside("ip").args(["link", "set", "lo", "up"]).status().unwrap();
+        assert!(up.success());
+        let namespace = File::open(format!("/proc/{}/ns/net", house.holder())).unwrap();
+        let fake = Fake::start_in(namespace);
+        let mut say = |name: &str, value: String| house.environment.push((name.to_owned(), value));
+        say("GCE_METADATA_HOST", fake.host());
+        say("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", fake.endpoint());
+        let manager = "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER";
+        say(manager, format!("http://{}/", fake.host()));
+        Vm { house, fake }
+    }
+
+    /// Without a metadata server, as anywhere else: project and token are given.
+    pub(crate) fn elsewhere() -> Vm {
+        let mut vm = Vm::new();
+        vm.house.write("token", "a-token");
+        vm.fake
+            .settings(|settings| settings.tokens = Some(["a-token".to_owned()].into()));
+        let token = vm.house.path("token").display().to_string();
+        vm.house.environment.retain(|(name, _)| name != "GCE_METADATA_HOST");
+        let nobody = ("GCE_METADATA_HOST".to_owned(), "127.0.0.1:9".to_owned());
+        let project = ("CLOUDSDK_CORE_PROJECT".to_owned(), PROJECT.to_owned());
+        let token = ("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE".to_owned(), token);
+        vm.house.environment.extend([nobody, project, token]);
+        vm
+    }
+
+    /// One of our verbs that needs no daemon, with the daemon's environment.
+    pub(crate) fn verb(&self, words: &[&str]) -> Output {
+        let mut command = self.house.inside(PROGRAM);
+        command.args(words).arg("-c").arg(self.house.path("etc"));
+        command.arg("--state").arg(self.house.path("state"));
+        command.arg("--socket").arg(self.house.path("socket"));
+        let environment = self.house.environment.iter();
+        command.envs(environment.map(|(name, value)| (name, value)));
+        command.output().unwrap()
+    }
+
+    /// Appends a line to a log, with the time that syslog would write.
+    pub(crate) fn log(&self, log: &str, line: &str) {
+        let now = jiff::Zoned::now().strftime("%b %e %H:%M:%S");
+        append(&self.house.path(log), format!("{now} mail {line}\n").as_bytes());
+    }
+
+    /// The list of a rule, as Google's own client prints it; none where there is no such client.
+    pub(crate) fn described(&self, rule: &str) -> Option<Vec<String>> {
+        let program = gcloud::program()?;
+        let command: Command = self.house.inside(program.to_str().unwrap());
+        let folder = self.house.path("gcloud");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("token"), "a-token").unwrap();
+        let mut command = gcloud::command(command, &folder);
+        command
+            .env("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", self.fake.endpoint())
+            .env("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", folder.join("token"))
+            .env("CLOUDSDK_CORE_PROJECT", PROJECT)
+            .env("CLOUDSDK_CORE_CHECK_GCE_METADATA", "false")
+            .args([
+                "compute",
+                "firewall-rules",
+                "describe",
+                rule,
+                "--format=json(sourceRanges)",
+            ]);
+        let output = command.output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "gcloud: {error}");
+        let body: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let ranges = body["sourceRanges"].as_array().unwrap();
+        Some(ranges.iter().map(|range| range.as_str().unwrap().to_owned()).collect())
+    }
+}
