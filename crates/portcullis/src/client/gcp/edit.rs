@@ -12,10 +12,12 @@ use super::offline;
 use super::pace::{Pace as _, Real};
 use super::reach::{Line, Reach};
 use super::session::Session;
+use super::sight::Look;
 use crate::client::failure::{fail, print_line};
 use crate::client::{Ask, call, exit, status::print};
 use crate::enforce::gcp::metadata::Metadata;
 use crate::enforce::gcp::spared::spared;
+use crate::enforce::gcp::store::CloudBooks;
 use crate::enforce::protect::Protected;
 use crate::regex::harmless;
 
@@ -37,7 +39,7 @@ pub(super) struct Options {
     #[command(flatten)]
     reach: Reach,
     #[command(flatten)]
-    ask: Ask,
+    look: Look,
 }
 
 /// Which of the two.
@@ -64,9 +66,9 @@ struct Document {
 /// Changes the list, reads it back and says what came of it.
 pub(super) fn main(options: &Options, verb: Verb) -> ExitCode {
     match run(options, verb) {
-        Ok(document) if options.ask.json => print_line(&document),
+        Ok(document) if options.look.ask.json => print_line(&document),
         Ok(document) => print(&page(&document)),
-        Err(error) => return fail(options.ask.json, &error, exit::REFUSED),
+        Err(error) => return fail(options.look.ask.json, &error, exit::REFUSED),
     }
     ExitCode::from(exit::DONE)
 }
@@ -82,12 +84,12 @@ fn run(options: &Options, verb: Verb) -> Result<Document, String> {
     if verb == Verb::Add {
         notes.extend(objections(&nets, machine.as_ref(), options.force)?);
     }
-    let rule_options = options.reach.options(&options.rule, &options.ask.place)?;
+    let rule_options = options.reach.options(&options.rule, &options.look.ask.place)?;
     let mut line = Line::open(&rule_options, machine.as_ref())?;
     let project = line.project().to_owned();
     let patience = Duration::from_secs(options.timeout);
     let _lock = Lock::take(&project, &options.rule, patience)?;
-    let mut pace = Real::new(options.ask.json);
+    let mut pace = Real::new(options.look.ask.json);
     pace.tell(&format!("reading rule {} of project {project}", options.rule));
     let change = match verb {
         Verb::Add => Change { add: nets, remove: Vec::new() },
@@ -104,7 +106,8 @@ fn run(options: &Options, verb: Verb) -> Result<Document, String> {
         other => other.to_string(),
     })?;
     notes.extend(remarks(&amended));
-    if verb == Verb::Add && is_daemon_there(&options.ask) {
+    notes.extend(booked(&options.look, &project, &options.rule, &amended));
+    if verb == Verb::Add && is_daemon_there(&options.look.ask) {
         notes.push("a daemon runs here: to it these entries are somebody else's, and stay until they are taken out by hand".into());
     }
     Ok(document(project, &options.rule, &amended, notes))
@@ -161,6 +164,22 @@ fn remarks(amended: &Amended) -> Vec<String> {
         notes.push(format!("somebody else wrote the list at the same time; written again {} times", amended.lost));
     }
     notes
+}
+
+/// What of it the books say is ours: written for a ban, and not by hand.
+fn booked(look: &Look, project: &str, rule: &str, amended: &Amended) -> Vec<String> {
+    let path = offline::books(&offline::places(look));
+    let books = path.exists().then(|| CloudBooks::open(&path).ok()).flatten();
+    let state = books.and_then(|books| books.load(project).ok()).map(|books| books.state());
+    let is_ours = |net: &&IpNet| state.as_ref().is_some_and(|state| state.claim(rule, net).is_some());
+    let removed = amended.removed.iter().filter(is_ours).map(|net| {
+        format!("{net} was written for a ban, and taking it out may mean that the ban is lifted, or that it is put back; to lift a ban: \
+                 portcullis unban {net}")
+    });
+    let present = amended.unchanged.iter().filter(is_ours).map(|net| {
+        format!("{net} was written for a ban, and goes when that ends")
+    });
+    removed.chain(present).collect()
 }
 
 fn is_daemon_there(ask: &Ask) -> bool {

@@ -19,8 +19,9 @@ use super::offline;
 use super::pace::{Pace, Real};
 use super::reach::{Line, Reach};
 use super::session::Session;
+use super::sight::Look;
 use crate::client::failure::{fail, print_line};
-use crate::client::{Ask, exit, status::print};
+use crate::client::{exit, status::print};
 use crate::enforce::gcp::metadata::Metadata;
 
 /// For all of it, and for putting it away.
@@ -45,12 +46,12 @@ pub(super) struct Options {
     #[command(flatten)]
     reach: Reach,
     #[command(flatten)]
-    ask: Ask,
+    look: Look,
 }
 
 /// Tries everything, puts away what was made, and prints the report.
 pub(super) fn main(options: &Options) -> ExitCode {
-    let json = options.ask.json;
+    let json = options.look.ask.json;
     let report = match run(options) {
         Ok(report) => report,
         Err(error) => return fail(json, &error, exit::REFUSED),
@@ -73,12 +74,12 @@ pub(super) fn main(options: &Options) -> ExitCode {
 
 fn run(options: &Options) -> Result<Report, String> {
     let machine = Metadata::read().unwrap_or_default();
-    let mut pace = Real::new(options.ask.json);
+    let mut pace = Real::new(options.look.ask.json);
     let name = match &options.rule {
         Some(rule) => rule.clone(),
         None => format!("portcullis-selftest-{:08x}", pace.random() >> 32),
     };
-    let rule_options = options.reach.options(&name, &options.ask.place)?;
+    let rule_options = options.reach.options(&name, &options.look.ask.place)?;
     let mut line = Line::open(&rule_options, machine.as_ref())?;
     let project = line.project().to_owned();
     let own = offline::host(machine.as_ref()).networks.into_iter().next();
