@@ -1,15 +1,35 @@
 //! One project's rules as a state machine: one write at a time, followed to its end and read back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::books::{Books, Entry};
+use super::books::{Books, Entry, State};
 use super::options::Options;
-use super::rule::Rule;
+use super::rule::{Mark, Rule};
 use super::trouble::Trouble;
 use crate::ledger::{LayerId, Standing};
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
+
+mod dice;
+mod draft;
+mod group;
+mod outcome;
+mod pace;
+mod part;
+mod plan;
+mod reading;
+#[cfg(test)]
+mod tests;
+mod turn;
+mod view;
+mod work;
+
+use dice::Dice;
+use group::Group;
+use pace::Pace;
+use work::Work;
 
 /// What the machine knows about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -174,34 +194,153 @@ pub enum Loudness {
 }
 
 /// One project's rules.
+///
+/// Nothing is called before [`Input::Settled`]. One call is made at a time, whatever the rule, since all rules of a
+/// network share its operations; after each operation the rule is read back, and only then are its bans verified. A
+/// write is made on a read that is two seconds old at most.
+///
+/// Whoever has room for a ban in no rule learns so as [`Standing::Failed`]; IPv6 bans that stay in the kernel are
+/// [`Standing::Protected`] with a text that begins `IPv6 stays local`: they are no drift.
 pub struct Reconciler {
     host: Host,
-    books: Books,
+    books: State,
+    dice: Dice,
+    pace: Pace,
+    groups: BTreeMap<Arc<str>, Group>,
+    protected: Vec<(IpNet, String)>,
+    is_settled: bool,
+    work: Option<Work>,
+    wake: Option<Timestamp>,
+    calls: u64,
+    writes: u64,
+    plans: u64,
+    has_just_written: bool,
+    is_token_retried: bool,
+    /// The last trouble, and whether it was a write's
+    trouble: Option<(bool, String)>,
 }
 
 impl Reconciler {
     /// With what was kept. `seed` is a number that nobody else knows; ids of requests come from it.
     #[must_use]
     pub fn new(host: Host, books: Books, seed: u64) -> Reconciler {
-        let _ = seed;
-        Reconciler { host, books }
+        // As a mark would have it, so that our own is known again.
+        let mark = Mark {
+            writer: host.writer.clone(),
+            at: "-".to_owned(),
+        };
+        let writer = Mark::of(&Mark::write("", &mark)).map(|mark| mark.writer);
+        Reconciler {
+            host: Host {
+                writer: writer.unwrap_or_default(),
+                ..host
+            },
+            books: books.state(),
+            dice: Dice::new(seed),
+            pace: Pace::default(),
+            groups: BTreeMap::new(),
+            protected: Vec::new(),
+            is_settled: false,
+            work: None,
+            wake: None,
+            calls: 0,
+            writes: 0,
+            plans: 0,
+            has_just_written: false,
+            is_token_retried: false,
+            trouble: None,
+        }
     }
 
     /// One thing that happened, and what is to be done.
-    pub fn handle(&mut self, _now: Clock, _input: Input, _out: &mut Vec<Output>) {
-        let _ = (&self.host, &self.books);
+    pub fn handle(&mut self, now: Clock, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Open(layer, options) => self.open(layer, options, out),
+            Input::Close(layer) => {
+                for group in self.groups.values_mut() {
+                    if group.layers.contains_key(&layer) {
+                        group.close(now.steady, &layer);
+                    }
+                }
+            }
+            Input::Ban {
+                layer,
+                range,
+                until,
+                bancount,
+            } => {
+                if let Some(group) = self.group_of(&layer) {
+                    group.ban(now.steady, (layer.clone(), range, until, bancount));
+                    group.tell(&layer, &range, out);
+                }
+            }
+            Input::Unban { layer, range } => {
+                if let Some(group) = self.group_of(&layer) {
+                    group.unban(now.steady, &layer, &range);
+                }
+            }
+            Input::Settled => self.settle(now.steady),
+            Input::Protect(networks) => {
+                if self.protected != networks {
+                    self.protected = networks;
+                    self.groups.values_mut().for_each(|group| group.is_dirty = true);
+                }
+            }
+            Input::Answer(number, result) => self.answer(now, number, result, out),
+            Input::Review => self.review(),
+            Input::Tick => {}
+        }
+        self.advance(now, out);
     }
 
     /// When [`Input::Tick`] is due at the latest, on the steady clock.
     #[must_use]
-    pub fn next_wake(&self) -> Option<crate::time::Timestamp> {
-        None
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        self.wake
     }
 
-    /// How things stand, for status, `gcp status` and `gcp plan`.
-    #[must_use]
-    pub fn view(&self, _now: Clock) -> View {
-        View::default()
+    fn group_of(&mut self, layer: &LayerId) -> Option<&mut Group> {
+        self.groups.values_mut().find(|group| group.layers.contains_key(layer))
+    }
+
+    fn open(&mut self, layer: LayerId, options: Options, out: &mut Vec<Output>) {
+        let base: Arc<str> = options.rule.as_str().into();
+        let books = &self.books;
+        let group = self
+            .groups
+            .entry(base)
+            .or_insert_with(|| Group::from_books(options.clone(), books));
+        let told = group.open(layer.clone(), options);
+        out.extend(told.into_iter().map(|text| Output::Note(Loudness::Warning, text)));
+        if let Some(failing) = &group.failing {
+            out.push(Output::Failing(layer, Some(failing.text.clone())));
+        }
+    }
+
+    /// All that was kept is ordered. What is ours in a rule for which nobody bans any more is to go as well.
+    fn settle(&mut self, now: Timestamp) {
+        self.is_settled = true;
+        for (rule, account) in &self.books.rules {
+            let base: Arc<str> = account.base.as_ref().unwrap_or(rule).as_str().into();
+            if !account.claims.is_empty() || account.base.is_some() {
+                let options = || Group::from_books(Options::new(&base), &self.books);
+                self.groups.entry(Arc::clone(&base)).or_insert_with(options);
+            }
+        }
+        for group in self.groups.values_mut() {
+            group.loose_since.get_or_insert(now);
+        }
+    }
+
+    /// Everything is read, and planned, anew; what waited for a person's mend is tried.
+    fn review(&mut self) {
+        for group in self.groups.values_mut() {
+            group.retry_at = None;
+            group.closed = None;
+            group.local_six = None;
+            group.is_dirty = true;
+            group.parts.iter_mut().for_each(|part| part.read_by = None);
+        }
     }
 }
 

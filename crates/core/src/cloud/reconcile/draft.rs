@@ -1,0 +1,105 @@
+//! What would be written into a rule: what was read, with what is wanted and without what is to go.
+//!
+//! A ban that moves from one rule into another, or under a wider entry, is in force all the while: what covered it goes
+//! only once what is to cover it was read in its place, or goes there with the same write.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::group::{Group, Place};
+use super::part::Part;
+use super::plan::Around;
+use crate::cloud::desired::target;
+use crate::time::Timestamp;
+
+/// A write that would change something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Draft {
+    pub(super) rule: Arc<str>,
+    pub(super) adds: Vec<IpNet>,
+    pub(super) removes: Vec<IpNet>,
+    /// The whole list
+    pub(super) ranges: Vec<IpNet>,
+    /// Whether it takes out what may never be there
+    pub(super) is_urgent: bool,
+    /// Since when the oldest of the bans waits for which it adds something
+    pub(super) oldest: Option<Timestamp>,
+}
+
+impl Group {
+    /// What is to be written into this rule, if it changes anything; the whole list where the rule is not there.
+    ///
+    /// # Errors
+    /// What stands against writing the rule.
+    pub(super) fn draft(&self, part: &Part, around: &Around<'_>) -> Result<Option<Draft>, String> {
+        let mut adds: Vec<IpNet> = self.adds(part).collect();
+        adds.truncate(part.most_adds.unwrap_or(usize::MAX));
+        let (mut removes, mut kept) = self.removes(part, around, &adds);
+        if adds.is_empty() && removes.is_empty() {
+            return Ok(None);
+        }
+        let read = part.found().map_or(&[][..], |found| &found.rule.source_ranges);
+        let most = self.most(around.books);
+        let mut ranges = target(read, &adds, &removes, part.family)?;
+        if ranges.len() > most && !kept.is_empty() {
+            // There is no room to keep both, and new bans outweigh those that are covered a moment later.
+            kept.truncate(ranges.len() - most);
+            removes.append(&mut kept);
+            ranges = target(read, &adds, &removes, part.family)?;
+        }
+        if ranges.len() > most && !adds.is_empty() {
+            let excess = (ranges.len() - most).min(adds.len());
+            adds.truncate(adds.len() - excess);
+            ranges = target(read, &adds, &removes, part.family)?;
+        }
+        let is_urgent = removes.iter().any(|range| touches(around.protected, range));
+        let oldest = adds.iter().filter_map(|entry| self.oldest(part, entry)).min();
+        let changes = !adds.is_empty() || !removes.is_empty();
+        Ok(changes.then(|| Draft {
+            rule: Arc::clone(&part.name),
+            adds,
+            removes,
+            ranges,
+            is_urgent,
+            oldest,
+        }))
+    }
+
+    /// What is wanted there and was not read there, but for what somebody may just have taken out.
+    pub(super) fn adds<'p>(&self, part: &'p Part) -> impl Iterator<Item = IpNet> + use<'p> {
+        let is_open = |entry: &&IpNet| !part.holds(entry) && !part.suspects.contains_key(*entry);
+        part.wanted.iter().filter(is_open).copied()
+    }
+
+    /// What is ours there and not wanted: what may go, and what has to stay until something else covers its bans.
+    fn removes(&self, part: &Part, around: &Around<'_>, adds: &[IpNet]) -> (Vec<IpNet>, Vec<IpNet>) {
+        let claims = around.books.rules.get(&*part.name).map(|account| &account.claims);
+        let ours = claims.into_iter().flatten().map(|(range, _)| *range);
+        let going = ours.filter(|range| part.holds(range) && !part.wanted.contains(range));
+        let adds: BTreeSet<IpNet> = adds.iter().copied().collect();
+        going.partition(|range| touches(around.protected, range) || self.is_covered(part, range, &adds))
+    }
+
+    /// Whether every ban in force that this entry covers is covered without it.
+    fn is_covered(&self, part: &Part, range: &IpNet, adds: &BTreeSet<IpNet>) -> bool {
+        self.touching(range).all(|(_, ban)| match &ban.place {
+            Place::In(rule, entry) if **rule == *part.name => part.holds(entry) || adds.contains(entry),
+            Place::In(rule, entry) => self.part(rule).is_some_and(|other| other.holds(entry)),
+            Place::Open | Place::Protected(_) | Place::Local(_) | Place::Evicted | Place::Freed => true,
+        })
+    }
+
+    /// Since when the oldest ban waits that this entry is to make true.
+    fn oldest(&self, part: &Part, entry: &IpNet) -> Option<Timestamp> {
+        let is_here = |place: &Place| matches!(place, Place::In(rule, by) if **rule == *part.name && by == entry);
+        let bans = self.touching(entry).filter(|(_, ban)| is_here(&ban.place));
+        bans.map(|(_, ban)| ban.since).min()
+    }
+}
+
+/// Whether a range has an address that is never written.
+fn touches(protected: &[(IpNet, String)], range: &IpNet) -> bool {
+    protected.iter().any(|(net, _)| net.contains(range) || range.contains(net))
+}

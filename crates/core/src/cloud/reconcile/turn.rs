@@ -1,0 +1,292 @@
+//! What is to be done next, of everything that could be.
+
+use std::sync::Arc;
+
+use jiff::Timestamp as Moment;
+
+use super::draft::Draft;
+use super::group::{Cause, Group};
+use super::part::{Part, Presence};
+use super::plan::Around;
+use super::work::{Step, Target};
+use super::{Output, Reconciler};
+use crate::cloud::books::{Claim, Entry, State};
+use crate::cloud::rule::Mark;
+use crate::time::{Clock, Seconds, Timestamp};
+
+/// A list is written on a read that is no older: what somebody changed since would be lost.
+const FRESH: Seconds = Seconds::new(2);
+/// What may go waits for a write that goes there anyway, at most so long.
+const LAZY: Seconds = Seconds::new(60);
+/// Plans that lead to no write follow one another no faster.
+const IDLE: Seconds = Seconds::new(2);
+/// Our mark is renewed when it is older.
+const RENEWAL: Seconds = Seconds::new(24 * 3600);
+/// A mark of somebody else's counts for so long.
+pub(super) const EXPIRY: Seconds = Seconds::new(2 * 24 * 3600);
+/// A rule that we made goes when nothing was in it for so long.
+const EMPTY: Seconds = Seconds::new(3600);
+
+/// What could be done with a rule. The first is the most urgent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// Something protected stands in it
+    Urgent,
+    /// The mark is due and a write has just been made: neither starves the other
+    ClaimNow,
+    Adds(Timestamp),
+    Claim,
+    Removes,
+    Delete,
+}
+
+impl Reconciler {
+    /// Nothing is due before, but for what comes in.
+    pub(super) fn wake_at(&mut self, at: Timestamp) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+
+    pub(super) fn next_step(&mut self, now: Clock, out: &mut Vec<Output>) -> Option<Step> {
+        if !self.is_settled {
+            return None;
+        }
+        if let Some(step) = self.unfinished().or_else(|| self.due_read(now.steady)) {
+            return Some(step);
+        }
+        if let Some(at) = self.pace.gate(now.steady) {
+            self.wake_at(at);
+            return None;
+        }
+        let bases: Vec<Arc<str>> = self.groups.keys().cloned().collect();
+        for base in &bases {
+            self.replan_if_due(now, base, out);
+        }
+        if let Some(step) = self.due_read(now.steady) {
+            return Some(step);
+        }
+        let (_, step) = self.best(now, &bases, out)?;
+        Some(self.on_fresh_read(now.steady, step))
+    }
+
+    /// An operation of which nobody knows how it ended.
+    fn unfinished(&self) -> Option<Step> {
+        let mut open = self.books.rules.iter();
+        open.find_map(|(rule, account)| {
+            let base = account.base.as_ref().unwrap_or(rule).as_str().into();
+            let rule = rule.as_str().into();
+            Some(Step::Resume(Target { base, rule }, account.operation.clone()?))
+        })
+    }
+
+    /// A rule that is to be read by now. The others of a group are of no interest while the base rule is not.
+    fn due_read(&mut self, now: Timestamp) -> Option<Step> {
+        let mut next: Option<Timestamp> = None;
+        for (base, group) in &self.groups {
+            if let Some(at) = group.retry_at.filter(|&at| at > now) {
+                next = Some(next.map_or(at, |next| next.min(at)));
+                continue;
+            }
+            for part in &group.parts {
+                match part.read_by.filter(|&by| by > now) {
+                    Some(by) => next = Some(next.map_or(by, |next| next.min(by))),
+                    None => {
+                        return Some(Step::Read(Target {
+                            base: Arc::clone(base),
+                            rule: Arc::clone(&part.name),
+                        }));
+                    }
+                }
+                if group.is_base(part) && !group.is_ready() {
+                    break;
+                }
+            }
+        }
+        if let Some(at) = next {
+            self.wake_at(at);
+        }
+        None
+    }
+
+    fn replan_if_due(&mut self, now: Clock, base: &Arc<str>, out: &mut Vec<Output>) {
+        let Some(group) = self.groups.get(base) else { return };
+        if group.retry_at.is_some_and(|at| at > now.steady) || !group.is_ready() {
+            return;
+        }
+        let loose = group.loose_since.map(|since| since + LAZY);
+        let until = [group.closed.as_ref(), group.local_six.as_ref()];
+        let reopened = until.into_iter().flatten().map(|(until, _)| *until).min();
+        let lapse = [loose, reopened].into_iter().flatten().min();
+        if !group.is_dirty && lapse.is_none_or(|at| at > now.steady) {
+            lapse.into_iter().for_each(|at| self.wake_at(at));
+            return;
+        }
+        if let Some(at) = group.idle_plan.map(|last| last + IDLE).filter(|&at| at > now.steady) {
+            return self.wake_at(at);
+        }
+        self.replan(now, base, out);
+        if let Some(group) = self.groups.get_mut(base) {
+            group.idle_plan = Some(now.steady);
+        }
+    }
+
+    /// Plans a group anew. What is wanted no more goes in our memory at once, and in the books with the write that
+    /// takes it out: after a crash in between it is wanted no more either.
+    pub(super) fn replan(&mut self, now: Clock, base: &Arc<str>, out: &mut Vec<Output>) {
+        let around = Around {
+            host: &self.host,
+            protected: &self.protected,
+            books: &self.books,
+        };
+        let Some(group) = self.groups.get_mut(base) else { return };
+        let unwanted = group.plan(now, &around, out);
+        if !unwanted.is_empty() {
+            group.loose_since.get_or_insert(now.steady);
+        }
+        for (rule, range) in unwanted {
+            self.books.apply(&Entry::Put {
+                rule: rule.to_string(),
+                range,
+                claim: Claim::Gone,
+            });
+        }
+        self.plans += 1;
+    }
+
+    /// The most urgent of all that could be done.
+    fn best(&mut self, now: Clock, bases: &[Arc<str>], out: &mut Vec<Output>) -> Option<(Rank, Step)> {
+        let mut best: Option<(Rank, Step)> = None;
+        for base in bases {
+            let options = self.options(now, base, out);
+            let first = options.into_iter().min_by_key(|(rank, _)| *rank);
+            let is_better = |(rank, _): &(Rank, Step)| best.as_ref().is_none_or(|(known, _)| rank < known);
+            if let Some(option) = first.filter(is_better) {
+                best = Some(option);
+            }
+        }
+        best
+    }
+
+    /// What could be done in a group.
+    fn options(&mut self, now: Clock, base: &Arc<str>, out: &mut Vec<Output>) -> Vec<(Rank, Step)> {
+        let around = Around {
+            host: &self.host,
+            protected: &self.protected,
+            books: &self.books,
+        };
+        let Some(group) = self.groups.get_mut(base) else { return Vec::new() };
+        if group.retry_at.is_some_and(|at| at > now.steady) || !group.is_ready() || group.is_dirty {
+            return Vec::new();
+        }
+        let mut options = Vec::new();
+        let mut wakes = Vec::new();
+        let is_lapsed = group.loose_since.is_some_and(|since| since + LAZY <= now.steady);
+        let mut removes = 0;
+        let mut faults = Vec::new();
+        for part in group.parts.iter().filter(|part| part.refused.is_none()) {
+            let target = Target {
+                base: Arc::clone(base),
+                rule: Arc::clone(&part.name),
+            };
+            if group.claim_is_due(now, part, &around) {
+                let rank = if self.has_just_written { Rank::ClaimNow } else { Rank::Claim };
+                options.push((rank, Step::Claim(target.clone())));
+            }
+            match group.delete_is_due(part, &around) {
+                Some(at) if at <= now.steady => options.push((Rank::Delete, Step::Delete(target.clone()))),
+                Some(at) => wakes.push(at),
+                None => {}
+            }
+            match group.draft(part, &around) {
+                Ok(Some(draft)) => {
+                    removes += draft.removes.len();
+                    if let Some(rank) = rank(&draft, is_lapsed, now.steady) {
+                        let is_there = part.found().is_some();
+                        let step = if is_there { Step::Write } else { Step::Create };
+                        options.push((rank, step(target, draft)));
+                    }
+                }
+                Ok(None) => {}
+                Err(text) => faults.push(format!("rule {} is not written: {text}", part.name)),
+            }
+        }
+        if is_lapsed && removes == 0 {
+            group.loose_since = group.has_leftovers(&self.books).then_some(now.steady);
+        }
+        for text in faults {
+            group.fail(text, Cause::Rule, out);
+        }
+        wakes.extend(group.loose_since.filter(|_| options.is_empty()).map(|since| since + LAZY));
+        wakes.into_iter().filter(|&at| at > now.steady).for_each(|at| self.wake_at(at));
+        options
+    }
+
+    /// The same, or the look at the rule that has to come before.
+    fn on_fresh_read(&self, now: Timestamp, step: Step) -> Step {
+        let target = match &step {
+            Step::Write(target, _) | Step::Claim(target) | Step::Delete(target) => target,
+            Step::Read(_) | Step::Resume(..) | Step::Create(..) => return step,
+        };
+        let part = self.groups.get(&target.base).and_then(|group| group.part(&target.rule));
+        let read_at = part.and_then(Part::found).map(|found| found.at.steady);
+        if read_at.is_some_and(|at| at + FRESH >= now) {
+            return step;
+        }
+        Step::Read(target.clone())
+    }
+}
+
+fn rank(draft: &Draft, is_lapsed: bool, now: Timestamp) -> Option<Rank> {
+    if draft.is_urgent {
+        return Some(Rank::Urgent);
+    }
+    if !draft.adds.is_empty() {
+        return Some(Rank::Adds(draft.oldest.unwrap_or(now)));
+    }
+    is_lapsed.then_some(Rank::Removes)
+}
+
+impl Group {
+    /// Whether the base rule is one that may be written.
+    pub(super) fn is_ready(&self) -> bool {
+        let base = self.part(self.base());
+        base.is_some_and(|part| part.refused.is_none() && matches!(part.presence, Presence::Here(_)))
+    }
+
+    /// Whether our mark is to be written into its description.
+    fn claim_is_due(&self, now: Clock, part: &Part, around: &Around<'_>) -> bool {
+        if !self.options.own_rule || self.layers.is_empty() || part.found().is_none() {
+            return false;
+        }
+        match part.mark() {
+            Some(mark) if mark.writer == around.host.writer => age(&mark, now) > RENEWAL,
+            // Another one's mark that counts has the rule refused.
+            Some(_) | None => true,
+        }
+    }
+
+    /// When it is to be deleted, as things stand: a rule that we made, and that holds nothing.
+    fn delete_is_due(&self, part: &Part, around: &Around<'_>) -> Option<Timestamp> {
+        let number = crate::cloud::desired::rule_number(self.base(), &part.name).map(|(_, number)| number)?;
+        let is_made = around.books.rules.get(&*part.name).is_some_and(|account| account.base.is_some());
+        let is_ours = is_made && part.mark().is_some_and(|mark| mark.writer == around.host.writer);
+        let is_empty = number > 1 && part.wanted.is_empty() && part.is_bare();
+        part.empty_since.filter(|_| is_ours && is_empty).map(|since| since + EMPTY)
+    }
+
+    /// Whether something of ours stands somewhere that is wanted no more.
+    fn has_leftovers(&self, books: &State) -> bool {
+        self.parts.iter().any(|part| {
+            let claims = books.rules.get(&*part.name).map(|account| &account.claims);
+            let mut ours = claims.into_iter().flatten();
+            ours.any(|(range, _)| part.holds(range) && !part.wanted.contains(range))
+        })
+    }
+}
+
+/// How old a mark is; one without a time that can be read is older than any.
+pub(super) fn age(mark: &Mark, now: Clock) -> Seconds {
+    match mark.at.parse::<Moment>() {
+        Ok(moment) => now.wall - Timestamp::from_micros(moment.as_microsecond()),
+        Err(_) => now.wall - Timestamp::default(),
+    }
+}
