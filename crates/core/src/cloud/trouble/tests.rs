@@ -115,7 +115,12 @@ fn answers() {
         ),
         (400, body(400, "badRequest", "no"), Kind::Refused),
         (404, body(404, "notFound", NO_RULE), Kind::Missing),
-        (404, "<!DOCTYPE html>".to_owned(), Kind::Missing),
+        (404, "<!DOCTYPE html>".to_owned(), Kind::Refused),
+        (
+            404,
+            r#"{"error":{"code":404,"message":"none"}}"#.to_owned(),
+            Kind::Missing,
+        ),
         (
             409,
             body(409, "alreadyExists", "The resource 'block-ip-2' already exists"),
@@ -341,6 +346,13 @@ fn mends() {
             detailed(403, "PERMISSION_DENIED", "No bill", info("BILLING_DISABLED")),
             &["gcloud billing projects link mail-1"],
         ),
+        (
+            412,
+            body(412, "conditionNotMet", "Constraint constraints/compute.x violated"),
+            &["policy of the organisation"],
+        ),
+        (404, "<html>".to_owned(), &["look at the endpoint"]),
+        (302, String::new(), &["look at the endpoint"]),
     ] {
         let mend = Trouble::of_answer(status, &body, None).mend(&place()).unwrap();
         for part in parts {
@@ -354,7 +366,7 @@ fn mends() {
         (400, body(400, "invalid", BAD_ENTRY)),
         (409, String::new()),
         (413, String::new()),
-        (400, String::new()),
+        (400, body(400, "badRequest", "no")),
     ] {
         assert_eq!(Trouble::of_answer(status, &body, None).mend(&place()), None, "{status}");
     }
