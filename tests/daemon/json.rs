@@ -182,7 +182,8 @@ fn house() -> House {
         Jail {
             name: "plain",
             maxretry: 1,
-            options: "action = note[name=plain]\n         nft[type=allports]",
+            options: "action = note[name=plain]\n         nft[type=allports]\n         \
+                      gcp-firewall[rule=block-ip, project=mail-1, endpoint=http://127.0.0.1:9/compute/v1/]",
         },
         Jail {
             name: "held",

@@ -13,6 +13,8 @@ mod client;
 #[cfg(test)]
 mod clock;
 #[cfg(test)]
+mod cloud;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod database;

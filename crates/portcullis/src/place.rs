@@ -10,6 +10,7 @@ use portcullis_core::config::plan::Server;
 use rustix::fs::OFlags;
 
 use crate::client::{Run, Where};
+use crate::daemon::way::Manner;
 use crate::folder;
 use crate::observe::log::{Level, note};
 use crate::store::Place;
@@ -75,6 +76,19 @@ fn write_here(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 impl Places {
+    /// The books of the cloud's firewall.
+    pub(crate) fn books(&self) -> PathBuf {
+        self.state.join("cloud.sqlite3")
+    }
+
+    /// Who runs actions, and in earnest or not.
+    pub(crate) fn manner(&self) -> Manner {
+        Manner {
+            dry_run: self.dry_run,
+            is_own_face: !self.is_stream,
+        }
+    }
+
     /// From the command line.
     pub(crate) fn of(run: &Run) -> Places {
         let named = std::env::var_os(STATE_VARIABLE).map(PathBuf::from);

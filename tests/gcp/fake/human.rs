@@ -21,12 +21,11 @@ impl Fake {
     pub(crate) fn add(&self, rule: &str, ranges: &[&str]) {
         self.edit(rule, |rule| {
             let mut list = rule.ranges();
-            for range in ranges
-                .iter()
-                .filter(|range| !rule.ranges().iter().any(|there| there == *range))
-            {
-                list.push((*range).to_owned());
-                rule.by_hand.insert((*range).to_owned());
+            for range in ranges {
+                if !list.iter().any(|there| there == range) {
+                    list.push((*range).to_owned());
+                    rule.by_hand.insert((*range).to_owned());
+                }
             }
             rule.body["sourceRanges"] = json!(list);
         });

@@ -233,5 +233,6 @@ fn brief(record: &Record) -> String {
     let status = record
         .status()
         .map_or("no answer".to_owned(), |status| status.to_string());
-    format!("{} {} {body} → {status} ({})", record.method, record.path, record.agent)
+    let agent = record.agent.split(' ').next().unwrap_or_default();
+    format!("{} {} {body} → {status} ({agent})", record.method, record.path)
 }

@@ -1,5 +1,7 @@
 //! A firewall rule as the API takes it: what it refuses, and what it fills in (compute.v1, schema `Firewall`).
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
@@ -219,7 +221,7 @@ fn ranges(rule: &Map<String, Value>, field: &str, limits: Limits) -> Result<(), 
 }
 
 fn network(text: &str, is_lax: bool) -> Result<IpNet, &'static str> {
-    let address = || text.parse().ok().filter(|_| is_lax).map(IpNet::from);
+    let address = || text.parse::<IpAddr>().ok().filter(|_| is_lax).map(IpNet::from);
     let net: IpNet = text
         .parse()
         .ok()

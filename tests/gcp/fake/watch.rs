@@ -4,6 +4,7 @@
 //! do what they like; anybody else is a finding by itself.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde_json::Value;
@@ -135,6 +136,6 @@ fn nets_of(rule: &Rule) -> Vec<IpNet> {
 
 /// A range, however somebody wrote it.
 fn network(text: &str) -> Option<IpNet> {
-    let address = || text.parse().ok().map(IpNet::from);
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
     text.parse().ok().or_else(address).map(|net: IpNet| net.trunc())
 }

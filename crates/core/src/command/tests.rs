@@ -138,6 +138,7 @@ fn an_attempt_is_answered_when_it_is_decided() {
         plan: plan.jails[0].clone(),
         held: None,
         native: BTreeSet::new(),
+        cloud: BTreeSet::new(),
         reloaded: false,
     };
     engine.handle(now, Input::Plan(vec![arrangement]), &mut out);

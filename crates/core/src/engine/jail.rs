@@ -88,6 +88,7 @@ impl Jail {
             plan,
             held,
             native,
+            cloud,
             reloaded,
         } = arrangement;
         self.tracker.limit(limits(&plan));
@@ -105,7 +106,7 @@ impl Jail {
         let command = &self.plan.ignorecommand;
         self.command = (!command.is_empty()).then(|| Script::new(command.clone()));
         self.cache = cache(&self.plan);
-        self.arrange_layers(now, (&native, reloaded), out);
+        self.arrange_layers(now, (&native, &cloud, reloaded), out);
         if starts {
             self.start_layers(out);
             let jail = Arc::clone(self.name());
@@ -287,13 +288,14 @@ impl Jail {
         }
     }
 
-    /// A later end: shell actions never hear of it (as in Fail2Ban), native layers renew their time-outs.
+    /// A later end: shell actions never hear of it (as in Fail2Ban), native layers renew their time-outs, and where a
+    /// cloud's rule is full, who is banned for longer stays in it.
     pub(super) fn prolong(&self, ticket: &Ticket, out: &mut Vec<Effect>) {
         out.push(Effect::Record(Entry::Prolong {
             jail: Arc::clone(self.name()),
             ticket: ticket.clone(),
         }));
-        for layer in self.layers.iter().filter(|layer| layer.native) {
+        for layer in self.layers.iter().filter(|layer| layer.native || layer.cloud) {
             self.change(&layer.action, Order::Prolong(ticket.clone()), out);
         }
     }

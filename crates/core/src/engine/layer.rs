@@ -18,6 +18,10 @@ const RETRY_MOST: Seconds = Seconds::new(60);
 pub(super) struct Layer {
     pub(super) action: Arc<str>,
     pub(super) native: bool,
+    /// Whether it is a rule of a cloud's firewall, which says by and by what came of a ban, and tries again by itself
+    pub(super) cloud: bool,
+    /// Why it cannot follow what was decided, where it says so by itself
+    pub(super) lag: Option<String>,
     /// Whether it was told to start. In a jail that is not started, shell actions are not; one that came to a started
     /// jail by itself starts with its first ban.
     pub(super) started: bool,
@@ -64,7 +68,7 @@ impl Jail {
     pub(super) fn arrange_layers(
         &mut self,
         now: Timestamp,
-        (native, reloaded): (&BTreeSet<Arc<str>>, bool),
+        (native, cloud, reloaded): (&BTreeSet<Arc<str>>, &BTreeSet<Arc<str>>, bool),
         out: &mut Vec<Effect>,
     ) {
         let wanted: BTreeSet<Arc<str>> = self
@@ -77,7 +81,7 @@ impl Jail {
             .into_iter()
             .partition(|layer| wanted.contains(&layer.action));
         for action in self.plan.actions.clone() {
-            let native = native.contains(&action.name);
+            let (native, cloud) = (native.contains(&action.name), cloud.contains(&action.name));
             let old = kept
                 .iter()
                 .position(|layer| layer.action == action.name)
@@ -85,7 +89,7 @@ impl Jail {
             match old {
                 Some(mut layer) => {
                     let changed = native && layer.properties != action.properties;
-                    (layer.native, layer.properties) = (native, action.properties);
+                    (layer.native, layer.cloud, layer.properties) = (native, cloud, action.properties);
                     if layer.started && (reloaded || changed) {
                         self.change(&layer.action, Order::Reload, out);
                     }
@@ -97,6 +101,8 @@ impl Jail {
                     self.layers.push(Layer {
                         action: Arc::clone(&action.name),
                         native,
+                        cloud,
+                        lag: None,
                         started: false,
                         failure: None,
                         lets_in: false,
@@ -138,8 +144,9 @@ impl Jail {
     /// Tells a layer that has lost them the bans that it held. What a shell action failed to do is not tried again: each
     /// try could lose all others.
     pub(super) fn tell_again(&mut self, now: Timestamp, action: &Arc<str>, out: &mut Vec<Effect>) {
-        let native = self.layers.iter().any(|layer| layer.action == *action && layer.native);
-        let held = |standing: Option<&Standing>| native || !matches!(standing, Some(Standing::Failed(_)));
+        let is_ours = |layer: &Layer| layer.action == *action && (layer.native || layer.cloud);
+        let ours = self.layers.iter().any(is_ours);
+        let held = |standing: Option<&Standing>| ours || !matches!(standing, Some(Standing::Failed(_)));
         self.tell(now, action, held, out);
     }
 
@@ -184,6 +191,8 @@ impl Jail {
         let layer = &mut self.layers[at];
         let is_ban = matches!(applied.order, OrderKind::Ban | OrderKind::Prolong);
         match applied.result {
+            // It was heard; what comes of it is told later.
+            Ok(Standing::Decided) => {}
             Ok(standing) => {
                 if let (Some(id), true) = (&applied.id, is_ban) {
                     self.ledger.stand(now, id, &applied.layer.action, standing);
@@ -258,6 +267,14 @@ impl Jail {
         self.watch(now);
     }
 
+    /// A layer says that it cannot follow, and why, or that it can again.
+    pub(super) fn lag(&mut self, now: Timestamp, action: &str, why: Option<String>) {
+        if let Some(layer) = self.layer(action).and_then(|at| self.layers.get_mut(at)) {
+            layer.lag = why;
+        }
+        self.watch(now);
+    }
+
     fn layer(&self, action: &str) -> Option<usize> {
         self.layers.iter().position(|layer| *layer.action == *action)
     }
@@ -265,7 +282,7 @@ impl Jail {
     /// Counts the time in which a layer does not enforce what was decided.
     pub(super) fn watch(&mut self, now: Timestamp) {
         for layer in &mut self.layers {
-            let fails = layer.lets_in && !self.ledger.is_empty();
+            let fails = (layer.lets_in || layer.lag.is_some()) && !self.ledger.is_empty();
             let is_exposed = fails || layer.is_adrift() || self.ledger.failed(&layer.action) > 0;
             layer.exposure.set(now, is_exposed);
         }

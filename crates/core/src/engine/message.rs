@@ -49,6 +49,8 @@ pub enum Input {
     Lost(LayerId),
     /// A layer was read back, and mended where it differed from what it was told.
     Read(Reading),
+    /// A layer cannot follow what was decided, and why; `None` once it can again.
+    Failing(LayerId, Option<String>),
     /// Somebody asks for something.
     Request(Request, ReplyTo),
     /// A number that nobody else knows, for random times; comes at the start.
@@ -70,6 +72,9 @@ pub struct Arrangement {
     pub held: Option<String>,
     /// Which of its actions are native layers: these are retried, and renewed when an end moves
     pub native: BTreeSet<Arc<str>>,
+    /// Which of them are rules of a cloud's firewall: these say by and by what came of a ban, try again by themselves,
+    /// and are told when an end moves
+    pub cloud: BTreeSet<Arc<str>>,
     /// Whether the actions that it has already are told that they are reloaded
     pub reloaded: bool,
 }

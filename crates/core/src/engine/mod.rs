@@ -15,7 +15,7 @@ mod waiting;
 mod wide;
 
 pub use message::{Answer, Arrangement, Batch, Effect, Event, Input, Question, ReplyTo, Request, Saved};
-pub use view::{BanView, JailView, LayerView, Query, View};
+pub use view::{BanView, JailView, LayerView, Progress, Query, View};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -95,6 +95,11 @@ impl Engine {
                     jail.read(now, reading, out);
                 }
             }
+            Input::Failing(layer, why) => {
+                if let Some(jail) = self.jails.get_mut(&layer.jail) {
+                    jail.lag(now, &layer.action, why);
+                }
+            }
             Input::Request(request, to) => {
                 if let Some(reply) = self.request(now, request, to, out) {
                     out.push(Effect::Reply(to, reply));
@@ -165,6 +170,12 @@ impl Engine {
     #[must_use]
     pub fn stand(&self, layer: &LayerId, id: &Id) -> Option<&Stand> {
         self.jails.get(&layer.jail)?.ledger.get(id)?.layers.get(&layer.action)
+    }
+
+    /// How far the bans of a jail have come in one of its layers; all zero where there is no such layer.
+    #[must_use]
+    pub fn progress(&self, layer: &LayerId) -> Progress {
+        view::progress(self, layer)
     }
 
     /// Whether a jail bans anybody.

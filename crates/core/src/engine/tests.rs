@@ -46,6 +46,7 @@ fn plan(name: &str) -> JailPlan {
 fn arrangement(plan: JailPlan) -> Arrangement {
     Arrangement {
         native: plan.actions.iter().map(|a| Arc::clone(&a.name)).collect(),
+        cloud: BTreeSet::new(),
         plan,
         held: None,
         reloaded: true,

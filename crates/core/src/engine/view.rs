@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Engine;
 use super::jail::Jail;
 use crate::address::Id;
-use crate::ledger::{Drift, Exposure, Stand};
+use crate::ledger::{Drift, Exposure, LayerId, Stand, Standing};
 use crate::time::{Seconds, Timestamp};
 
 /// What can be asked without changing anything.
@@ -59,6 +59,8 @@ pub struct JailView {
 pub struct LayerView {
     /// Whether we enforce it ourselves
     pub native: bool,
+    /// Why it cannot follow what was decided, where it says so by itself
+    pub lag: Option<String>,
     /// The last failure, until something succeeds and nobody is left whom it failed to ban
     pub failure: Option<String>,
     /// Addresses that it failed to ban, and has not banned since
@@ -69,6 +71,25 @@ pub struct LayerView {
     pub drift: Option<Drift>,
     /// For how long it did not enforce what was decided
     pub exposure: Exposure,
+}
+
+/// How far the bans of a jail have come in one layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bans that it is to make true
+    pub decided: usize,
+    /// Of these, the ones that it has confirmed
+    pub applied: usize,
+    /// Of these, the ones that were read back
+    pub verified: usize,
+    /// Of the decided, the ones of which nothing is known yet
+    pub pending: usize,
+    /// Of the decided, the ones that it failed to make true
+    pub failed: usize,
+    /// Bans that it refuses, because they are protected
+    pub refused: usize,
+    /// When the oldest of which nothing is known was ordered, on the steady clock
+    pub oldest: Option<Timestamp>,
 }
 
 /// One ban.
@@ -100,6 +121,44 @@ pub(super) fn answer(engine: &Engine, query: &Query) -> View {
     View { jails }
 }
 
+pub(super) fn progress(engine: &Engine, layer: &LayerId) -> Progress {
+    let mut progress = Progress::default();
+    let Some(jail) = engine.jails.get(&layer.jail) else {
+        return progress;
+    };
+    let known = jail.layers.iter().find(|known| known.action == layer.action);
+    let Some(read) = known.map(|known| known.read) else {
+        return progress;
+    };
+    for ban in jail.ledger.iter() {
+        let stand = ban.layers.get(&layer.action).map(|stand| stand.clone().read(read));
+        progress.count(stand.as_ref());
+    }
+    progress
+}
+
+impl Progress {
+    fn count(&mut self, stand: Option<&Stand>) {
+        let standing = stand.map_or(&Standing::Decided, |stand| &stand.standing);
+        if matches!(standing, Standing::Protected(_)) {
+            self.refused += 1;
+            return;
+        }
+        self.decided += 1;
+        match standing {
+            Standing::Decided => {
+                self.pending += 1;
+                let since = stand.map(|stand| stand.decided);
+                self.oldest = [self.oldest, since].into_iter().flatten().min();
+            }
+            Standing::Applied => self.applied += 1,
+            Standing::Verified => (self.applied, self.verified) = (self.applied + 1, self.verified + 1),
+            Standing::Failed(_) => self.failed += 1,
+            Standing::Protected(_) | Standing::Dry => {}
+        }
+    }
+}
+
 fn view(jail: &Jail, with_bans: bool) -> JailView {
     JailView {
         name: Arc::clone(&jail.plan.name),
@@ -116,6 +175,7 @@ fn view(jail: &Jail, with_bans: bool) -> JailView {
             .map(|layer| {
                 let view = LayerView {
                     native: layer.native,
+                    lag: layer.lag.clone(),
                     failure: layer.failure.clone(),
                     failed: jail.ledger.failed(&layer.action),
                     read: layer.read,

@@ -19,7 +19,7 @@ use portcullis_core::pattern::{Error as PatternError, Flags, Pattern};
 use portcullis_core::stamp::Error as StampError;
 
 use crate::daemon::read_list;
-use crate::daemon::way::way;
+use crate::daemon::way::{Manner, way};
 use crate::enforce::mail;
 use crate::enforce::ports::{Ports, Services, protocols};
 use crate::matching::LogEncoding;
@@ -333,7 +333,11 @@ impl Deep<'_> {
         if self.found.len() > before {
             return;
         }
-        if let Err(reason) = way(action, false) {
+        let manner = Manner {
+            dry_run: false,
+            is_own_face: true,
+        };
+        if let Err(reason) = way(action, manner) {
             let message = format!("action {} is not in force: {reason}", action.name);
             let finding = Diagnostic::new(Severity::Error, "bad-action", message);
             let placed = self.placed(jail, finding, &format!("addaction@{}", action.name), "action");

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use portcullis_core::wire::Verb;
 
 use super::{Ask, call, exit};
-use crate::control::answer::{Action, Banned, Jail, Status};
+use crate::control::answer::{Action, Banned, Jail, Progress, Status};
 use crate::regex::harmless;
 
 /// Shows how things stand.
@@ -41,6 +41,9 @@ fn page(status: &Status) -> String {
     );
     if !status.source.is_empty() {
         page += &format!("configuration: {}\n", status.source);
+    }
+    for lag in &status.lagging {
+        page += &format!("{lag}\n");
     }
     if status.unsaved > 0 {
         page += &format!("{} records are not saved: the database refuses them\n", status.unsaved);
@@ -116,11 +119,36 @@ fn describe_action(action: &Action) -> String {
             text += &format!(", the last time at {last}");
         }
     }
+    if let Some(cloud) = &action.cloud {
+        text += &describe_cloud(cloud);
+    }
     if let Some(drift) = &action.last_drift {
         text += &match action.drifts {
             0 | 1 => format!("\n    changed by others at {drift}"),
             drifts => format!("\n    changed by others {drifts} times, at last {drift}"),
         };
+    }
+    text
+}
+
+fn describe_cloud(cloud: &Progress) -> String {
+    let project = cloud.project.as_deref().unwrap_or("not known yet");
+    let mut text = format!(
+        ", rule {} of project {project}\n    {} decided, {} applied, {} read back, {} pending",
+        cloud.rules.join(" "),
+        cloud.decided,
+        cloud.applied,
+        cloud.verified,
+        cloud.pending
+    );
+    if let Some(lag) = cloud.lag {
+        text += &format!(", the oldest for {lag:.1} s");
+    }
+    if let Some(read) = &cloud.read {
+        text += &format!("; last read at {read}");
+    }
+    for line in cloud.trouble.iter().chain(&cloud.remarks) {
+        text += &format!("\n    {line}");
     }
     text
 }

@@ -49,7 +49,8 @@ fn document(text: String, probe: Option<&Probe>) -> String {
 
 fn code(verification: &Verification) -> u8 {
     let result = verification.probe.as_ref().map(|probe| probe.result.as_str());
-    if verification.drift || !verification.not_protected.is_empty() || result == Some(NOT_DROPPED) {
+    let lags = !verification.lagging.is_empty();
+    if verification.drift || lags || !verification.not_protected.is_empty() || result == Some(NOT_DROPPED) {
         exit::NOT_PROTECTED
     } else if result.is_some_and(|result| result != PROVEN) {
         exit::REFUSED
@@ -71,6 +72,9 @@ fn page(verification: &Verification, colours: bool) -> String {
     for reason in &verification.not_protected {
         text += &format!("{}: {}\n", paint("NOT PROTECTED".into(), red), harmless(reason));
     }
+    for lag in &verification.lagging {
+        text += &format!("{}\n", paint(harmless(lag).into_owned(), red));
+    }
     let rows: Vec<[String; 7]> = [HEAD.map(str::to_owned)]
         .into_iter()
         .chain(verification.layers.iter().map(row))
@@ -79,8 +83,8 @@ fn page(verification: &Verification, colours: bool) -> String {
     for (line, layer) in table(&rows).into_iter().zip(states) {
         let line = harmless(&line).into_owned();
         text += &match layer.map(|layer| layer.state.as_str()) {
-            Some(state::DRIFT | state::FAILING | state::UNREADABLE) => paint(line, red),
-            Some(state::VERIFIED) => paint(line, green),
+            Some(state::DRIFT | state::FAILING | state::UNREADABLE | state::LAGGING) => paint(line, red),
+            Some(state::VERIFIED | state::READ_BACK) => paint(line, green),
             _ => line,
         };
         text += "\n";
@@ -190,6 +194,8 @@ fn advice(verification: &Verification) -> Option<String> {
         "look at 'nft list ruleset' for what lets the packets pass before table inet portcullis sees them"
     } else if any(state::FAILING) {
         "'portcullis banned' says by address what failed, and the log when; it is tried again by itself"
+    } else if any(state::LAGGING) {
+        "'portcullis gcp doctor' says what is wrong with the cloud, and how to mend it"
     } else if verification.drift {
         "ask again in a few seconds, when it is mended; if it comes back, the log says who changes the packet filter"
     } else if !verification.not_protected.is_empty() {

@@ -19,6 +19,7 @@ impl Daemon {
         if self.dry_run {
             return;
         }
+        self.watch_lags();
         let reasons = self.reasons();
         // One that goes on failing in other words, or for other addresses, is no news.
         let present: BTreeSet<String> = reasons.iter().map(|reason| subject(reason).to_owned()).collect();
@@ -74,6 +75,9 @@ impl Daemon {
         for reason in self.reasons() {
             say(Level::Error, SERVER, &format!("NOT PROTECTED: {reason}"));
         }
+        for lag in self.lags(&self.engine.query(&Query::Status)) {
+            say(Level::Error, SERVER, &lag);
+        }
     }
 
     /// Why what is decided may not be in force; a server that waits for its client is given a moment.
@@ -90,11 +94,14 @@ impl Daemon {
         notify::status(&match reasons.first() {
             _ if self.dry_run => "dry run: nothing is enforced".to_owned(),
             Some(first) => format!("NOT PROTECTED: {first}"),
-            None => "protected".to_owned(),
+            None => match self.lagging.first() {
+                Some(subject) => format!("protected; the cloud lags: {subject}"),
+                None => "protected".to_owned(),
+            },
         });
     }
 }
 
-fn subject(reason: &str) -> &str {
+pub(super) fn subject(reason: &str) -> &str {
     reason.split(": ").next().unwrap_or(reason)
 }

@@ -1,14 +1,17 @@
 //! What control sees of the engine, as the JSON that our verbs answer with.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use portcullis_core::diagnostic::Severity;
 use portcullis_core::engine::{BanView, JailView, LayerView, Query, View};
-use portcullis_core::ledger::{Drift, Stand, Standing};
+use portcullis_core::ledger::{Drift, LayerId, Stand, Standing};
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 use serde::{Serialize, Serializer};
 
 use super::origin::Kind;
 use super::{Daemon, notes, setup};
-use crate::control::answer::{Action, Banned, File, Held, Jail, Reloaded, Status, Times};
+use crate::control::answer::{Action, Banned, File, Held, Jail, Reloaded, Status, Times, state};
 
 /// So many bans are written in a few milliseconds.
 const FEW: usize = 1000;
@@ -20,7 +23,8 @@ impl Daemon {
     /// `status`, or `status JAIL` with its bans
     pub(super) fn status(&self, view: &View, clock: Clock, with_bans: bool) -> Status {
         // Of one jail, too, whether all of them are well: that is what the exit code says.
-        let not_protected = self.not_protected(&self.engine.query(&Query::Status));
+        let view_of_all = &self.engine.query(&Query::Status);
+        let not_protected = self.not_protected(view_of_all);
         Status {
             protected: not_protected.is_empty() && !self.dry_run,
             not_protected,
@@ -33,6 +37,7 @@ impl Daemon {
             jails: view.jails.iter().map(|jail| self.jail(jail, with_bans)).collect(),
             diagnostics: self.complaints(),
             source: self.origin.describe(&self.places.config, &self.zone),
+            lagging: self.lags(view_of_all),
         }
     }
 
@@ -81,6 +86,7 @@ impl Daemon {
                 reasons.extend(failing(layer).map(|why| format!("jail '{name}', action '{action}' {why}")));
             }
         }
+        reasons.extend(self.lags_alone(view));
         let dropped = self.setup.dropped.iter();
         reasons.extend(dropped.map(|(name, reason)| format!("'{name}' is not in force: {reason}")));
         let blind = self.setup.blind.iter();
@@ -168,6 +174,7 @@ impl Daemon {
             last_drift: layer.drift.as_ref().map(drift),
             unprotected: seconds(layer.exposure.total(clock.steady)),
             last_unprotected: layer.exposure.last(clock.steady).map(wall),
+            cloud: way.and_then(|(id, way)| self.cloud_progress(id, way.cloud()?, layer)),
         }
     }
 }
@@ -198,6 +205,8 @@ fn held(jail: &JailView) -> Option<Held> {
 pub(super) struct Bans {
     pub(super) view: View,
     pub(super) clock: Clock,
+    /// Layers of which reading back is no proof that packets are dropped
+    pub(super) clouds: BTreeSet<LayerId>,
 }
 
 impl Bans {
@@ -214,13 +223,21 @@ impl Bans {
             verified: stand.verified.map(|at| milliseconds(wall(at))),
         };
         let layers = || ban.layers.iter();
+        let word = |action: &Arc<str>, standing: &Standing| {
+            let (jail, action) = (Arc::clone(&jail.name), Arc::clone(action));
+            let is_cloud = || self.clouds.contains(&LayerId { jail, action });
+            match standing {
+                Standing::Verified if is_cloud() => state::READ_BACK.to_owned(),
+                standing => word(standing),
+            }
+        };
         Banned {
             ip: ban.id.to_string(),
             jail: jail.name.to_string(),
             since: rfc3339(wall(ban.since)),
             until: ban.until.map(|until| rfc3339(wall(until))),
             layers: layers()
-                .map(|(action, stand)| (action.to_string(), word(&stand.standing)))
+                .map(|(action, stand)| (action.to_string(), word(action, &stand.standing)))
                 .collect(),
             times: layers()
                 .map(|(action, stand)| (action.to_string(), times(stand)))
@@ -248,7 +265,7 @@ fn word(standing: &Standing) -> String {
 }
 
 /// A wall time for machines.
-fn rfc3339(wall: Timestamp) -> String {
+pub(super) fn rfc3339(wall: Timestamp) -> String {
     jiff::Timestamp::from_second(wall.seconds())
         .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
         .to_string()

@@ -38,6 +38,10 @@ impl Daemon {
         }
         let is_done = self.settle(inbox);
         fault::reach(Step::Stopped);
+        let mut notes = Vec::new();
+        if end == End::Free {
+            notes = self.drain_clouds(inbox);
+        }
         match end {
             End::Free => self.drop_traces(),
             End::Keep if is_done => self.note_what_stands(inbox),
@@ -61,7 +65,7 @@ impl Daemon {
         listener.hide();
         if let Some((reply, is_ours)) = self.farewell.take() {
             let word = if is_ours {
-                done(banned, Vec::new())
+                done(banned, notes)
             } else {
                 Reply::Done(Value::None)
             };
@@ -91,7 +95,7 @@ impl Daemon {
         true
     }
 
-    fn hear_last(&mut self, facts: Facts) {
+    pub(super) fn hear_last(&mut self, facts: Facts) {
         for applied in facts.applied {
             self.learn(&applied);
             self.step(Input::Applied(applied));

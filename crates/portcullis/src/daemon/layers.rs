@@ -1,9 +1,10 @@
-//! The layers and their threads: one lane for the kernel, one for all shell actions, some for those that run beside
-//! them, one for mails, one that only pretends.
+//! The layers and their threads: one lane for the kernel, one for the cloud's firewall, one for all shell actions, some
+//! for those that run beside them, one for mails, one that only pretends.
 //!
 //! A lane takes orders in their order and sends facts back. A slow lane fills its own queue and nothing else
 //! (invariant 7).
 
+mod cloud;
 mod kernel;
 mod shells;
 
@@ -16,9 +17,11 @@ use std::thread;
 use std::time::Duration;
 
 use portcullis_core::action::JailFacts;
+use ipnet::IpNet;
 use portcullis_core::ledger::{Applied, Change, LayerId, Reading};
 use portcullis_core::time::Timestamp;
 
+use self::cloud::Cloud;
 use self::kernel::Kernel;
 use super::way::Way;
 use crate::enforce::dry::Dry;
@@ -29,6 +32,8 @@ use crate::enforce::shell::{ShellLayer, Through};
 use crate::enforce::{Held, Layer};
 use crate::fault::{self, Step};
 use crate::runner::{self, Catalogue, Link};
+pub(super) use cloud::Sky;
+use cloud::Errand;
 use shells::Shells;
 
 /// Orders taken at once, so that facts come back while a long queue is worked off.
@@ -57,6 +62,8 @@ enum Job {
     Protect(Protected),
     /// Say what the layer holds.
     Read(ReadBack),
+    /// What concerns the cloud alone.
+    Cloud(Errand),
     /// Do this by itself, for somebody who waits for what comes of it.
     Call(Timestamp, Change, Called),
 }
@@ -75,6 +82,7 @@ enum Kind {
     /// One of the lanes for actions that run beside the others
     Beside(u8),
     Dry,
+    Cloud,
 }
 
 impl Kind {
@@ -85,11 +93,13 @@ impl Kind {
             Way::Mail(_) => Kind::Mail,
             Way::Beside(_) => Kind::Beside(0),
             Way::Dry { .. } => Kind::Dry,
+            Way::Cloud(_) => Kind::Cloud,
         }
     }
 }
 
 /// Facts from a lane.
+#[derive(Default)]
 pub(crate) struct Facts {
     /// One for each order
     pub(crate) applied: Vec<Applied>,
@@ -97,6 +107,10 @@ pub(crate) struct Facts {
     pub(crate) lost: Vec<LayerId>,
     /// Layers that were read back
     pub(crate) readings: Vec<Reading>,
+    /// Layers that cannot follow what was decided, and why; or can again
+    pub(crate) failing: Vec<(LayerId, Option<String>)>,
+    /// Who was taken out of a rule of the cloud's by a person, and out of which
+    pub(crate) freed: Vec<(IpNet, Arc<str>)>,
 }
 
 /// All lanes.
@@ -114,17 +128,20 @@ struct Lane {
 }
 
 impl Lanes {
-    /// Starts the threads. Facts go to `facts`; `clock` is the steady one.
+    /// Starts the threads. Facts go to `facts`.
     pub(crate) fn start(
         shell: impl Fn(Through) -> ShellLayer + Send + 'static,
         mails: MailLayer,
         link: Link,
-        clock: impl Fn() -> Timestamp + Send + 'static,
+        sky: Sky,
         facts: impl Fn(Facts) + Clone + Send + 'static,
     ) -> std::io::Result<Lanes> {
         let mut lanes = BTreeMap::new();
-        let kernel = move |jobs: &Sender<Job>| Kernel::new(clock, jobs.clone());
+        let clock = Arc::clone(&sky.clock);
+        let kernel = move |jobs: &Sender<Job>| Kernel::new(move || clock().steady, jobs.clone());
         lanes.insert(Kind::Nft, Lane::start_with("nft", kernel, facts.clone())?);
+        let cloud = |jobs: &Sender<Job>| Cloud::new(sky, jobs.clone());
+        lanes.insert(Kind::Cloud, Lane::start_with("cloud", cloud, facts.clone())?);
         let told = facts.clone();
         let shells = move |name: &str, lane| {
             let shells = Shells {
@@ -265,11 +282,34 @@ impl Lanes {
         }
     }
 
+    /// What must not be in a cloud's rule was gathered again.
+    pub(crate) fn spare(&self, spared: Vec<(IpNet, String)>) {
+        self.cloud(Errand::Spare(spared));
+    }
+
     /// What must never be banned was gathered again.
     pub(crate) fn protect(&self, protected: Protected) {
         if let Some(lane) = self.lanes.get(&Kind::Nft) {
             lane.send(Job::Protect(protected));
         }
+    }
+
+    fn cloud(&self, errand: Errand) {
+        if let Some(lane) = self.lanes.get(&Kind::Cloud) {
+            lane.send(Job::Cloud(errand));
+        }
+    }
+
+    /// Has everything in the cloud read and planned again.
+    pub(crate) fn review(&self) {
+        self.cloud(Errand::Review);
+    }
+
+    /// Has everything in the cloud written that waits; an answer comes when nothing is left.
+    pub(crate) fn drain(&self) -> Receiver<()> {
+        let (answer, answers) = channel();
+        self.cloud(Errand::Drain(answer));
+        answers
     }
 
     /// Reads the kernel layer back, behind the orders that wait.
@@ -347,7 +387,7 @@ fn run(work: &mut impl Work, inbox: &Receiver<Job>, left: &AtomicUsize, facts: &
                 facts(Facts {
                     applied,
                     lost: work.lost(),
-                    readings: Vec::new(),
+                    ..Facts::default()
                 });
             }
         } else {
@@ -425,6 +465,7 @@ trait Work: Send + 'static {
         self.apply(now, std::slice::from_ref(change))
     }
     fn stirred(&mut self) {}
+    fn errand(&mut self, _: Errand) {}
     /// Between jobs, or when none is left: looks after what is held.
     fn rest(&mut self, _is_idle: bool) -> Option<Facts> {
         None
@@ -443,6 +484,7 @@ trait Work: Send + 'static {
             Job::Protect(protected) => self.protect(protected),
             Job::Read(take) => take(self.held()),
             Job::Stirred => self.stirred(),
+            Job::Cloud(errand) => self.errand(errand),
             Job::Inherit(now, layer, past) => self.inherit(now, &layer, &past),
             Job::Settle(now, jail) => self.settle(now, jail.as_deref()),
             Job::Present(answer) => {

@@ -22,7 +22,15 @@ use crate::store::{self, Place};
 /// Nobody waits for the answer.
 const NOBODY: ReplyTo = ReplyTo(0);
 /// Complaints that come from making a jail ready, and go when it is made ready anew.
-const MADE: &[&str] = &["jail-dropped", "jail-blind", "no-action", "journal", "action-dropped"];
+const MADE: &[&str] = &[
+    "jail-dropped",
+    "jail-blind",
+    "no-action",
+    "journal",
+    "action-dropped",
+    setup::GCLOUD,
+    setup::ALONE,
+];
 
 /// What is to be done about the jails.
 #[derive(Default)]
@@ -91,7 +99,7 @@ impl Daemon {
     }
 
     fn rearrange(&mut self, steps: Steps, is_stream: bool, inbox: &Receiver<Message>) {
-        let mut ready = Setup::empty(Plan::default(), self.dry_run);
+        let mut ready = Setup::empty(Plan::default(), self.places.manner());
         // What a client sends as a whole has no values that had to be guessed.
         for (plan, _, reloaded) in &steps.put {
             if *reloaded || steps.gone.contains(&plan.name) {
@@ -120,6 +128,7 @@ impl Daemon {
             self.part_with(Input::Amend { gone, jails }, |name| steps.gone.contains(name));
         }
         self.traces.put(&ready.layers, &self.plan);
+        self.spare();
         self.lanes.put(&ready.layers);
         let commands = jails.iter().map(|jail| jail.plan.ignorecommand.as_str());
         self.inquiries.learn(commands);
@@ -266,7 +275,7 @@ impl Daemon {
         if self.setup.ways.keys().any(|id| *id.jail == *MANUAL) {
             return;
         }
-        let mut ready = Setup::empty(Plan::default(), self.dry_run);
+        let mut ready = Setup::empty(Plan::default(), self.places.manner());
         ready.manual();
         self.lanes.put(&ready.layers);
         let jails = std::mem::take(&mut ready.arrangements);

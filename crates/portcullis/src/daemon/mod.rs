@@ -7,6 +7,7 @@
 mod alarm;
 mod answers;
 mod caution;
+mod clouds;
 mod commands;
 mod ending;
 mod held;
@@ -54,7 +55,7 @@ use portcullis_core::wire::Reply;
 use crate::client::Run;
 use crate::control::Asked;
 use crate::control::listen::Listener;
-use crate::enforce::Held;
+use crate::enforce::{Held, gcp};
 use crate::enforce::protect::Protected;
 use crate::fault::{self, Step};
 use crate::matching::News;
@@ -176,11 +177,15 @@ struct Daemon {
     /// Who asked for the end, to be told when it is reached, and whether by our own verb
     farewell: Option<(Sender<Reply>, bool)>,
     board: surroundings::Board,
+    /// How the cloud's rules stand
+    cloud: gcp::board::Board,
     held: held::Held,
     /// What is to be said once the daemon is ready
     unsaid: Option<Rest>,
     caution: caution::Caution,
     alarm: BTreeSet<String>,
+    /// Layers of which it was said that the cloud lags
+    lagging: BTreeSet<String>,
 }
 
 /// Runs the daemon until it is told to end; the exit code.
@@ -205,6 +210,7 @@ impl Daemon {
         }
         self.plan = setup.plan;
         self.traces.put(&setup.layers, &self.plan);
+        self.spare();
         self.lanes.put(&setup.layers);
         self.keeper.set(&setup.server);
         let plans = setup.arrangements.iter().map(|arrangement| &arrangement.plan);
@@ -367,6 +373,10 @@ impl Daemon {
                 for reading in facts.readings {
                     self.engine.handle(now, Input::Read(reading), out);
                 }
+                for (layer, why) in facts.failing {
+                    self.engine.handle(now, Input::Failing(layer, why), out);
+                }
+                self.free_everywhere(&facts.freed, out);
             }
             Message::Answer(answer) => self.engine.handle(now, Input::Answer(answer), out),
             Message::Own(own) => self.engine.handle(now, Input::Own(own), out),

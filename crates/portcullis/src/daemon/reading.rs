@@ -225,6 +225,7 @@ impl Daemon {
         if let Ok(protected) = Protected::gather() {
             self.lanes.protect(protected.clone());
             self.protected = protected;
+            self.spare();
             self.step(Input::Protected(self.protected.networks()));
         }
         let outbox = self.outbox.clone();

@@ -6,10 +6,10 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 
 use portcullis_core::address::Id;
-use portcullis_core::engine::{Effect, Input, Query, ReplyTo, Request};
+use portcullis_core::engine::{Effect, Input, Query, ReplyTo, Request, View};
 use portcullis_core::exception::Exception;
 use portcullis_core::ledger::LayerId;
-use portcullis_core::time::Seconds;
+use portcullis_core::time::{Clock, Seconds};
 use portcullis_core::value::Value;
 use portcullis_core::wire::{Reply, Verb};
 
@@ -63,7 +63,7 @@ impl Daemon {
                 let view = self.engine.query(&jail.clone().map_or(Query::Banned, Query::Jail));
                 match &jail {
                     Some(name) if view.jails.is_empty() => Reply::Refused(self.no_such_jail(name).into()),
-                    _ => return list(Bans { view, clock }, reply),
+                    _ => return self.list(view, clock, reply),
                 }
             }
             Verb::Ban {
@@ -89,6 +89,11 @@ impl Daemon {
                 done(1, Vec::new())
             }
             Verb::Verify => return self.read_back(reply, out),
+            Verb::Cloud { review: false } => json(&self.clouds()),
+            Verb::Cloud { review: true } => {
+                self.lanes.review();
+                done(self.cloud.read().projects.len(), Vec::new())
+            }
             Verb::Stop => {
                 self.farewell = Some((reply, true));
                 return Some(End::Free);
@@ -96,6 +101,13 @@ impl Daemon {
         };
         let _ = reply.send(answer);
         None
+    }
+
+    fn list(&self, view: View, clock: Clock, reply: Sender<Reply>) -> Option<End> {
+        let ways = self.setup.ways.iter();
+        let clouds = ways.filter(|(_, way)| way.cloud().is_some());
+        let clouds = clouds.map(|(id, _)| id.clone()).collect();
+        list(Bans { view, clock, clouds }, reply)
     }
 
     /// A ban by hand.
@@ -205,10 +217,10 @@ impl Daemon {
 
     /// Reads the configuration on a thread of its own; the wheel goes on turning.
     pub(super) fn load(&self, reply: Option<Sender<Reply>>) -> Option<End> {
-        let (places, dry_run, outbox) = (self.places.clone(), self.dry_run, self.outbox.clone());
+        let (places, outbox) = (self.places.clone(), self.outbox.clone());
         notify::reloading();
         let spawned = thread::Builder::new().name("reload".into()).spawn(move || {
-            let setup = Box::new(setup::read(&places, dry_run));
+            let setup = Box::new(setup::read(&places));
             let _ = outbox.send(Message::Loaded(setup, reply));
         });
         if let Err(error) = spawned {

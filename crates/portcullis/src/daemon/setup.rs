@@ -17,7 +17,7 @@ use portcullis_core::time::Seconds;
 use portcullis_core::value::Value;
 
 use super::resolver;
-use super::way::{self, Way};
+use super::way::{self, Manner, Way};
 use crate::matching::{LogEncoding, Reading, Unseen};
 use crate::place::Places;
 use crate::{folder, place};
@@ -56,6 +56,17 @@ const GUESSED: &[&str] = &[
 /// The reader's word for a jail that it left out.
 const SKIPPED: &str = "config-error";
 
+/// Complaints about actions that ban in the cloud.
+pub(super) const GCLOUD: &str = "gcloud";
+pub(super) const ALONE: &str = "cloud-alone";
+
+/// Which of a jail's actions are what.
+#[derive(Default)]
+struct Kinds {
+    native: BTreeSet<Arc<str>>,
+    cloud: BTreeSet<Arc<str>>,
+}
+
 /// Everything that a configuration comes to.
 pub(crate) struct Setup {
     /// Server options
@@ -78,7 +89,7 @@ pub(crate) struct Setup {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// Where options are written, by jail and option
     origins: BTreeMap<(String, String), Position>,
-    dry_run: bool,
+    manner: Manner,
 }
 
 /// The time zone of stamps that name none.
@@ -87,7 +98,7 @@ pub(crate) fn zone() -> TimeZone {
 }
 
 /// Reads the folder and makes everything ready. Never fails: what is bad is left out and named.
-pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
+pub(crate) fn read(places: &Places) -> Setup {
     let base = places.base();
     folder::with(&base, |tree| {
         let mut request = config::Request::new(&base, Face::Portcullis, config::FAIL2BAN_VERSION);
@@ -100,7 +111,7 @@ pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
         let plan = fall_back(places, plan, &mut outcome);
         resolver::allow_ipv6(&plan.server.allowipv6);
         let live = plan.clone();
-        let mut setup = Setup::empty(live, dry_run);
+        let mut setup = Setup::empty(live, places.manner());
         setup.held = std::mem::take(&mut outcome.held);
         setup.origins.clone_from(&outcome.origins);
         let unseen = Other {
@@ -122,7 +133,7 @@ pub(crate) fn read(places: &Places, dry_run: bool) -> Setup {
 
 /// Of a server that waits for a client to send its configuration. `given` are options as NAME=VALUE; one that is none
 /// is named and left.
-pub(super) fn waiting(given: &[String], dry_run: bool) -> Setup {
+pub(super) fn waiting(given: &[String], manner: Manner) -> Setup {
     let mut plan = Plan::default();
     // Until a client names a database there is none.
     plan.server.dbfile = None;
@@ -134,7 +145,7 @@ pub(super) fn waiting(given: &[String], dry_run: bool) -> Setup {
             diagnostics.push(Diagnostic::new(Severity::Error, "bad-given", text));
         }
     }
-    let mut setup = Setup::empty(plan, dry_run);
+    let mut setup = Setup::empty(plan, manner);
     setup.diagnostics = diagnostics;
     setup
 }
@@ -293,7 +304,7 @@ impl Other<'_> {
 
 impl Setup {
     /// Without any jail.
-    pub(super) fn empty(plan: Plan, dry_run: bool) -> Setup {
+    pub(super) fn empty(plan: Plan, manner: Manner) -> Setup {
         Setup {
             server: plan.server.clone(),
             plan,
@@ -305,13 +316,13 @@ impl Setup {
             blind: BTreeMap::new(),
             dropped: BTreeMap::new(),
             diagnostics: Vec::new(),
-            dry_run,
+            manner,
         }
     }
 
     /// The same server with another plan: the one that was in force when the daemon died.
     pub(super) fn again(self, plan: Plan) -> Setup {
-        let mut setup = Setup::empty(plan, self.dry_run);
+        let mut setup = Setup::empty(plan, self.manner);
         setup.held = self.held;
         let is_of_files = |diagnostic: &Diagnostic| diagnostic.jail.is_none();
         setup.diagnostics = self.diagnostics.into_iter().filter(is_of_files).collect();
@@ -366,9 +377,9 @@ impl Setup {
 
     fn place(&mut self, mut plan: JailPlan, reloaded: bool) {
         let name = plan.name.to_string();
-        let native = self.ways(&mut plan);
+        let kinds = self.ways(&mut plan);
         if !reads(&plan) {
-            self.arrange(plan, native, reloaded);
+            self.arrange(plan, kinds, reloaded);
             return;
         }
         if plan.actions.is_empty() {
@@ -385,48 +396,99 @@ impl Setup {
         } else if plan.logpath.is_empty() {
             self.blind.insert(name, "has no log file to read".into());
         }
-        self.arrange(plan, native, reloaded);
+        self.arrange(plan, kinds, reloaded);
     }
 
-    fn arrange(&mut self, mut plan: JailPlan, native: BTreeSet<Arc<str>>, reloaded: bool) {
+    fn arrange(&mut self, mut plan: JailPlan, kinds: Kinds, reloaded: bool) {
         // Nothing that is counted by hand bans before the jail is started.
         plan.idle |= !plan.started;
         self.arrangements.push(Arrangement {
             held: self.held.get(&*plan.name).cloned(),
             plan,
-            native,
+            native: kinds.native,
+            cloud: kinds.cloud,
             reloaded,
         });
     }
 
-    /// Finds out how each action is done; those that cannot be are left out.
-    fn ways(&mut self, plan: &mut JailPlan) -> BTreeSet<Arc<str>> {
-        let mut native = BTreeSet::new();
+    /// Finds out how each action is done; those that cannot be are left out. The first that bans in the cloud gets a twin
+    /// in the kernel, unless it wants none.
+    fn ways(&mut self, plan: &mut JailPlan) -> Kinds {
+        let mut kinds = Kinds::default();
         let actions = std::mem::take(&mut plan.actions);
+        let names: BTreeSet<Arc<str>> = actions.iter().map(|action| Arc::clone(&action.name)).collect();
         for action in actions {
-            match way::way(&action, self.dry_run) {
-                Ok(way) => {
-                    if way.is_native() {
-                        native.insert(Arc::clone(&action.name));
-                    }
-                    let id = LayerId {
-                        jail: Arc::clone(&plan.name),
-                        action: Arc::clone(&action.name),
-                    };
-                    self.layers.insert(id, way);
-                    plan.actions.push(action);
-                }
+            let way = match way::way(&action, self.manner) {
+                Ok(way) => way,
                 Err(reason) => {
-                    let text = format!("action '{}' is not in force: {reason}", action.name);
-                    let mut diagnostic = Diagnostic::new(Severity::Error, "action-dropped", text);
-                    let place = (plan.name.to_string(), format!("addaction@{}", action.name));
-                    diagnostic.position = self.origins.get(&place).cloned();
-                    self.complain(&plan.name, diagnostic);
-                    self.dropped.insert(format!("{}/{}", plan.name, action.name), reason);
+                    self.drop_action(plan, &action, reason);
+                    continue;
                 }
+            };
+            self.say_of_gcloud(plan, &action);
+            if let Some(cloud) = way.cloud() {
+                if !cloud.options.local {
+                    self.complain(&plan.name, alone(&action));
+                } else if kinds.cloud.is_empty() {
+                    self.add_twin((plan, &mut kinds), &action, &names);
+                }
+                kinds.cloud.insert(Arc::clone(&action.name));
             }
+            self.add_way((plan, &mut kinds), action, way);
         }
-        native
+        kinds
+    }
+
+    fn add_way(&mut self, (plan, kinds): (&mut JailPlan, &mut Kinds), action: ActionPlan, way: Way) {
+        if way.is_native() {
+            kinds.native.insert(Arc::clone(&action.name));
+        }
+        let id = LayerId {
+            jail: Arc::clone(&plan.name),
+            action: Arc::clone(&action.name),
+        };
+        self.layers.insert(id, way);
+        plan.actions.push(action);
+    }
+
+    /// What the kernel holds while the cloud takes its time, and for sessions that are open.
+    fn add_twin(
+        &mut self,
+        (plan, kinds): (&mut JailPlan, &mut Kinds),
+        action: &ActionPlan,
+        names: &BTreeSet<Arc<str>>,
+    ) {
+        let twin = way::twin(action);
+        if names.contains(&twin.name) {
+            let reason = format!("its twin in the kernel would be '{}', which there is already", twin.name);
+            return self.drop_action(plan, &twin, reason);
+        }
+        match way::way(&twin, self.manner) {
+            Ok(way) => self.add_way((plan, kinds), twin, way),
+            Err(reason) => self.drop_action(plan, &twin, reason),
+        }
+    }
+
+    fn drop_action(&mut self, plan: &JailPlan, action: &ActionPlan, reason: String) {
+        let text = format!("action '{}' is not in force: {reason}", action.name);
+        let mut diagnostic = Diagnostic::new(Severity::Error, "action-dropped", text);
+        let place = (plan.name.to_string(), format!("addaction@{}", action.name));
+        diagnostic.position = self.origins.get(&place).cloned();
+        self.complain(&plan.name, diagnostic);
+        self.dropped.insert(format!("{}/{}", plan.name, action.name), reason);
+    }
+
+    /// What becomes of gcloud's commands is said once.
+    fn say_of_gcloud(&mut self, plan: &JailPlan, action: &ActionPlan) {
+        let (severity, text) = match way::gcloud(action, self.manner) {
+            None => return,
+            Some(Ok(found)) => (Severity::Note, format!("action '{}': {}", action.name, found.said())),
+            Some(Err(reason)) => {
+                let text = format!("action '{}' is left to the shell and gcloud: {reason}", action.name);
+                (Severity::Warning, text)
+            }
+        };
+        self.complain(&plan.name, Diagnostic::new(severity, GCLOUD, text));
     }
 
     /// The pseudo-jail of bans by hand: all ports, in the kernel.
@@ -435,9 +497,19 @@ impl Setup {
             return;
         }
         let mut plan = manual_plan();
-        let native = self.ways(&mut plan);
-        self.arrange(plan, native, true);
+        let kinds = self.ways(&mut plan);
+        self.arrange(plan, kinds, true);
     }
+}
+
+/// What a ban is without a twin in the kernel.
+fn alone(action: &ActionPlan) -> Diagnostic {
+    let text = format!(
+        "action '{}' bans in the cloud alone (local = no): a ban takes some seconds to be in force, longer when the API is \
+         slow, and connections that are open go on",
+        action.name
+    );
+    Diagnostic::new(Severity::Warning, ALONE, text).mend("leave local away, and the kernel bans at once, too")
 }
 
 /// The plan of the pseudo-jail.

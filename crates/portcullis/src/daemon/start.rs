@@ -12,13 +12,14 @@ use portcullis_core::engine::{Engine, Input};
 
 use super::inquiries::Inquiries;
 use super::keeper::{self, Keeper};
-use super::layers::Lanes;
+use super::layers::{Lanes, Sky};
 use super::origin::{Kind, Origin};
 use super::setup::{self, Setup};
 use super::{Daemon, HOURLY, Installed, Message, SERVER};
 use super::{caution, live, logging, reading, resolver, seat, surroundings};
 use crate::client::Run;
 use crate::control::listen;
+use crate::enforce::gcp::board::Board;
 use crate::enforce::mail::MailLayer;
 use crate::enforce::nft::TABLE;
 use crate::enforce::protect::Protected;
@@ -59,7 +60,9 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let around = surroundings::Around::new(&clock, &outbox);
     let inquiries = Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?;
     let board = Arc::clone(&around.board);
-    let lanes = lanes(link, around, &clock, &outbox).map_err(broken)?;
+    let cloud = Board::default();
+    let sky = sky(&clock, &places, &cloud);
+    let lanes = lanes(link, around, sky, &outbox).map_err(broken)?;
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
     let mut daemon = Daemon {
         dry_run: run.dry_run,
@@ -90,9 +93,11 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         later: VecDeque::new(),
         farewell: None,
         board,
+        cloud,
         held: super::held::Held::default(),
         unsaid: None,
         alarm: BTreeSet::new(),
+        lagging: BTreeSet::new(),
         places,
     };
     daemon.begin(setup, saved);
@@ -104,20 +109,28 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
 fn lanes(
     link: runner::Link,
     around: surroundings::Around,
-    clock: &Running,
+    sky: Sky,
     outbox: &SyncSender<Message>,
 ) -> std::io::Result<Lanes> {
     let mails = MailLayer::new(Box::new(around.clone()));
     let shell = move |run| ShellLayer::new(Box::new(run), Box::new(around.clone()));
-    let clock = clock.clone();
-    let steady = move || clock.now().steady;
     Lanes::start(
         shell,
         mails,
         link,
-        steady,
+        sky,
         sender(outbox, |facts| Message::Facts(facts, Instant::now())),
     )
+}
+
+/// What the cloud's lane is given.
+fn sky(clock: &Running, places: &Places, board: &Board) -> Sky {
+    let clock = clock.clone();
+    Sky {
+        clock: Arc::new(move || clock.now()),
+        books: places.books(),
+        board: board.clone(),
+    }
 }
 
 /// Takes the seat. Only then what commands changed may be forgotten: before, it would be another daemon's.
@@ -135,9 +148,9 @@ fn sit(run: &Run, places: &Places, database: &Place) -> Result<seat::Seat, Strin
 fn first(run: &Run, places: &Places) -> (Setup, Origin) {
     let wall = Running::fresh().now().wall;
     let (setup, kind) = if run.stream {
-        (setup::waiting(&run.given, run.dry_run), Kind::Waiting)
+        (setup::waiting(&run.given, places.manner()), Kind::Waiting)
     } else {
-        (setup::read(places, run.dry_run), Kind::Files)
+        (setup::read(places), Kind::Files)
     };
     let kept = (run.deaths > 0).then(|| Origin::kept(&places.live())).flatten();
     if let Some((origin, plan)) = kept {

@@ -63,7 +63,16 @@ impl Daemon {
             .map(|(layer, way)| (layer.clone(), way.is_verifiable(), way.word()))
             .collect();
         let nobody = BTreeMap::new();
+        let clock = self.clock.now();
+        let view = self.engine.query(&Query::Status);
         for (layer, verifiable, way) in ways {
+            if way == Way::CLOUD {
+                let mut answer = self.verify_cloud(&layer, &view);
+                way.clone_into(&mut answer.way);
+                verification.drift |= answer.state == state::DRIFT;
+                verification.layers.push(answer);
+                continue;
+            }
             let wish = wish.get(&layer.jail).unwrap_or(&nobody);
             let found = found.as_ref().ok().filter(|_| verifiable);
             let found = found.map(|found| found.get(&layer).cloned().unwrap_or_default());
@@ -79,7 +88,6 @@ impl Daemon {
             verification.drift |= !answer.missing.is_empty() || !answer.extra.is_empty();
             verification.layers.push(answer);
         }
-        let clock = self.clock.now();
         let view = self.engine.query(&Query::Status);
         let past = |answer: &Layer| {
             let jail = view.jails.iter().find(|jail| *jail.name == *answer.jail)?;
@@ -91,12 +99,13 @@ impl Daemon {
             }
         }
         if let Err(error) = &found
-            && verification.layers.iter().any(|layer| layer.verifiable)
+            && verification.layers.iter().any(|layer| layer.verifiable && layer.way != Way::CLOUD)
         {
             let text = format!("the kernel cannot be read: {error}");
             verification.not_protected.push(text);
         }
         verification.not_protected.extend(self.not_protected(&view));
+        verification.lagging = self.lags(&view);
         verification
             .not_protected
             .extend(verification.layers.iter().filter_map(absent));
@@ -193,7 +202,7 @@ fn tell_past(answer: &mut Layer, past: &LayerView, clock: Clock) {
         Some(clock.steady)
     };
     answer.last_unprotected = last.map(wall);
-    answer.read = past.read.map(wall);
+    answer.read = answer.read.take().or_else(|| past.read.map(wall));
 }
 
 /// Whoever is banned and was not found gets in.

@@ -64,7 +64,7 @@ impl Reach {
     }
 
     /// A ban by hand is one without attempts.
-    fn of(ticket: &Ticket) -> Reach {
+    pub(crate) fn of(ticket: &Ticket) -> Reach {
         if ticket.failures == 0 {
             Reach::ByHand
         } else {
@@ -129,12 +129,8 @@ impl Protected {
             }
             Id::Net(net) => net,
         };
-        let widest = reach.widest(net.addr().is_ipv4());
-        let reason = if net.prefix_len() < widest {
-            Some(format!("{net} is wider than /{widest}"))
-        } else {
-            self.reason(net).map(|what| format!("{net} holds {what}"))
-        };
+        let reason = too_wide(net, reach);
+        let reason = reason.or_else(|| self.reason(net).map(|what| format!("{net} holds {what}")));
         match reason {
             None => Verdict::Allowed(id.clone()),
             Some(reason) => self.narrow(net, offender, reason),
@@ -144,6 +140,11 @@ impl Protected {
     /// The networks that hold nothing but what is protected.
     pub(crate) fn networks(&self) -> Vec<IpNet> {
         self.networks.iter().map(|(net, _)| *net).collect()
+    }
+
+    /// The same, with what each is.
+    pub(crate) fn entries(&self) -> &[(IpNet, String)] {
+        &self.networks
     }
 
     fn narrow(&self, net: &IpNet, offender: Option<IpAddr>, reason: String) -> Verdict {
@@ -168,6 +169,20 @@ impl Protected {
         } else {
             format!("{held} ({what})")
         })
+    }
+}
+
+/// Whether a ban reaches further than it may, in words.
+pub(crate) fn too_wide(net: &IpNet, reach: Reach) -> Option<String> {
+    let widest = reach.widest(net.addr().is_ipv4());
+    (net.prefix_len() < widest).then(|| format!("{net} is wider than /{widest}"))
+}
+
+/// Whom a ban is meant for, where it is of a network.
+pub(crate) fn offender(ticket: &Ticket) -> Option<IpAddr> {
+    match ticket.data.get("ip") {
+        Some(Field::Text(ip)) => ip.parse().ok(),
+        _ => ticket.offender(),
     }
 }
 
@@ -247,10 +262,7 @@ impl<L: Layer> Guard<L> {
         if self.exempt.contains(&change.layer) {
             return None;
         }
-        let offender = match ticket.data.get("ip") {
-            Some(Field::Text(ip)) => ip.parse().ok(),
-            _ => ticket.offender(),
-        };
+        let offender = offender(ticket);
         Some(self.protected.judge(&ticket.id, offender, Reach::of(ticket)))
     }
 

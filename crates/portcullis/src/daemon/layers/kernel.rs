@@ -313,8 +313,8 @@ impl Work for Kernel {
         };
         (!applied.is_empty() || !readings.is_empty()).then(|| Facts {
             applied,
-            lost: Vec::new(),
             readings,
+            ..Facts::default()
         })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! `client` makes one call at a time, with a token from `token`, at the address that `api` names; `metadata` asks the
 //! virtual machine's own server who and where it is; `store` keeps the books; `lane` joins them with the state machine
-//! of [`portcullis_core::cloud::reconcile`]. Where the program was built without the feature `gcp`, nothing of this
+//! of [`portcullis_core::cloud::reconcile`], `board` says how the rules stand, and `spared` who is never written. Where the program was built without the feature `gcp`, nothing of this
 //! exists and an action that asks for it is refused by name: [`available`].
 #![cfg_attr(
     all(feature = "gcp", not(test)),
@@ -11,6 +11,7 @@
 
 #[cfg(feature = "gcp")]
 pub(crate) mod api;
+pub(crate) mod board;
 #[cfg(feature = "gcp")]
 pub(crate) mod caller;
 #[cfg(feature = "gcp")]
@@ -18,7 +19,11 @@ pub(crate) mod client;
 #[cfg(feature = "gcp")]
 mod http;
 #[cfg(feature = "gcp")]
+pub(crate) mod lane;
+#[cfg(feature = "gcp")]
 pub(crate) mod metadata;
+pub(crate) mod spared;
+#[cfg(feature = "gcp")]
 pub(crate) mod spared;
 #[cfg(feature = "gcp")]
 pub(crate) mod store;

@@ -97,6 +97,23 @@ impl CloudBooks {
         }
     }
 
+    /// The projects of which anything is written down in the file, if there is one.
+    ///
+    /// # Errors
+    /// As [`open`](CloudBooks::open).
+    pub(crate) fn projects(path: &Path) -> Result<Vec<String>, String> {
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let books = CloudBooks::open(path)?;
+        books.names().map_err(|error| books.explain(&error))
+    }
+
+    fn names(&self) -> rusqlite::Result<Vec<String>> {
+        let mut names = self.db.prepare("SELECT project FROM rules UNION SELECT project FROM claims")?;
+        names.query_map([], |row| row.get(0))?.collect()
+    }
+
     /// What was lost when the file was opened: an error for the log.
     pub(crate) fn loss(&self) -> Option<&str> {
         self.loss.as_deref()

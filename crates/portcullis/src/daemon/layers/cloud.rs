@@ -1,0 +1,99 @@
+//! The lane of the cloud's firewall: orders are answered at once, and what comes of them is told later.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use portcullis_core::ledger::{Applied, Change, LayerId};
+use portcullis_core::time::{Clock, Timestamp};
+
+use super::{Facts, Job, Work};
+use crate::daemon::way::Way;
+use crate::enforce::gcp::board::Board;
+use crate::enforce::gcp::lane::{Around, Clouds, News, Told};
+
+/// A job that is the cloud's alone.
+pub(super) enum Errand {
+    /// What one of its threads found out.
+    News(News),
+    /// Who is never written was gathered again.
+    Spare(Vec<(IpNet, String)>),
+    /// Read everything and plan it again.
+    Review,
+    /// Write what waits, and answer when nothing is left to write.
+    Drain(Sender<()>),
+}
+
+/// What the lane is given by the daemon.
+pub(crate) struct Sky {
+    pub(crate) clock: Arc<dyn Fn() -> Clock + Send + Sync>,
+    /// The file of the books
+    pub(crate) books: PathBuf,
+    pub(crate) board: Board,
+}
+
+/// The rules in the cloud.
+pub(super) struct Cloud(Clouds);
+
+impl Cloud {
+    /// `jobs` is where this lane is given its work.
+    pub(super) fn new(sky: Sky, jobs: Sender<Job>) -> Cloud {
+        let around = Around {
+            clock: sky.clock,
+            books: sky.books,
+            tell: Arc::new(move |news| drop(jobs.send(Job::Cloud(Errand::News(news))))),
+        };
+        Cloud(Clouds::new(around, sky.board))
+    }
+}
+
+impl Work for Cloud {
+    fn put(&mut self, ways: BTreeMap<LayerId, Way>) {
+        for (layer, way) in ways {
+            if let Way::Cloud(cloud) = way {
+                self.0.put(&layer, cloud.options);
+            }
+        }
+    }
+
+    fn only(&mut self, layers: &BTreeSet<LayerId>, is_all: bool) {
+        self.0.only(layers, is_all);
+    }
+
+    fn apply(&mut self, _: Timestamp, changes: &[Change]) -> Vec<Applied> {
+        self.0.apply(changes)
+    }
+
+    fn errand(&mut self, errand: Errand) {
+        match errand {
+            Errand::News(news) => self.0.hear(news),
+            Errand::Spare(spared) => self.0.spare(spared),
+            Errand::Review => self.0.review(),
+            Errand::Drain(answer) => self.0.drain(answer),
+        }
+    }
+
+    fn rest(&mut self, _: bool) -> Option<Facts> {
+        let Told {
+            applied,
+            lost,
+            readings,
+            failing,
+            freed,
+        } = self.0.rest()?;
+        Some(Facts {
+            applied,
+            lost,
+            readings,
+            failing,
+            freed,
+        })
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        self.0.pause()
+    }
+}

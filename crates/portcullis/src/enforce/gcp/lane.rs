@@ -1,0 +1,545 @@
+//! The cloud's lane: it joins orders, the state machine of each project, its books, and the thread that makes its calls.
+//!
+//! In come orders, which are answered at once, answers of the API, and time; out go facts. What is to be called is
+//! handed to the project's own thread after what must be kept first is kept, so that no network and no disk of the
+//! cloud's delays anything but the cloud. Nothing is begun before it is known which machine this is.
+
+mod project;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use portcullis_core::address::{Id, canonical};
+use portcullis_core::cloud::options::Options;
+use portcullis_core::cloud::reconcile::{Answer, Input, Loudness, Output};
+use portcullis_core::cloud::trouble::Trouble;
+use portcullis_core::ledger::{Applied, Change, LayerId, Order, OrderKind, Reading, Standing, Ticket};
+use portcullis_core::time::{Clock, Seconds, Timestamp};
+
+use self::project::Project;
+use super::api::Api;
+use super::board::{Board, Key, is_same_place};
+use super::metadata::{Interface, Metadata};
+use super::spared;
+use super::store::CloudBooks;
+use crate::enforce::answer;
+use crate::enforce::protect::{Reach, offender, too_wide};
+use crate::observe::log::{Level, note as say};
+
+/// The logger of what the cloud's lane says.
+const LOGGER: &str = "fail2ban.actions";
+
+/// A ban that waits for longer is late: two operations are over by then, and a minute's quota is new.
+const LATE: Seconds = Seconds::new(60);
+
+/// What stands on the board is no older than this.
+const POST_EVERY: Duration = Duration::from_millis(250);
+
+/// Who is logged in is looked at so often while there are bans, and before orders unless that was just done.
+const SESSIONS_EVERY: Duration = Duration::from_secs(30);
+const SESSIONS_FRESH: Duration = Duration::from_secs(2);
+
+/// What the lane's helpers tell it.
+pub(crate) enum News {
+    /// What the machine says about itself; nothing where it is none of Google's
+    Machine(Option<Box<Metadata>>),
+    /// It is not known yet, and why
+    Unknown(String),
+    /// What came of a call
+    Answer(Key, u64, Result<Answer, Trouble>),
+}
+
+/// Takes news to the lane.
+pub(crate) type Tell = Arc<dyn Fn(News) + Send + Sync>;
+
+/// What the lane is given by the daemon.
+pub(crate) struct Around {
+    pub(crate) clock: Arc<dyn Fn() -> Clock + Send + Sync>,
+    /// The file of the books
+    pub(crate) books: PathBuf,
+    pub(crate) tell: Tell,
+}
+
+/// Facts for the engine and the daemon.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// How far bans have come
+    pub(crate) applied: Vec<Applied>,
+    /// Layers whose bans are to be ordered again
+    pub(crate) lost: Vec<LayerId>,
+    /// Layers that were read back
+    pub(crate) readings: Vec<Reading>,
+    /// Layers that cannot follow, and why; or can again
+    pub(crate) failing: Vec<(LayerId, Option<String>)>,
+    /// Ranges that a person took out of a rule that is ours alone
+    pub(crate) freed: Vec<(IpNet, Arc<str>)>,
+}
+
+impl Told {
+    fn is_empty(&self) -> bool {
+        self.applied.is_empty()
+            && self.lost.is_empty()
+            && self.readings.is_empty()
+            && self.failing.is_empty()
+            && self.freed.is_empty()
+    }
+}
+
+/// Which machine this is.
+enum Machine {
+    Unasked,
+    /// Somebody is asking; why it is not known yet
+    Asked(String),
+    Known(Option<Box<Metadata>>),
+}
+
+/// A ban that waits until it is known where it goes.
+type Early = BTreeMap<IpNet, (Option<Timestamp>, u32)>;
+
+/// One action.
+struct Layer {
+    options: Options,
+    /// Its project, once it is known and it bans there
+    key: Option<Key>,
+    early: Early,
+    /// What the state machine says, or what keeps it from having one
+    failing: Option<String>,
+    /// Why it does not follow, as it was last told
+    lag: Option<String>,
+}
+
+/// All actions that ban in rules of the cloud's firewall.
+pub(crate) struct Clouds {
+    around: Around,
+    machine: Machine,
+    layers: BTreeMap<LayerId, Layer>,
+    projects: BTreeMap<Key, Project>,
+    /// Networks that are banned as a single address of theirs
+    narrowed: BTreeMap<(LayerId, IpNet), Id>,
+    is_settled: bool,
+    /// Who is never written, as the daemon gathered it
+    spared: Vec<(IpNet, String)>,
+    here: Vec<(IpNet, String)>,
+    here_at: Option<Instant>,
+    told: Told,
+    board: Board,
+    posted: Instant,
+    is_stale: bool,
+    /// When a ban that waits will have waited for too long
+    late_at: Option<Timestamp>,
+    /// Who waits until nothing is left to write
+    drains: Vec<Sender<()>>,
+}
+
+impl Clouds {
+    /// Nothing is asked and nobody is called before the first action is put here.
+    pub(crate) fn new(around: Around, board: Board) -> Clouds {
+        Clouds {
+            around,
+            machine: Machine::Unasked,
+            layers: BTreeMap::new(),
+            projects: BTreeMap::new(),
+            narrowed: BTreeMap::new(),
+            is_settled: false,
+            spared: Vec::new(),
+            here: Vec::new(),
+            here_at: None,
+            told: Told::default(),
+            board,
+            posted: Instant::now(),
+            is_stale: false,
+            late_at: None,
+            drains: Vec::new(),
+        }
+    }
+
+    /// An action is done like this from now on.
+    pub(crate) fn put(&mut self, id: &LayerId, options: Options) {
+        if let Some(layer) = self.layers.get_mut(id) {
+            if layer.options == options {
+                return self.open(id);
+            }
+            let stays = is_same_place(&layer.options, &options);
+            layer.options = options;
+            if stays {
+                self.give(id, |id, layer| Input::Open(id, layer.options.clone()));
+            } else {
+                self.close(id);
+                self.open(id);
+                self.told.lost.push(id.clone());
+            }
+            return;
+        }
+        let layer = Layer {
+            options,
+            key: None,
+            early: Early::new(),
+            failing: None,
+            lag: None,
+        };
+        self.layers.insert(id.clone(), layer);
+        self.open(id);
+    }
+
+    /// All other actions are no more. `is_all` says that every ban that was kept has been ordered by now.
+    pub(crate) fn only(&mut self, layers: &BTreeSet<LayerId>, is_all: bool) {
+        let gone: Vec<LayerId> = self.layers.keys().filter(|id| !layers.contains(*id)).cloned().collect();
+        for id in gone {
+            self.close(&id);
+            self.layers.remove(&id);
+        }
+        if is_all && !self.is_settled {
+            self.is_settled = true;
+            self.inherit();
+            self.all(|| Input::Settled);
+        }
+    }
+
+    /// Orders, each answered at once: what comes of it is told later.
+    pub(crate) fn apply(&mut self, changes: &[Change]) -> Vec<Applied> {
+        self.look_who_is_here(SESSIONS_FRESH);
+        let answers = changes.iter().map(|change| answer(change, Ok(self.order(change)))).collect();
+        self.is_stale = true;
+        answers
+    }
+
+    fn order(&mut self, change: &Change) -> Standing {
+        let id = &change.layer;
+        match &change.order {
+            Order::Start => self.open(id),
+            Order::Stop => self.close(id),
+            Order::Ban(ticket) | Order::Prolong(ticket) => {
+                self.open(id);
+                return self.ban(id, ticket).map_or_else(Standing::Protected, |()| Standing::Decided);
+            }
+            Order::Unban(ticket) => self.unban(id, ticket),
+            // Orders to free each follow; whether it is still true is looked at all the time.
+            Order::Flush | Order::Vacate | Order::Again(_) | Order::Reload => {}
+        }
+        Standing::Decided
+    }
+
+    /// Refused with the reason.
+    fn ban(&mut self, id: &LayerId, ticket: &Ticket) -> Result<(), String> {
+        let whole = range(&ticket.id).ok_or("not an address")?;
+        let range = match too_wide(&whole, Reach::of(ticket)) {
+            None => whole,
+            Some(reason) => {
+                let single = offender(ticket).ok_or_else(|| format!("protected: {reason}"))?;
+                let single = IpNet::from(canonical(single));
+                self.narrowed.insert((id.clone(), single), ticket.id.clone());
+                single
+            }
+        };
+        let (until, bancount) = (ticket.until(), ticket.bancount);
+        let Some(layer) = self.layers.get_mut(id) else {
+            return Ok(());
+        };
+        if layer.key.is_none() {
+            layer.early.insert(range, (until, bancount));
+            return Ok(());
+        }
+        self.give(id, |id, _| Input::Ban {
+            layer: id,
+            range,
+            until,
+            bancount,
+        });
+        Ok(())
+    }
+
+    fn unban(&mut self, id: &LayerId, ticket: &Ticket) {
+        let Some(mut range) = range(&ticket.id) else { return };
+        let single = self.narrowed.iter().find(|((layer, _), net)| layer == id && **net == ticket.id);
+        if let Some(key) = single.map(|(key, _)| key.clone()) {
+            self.narrowed.remove(&key);
+            range = key.1;
+        }
+        if let Some(layer) = self.layers.get_mut(id) {
+            layer.early.remove(&range);
+        }
+        self.give(id, |id, _| Input::Unban { layer: id, range });
+    }
+
+    /// One input for the project of a layer, if it has one.
+    fn give(&mut self, id: &LayerId, input: impl FnOnce(LayerId, &Layer) -> Input) {
+        let Some(layer) = self.layers.get(id) else { return };
+        let Some(key) = layer.key.clone() else { return };
+        let input = input(id.clone(), layer);
+        self.step(&key, input);
+    }
+
+    fn all(&mut self, input: impl Fn() -> Input) {
+        let keys: Vec<Key> = self.projects.keys().cloned().collect();
+        keys.iter().for_each(|key| self.step(key, input()));
+    }
+
+    /// One thing that happened to a project, and what follows from it.
+    fn step(&mut self, key: &Key, input: Input) {
+        let now = (self.around.clock)();
+        let Some(project) = self.projects.get_mut(key) else { return };
+        let mut out = Vec::new();
+        project.handle(now, input, &mut out);
+        self.is_stale = true;
+        for output in out {
+            self.carry_out(key, output);
+        }
+    }
+
+    fn carry_out(&mut self, key: &Key, output: Output) {
+        match output {
+            Output::Keep(entries) => {
+                if let Some(project) = self.projects.get_mut(key) {
+                    project.keep(entries);
+                }
+            }
+            Output::Call(number, call) => {
+                if let Some(project) = self.projects.get_mut(key) {
+                    project.call(number, call);
+                }
+            }
+            Output::Stand { layer, range, standing } => self.stand(layer, range, standing),
+            Output::Failing(layer, why) => {
+                if let Some(layer) = self.layers.get_mut(&layer) {
+                    layer.failing = why;
+                }
+            }
+            Output::Freed(range, rule) => self.told.freed.push((range, rule)),
+            Output::Read(reading) => self.told.readings.push(reading),
+            Output::Note(loudness, text) => say(level(loudness), LOGGER, &text),
+        }
+    }
+
+    fn stand(&mut self, layer: LayerId, range: IpNet, standing: Standing) {
+        let narrowed = self.narrowed.get(&(layer.clone(), range)).cloned();
+        let standing = match (standing, &narrowed) {
+            (Standing::Applied | Standing::Verified, Some(net)) => {
+                Standing::Protected(format!("narrowed to {}: {net} is too wide", range.addr()))
+            }
+            (standing, _) => standing,
+        };
+        self.told.applied.push(Applied {
+            id: Some(narrowed.unwrap_or_else(|| id_of(range))),
+            layer,
+            order: OrderKind::Ban,
+            result: Ok(standing),
+        });
+    }
+
+    /// News of the lane's helpers.
+    pub(crate) fn hear(&mut self, news: News) {
+        match news {
+            News::Unknown(why) => {
+                self.machine = Machine::Asked(why);
+                let ids: Vec<LayerId> = self.layers.keys().cloned().collect();
+                ids.iter().for_each(|id| self.open(id));
+            }
+            News::Machine(machine) => {
+                self.machine = Machine::Known(machine);
+                let ids: Vec<LayerId> = self.layers.keys().cloned().collect();
+                ids.iter().for_each(|id| self.open(id));
+                if self.is_settled {
+                    self.inherit();
+                    self.all(|| Input::Settled);
+                }
+                self.protect_all();
+            }
+            News::Answer(key, number, result) => {
+                self.look_who_is_here(SESSIONS_FRESH);
+                self.step(&key, Input::Answer(number, result));
+            }
+        }
+    }
+
+    /// Somebody wants everything read and planned again now.
+    pub(crate) fn review(&mut self) {
+        self.all(|| Input::Review);
+    }
+
+    /// Who is never written, gathered again.
+    pub(crate) fn spare(&mut self, spared: Vec<(IpNet, String)>) {
+        if self.spared != spared {
+            self.spared = spared;
+            self.protect_all();
+        }
+    }
+
+    fn protect_all(&mut self) {
+        let own = match &self.machine {
+            Machine::Known(Some(metadata)) => own(metadata),
+            _ => Vec::new(),
+        };
+        let all = self.spared.iter().chain(&self.here).cloned().chain(own);
+        let all: Vec<(IpNet, String)> = all.collect();
+        self.all(|| Input::Protect(all.clone()));
+    }
+
+    /// Who is logged in, unless that was looked at just now.
+    fn look_who_is_here(&mut self, fresh: Duration) {
+        let now = Instant::now();
+        if self.projects.is_empty() || self.here_at.is_some_and(|at| now < at + fresh) {
+            return;
+        }
+        self.here_at = Some(now);
+        let here = spared::spared();
+        if here != self.here {
+            self.here = here;
+            self.protect_all();
+        }
+    }
+
+    /// Has an action ban where its options say, once that is known.
+    fn open(&mut self, id: &LayerId) {
+        let Some(layer) = self.layers.get_mut(id).filter(|layer| layer.key.is_none()) else {
+            return;
+        };
+        self.is_stale = true;
+        let metadata = match &self.machine {
+            Machine::Known(metadata) => metadata.as_deref(),
+            Machine::Asked(why) => {
+                layer.failing = Some(why.clone());
+                return;
+            }
+            Machine::Unasked => return self.ask(),
+        };
+        let api = match Api::of(&layer.options, metadata) {
+            Ok(api) => api,
+            Err(reason) => {
+                layer.failing = Some(reason);
+                return;
+            }
+        };
+        let key = key(&api);
+        (layer.failing, layer.key) = (None, Some(key.clone()));
+        let (early, options) = (std::mem::take(&mut layer.early), layer.options.clone());
+        if self.begin(&key, api) {
+            self.protect_all();
+        }
+        self.step(&key, Input::Open(id.clone(), options));
+        for (range, (until, bancount)) in early {
+            let layer = id.clone();
+            let ban = Input::Ban {
+                layer,
+                range,
+                until,
+                bancount,
+            };
+            self.step(&key, ban);
+        }
+    }
+
+    /// Begins with a project, unless that is done. Whether it was new.
+    fn begin(&mut self, key: &Key, api: Api) -> bool {
+        if self.projects.contains_key(key) {
+            return false;
+        }
+        let host = match &self.machine {
+            Machine::Known(Some(metadata)) => metadata.host(),
+            _ => watch::plain_host(),
+        };
+        let project = Project::begin(host, (key, &api), &self.around);
+        self.projects.insert(key.clone(), project);
+        true
+    }
+
+    /// Projects in which something is ours and where no action bans any more: what is there goes.
+    fn inherit(&mut self) {
+        let kept = match CloudBooks::projects(&self.around.books) {
+            Ok(kept) => kept,
+            Err(error) => return say(Level::Error, LOGGER, &error),
+        };
+        let known: BTreeSet<&String> = self.projects.keys().map(|key| &key.project).collect();
+        let left: Vec<String> = kept.into_iter().filter(|name| !known.contains(name)).collect();
+        if left.is_empty() {
+            return;
+        }
+        let Machine::Known(metadata) = &self.machine else {
+            return self.ask();
+        };
+        for name in left {
+            // The rule is of no account: what the books name is.
+            let mut options = Options::new("block-ip");
+            options.project = Some(name);
+            if let Ok(api) = Api::of(&options, metadata.as_deref()) {
+                self.begin(&key(&api), api);
+            }
+        }
+    }
+
+    /// Has what waits written at once, and answers when nothing is left to write.
+    pub(crate) fn drain(&mut self, answer: Sender<()>) {
+        self.all(|| Input::Review);
+        self.drains.push(answer);
+        self.is_stale = true;
+    }
+
+    fn ask(&mut self) {
+        if matches!(self.machine, Machine::Unasked) {
+            self.machine = Machine::Asked("the metadata server has not answered yet".to_owned());
+            watch::ask_machine(&self.around.tell);
+        }
+    }
+
+    fn close(&mut self, id: &LayerId) {
+        self.give(id, |id, _| Input::Close(id));
+        if let Some(layer) = self.layers.get_mut(id) {
+            (layer.key, layer.failing) = (None, None);
+            layer.early.clear();
+        }
+        self.narrowed.retain(|(layer, _), _| layer != id);
+    }
+}
+
+/// The network that is banned for an id; none for other texts.
+fn range(id: &Id) -> Option<IpNet> {
+    match id {
+        Id::Ip(ip) => Some(IpNet::from(*ip)),
+        Id::Net(net) => Some(*net),
+        Id::Raw(_) => None,
+    }
+}
+
+/// Whose ban that is.
+pub(crate) fn id_of(range: IpNet) -> Id {
+    if range.prefix_len() == range.max_prefix_len() {
+        Id::Ip(range.addr())
+    } else {
+        Id::Net(range)
+    }
+}
+
+fn level(loudness: Loudness) -> Level {
+    match loudness {
+        Loudness::Info => Level::Info,
+        Loudness::Notice => Level::Notice,
+        Loudness::Warning => Level::Warning,
+        Loudness::Error => Level::Error,
+    }
+}
+
+/// Whose rules an API has.
+fn key(api: &Api) -> Key {
+    Key {
+        endpoint: api.endpoint.clone(),
+        project: api.project.clone(),
+    }
+}
+
+/// The addresses under which others know this machine.
+fn own(metadata: &Metadata) -> Vec<(IpNet, String)> {
+    let of = |interface: &Interface| {
+        let four = interface.external4.iter().map(|ip| IpAddr::V4(*ip));
+        let six = interface.external6.iter().map(|ip| IpAddr::V6(*ip));
+        let all = four.chain(six).chain(interface.internal.iter().copied());
+        all.collect::<Vec<_>>()
+    };
+    let what = "this machine's own address";
+    let all = metadata.interfaces.iter().flat_map(of);
+    all.map(|ip| (IpNet::from(ip), what.to_owned())).collect()
+}
