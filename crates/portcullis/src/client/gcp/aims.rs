@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use portcullis_core::cloud::gcloud;
+use ipnet::IpNet;
 use portcullis_core::cloud::options::Options;
 use portcullis_core::config::plan::{ActionPlan, JailPlan, Plan};
 use portcullis_core::config::{self, Face, Request};
 use portcullis_core::ledger::LayerId;
 
+use super::amend::network;
 use super::doctor::Door;
 use crate::client::Where;
+use crate::daemon::way::{Manner, Way, way};
 use crate::enforce::ports::{Ports, Services, protocols};
 use crate::{folder, place};
 
@@ -31,6 +33,8 @@ pub(super) struct Aim {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Aims {
     pub(super) aims: Vec<Aim>,
+    /// Networks that jails ignore, and which jail
+    pub(super) ignored: Vec<(IpNet, String)>,
     /// Actions that cannot be used, and why
     pub(super) problems: Vec<String>,
 }
@@ -44,6 +48,8 @@ impl Aims {
         let (plan, _) = Plan::from_stream(&outcome.stream, Face::Portcullis);
         let mut aims = Aims::default();
         for jail in &plan.jails {
+            let ignored = jail.ignoreip.iter().filter_map(|text| network(text.trim()));
+            aims.ignored.extend(ignored.map(|net| (net, format!("in ignoreip of jail '{}'", jail.name))));
             for action in &jail.actions {
                 match options(action) {
                     Ok(Some(options)) => aims.add(jail, action, options),
@@ -87,17 +93,18 @@ impl Aims {
     }
 }
 
-/// The options of an action that bans in the cloud; `None` of any other.
+/// The options of an action that bans in the cloud; `None` of any other, and of one that is left to the shell.
 fn options(action: &ActionPlan) -> Result<Option<Options>, String> {
-    if action.property("layer").as_deref() == Some(LAYER) {
-        return Options::of(action).map(Some);
+    let manner = Manner {
+        dry_run: false,
+        is_own_face: true,
+    };
+    match way(action, manner) {
+        Ok(Way::Cloud(cloud)) => Ok(Some(cloud.options)),
+        Err(error) if action.property("layer").as_deref() == Some(LAYER) => Err(error),
+        // What is wrong with the others is a matter of `check`.
+        _ => Ok(None),
     }
-    if action.property("native").is_some_and(|text| ["no", "false", "off", "0"].contains(&text.to_ascii_lowercase().as_str())) {
-        return Ok(None);
-    }
-    // What is left to the shell is none of ours; the daemon says why.
-    let recognised = gcloud::of_action(action, |name| std::env::var(name).ok());
-    Ok(recognised.ok().flatten().map(|recognised| recognised.options))
 }
 
 /// What a jail guards: its ports stand in the action, because Fail2Ban hands them to every action.

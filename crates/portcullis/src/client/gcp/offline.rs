@@ -9,16 +9,17 @@ use ipnet::IpNet;
 use portcullis_core::cloud::books::Books;
 use portcullis_core::cloud::reconcile::{Call, Host, Input, Output, Reconciler, View};
 use portcullis_core::ledger::Ticket;
-use portcullis_core::time::{Clock, Seconds};
+use portcullis_core::time::Clock;
 
 use super::aims::{Aim, Aims};
 use super::pace::{Pace as _, Real};
 use super::reach::Line;
 use super::sight::{Look, Sight};
 use crate::client::Run;
-use crate::control::answer::{CloudProtected, CloudRule, CloudView};
+use crate::control::answer::CloudView;
 use crate::daemon;
 use crate::enforce::gcp::api::Api;
+use crate::enforce::gcp::board::{Key, Posted};
 use crate::enforce::gcp::metadata::Metadata;
 use crate::enforce::gcp::spared::spared;
 use crate::enforce::gcp::store::{self, CloudBooks};
@@ -97,13 +98,13 @@ pub(super) fn look(look: &Look) -> Result<Sight, String> {
         let shown = look.ask.place.config.display();
         return Err(format!("no daemon runs, and there is no configuration folder {shown}; name one with -c"));
     }
-    let aims = Aims::read(&look.ask.place);
+    let all = Aims::read(&look.ask.place);
     let mut sight = Sight {
         daemon: false,
         clouds: Vec::new(),
-        problems: aims.problems.clone(),
+        problems: all.problems.clone(),
     };
-    if aims.aims.is_empty() {
+    if all.aims.is_empty() {
         return Ok(sight);
     }
     let machine = Metadata::read().unwrap_or_else(|error| {
@@ -114,18 +115,16 @@ pub(super) fn look(look: &Look) -> Result<Sight, String> {
     let kept = kept(&places)?;
     let books = open(&places)?;
     let mut pace = Real::new(look.ask.json);
-    for (api, aims) in by_project(&aims.aims, machine.as_ref(), &mut sight.problems) {
+    for (api, aims) in by_project(&all.aims, machine.as_ref(), &mut sight.problems) {
         pace.tell(&format!("reading the rules of project {}", api.project));
         let kept_books = books.as_ref().map_or(Ok(Books::default()), |books| books.load(&api.project))?;
-        let mut view = Planner {
+        let planner = Planner {
             aims: &aims,
+            ignored: &all.ignored,
             machine: machine.as_ref(),
             kept: &kept,
-        }
-        .view(&kept_books)?;
-        view.endpoint = api.endpoint;
-        view.project = Some(api.project);
-        sight.clouds.push(view);
+        };
+        sight.clouds.push(planner.view(&kept_books)?);
     }
     Ok(sight)
 }
@@ -150,6 +149,7 @@ fn by_project(aims: &[Aim], machine: Option<&Metadata>, problems: &mut Vec<Strin
 /// One project, planned.
 struct Planner<'a> {
     aims: &'a [Aim],
+    ignored: &'a [(IpNet, String)],
     machine: Option<&'a Metadata>,
     kept: &'a Kept,
 }
@@ -164,16 +164,32 @@ impl Planner<'_> {
         let writer = host.writer.clone();
         let mut reconciler = Reconciler::new(host, books.clone(), Real::new(true).random());
         let (view, trouble) = drive(&mut reconciler, self.kept.clock, self.inputs(), &mut line);
-        let mut view = shape(&view, self.kept.clock);
-        view.writer = writer;
-        view.layers = self.aims.iter().flat_map(|aim| &aim.layers).map(|layer| format!("{}/{}", layer.jail, layer.action)).collect();
+        let layers = self.aims.iter().flat_map(|aim| {
+            let rule = &aim.options.rule;
+            aim.layers.iter().map(move |layer| (layer.clone(), rule.clone()))
+        });
+        let mut view = daemon::cloud_view(&Posted {
+            key: Key {
+                endpoint: line.client.api().endpoint.clone(),
+                project: line.project().to_owned(),
+            },
+            writer,
+            layers: layers.collect(),
+            view,
+            unsaved: None,
+            fault: None,
+            at: self.kept.clock,
+        });
+        view.under_way = None;
         view.trouble = view.trouble.or(trouble);
         Ok(view)
     }
 
     /// What the daemon would tell the state machine when it starts.
     fn inputs(&self) -> VecDeque<Input> {
-        let mut inputs = VecDeque::from([Input::Protect(protected(self.machine))]);
+        let mut protected = protected(self.machine);
+        protected.extend_from_slice(self.ignored);
+        let mut inputs = VecDeque::from([Input::Protect(protected)]);
         for aim in self.aims {
             for layer in &aim.layers {
                 inputs.push_back(Input::Open(layer.clone(), aim.options.clone()));
@@ -245,45 +261,4 @@ pub(super) fn own(machine: Option<&Metadata>) -> Vec<(IpNet, String)> {
         four.chain(interface.external6.iter().map(|ip| std::net::IpAddr::from(*ip)))
     });
     addresses.map(|ip| (IpNet::from(ip), "this machine's external address".to_owned())).collect()
-}
-
-/// What the state machine shows, in the daemon's words.
-fn shape(view: &View, clock: Clock) -> CloudView {
-    let strings = |nets: &[IpNet]| nets.iter().map(ToString::to_string).collect();
-    let rule = |rule: &portcullis_core::cloud::reconcile::RuleView| CloudRule {
-        name: rule.name.clone(),
-        base: rule.base.clone(),
-        read: rule.read.clone(),
-        read_at: rule.read_at.map(|at| text(at, 0)),
-        wanted: strings(&rule.wanted),
-        foreign: rule.foreign,
-        adds: strings(&rule.adds),
-        removes: strings(&rule.removes),
-        limit: rule.limit,
-        is_own: rule.is_own,
-        refused: rule.refused.clone(),
-    };
-    let protected = view.protected.iter().map(|(range, why)| CloudProtected {
-        range: range.to_string(),
-        why: why.clone(),
-    });
-    let lag = |oldest| (clock.steady - oldest).max(Seconds::ZERO).as_f64();
-    CloudView {
-        rules: view.rules.iter().map(rule).collect(),
-        protected: protected.collect(),
-        evicted: strings(&view.evicted),
-        local_only: view.local_only.as_ref().map_or(0, |(count, _)| *count),
-        local_only_why: view.local_only.as_ref().map(|(_, why)| why.clone()),
-        oldest: view.oldest.map(|oldest| text(clock.to_wall(oldest), 3)),
-        lag: view.oldest.map(lag),
-        trouble: view.trouble.clone(),
-        at: text(clock.wall, 3),
-        ..CloudView::default()
-    }
-}
-
-/// RFC 3339 in UTC.
-fn text(at: portcullis_core::time::Timestamp, digits: usize) -> String {
-    let at = jiff::Timestamp::from_microsecond(at.micros()).unwrap_or_default();
-    format!("{at:.digits$}")
 }

@@ -125,7 +125,7 @@ fn rule(view: &CloudRule, with_bodies: bool) -> Rule {
     let removes: BTreeSet<IpNet> = view.removes.iter().filter_map(|text| network(text)).collect();
     let stays = |text: &&String| network(text).is_none_or(|net| !removes.contains(&net));
     let is_changed = !(view.adds.is_empty() && view.removes.is_empty());
-    let is_new = view.read.is_none() && view.read_at.is_some() && is_changed;
+    let is_new = view.read.is_none() && is_changed;
     Rule {
         name: view.name.clone(),
         base: view.base.clone(),
@@ -230,7 +230,9 @@ fn describe_rule(rule: &Rule, ink: Ink) -> String {
         text += &entries(sign, list, ink, colour);
     }
     if let Some(body) = &rule.body {
-        text += &format!("    PATCH global/firewalls/{} {}\n", ink.plain(&rule.name), ink.plain(&body.to_string()));
+        let call = if rule.is_new { "POST global/firewalls " } else { "PATCH global/firewalls/" };
+        text += &ink.plain(&format!("    {call}{} {body}", rule.name));
+        text += "\n";
     }
     text
 }
