@@ -35,25 +35,47 @@ fn entries_by_hand() {
     let (answer, code) = asked(&vm, &["add", "block-ip", "198.51.100.7", "198.51.100.0/25"]);
     assert_eq!((code, &answer["size"]), (0, &json!(3)), "{answer}");
     assert_eq!(answer["added"], json!(["198.51.100.7/32", "198.51.100.0/25"]));
-    assert_eq!(vm.fake.ranges("block-ip"), ["203.0.113.0/24", "198.51.100.7/32", "198.51.100.0/25"]);
+    assert_eq!(
+        vm.fake.ranges("block-ip"),
+        ["203.0.113.0/24", "198.51.100.7/32", "198.51.100.0/25"]
+    );
     let (answer, code) = asked(&vm, &["add", "block-ip", "198.51.100.7"]);
-    assert_eq!((code, &answer["writes"]), (0, &json!(0)), "what is so already costs no write: {answer}");
-    let (_, code) = asked(&vm, &["remove", "block-ip", "198.51.100.7", "198.51.100.0/25", "203.0.113.0/24"]);
+    assert_eq!(
+        (code, &answer["writes"]),
+        (0, &json!(0)),
+        "what is so already costs no write: {answer}"
+    );
+    let (_, code) = asked(
+        &vm,
+        &[
+            "remove",
+            "block-ip",
+            "198.51.100.7",
+            "198.51.100.0/25",
+            "203.0.113.0/24",
+        ],
+    );
     assert_eq!(code, 0);
     assert_eq!(vm.fake.ranges("block-ip"), ["192.0.2.1/32"], "never empty");
     // A person's entry was taken out, as a person wanted.
     let found = vm.fake.findings();
-    assert!(found.iter().all(|finding| finding.contains("takes out 203.0.113.0/24")), "{found:?}");
+    assert!(
+        found.iter().all(|finding| finding.contains("takes out 203.0.113.0/24")),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn what_is_not_written_by_hand() {
     let vm = Vm::new();
     vm.fake.block_ip(&["192.0.2.1/32"]);
-    vm.fake.make(&json!({"name": "let-in", "allowed": [{"IPProtocol": "all"}], "sourceRanges": ["198.51.100.0/24"]}));
+    vm.fake
+        .make(&json!({"name": "let-in", "allowed": [{"IPProtocol": "all"}], "sourceRanges": ["198.51.100.0/24"]}));
     let check = |words: &[&str], part: &str| {
         let (answer, code) = asked(&vm, words);
-        let error = answer["error"].as_str().unwrap_or_else(|| panic!("{words:?}: {answer}"));
+        let error = answer["error"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{words:?}: {answer}"));
         assert_eq!(code, 1, "{answer}");
         assert!(error.contains(part), "{words:?}: {error}");
     };
@@ -66,7 +88,10 @@ fn what_is_not_written_by_hand() {
     check(&["add", "block-ip", "2001:db8:7::/64"], "IPv4");
     check(&["add", "block-ip", "nobody"], "no address");
     check(&["add", "let-in", "198.51.100.7"], "let in");
-    check(&["add", "nowhere", "198.51.100.7"], "gcloud compute firewall-rules create nowhere");
+    check(
+        &["add", "nowhere", "198.51.100.7"],
+        "gcloud compute firewall-rules create nowhere",
+    );
     check(&["add", "Block", "198.51.100.7"], "no name of a firewall rule");
     assert_eq!(vm.fake.count("PATCH", "block-ip"), 0);
     let (answer, code) = asked(&vm, &["add", "block-ip", "10.1.2.3", "--force"]);
@@ -82,14 +107,19 @@ fn a_write_is_tried_until_it_is_done() {
     let (answer, code) = asked(&vm, &["add", "block-ip", "198.51.100.7"]);
     assert_eq!((code, &answer["size"]), (0, &json!(2)), "{answer}");
     assert_eq!(vm.fake.count("PATCH", "block-ip"), 2);
-    vm.fake.script("PATCH", "block-ip", 1, Fault::Refused(Problem::busy("the network")));
+    vm.fake
+        .script("PATCH", "block-ip", 1, Fault::Refused(Problem::busy("the network")));
     let (_, code) = asked(&vm, &["add", "block-ip", "198.51.100.8"]);
     assert_eq!(code, 0);
-    vm.fake.settings(|settings| _ = settings.lacking.insert("compute.firewalls.update".into()));
+    vm.fake
+        .settings(|settings| _ = settings.lacking.insert("compute.firewalls.update".into()));
     let (answer, code) = asked(&vm, &["add", "block-ip", "198.51.100.9"]);
     assert_eq!(code, 1);
     let error = answer["error"].as_str().unwrap();
-    assert!(error.contains("compute.firewalls.update") && error.contains("add-iam-policy-binding"), "{error}");
+    assert!(
+        error.contains("compute.firewalls.update") && error.contains("add-iam-policy-binding"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -98,7 +128,19 @@ fn a_doctor_who_finds_nothing_and_one_who_does() {
     vm.fake.block_ip(&["192.0.2.1/32", "203.0.113.0/24"]);
     let (answer, _) = asked(&vm, &["doctor", "block-ip"]);
     assert_eq!(answer["bad"], 0, "{answer:#}");
-    for code in ["machine", "token", "scopes", "api", "clock", "permission", "quota", "rule", "network", "targets", "effective"] {
+    for code in [
+        "machine",
+        "token",
+        "scopes",
+        "api",
+        "clock",
+        "permission",
+        "quota",
+        "rule",
+        "network",
+        "targets",
+        "effective",
+    ] {
         assert_eq!(level(&answer, code), Some("ok"), "{code}: {answer:#}");
     }
     let check = |code: &str, expect: &str| {
@@ -144,19 +186,27 @@ fn a_report_of_what_the_service_does() {
     let said = |name: &str| {
         let trials = report["trials"].as_array().unwrap();
         let trial = trials.iter().find(|trial| trial["name"] == name);
-        trial.unwrap_or_else(|| panic!("{name}"))["said"].as_str().unwrap().to_owned()
+        trial.unwrap_or_else(|| panic!("{name}"))["said"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
     assert!(said("host bits").starts_with("refused"), "{report:#}");
     assert!(said("both families").starts_with("refused"), "{report:#}");
     assert!(said("same requestId").starts_with("the same operation"), "{report:#}");
     assert!(said("limit").starts_with("5000 entries are taken"), "{report:#}");
     assert!(said("empty list").ends_with("0.0.0.0/0"), "{report:#}");
-    let rules = vm.fake.with(|state| state.projects[PROJECT].rules.keys().cloned().collect::<Vec<_>>());
+    let rules = vm
+        .fake
+        .with(|state| state.projects[PROJECT].rules.keys().cloned().collect::<Vec<_>>());
     assert_eq!(rules, ["block-ip"], "what was made is gone");
     assert_eq!(vm.fake.ranges("block-ip"), ["192.0.2.1/32"]);
     // What no daemon may ever do was done, on rules that meet nobody.
     let found = vm.fake.findings();
-    assert!(found.iter().all(|finding| finding.contains("portcullis-selftest-")), "{found:?}");
+    assert!(
+        found.iter().all(|finding| finding.contains("portcullis-selftest-")),
+        "{found:?}"
+    );
     let (report, code) = asked(&vm, &["selftest", "--rule", "block-ip"]);
     assert_eq!(code, 0, "{report:#}");
     assert_eq!(vm.fake.ranges("block-ip"), ["192.0.2.1/32"]);

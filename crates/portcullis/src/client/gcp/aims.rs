@@ -49,12 +49,15 @@ impl Aims {
         let mut aims = Aims::default();
         for jail in &plan.jails {
             let ignored = jail.ignoreip.iter().filter_map(|text| network(text.trim()));
-            aims.ignored.extend(ignored.map(|net| (net, format!("in ignoreip of jail '{}'", jail.name))));
+            aims.ignored
+                .extend(ignored.map(|net| (net, format!("in ignoreip of jail '{}'", jail.name))));
             for action in &jail.actions {
                 match options(action) {
                     Ok(Some(options)) => aims.add(jail, action, options),
                     Ok(None) => {}
-                    Err(error) => aims.problems.push(format!("action '{}' of jail '{}': {error}", action.name, jail.name)),
+                    Err(error) => aims
+                        .problems
+                        .push(format!("action '{}' of jail '{}': {error}", action.name, jail.name)),
                 }
             }
         }
@@ -63,7 +66,10 @@ impl Aims {
 
     /// The options of a rule, where a jail bans in it.
     pub(super) fn of(&self, rule: &str) -> Option<&Options> {
-        self.aims.iter().map(|aim| &aim.options).find(|options| options.rule == rule)
+        self.aims
+            .iter()
+            .map(|aim| &aim.options)
+            .find(|options| options.rule == rule)
     }
 
     fn add(&mut self, jail: &JailPlan, action: &ActionPlan, options: Options) {
@@ -73,7 +79,8 @@ impl Aims {
         };
         let door = door(jail, action);
         let same = |aim: &&mut Aim| {
-            (&aim.options.rule, &aim.options.project, &aim.options.endpoint) == (&options.rule, &options.project, &options.endpoint)
+            (&aim.options.rule, &aim.options.project, &aim.options.endpoint)
+                == (&options.rule, &options.project, &options.endpoint)
         };
         match self.aims.iter_mut().find(same) {
             None => self.aims.push(Aim {
@@ -84,7 +91,9 @@ impl Aims {
             Some(aim) => {
                 match aim.options.merge(&options) {
                     Ok(notes) => self.problems.extend(notes),
-                    Err(error) => self.problems.push(format!("action '{}' of jail '{}': {error}", action.name, jail.name)),
+                    Err(error) => self
+                        .problems
+                        .push(format!("action '{}' of jail '{}': {error}", action.name, jail.name)),
                 }
                 aim.layers.push(layer);
                 aim.doors.push(door);

@@ -56,8 +56,10 @@ pub(super) enum Failure {
     #[error("{0}")]
     Api(Trouble),
     /// Somebody else's writes came in between again and again.
-    #[error("somebody else writes rule {0} at the same time, and our entries were lost {ROUNDS} times; make it a rule that \
-             one program alone writes")]
+    #[error(
+        "somebody else writes rule {0} at the same time, and our entries were lost {ROUNDS} times; make it a rule that \
+             one program alone writes"
+    )]
     Lost(String),
 }
 
@@ -95,7 +97,9 @@ pub(super) fn amend(
         if amended.lost >= ROUNDS {
             return Err(Failure::Lost(rule.to_owned()));
         }
-        amended.sentinel |= target.iter().any(|text| SENTINELS.contains(&text.as_str()) && !list.contains(text));
+        amended.sentinel |= target
+            .iter()
+            .any(|text| SENTINELS.contains(&text.as_str()) && !list.contains(text));
         match session.write(rule, &target) {
             Ok(_) => amended.writes += 1,
             // The operation failed, or the list has changed in a way that matters: everything is looked at again.
@@ -130,7 +134,9 @@ pub(super) fn target(list: &[String], change: &Change) -> Result<Vec<String>, St
     let mut held = BTreeSet::new();
     for text in list {
         let Some(net) = network(text) else {
-            return Err(format!("the rule holds '{text}', which is no network; it is not written"));
+            return Err(format!(
+                "the rule holds '{text}', which is no network; it is not written"
+            ));
         };
         if change.remove.contains(&net) && !change.add.contains(&net) {
             continue;
@@ -144,14 +150,21 @@ pub(super) fn target(list: &[String], change: &Change) -> Result<Vec<String>, St
         }
     }
     if held.iter().any(|net| matches!(net, IpNet::V4(_))) && held.iter().any(|net| matches!(net, IpNet::V6(_))) {
-        let family = if matches!(change.add.first(), Some(IpNet::V6(_))) { "IPv4" } else { "IPv6" };
+        let family = if matches!(change.add.first(), Some(IpNet::V6(_))) {
+            "IPv4"
+        } else {
+            "IPv6"
+        };
         return Err(format!(
             "the rule holds {family} networks, and IPv4 and IPv6 cannot be in one rule; use another rule for the others"
         ));
     }
     if target.is_empty() {
         let [four, six] = SENTINELS;
-        let is_six = list.iter().filter_map(|text| network(text)).any(|net| matches!(net, IpNet::V6(_)));
+        let is_six = list
+            .iter()
+            .filter_map(|text| network(text))
+            .any(|net| matches!(net, IpNet::V6(_)));
         target.push(if is_six { six } else { four }.to_owned());
     }
     Ok(target)
@@ -177,7 +190,11 @@ pub(super) fn network(text: &str) -> Option<IpNet> {
 /// Why not, with the mend.
 pub(super) fn fit(rule: &Value, change: &Change, networks: &[String]) -> Result<(), String> {
     let rule = Rule::from_json(rule)?;
-    let is_six = change.add.iter().chain(&change.remove).any(|net| matches!(net, IpNet::V6(_)));
+    let is_six = change
+        .add
+        .iter()
+        .chain(&change.remove)
+        .any(|net| matches!(net, IpNet::V6(_)));
     let family = if is_six { Family::Inet6 } else { Family::Inet4 };
     let Some(unfit) = rule.unfit(family, networks) else {
         return Ok(());
@@ -213,7 +230,11 @@ pub(super) fn objection(net: &IpNet, protected: &[(IpNet, String)]) -> Result<Op
         Some(format!("{net} is wider than /{widest}"))
     } else if let Some((other, what)) = protected.iter().find(|(other, _)| meets(other)) {
         Some(format!("{net} is or holds {what} ({other})"))
-    } else if PRIVATE.iter().filter_map(|text| text.parse().ok()).any(|other: IpNet| meets(&other)) {
+    } else if PRIVATE
+        .iter()
+        .filter_map(|text| text.parse().ok())
+        .any(|other: IpNet| meets(&other))
+    {
         Some(format!("{net} is private: who comes from there is on your own network"))
     } else {
         None
@@ -223,7 +244,13 @@ pub(super) fn objection(net: &IpNet, protected: &[(IpNet, String)]) -> Result<Op
 /// The widest prefixes by hand (DESIGN §4.9).
 const BY_HAND: (u8, u8) = (8, 19);
 /// Private ranges: RFC 1918, RFC 6598, RFC 4193.
-const PRIVATE: [&str; 5] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
+const PRIVATE: [&str; 5] = [
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "fc00::/7",
+];
 
 /// A network from the command line, in the only spelling that the API takes.
 ///

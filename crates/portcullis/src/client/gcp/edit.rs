@@ -74,8 +74,13 @@ pub(super) fn main(options: &Options, verb: Verb) -> ExitCode {
 }
 
 fn run(options: &Options, verb: Verb) -> Result<Document, String> {
-    let nets = options.ranges.iter().map(|word| amend::parse(word)).collect::<Result<Vec<IpNet>, String>>()?;
-    let is_mixed = nets.iter().any(|net| matches!(net, IpNet::V4(_))) && nets.iter().any(|net| matches!(net, IpNet::V6(_)));
+    let nets = options
+        .ranges
+        .iter()
+        .map(|word| amend::parse(word))
+        .collect::<Result<Vec<IpNet>, String>>()?;
+    let is_mixed =
+        nets.iter().any(|net| matches!(net, IpNet::V4(_))) && nets.iter().any(|net| matches!(net, IpNet::V6(_)));
     if is_mixed {
         return Err("a rule takes either IPv4 or IPv6, not both; name two rules, one after the other".to_owned());
     }
@@ -92,15 +97,23 @@ fn run(options: &Options, verb: Verb) -> Result<Document, String> {
     let mut pace = Real::new(options.look.ask.json);
     pace.tell(&format!("reading rule {} of project {project}", options.rule));
     let change = match verb {
-        Verb::Add => Change { add: nets, remove: Vec::new() },
-        Verb::Remove => Change { add: Vec::new(), remove: nets },
+        Verb::Add => Change {
+            add: nets,
+            remove: Vec::new(),
+        },
+        Verb::Remove => Change {
+            add: Vec::new(),
+            remove: nets,
+        },
     };
     let networks = match &machine {
         Some(machine) if !options.force => machine.host().networks,
         _ => Vec::new(),
     };
     let mut session = Session::new(&mut line, &mut pace, patience);
-    let amended = amend::amend(&mut session, &options.rule, &change, &|rule| amend::fit(rule, &change, &networks));
+    let amended = amend::amend(&mut session, &options.rule, &change, &|rule| {
+        amend::fit(rule, &change, &networks)
+    });
     let amended = amended.map_err(|failure| match failure {
         Failure::Api(trouble) => line.explain(&trouble),
         other => other.to_string(),
@@ -108,7 +121,10 @@ fn run(options: &Options, verb: Verb) -> Result<Document, String> {
     notes.extend(remarks(&amended));
     notes.extend(booked(&options.look, &project, &options.rule, &amended));
     if verb == Verb::Add && is_daemon_there(&options.look.ask) {
-        notes.push("a daemon runs here: to it these entries are somebody else's, and stay until they are taken out by hand".into());
+        notes.push(
+            "a daemon runs here: to it these entries are somebody else's, and stay until they are taken out by hand"
+                .into(),
+        );
     }
     Ok(document(project, &options.rule, &amended, notes))
 }
@@ -137,7 +153,9 @@ fn spellings(words: &[String], nets: &[IpNet]) -> Vec<String> {
 
 /// Refuses whom nobody wants to ban; notes where that was overridden.
 fn objections(nets: &[IpNet], machine: Option<&Metadata>, force: bool) -> Result<Vec<String>, String> {
-    let mut protected: Vec<(IpNet, String)> = Protected::gather().map(|all| all.entries().to_vec()).unwrap_or_default();
+    let mut protected: Vec<(IpNet, String)> = Protected::gather()
+        .map(|all| all.entries().to_vec())
+        .unwrap_or_default();
     protected.extend(spared());
     protected.extend(offline::own(machine));
     let mut notes = Vec::new();
@@ -161,7 +179,10 @@ fn remarks(amended: &Amended) -> Vec<String> {
         notes.push("a documentation address was put in: a deny rule whose list is empty denies everybody".to_owned());
     }
     if amended.lost > 0 {
-        notes.push(format!("somebody else wrote the list at the same time; written again {} times", amended.lost));
+        notes.push(format!(
+            "somebody else wrote the list at the same time; written again {} times",
+            amended.lost
+        ));
     }
     notes
 }
@@ -170,15 +191,19 @@ fn remarks(amended: &Amended) -> Vec<String> {
 fn booked(look: &Look, project: &str, rule: &str, amended: &Amended) -> Vec<String> {
     let path = offline::books(&offline::places(look));
     let books = path.exists().then(|| CloudBooks::open(&path).ok()).flatten();
-    let state = books.and_then(|books| books.load(project).ok()).map(|books| books.state());
+    let state = books
+        .and_then(|books| books.load(project).ok())
+        .map(|books| books.state());
     let is_ours = |net: &&IpNet| state.as_ref().is_some_and(|state| state.claim(rule, net).is_some());
     let removed = amended.removed.iter().filter(is_ours).map(|net| {
         format!("{net} was written for a ban, and taking it out may mean that the ban is lifted, or that it is put back; to lift a ban: \
                  portcullis unban {net}")
     });
-    let present = amended.unchanged.iter().filter(is_ours).map(|net| {
-        format!("{net} was written for a ban, and goes when that ends")
-    });
+    let present = amended
+        .unchanged
+        .iter()
+        .filter(is_ours)
+        .map(|net| format!("{net} was written for a ban, and goes when that ends"));
     removed.chain(present).collect()
 }
 
@@ -198,7 +223,9 @@ fn page(document: &Document) -> String {
             text += &format!("{word}: {}\n", list.join(" "));
         }
     }
-    let Document { rule, project, size, .. } = document;
+    let Document {
+        rule, project, size, ..
+    } = document;
     text += &format!("rule {rule} of project {project} holds {size} entries, read back\n");
     for note in &document.notes {
         text += &format!("note: {note}\n");

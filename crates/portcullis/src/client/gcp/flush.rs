@@ -76,7 +76,10 @@ struct Holding {
 /// Takes everything out.
 pub(super) fn main(options: &Options) -> ExitCode {
     let json = options.look.ask.json;
-    if !matches!(call::text(&options.look.ask.place, &Verb::ping()), Err(call::Error::NoDaemon { .. })) {
+    if !matches!(
+        call::text(&options.look.ask.place, &Verb::ping()),
+        Err(call::Error::NoDaemon { .. })
+    ) {
         let error = "a daemon runs, and would write its bans into the rules again; portcullis flush frees everybody in \
                      every layer, portcullis unban IP one; to empty the rules alone, stop it first (systemctl stop portcullis, \
                      which leaves every ban in force)";
@@ -97,7 +100,13 @@ fn tell(json: bool, document: &Document) -> ExitCode {
         print_line(document);
     } else {
         let mut text = String::new();
-        for Emptied { project, rule, removed, size } in &document.rules {
+        for Emptied {
+            project,
+            rule,
+            removed,
+            size,
+        } in &document.rules
+        {
             let count = removed.len();
             text += &format!("rule {rule} of project {project}: {count} entries taken out, {size} stay\n");
         }
@@ -119,7 +128,10 @@ fn run(options: &Options) -> Result<Option<Document>, String> {
         failed: None,
     };
     if !path.exists() {
-        document.notes.push(format!("{} is not there: nothing in any rule is known as ours", path.display()));
+        document.notes.push(format!(
+            "{} is not there: nothing in any rule is known as ours",
+            path.display()
+        ));
         return Ok(Some(document));
     }
     let mut books = CloudBooks::open(&path)?;
@@ -186,9 +198,19 @@ fn is_agreed(holdings: &[Holding]) -> bool {
     }
     let names: Vec<String> = holdings
         .iter()
-        .map(|holding| format!("{} of {} ({} entries)", holding.rule, holding.project, holding.account.claims.len()))
+        .map(|holding| {
+            format!(
+                "{} of {} ({} entries)",
+                holding.rule,
+                holding.project,
+                holding.account.claims.len()
+            )
+        })
         .collect();
-    eprint!("Take all entries of ours out of {}? [y/N] ", harmless(&names.join(", ")));
+    eprint!(
+        "Take all entries of ours out of {}? [y/N] ",
+        harmless(&names.join(", "))
+    );
     let _ = std::io::stderr().flush();
     let mut line = String::new();
     let read = std::io::stdin().read_line(&mut line);
@@ -196,7 +218,12 @@ fn is_agreed(holdings: &[Holding]) -> bool {
 }
 
 /// Takes ours out of one rule.
-fn empty(options: &Options, aims: &Aims, machine: Option<&Metadata>, holding: &Holding) -> Result<(Emptied, Option<String>), String> {
+fn empty(
+    options: &Options,
+    aims: &Aims,
+    machine: Option<&Metadata>,
+    holding: &Holding,
+) -> Result<(Emptied, Option<String>), String> {
     let base = holding.account.base.as_deref().unwrap_or(&holding.rule);
     let known = aims.of(base).cloned();
     let mut rule_options: RuleOptions = match known {
@@ -216,19 +243,28 @@ fn empty(options: &Options, aims: &Aims, machine: Option<&Metadata>, holding: &H
         let begun = session.pace.now();
         let _ = session.follow(serde_json::json!({ "name": operation }), begun);
     }
-    let change = Change { add: Vec::new(), remove: ours };
-    let amended = amend::amend(&mut session, &holding.rule, &change, &|rule| amend::fit(rule, &change, &[]));
+    let change = Change {
+        add: Vec::new(),
+        remove: ours,
+    };
+    let amended = amend::amend(&mut session, &holding.rule, &change, &|rule| {
+        amend::fit(rule, &change, &[])
+    });
     let (removed, size, gone) = match amended {
         Ok(amended) => (amended.removed, amended.size, None),
-        Err(Failure::Api(trouble)) if trouble.kind == Kind::Missing => {
-            (Vec::new(), 0, Some(format!("rule {} is not there any more", holding.rule)))
-        }
+        Err(Failure::Api(trouble)) if trouble.kind == Kind::Missing => (
+            Vec::new(),
+            0,
+            Some(format!("rule {} is not there any more", holding.rule)),
+        ),
         Err(Failure::Api(trouble)) => return Err(line.explain(&trouble)),
         Err(other) => return Err(other.to_string()),
     };
     let made = holding.account.base.as_ref().filter(|_| gone.is_none()).map(|_| {
         let Holding { project, rule, .. } = holding;
-        format!("portcullis made rule {rule}; it may go: gcloud compute firewall-rules delete {rule} --project {project}")
+        format!(
+            "portcullis made rule {rule}; it may go: gcloud compute firewall-rules delete {rule} --project {project}"
+        )
     });
     let emptied = Emptied {
         project: holding.project.clone(),
@@ -246,8 +282,14 @@ fn forget(books: &mut CloudBooks, holding: &Holding) -> Result<(), String> {
         .account
         .claims
         .keys()
-        .map(|range| Entry::Forget { rule: rule(), range: *range })
+        .map(|range| Entry::Forget {
+            rule: rule(),
+            range: *range,
+        })
         .collect();
-    entries.push(Entry::Operation { rule: rule(), operation: None });
+    entries.push(Entry::Operation {
+        rule: rule(),
+        operation: None,
+    });
     books.keep(&holding.project, &entries)
 }

@@ -40,7 +40,10 @@ impl Lock {
                 Ok(()) => return Ok(Lock { _file: file }),
                 Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(LOOK),
                 Err(rustix::io::Errno::WOULDBLOCK) => {
-                    return Err(format!("another process has been writing rule {rule} for {} s", patience.as_secs()));
+                    return Err(format!(
+                        "another process has been writing rule {rule} for {} s",
+                        patience.as_secs()
+                    ));
                 }
                 Err(error) => return Err(wrap(error.into())),
             }
@@ -59,7 +62,9 @@ fn make(folder: &Path) -> std::io::Result<()> {
     if is_ours {
         Ok(())
     } else {
-        Err(std::io::Error::other("its folder belongs to others, or others may write it"))
+        Err(std::io::Error::other(
+            "its folder belongs to others, or others may write it",
+        ))
     }
 }
 

@@ -38,8 +38,10 @@ pub(crate) enum Gcp {
     /// above; each finding with its mend. Exit 0 well, 1 something to look at, 2 bans do not come to be
     Doctor(doctor::Options),
     /// Take everything that is ours out of the rules, while no daemon runs; what is somebody else's stays
-    #[command(after_help = "A daemon that runs would write its bans again, so this is refused then: portcullis flush frees \
-                            everybody in every layer, portcullis unban IP one.")]
+    #[command(
+        after_help = "A daemon that runs would write its bans again, so this is refused then: portcullis flush frees \
+                            everybody in every layer, portcullis unban IP one."
+    )]
     Flush(flush::Options),
     /// Put addresses or networks into a rule, by hand or from a script; needs no daemon and no configuration
     #[command(after_help = EDITING)]

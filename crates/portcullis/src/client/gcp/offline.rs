@@ -96,7 +96,9 @@ pub(super) fn kept(places: &Places) -> Result<Kept, String> {
 pub(super) fn look(look: &Look) -> Result<Sight, String> {
     if !look.ask.place.config.is_dir() {
         let shown = look.ask.place.config.display();
-        return Err(format!("no daemon runs, and there is no configuration folder {shown}; name one with -c"));
+        return Err(format!(
+            "no daemon runs, and there is no configuration folder {shown}; name one with -c"
+        ));
     }
     let all = Aims::read(&look.ask.place);
     let mut sight = Sight {
@@ -117,7 +119,9 @@ pub(super) fn look(look: &Look) -> Result<Sight, String> {
     let mut pace = Real::new(look.ask.json);
     for (api, aims) in by_project(&all.aims, machine.as_ref(), &mut sight.problems) {
         pace.tell(&format!("reading the rules of project {}", api.project));
-        let kept_books = books.as_ref().map_or(Ok(Books::default()), |books| books.load(&api.project))?;
+        let kept_books = books
+            .as_ref()
+            .map_or(Ok(Books::default()), |books| books.load(&api.project))?;
         let planner = Planner {
             aims: &aims,
             ignored: &all.ignored,
@@ -131,7 +135,11 @@ pub(super) fn look(look: &Look) -> Result<Sight, String> {
 
 fn open(places: &Places) -> Result<Option<CloudBooks>, String> {
     let path = books(places);
-    if path.exists() { CloudBooks::open(&path).map(Some) } else { Ok(None) }
+    if path.exists() {
+        CloudBooks::open(&path).map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 /// The rules of each project; what cannot be reached is told.
@@ -210,14 +218,21 @@ impl Planner<'_> {
 }
 
 /// Runs the state machine until it wants nothing more read. What it wants written is never answered.
-fn drive(reconciler: &mut Reconciler, start: Clock, mut inputs: VecDeque<Input>, line: &mut Line) -> (View, Option<String>) {
+fn drive(
+    reconciler: &mut Reconciler,
+    start: Clock,
+    mut inputs: VecDeque<Input>,
+    line: &mut Line,
+) -> (View, Option<String>) {
     let (mut out, mut trouble) = (Vec::new(), None);
     for _ in 0..MOST_CALLS {
         while let Some(input) = inputs.pop_front() {
             reconciler.handle(start, input, &mut out);
         }
         let calls = std::mem::take(&mut out).into_iter().filter_map(|output| match output {
-            Output::Call(number, call @ (Call::Read { .. } | Call::List { .. } | Call::Follow { .. })) => Some((number, call)),
+            Output::Call(number, call @ (Call::Read { .. } | Call::List { .. } | Call::Follow { .. })) => {
+                Some((number, call))
+            }
             _ => None,
         });
         for (number, call) in calls {
@@ -247,7 +262,9 @@ pub(super) fn host(machine: Option<&Metadata>) -> Host {
 
 /// Who is never written.
 fn protected(machine: Option<&Metadata>) -> Vec<(IpNet, String)> {
-    let mut all: Vec<(IpNet, String)> = Protected::gather().map(|all| all.entries().to_vec()).unwrap_or_default();
+    let mut all: Vec<(IpNet, String)> = Protected::gather()
+        .map(|all| all.entries().to_vec())
+        .unwrap_or_default();
     all.extend(spared());
     all.extend(own(machine));
     all
@@ -260,5 +277,7 @@ pub(super) fn own(machine: Option<&Metadata>) -> Vec<(IpNet, String)> {
         let four = interface.external4.iter().map(|ip| std::net::IpAddr::from(*ip));
         four.chain(interface.external6.iter().map(|ip| std::net::IpAddr::from(*ip)))
     });
-    addresses.map(|ip| (IpNet::from(ip), "this machine's external address".to_owned())).collect()
+    addresses
+        .map(|ip| (IpNet::from(ip), "this machine's external address".to_owned()))
+        .collect()
 }

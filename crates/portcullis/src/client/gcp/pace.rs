@@ -39,21 +39,25 @@ pub(super) struct Real {
 }
 
 impl Real {
-    /// `json` keeps it silent. The first Ctrl-C ends pauses, so that a verb can put away what it made; the second one
-    /// ends the program.
+    /// `json` keeps it silent. Ctrl-C ends the program.
     pub(super) fn new(json: bool) -> Real {
-        let stop = Arc::new(AtomicBool::new(false));
+        Real {
+            start: Instant::now(),
+            stop: Arc::new(AtomicBool::new(false)),
+            tells: !json && std::io::stderr().is_terminal(),
+        }
+    }
+
+    /// The same for a verb that puts away what it made: the first Ctrl-C ends pauses, the second one the program.
+    pub(super) fn careful(json: bool) -> Real {
+        let real = Real::new(json);
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             // In this order: the second signal finds what the first one has set. Where it cannot be registered, the
             // signal ends the program at once.
-            let _ = signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop));
-            let _ = signal_hook::flag::register(signal, Arc::clone(&stop));
+            let _ = signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&real.stop));
+            let _ = signal_hook::flag::register(signal, Arc::clone(&real.stop));
         }
-        Real {
-            start: Instant::now(),
-            stop,
-            tells: !json && std::io::stderr().is_terminal(),
-        }
+        real
     }
 
     /// From now on as if nobody had wanted to stop: what was made is put away.
@@ -97,7 +101,9 @@ impl Pace for Real {
         match read {
             Ok(()) => u64::from_ne_bytes(bytes),
             // Two writers at the same nanosecond with the same process id are not to be feared.
-            Err(_) => self.wall().rotate_left(32) ^ u64::from(std::process::id()) ^ u64::from(self.now().subsec_nanos()),
+            Err(_) => {
+                self.wall().rotate_left(32) ^ u64::from(std::process::id()) ^ u64::from(self.now().subsec_nanos())
+            }
         }
     }
 

@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::amend::network;
-use super::sight::{self, Look, Sight};
 use super::ink::{Colour, Ink, shown};
+use super::sight::{self, Look, Sight};
+use crate::client::exit;
 use crate::client::failure::print_line;
 use crate::client::status::print;
-use crate::client::exit;
 use crate::control::answer::{CloudProtected, CloudRule, CloudView};
 
 /// `gcp plan`
@@ -87,7 +87,8 @@ pub(super) fn main(options: &Options) -> ExitCode {
 }
 
 fn code(document: &Document) -> u8 {
-    let is_held = |project: &Project| project.trouble.is_some() || project.rules.iter().any(|rule| rule.refused.is_some());
+    let is_held =
+        |project: &Project| project.trouble.is_some() || project.rules.iter().any(|rule| rule.refused.is_some());
     if document.pending || !document.problems.is_empty() || document.projects.iter().any(is_held) {
         exit::NOT_PROTECTED
     } else {
@@ -156,7 +157,9 @@ fn target(view: &CloudRule) -> Vec<String> {
     let mut target: Vec<String> = kept.chain(&view.adds).cloned().collect();
     if target.is_empty() {
         let all = view.read.iter().flatten().chain(&view.wanted);
-        let is_six = all.filter_map(|text| network(text)).any(|net| matches!(net, IpNet::V6(_)));
+        let is_six = all
+            .filter_map(|text| network(text))
+            .any(|net| matches!(net, IpNet::V6(_)));
         let [four, six] = SENTINELS;
         target.push(if is_six { six } else { four }.to_owned());
     }
@@ -192,11 +195,17 @@ fn describe(project: &Project, ink: Ink) -> String {
         text += &describe_rule(rule, ink);
     }
     for CloudProtected { range, why } in &project.protected {
-        text += &format!("  not written: {}\n", ink.plain(&format!("{range} is protected: {why}")));
+        text += &format!(
+            "  not written: {}\n",
+            ink.plain(&format!("{range} is protected: {why}"))
+        );
     }
     if !project.evicted.is_empty() {
         let who = shown(&project.evicted, usize::MAX);
-        text += &format!("  no room in the cloud for {}; the kernel holds them\n", ink.plain(&who));
+        text += &format!(
+            "  no room in the cloud for {}; the kernel holds them\n",
+            ink.plain(&who)
+        );
     }
     if project.local_only > 0 {
         let why = project.local_only_why.as_deref().unwrap_or_default();
@@ -230,7 +239,11 @@ fn describe_rule(rule: &Rule, ink: Ink) -> String {
         text += &entries(sign, list, ink, colour);
     }
     if let Some(body) = &rule.body {
-        let call = if rule.is_new { "POST global/firewalls " } else { "PATCH global/firewalls/" };
+        let call = if rule.is_new {
+            "POST global/firewalls "
+        } else {
+            "PATCH global/firewalls/"
+        };
         text += &ink.plain(&format!("    {call}{} {body}", rule.name));
         text += "\n";
     }
@@ -281,12 +294,24 @@ mod tests {
         };
         check(view(Some(&["192.0.2.1/32"]), &[], &[]), None, 0);
         check(
-            view(Some(&["192.0.2.1/32", "198.51.100.7", "203.0.113.0/24"]), &["198.51.100.9/32"], &["198.51.100.7/32"]),
+            view(
+                Some(&["192.0.2.1/32", "198.51.100.7", "203.0.113.0/24"]),
+                &["198.51.100.9/32"],
+                &["198.51.100.7/32"],
+            ),
             Some(&["192.0.2.1/32", "203.0.113.0/24", "198.51.100.9/32"]),
             4,
         );
-        check(view(Some(&["198.51.100.7/32"]), &[], &["198.51.100.7/32"]), Some(&["192.0.2.1/32"]), 4);
-        check(view(Some(&["2001:db8:7::/64"]), &[], &["2001:db8:7::/64"]), Some(&["2001:db8::1/128"]), 4);
+        check(
+            view(Some(&["198.51.100.7/32"]), &[], &["198.51.100.7/32"]),
+            Some(&["192.0.2.1/32"]),
+            4,
+        );
+        check(
+            view(Some(&["2001:db8:7::/64"]), &[], &["2001:db8:7::/64"]),
+            Some(&["2001:db8::1/128"]),
+            4,
+        );
         check(view(None, &["198.51.100.7/32"], &[]), Some(&["198.51.100.7/32"]), 3);
         let refused = CloudRule {
             refused: Some("it allows".into()),
@@ -301,7 +326,11 @@ mod tests {
             daemon: true,
             clouds: vec![CloudView {
                 project: Some("p".into()),
-                rules: vec![view(Some(&["192.0.2.1/32", "\x1b[2Jx"]), &["198.51.100.9/32"], &["203.0.113.4/32"])],
+                rules: vec![view(
+                    Some(&["192.0.2.1/32", "\x1b[2Jx"]),
+                    &["198.51.100.9/32"],
+                    &["203.0.113.4/32"],
+                )],
                 protected: vec![CloudProtected {
                     range: "203.0.113.1/32".into(),
                     why: "this machine's own address".into(),

@@ -75,10 +75,8 @@ impl<'a> Session<'a> {
         let Some(length) = length.filter(|length| self.pace.now() + *length < self.until) else {
             return Err(trouble);
         };
-        self.pace.tell(&format!(
-            "{trouble}; again in {:.0} s",
-            length.as_secs_f64().ceil()
-        ));
+        self.pace
+            .tell(&format!("{trouble}; again in {:.0} s", length.as_secs_f64().ceil()));
         if self.pace.pause(length) { Ok(()) } else { Err(trouble) }
     }
 
@@ -98,7 +96,10 @@ impl<'a> Session<'a> {
     /// Replaces the list of a rule. It must not be empty: that would mean everybody.
     pub(super) fn write(&mut self, rule: &str, ranges: &[String]) -> Result<Ended, Trouble> {
         if ranges.is_empty() {
-            return Err(made_up(Kind::Refused, "a rule without sources denies everybody; nothing was written"));
+            return Err(made_up(
+                Kind::Refused,
+                "a rule without sources denies everybody; nothing was written",
+            ));
         }
         let body = json!({ "sourceRanges": ranges });
         self.change("PATCH", &format!("global/firewalls/{rule}"), Some(&body))
@@ -119,7 +120,10 @@ impl<'a> Session<'a> {
                 };
             }
             if self.pace.now() >= self.until {
-                return Err(made_up(Kind::Unknown, &format!("the operation {name} is still under way")));
+                return Err(made_up(
+                    Kind::Unknown,
+                    &format!("the operation {name} is still under way"),
+                ));
             }
             let waited = self.once("POST", &format!("global/operations/{name}/wait"), None);
             operation = match waited {

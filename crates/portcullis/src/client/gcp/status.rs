@@ -57,8 +57,9 @@ pub(super) fn main(options: &Options) -> ExitCode {
 
 /// Whether a project's rules hold what they shall.
 fn is_level(view: &CloudView) -> bool {
-    let is_level =
-        |rule: &CloudRule| rule.refused.is_none() && rule.read.is_some() && rule.adds.is_empty() && rule.removes.is_empty();
+    let is_level = |rule: &CloudRule| {
+        rule.refused.is_none() && rule.read.is_some() && rule.adds.is_empty() && rule.removes.is_empty()
+    };
     view.trouble.is_none() && view.unsaved.is_none() && view.rules.iter().all(is_level)
 }
 
@@ -79,7 +80,11 @@ fn page(sight: &Sight, with_list: bool, ink: Ink) -> String {
 
 fn describe(view: &CloudView, with_list: bool, ink: Ink) -> String {
     let name = view.project.as_deref().unwrap_or("(not known yet)");
-    let head = format!("project {name}, written by {} for {}", view.writer, view.layers.join(", "));
+    let head = format!(
+        "project {name}, written by {} for {}",
+        view.writer,
+        view.layers.join(", ")
+    );
     let mut text = format!("{}\n", ink.line(Colour::Bold, &head));
     for (what, why) in [("trouble", &view.trouble), ("the books are not kept", &view.unsaved)] {
         if let Some(why) = why {
@@ -94,13 +99,18 @@ fn describe(view: &CloudView, with_list: bool, ink: Ink) -> String {
         say(format!("under way: {under_way}"));
     }
     if let (Some(lag), Some(oldest)) = (view.lag, &view.oldest) {
-        say(format!("the oldest ban has waited to be written for {lag:.1} s, since {oldest}"));
+        say(format!(
+            "the oldest ban has waited to be written for {lag:.1} s, since {oldest}"
+        ));
     }
     if !view.protected.is_empty() {
         say(format!("protected and so not written: {}", view.protected.len()));
     }
     if !view.evicted.is_empty() {
-        say(format!("no room in the cloud, in the kernel alone: {}", view.evicted.len()));
+        say(format!(
+            "no room in the cloud, in the kernel alone: {}",
+            view.evicted.len()
+        ));
     }
     if view.local_only > 0 {
         let why = view.local_only_why.as_deref().unwrap_or_default();
@@ -122,7 +132,12 @@ enum Whose {
 
 /// Each entry that was read, with its owner.
 fn owners(rule: &CloudRule) -> Vec<(&str, Whose)> {
-    let own: BTreeSet<IpNet> = rule.wanted.iter().chain(&rule.removes).filter_map(|text| network(text)).collect();
+    let own: BTreeSet<IpNet> = rule
+        .wanted
+        .iter()
+        .chain(&rule.removes)
+        .filter_map(|text| network(text))
+        .collect();
     let whose = |text: &str| match network(text) {
         Some(net) if is_sentinel(&net) => Whose::Sentinel,
         Some(net) if own.contains(&net) => Whose::Ours,
@@ -148,7 +163,11 @@ fn describe_rule(rule: &CloudRule, at: &str, with_list: bool, ink: Ink) -> Strin
     if let Some(limit) = rule.limit {
         head += &format!(", at most {limit}");
     }
-    head += if rule.is_own { "; ours alone" } else { "; shared with others" };
+    head += if rule.is_own {
+        "; ours alone"
+    } else {
+        "; shared with others"
+    };
     let mut text = format!("  {}\n", ink.plain(&head));
     let mut say = |colour: Colour, line: String| text += &format!("    {}\n", ink.line(colour, &line));
     if let Some(refused) = &rule.refused {

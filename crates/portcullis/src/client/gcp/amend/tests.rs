@@ -75,10 +75,25 @@ fn lists_as_they_shall_be() {
         }
     };
     check(&["198.51.100.1"], &["198.51.100.1/32"], &[], Ok(&["198.51.100.1"]));
-    check(&["203.0.113.0/24"], &["198.51.100.1/32"], &[], Ok(&["203.0.113.0/24", "198.51.100.1/32"]));
-    check(&["203.0.113.9/32", "198.51.100.1/32"], &[], &["203.0.113.9/32"], Ok(&["198.51.100.1/32"]));
+    check(
+        &["203.0.113.0/24"],
+        &["198.51.100.1/32"],
+        &[],
+        Ok(&["203.0.113.0/24", "198.51.100.1/32"]),
+    );
+    check(
+        &["203.0.113.9/32", "198.51.100.1/32"],
+        &[],
+        &["203.0.113.9/32"],
+        Ok(&["198.51.100.1/32"]),
+    );
     check(&["203.0.113.9/32"], &[], &["203.0.113.9/32"], Ok(&["192.0.2.1/32"]));
-    check(&["2001:db8:1::/64"], &[], &["2001:db8:1::/64"], Ok(&["2001:db8::1/128"]));
+    check(
+        &["2001:db8:1::/64"],
+        &[],
+        &["2001:db8:1::/64"],
+        Ok(&["2001:db8::1/128"]),
+    );
     check(&[], &[], &[], Ok(&["192.0.2.1/32"]));
     check(&["2001:db8:1::/64"], &["198.51.100.1/32"], &[], Err("holds IPv6"));
     check(&["192.0.2.1/32"], &["2001:db8:1::/64"], &[], Err("holds IPv4"));
@@ -88,10 +103,17 @@ fn lists_as_they_shall_be() {
 #[test]
 fn written_once_and_read_back() {
     let mut cloud = cloud(&["192.0.2.1/32", "203.0.113.0/24"]);
-    let amended = run(&mut cloud, &change(&["198.51.100.1/32", "203.0.113.0/24"], &["203.0.113.7/32"])).unwrap();
+    let amended = run(
+        &mut cloud,
+        &change(&["198.51.100.1/32", "203.0.113.0/24"], &["203.0.113.7/32"]),
+    )
+    .unwrap();
     assert_eq!(amended.added, nets(&["198.51.100.1/32"]));
     assert_eq!(amended.unchanged, nets(&["203.0.113.0/24", "203.0.113.7/32"]));
-    assert_eq!(amended.covered, [(nets(&["203.0.113.7/32"])[0], nets(&["203.0.113.0/24"])[0])]);
+    assert_eq!(
+        amended.covered,
+        [(nets(&["203.0.113.7/32"])[0], nets(&["203.0.113.0/24"])[0])]
+    );
     assert_eq!((amended.writes, amended.lost, amended.size), (1, 0, 3));
     let methods: Vec<&str> = cloud.log.iter().map(|call| call.split('/').next().unwrap()).collect();
     assert_eq!(methods, ["GET global", "PATCH global", "POST global", "GET global"]);
@@ -120,7 +142,10 @@ fn another_writer_is_outlasted_or_named() {
     assert_eq!((amended.writes, amended.lost), (4, 3));
     assert_eq!(cloud.list, ["203.0.113.0/24", "198.51.100.1/32"]);
     cloud.rival = vec![foreign; 20];
-    assert!(matches!(run(&mut cloud, &change(&["198.51.100.2/32"], &[])), Err(Failure::Lost(_))));
+    assert!(matches!(
+        run(&mut cloud, &change(&["198.51.100.2/32"], &[])),
+        Err(Failure::Lost(_))
+    ));
 }
 
 #[test]
@@ -128,7 +153,10 @@ fn rules_that_are_not_written() {
     let deny = || json!([{"IPProtocol": "all"}]);
     let check = |mut rule: Value, change: &Change, expect: Option<&str>| {
         rule["name"] = "block-ip".into();
-        match (fit(&rule, change, &["projects/p/global/networks/default".to_owned()]), expect) {
+        match (
+            fit(&rule, change, &["projects/p/global/networks/default".to_owned()]),
+            expect,
+        ) {
             (Ok(()), None) => {}
             (Err(error), Some(expect)) => assert!(error.contains(expect), "{error}"),
             (result, expect) => panic!("{result:?}, not {expect:?}"),
@@ -142,8 +170,14 @@ fn rules_that_are_not_written() {
     }
     let harmless_to_take_from = [
         (json!({"denied": deny(), "disabled": true}), "--no-disabled"),
-        (json!({"denied": deny(), "sourceRanges": ["0.0.0.0/0"]}), "nearly everybody"),
-        (json!({"denied": deny(), "network": "projects/p/global/networks/other"}), "network"),
+        (
+            json!({"denied": deny(), "sourceRanges": ["0.0.0.0/0"]}),
+            "nearly everybody",
+        ),
+        (
+            json!({"denied": deny(), "network": "projects/p/global/networks/other"}),
+            "network",
+        ),
     ];
     for (rule, expect) in harmless_to_take_from {
         check(rule.clone(), &add, Some(expect));
@@ -153,7 +187,10 @@ fn rules_that_are_not_written() {
 
 #[test]
 fn whom_nobody_bans_by_slip_of_the_pen() {
-    let protected = [("198.51.100.9/32".parse().unwrap(), "this machine's own address".to_owned())];
+    let protected = [(
+        "198.51.100.9/32".parse().unwrap(),
+        "this machine's own address".to_owned(),
+    )];
     let check = |word: &str, expect: Result<Option<&str>, &str>| {
         let found = objection(&parse(word).unwrap(), &protected);
         match (&found, expect) {

@@ -8,7 +8,12 @@ use super::ports::{Door, meets};
 use crate::client::gcp::session::{text, texts};
 
 /// What the API says is in force for this machine, from `instances.getEffectiveFirewalls`.
-pub(super) fn effective(rule: &str, answer: &Result<Value, Trouble>, doors: &[Door], policies_first: Option<bool>) -> Vec<Finding> {
+pub(super) fn effective(
+    rule: &str,
+    answer: &Result<Value, Trouble>,
+    doors: &[Door],
+    policies_first: Option<bool>,
+) -> Vec<Finding> {
     let answer = match answer {
         Ok(answer) => answer,
         Err(trouble) => return vec![unseen(trouble)],
@@ -45,8 +50,15 @@ fn unseen(trouble: &Trouble) -> Finding {
 /// The allowing rules of one policy that are looked at before VPC rules.
 fn policy_findings(rule: &str, policy: &Value, doors: &[Door], policies_first: Option<bool>) -> Vec<Finding> {
     let kind = text(policy, "type");
-    let name = [text(policy, "shortName"), text(policy, "displayName"), text(policy, "name")];
-    let name = name.into_iter().find(|name| !name.is_empty()).unwrap_or("(without a name)");
+    let name = [
+        text(policy, "shortName"),
+        text(policy, "displayName"),
+        text(policy, "name"),
+    ];
+    let name = name
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .unwrap_or("(without a name)");
     let is_before = match kind {
         "HIERARCHY" | "SYSTEM_GLOBAL" | "SYSTEM_REGIONAL" => true,
         "NETWORK" | "NETWORK_REGIONAL" => policies_first.unwrap_or(false),
@@ -89,7 +101,9 @@ fn decides(rule: &Value) -> bool {
 fn lets_in(rule: &Value, doors: &[Door]) -> bool {
     let layers = rule.pointer("/match/layer4Configs").and_then(Value::as_array);
     let Some(layers) = layers else { return true };
-    layers.iter().any(|layer| meets(text(layer, "ipProtocol"), &texts(layer, "ports"), doors))
+    layers
+        .iter()
+        .any(|layer| meets(text(layer, "ipProtocol"), &texts(layer, "ports"), doors))
 }
 
 /// Whom it lets in.
@@ -101,7 +115,14 @@ fn sources(rule: &Value) -> String {
     if ranges.iter().any(|range| range.ends_with("/0")) {
         return "everybody".to_owned();
     }
-    let kinds = ["srcAddressGroups", "srcFqdns", "srcRegionCodes", "srcThreatIntelligences", "srcSecureTags", "srcNetworks"];
+    let kinds = [
+        "srcAddressGroups",
+        "srcFqdns",
+        "srcRegionCodes",
+        "srcThreatIntelligences",
+        "srcSecureTags",
+        "srcNetworks",
+    ];
     let others: Vec<String> = kinds.iter().flat_map(|kind| texts(matched, kind)).collect();
     match (ranges.is_empty(), others.is_empty()) {
         (true, true) => "everybody".to_owned(),
@@ -128,8 +149,10 @@ mod tests {
     #[test]
     fn what_is_looked_at_first() {
         let smtp = [door("tcp", &[25])];
-        let all = || json!({"action": "allow", "direction": "INGRESS", "priority": 5, "match": {
-            "srcIpRanges": ["0.0.0.0/0"], "layer4Configs": [{"ipProtocol": "tcp", "ports": ["25", "587"]}]}});
+        let all = || {
+            json!({"action": "allow", "direction": "INGRESS", "priority": 5, "match": {
+            "srcIpRanges": ["0.0.0.0/0"], "layer4Configs": [{"ipProtocol": "tcp", "ports": ["25", "587"]}]}})
+        };
         let check = |kind: &str, rule: Value, first: Option<bool>, expect: Option<Level>| {
             let found = effective("block-ip", &Ok(policy(kind, rule.clone())), &smtp, first);
             assert_eq!(found[0].level, Level::Ok);
@@ -146,10 +169,30 @@ mod tests {
         check("HIERARCHY", with("/action", "deny".into()), None, None);
         check("HIERARCHY", with("/action", "goto_next".into()), None, None);
         check("HIERARCHY", with("/direction", "EGRESS".into()), None, None);
-        check("HIERARCHY", with("/match/layer4Configs/0/ports", json!(["22"])), None, None);
-        check("HIERARCHY", with("/match/layer4Configs/0/ipProtocol", "all".into()), None, Some(Level::Bad));
-        check("HIERARCHY", with("/match/srcIpRanges", json!(["203.0.113.0/24"])), None, Some(Level::Warn));
-        check("HIERARCHY", with("/match/srcIpRanges", json!([])), None, Some(Level::Bad));
+        check(
+            "HIERARCHY",
+            with("/match/layer4Configs/0/ports", json!(["22"])),
+            None,
+            None,
+        );
+        check(
+            "HIERARCHY",
+            with("/match/layer4Configs/0/ipProtocol", "all".into()),
+            None,
+            Some(Level::Bad),
+        );
+        check(
+            "HIERARCHY",
+            with("/match/srcIpRanges", json!(["203.0.113.0/24"])),
+            None,
+            Some(Level::Warn),
+        );
+        check(
+            "HIERARCHY",
+            with("/match/srcIpRanges", json!([])),
+            None,
+            Some(Level::Bad),
+        );
     }
 
     #[test]

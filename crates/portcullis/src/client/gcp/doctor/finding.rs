@@ -109,7 +109,11 @@ fn line(finding: &Finding, ink: Ink) -> String {
         Level::Bad => ("BAD ", Colour::Red),
     };
     let rule = finding.rule.as_ref().map_or(String::new(), |rule| format!("{rule}: "));
-    let mut text = format!("{}  {}\n", ink.line(colour, word), ink.plain(&format!("{rule}{}", finding.text)));
+    let mut text = format!(
+        "{}  {}\n",
+        ink.line(colour, word),
+        ink.plain(&format!("{rule}{}", finding.text))
+    );
     // A mend may have several lines: commands to be copied.
     for line in finding.mend.iter().flat_map(|mend| mend.lines()) {
         text += &format!("      {}\n", ink.plain(line));
@@ -125,7 +129,9 @@ mod tests {
     fn a_page_and_its_exit() {
         let findings = vec![
             Finding::ok("machine", "runs on a virtual machine of Google's"),
-            Finding::bad("rule", "there is none").of("block-ip").mend("first\nsecond \x1b[2J"),
+            Finding::bad("rule", "there is none")
+                .of("block-ip")
+                .mend("first\nsecond \x1b[2J"),
         ];
         let document = Document::new(false, findings.clone());
         let expect = "ok    runs on a virtual machine of Google's\n\

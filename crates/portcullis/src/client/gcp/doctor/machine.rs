@@ -65,11 +65,18 @@ fn mended(finding: Finding, trouble: &Trouble, place: &Place) -> Finding {
 pub(super) fn scopes(machine: &Machine, place: &Place) -> Option<Finding> {
     let scopes = machine.scopes.as_ref()?;
     if let Some(scope) = scopes.iter().find(|scope| SCOPES.contains(&scope.as_str())) {
-        return Some(Finding::ok("scopes", format!("the machine's scopes cover the API ({scope})")));
+        return Some(Finding::ok(
+            "scopes",
+            format!("the machine's scopes cover the API ({scope})"),
+        ));
     }
     let text = format!(
         "the machine's scopes do not cover the API; it was made with: {}",
-        scopes.iter().map(|scope| scope.rsplit('/').next().unwrap_or(scope)).collect::<Vec<_>>().join(", ")
+        scopes
+            .iter()
+            .map(|scope| scope.rsplit('/').next().unwrap_or(scope))
+            .collect::<Vec<_>>()
+            .join(", ")
     );
     Some(mended(Finding::bad("scopes", text), &made_up(Kind::Scope, ""), place))
 }
@@ -169,7 +176,12 @@ mod tests {
             assert_eq!((finding.level, finding.code), (level, code));
             assert!(finding.mend.unwrap_or_default().contains(mend));
         };
-        check(Kind::ApiOff, Level::Bad, "api", "gcloud services enable compute.googleapis.com --project my-project");
+        check(
+            Kind::ApiOff,
+            Level::Bad,
+            "api",
+            "gcloud services enable compute.googleapis.com --project my-project",
+        );
         check(Kind::Scope, Level::Bad, "scopes", "set-service-account");
         check(Kind::Rate, Level::Warn, "quota", "in a minute");
         check(Kind::Unknown, Level::Bad, "api", "443");

@@ -35,7 +35,10 @@ fn number(protocol: &str) -> Option<u8> {
 /// Ports as a rule writes them: `22`, `8000-8010`. All where there are none.
 fn ranges(ports: &[String]) -> Vec<PortRange> {
     if ports.is_empty() {
-        return vec![PortRange { first: 0, last: u16::MAX }];
+        return vec![PortRange {
+            first: 0,
+            last: u16::MAX,
+        }];
     }
     let range = |text: &String| {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
@@ -58,7 +61,11 @@ pub(super) fn meets(protocol: &str, ports: &[String], doors: &[Door]) -> bool {
         let same = door.protocols.is_empty()
             || is_all(protocol)
             || door.protocols.iter().any(|own| Some(own.number()) == number(protocol));
-        let overlap = |own: &PortRange| ranges.iter().any(|range| range.first <= own.last && own.first <= range.last);
+        let overlap = |own: &PortRange| {
+            ranges
+                .iter()
+                .any(|range| range.first <= own.last && own.first <= range.last)
+        };
         same && match &door.ports {
             Ports::All => true,
             Ports::Some(own) => own.iter().any(overlap),
@@ -69,7 +76,11 @@ pub(super) fn meets(protocol: &str, ports: &[String], doors: &[Door]) -> bool {
 
 /// Whether a rule's `denied` covers what the jails guard.
 pub(super) fn covered(denied: &[Value], doors: &[Door]) -> Vec<Finding> {
-    let open: Vec<String> = doors.iter().filter(|door| !covers(denied, door)).map(|door| door.jail.clone()).collect();
+    let open: Vec<String> = doors
+        .iter()
+        .filter(|door| !covers(denied, door))
+        .map(|door| door.jail.clone())
+        .collect();
     if open.is_empty() {
         return vec![Finding::ok("protocols", "denies every port that the jails guard")];
     }
@@ -85,17 +96,26 @@ fn covers(denied: &[Value], door: &Door) -> bool {
         return true;
     }
     let parts = |protocol: &Protocol| -> Vec<PortRange> {
-        let own = denied.iter().filter(|part| number(text(part, "IPProtocol")) == Some(protocol.number()));
+        let own = denied
+            .iter()
+            .filter(|part| number(text(part, "IPProtocol")) == Some(protocol.number()));
         own.flat_map(|part| ranges(&texts(part, "ports"))).collect()
     };
     // A door of all protocols is only shut by a rule that denies all.
-    !door.protocols.is_empty() && door.protocols.iter().all(|protocol| holds(parts(protocol), &door.ports))
+    !door.protocols.is_empty()
+        && door
+            .protocols
+            .iter()
+            .all(|protocol| holds(parts(protocol), &door.ports))
 }
 
 /// Whether ranges, together, hold all ports.
 fn holds(mut ranges: Vec<PortRange>, ports: &Ports) -> bool {
     ranges.sort_unstable();
-    let all = [PortRange { first: 1, last: u16::MAX }];
+    let all = [PortRange {
+        first: 1,
+        last: u16::MAX,
+    }];
     let wanted = match ports {
         Ports::All => &all[..],
         Ports::Some(wanted) => wanted,
@@ -121,7 +141,11 @@ pub(super) mod tests {
 
     pub(crate) fn door(protocol: &str, ports: &[u16]) -> Door {
         let list: Vec<String> = ports.iter().map(u16::to_string).collect();
-        let text = if list.is_empty() { "all".to_owned() } else { list.join(",") };
+        let text = if list.is_empty() {
+            "all".to_owned()
+        } else {
+            list.join(",")
+        };
         Door {
             jail: "jail".into(),
             protocols: protocols(protocol).unwrap(),

@@ -27,7 +27,9 @@ pub(super) type Granted = Result<BTreeSet<String>, Trouble>;
 
 /// What a `testIamPermissions` answered.
 pub(super) fn granted(answer: &Value) -> BTreeSet<String> {
-    crate::client::gcp::session::texts(answer, "permissions").into_iter().collect()
+    crate::client::gcp::session::texts(answer, "permissions")
+        .into_iter()
+        .collect()
 }
 
 /// One finding for each of `wanted` that is missing; one for all where none is.
@@ -35,10 +37,14 @@ pub(super) fn permissions(place: &Place, wanted: &[&str], answer: &Granted) -> V
     let granted = match answer {
         Ok(granted) => granted,
         Err(trouble) => {
-            let text = format!("could not be asked what is permitted ({}): {trouble}", wanted.join(", "));
-            return vec![Finding::warn("permission", text).mend(
-                "the permissions show when they are used; docs/guide/gcp.md has the role to grant",
-            )];
+            let text = format!(
+                "could not be asked what is permitted ({}): {trouble}",
+                wanted.join(", ")
+            );
+            return vec![
+                Finding::warn("permission", text)
+                    .mend("the permissions show when they are used; docs/guide/gcp.md has the role to grant"),
+            ];
         }
     };
     let missing: Vec<&str> = wanted.iter().copied().filter(|name| !granted.contains(*name)).collect();
@@ -69,7 +75,10 @@ pub(super) fn operations(place: &Place, answer: &Result<Value, Trouble>) -> Find
         Err(trouble) if trouble.kind == Kind::Permission => lacks(place, "compute.globalOperations.get"),
         Ok(_) => Finding::ok("permission", "operations can be followed"),
         Err(trouble) if trouble.kind == Kind::Missing => Finding::ok("permission", "operations can be followed"),
-        Err(trouble) => Finding::warn("permission", format!("whether operations can be followed is not known: {trouble}")),
+        Err(trouble) => Finding::warn(
+            "permission",
+            format!("whether operations can be followed is not known: {trouble}"),
+        ),
     }
 }
 
@@ -83,7 +92,10 @@ pub(super) fn quota(answer: &Result<Value, Trouble>, most_rules: usize) -> Findi
         }
     };
     let quotas = project.get("quotas").and_then(Value::as_array);
-    let found = quotas.into_iter().flatten().find(|quota| text(quota, "metric") == "FIREWALLS");
+    let found = quotas
+        .into_iter()
+        .flatten()
+        .find(|quota| text(quota, "metric") == "FIREWALLS");
     let number = |name: &str| found.and_then(|quota| quota.get(name)).and_then(Value::as_f64);
     let (Some(limit), Some(usage)) = (number("limit"), number("usage")) else {
         return Finding::warn("quota", "the project does not say how many firewall rules it may have");
@@ -97,7 +109,8 @@ pub(super) fn quota(answer: &Result<Value, Trouble>, most_rules: usize) -> Findi
         Finding::ok("quota", text)
     } else {
         let text = format!("{text}: there is no room for the {further} further rules of max_rules");
-        Finding::warn("quota", text).mend("ask for more under IAM & Admin > Quotas (metric FIREWALLS), or lower max_rules")
+        Finding::warn("quota", text)
+            .mend("ask for more under IAM & Admin > Quotas (metric FIREWALLS), or lower max_rules")
     }
 }
 
@@ -123,7 +136,10 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].level, Level::Bad);
         let mend = found[0].mend.as_deref().unwrap();
-        assert!(mend.contains("add-iam-policy-binding p ") && mend.contains("compute.firewalls.update"), "{mend}");
+        assert!(
+            mend.contains("add-iam-policy-binding p ") && mend.contains("compute.firewalls.update"),
+            "{mend}"
+        );
         assert_eq!(permissions(&place(), &OF_RULE[..1], &answer)[0].level, Level::Ok);
         let optional = permissions(&place(), &["compute.projects.get", "compute.firewalls.create"], &answer);
         assert!(optional.iter().all(|finding| finding.level == Level::Warn));
@@ -134,7 +150,8 @@ mod tests {
 
     #[test]
     fn an_operation_that_there_is_not() {
-        let check = |answer: Result<Value, Trouble>, level: Level| assert_eq!(operations(&place(), &answer).level, level);
+        let check =
+            |answer: Result<Value, Trouble>, level: Level| assert_eq!(operations(&place(), &answer).level, level);
         check(Ok(json!({})), Level::Ok);
         check(Err(trouble(Kind::Missing)), Level::Ok);
         check(Err(trouble(Kind::Permission)), Level::Bad);
@@ -148,7 +165,9 @@ mod tests {
             assert_eq!(finding.level, level);
             assert!(finding.text.contains(text), "{}", finding.text);
         };
-        let project = |usage: f64| Ok(json!({"quotas": [{"metric": "NETWORKS"}, {"metric": "FIREWALLS", "limit": 100.0, "usage": usage}]}));
+        let project = |usage: f64| {
+            Ok(json!({"quotas": [{"metric": "NETWORKS"}, {"metric": "FIREWALLS", "limit": 100.0, "usage": usage}]}))
+        };
         check(project(12.0), 10, Level::Ok, "12 of 100");
         check(project(91.0), 10, Level::Ok, "91 of 100");
         check(project(95.0), 10, Level::Warn, "9 further rules");

@@ -35,11 +35,18 @@ pub(super) fn judge(rule: &Rule, around: &Around<'_>) -> Vec<Finding> {
     let family = rule.family().unwrap_or(Family::Inet4);
     let mut found = vec![match rule.unfit(family, &around.host.networks) {
         Some(unfit) => Finding::bad("rule", unfit.to_string()).mend(unfit.mend()),
-        None => Finding::ok("rule", "is there, is for what comes in, denies, is switched on, and holds no /0"),
+        None => Finding::ok(
+            "rule",
+            "is there, is for what comes in, denies, is switched on, and holds no /0",
+        ),
     }];
     found.extend(network(rule, around.host));
     found.extend(targets(rule, around.host));
-    found.extend(covered(&rule.denied, around.doors).into_iter().map(|finding| with_update(finding, rule)));
+    found.extend(
+        covered(&rule.denied, around.doors)
+            .into_iter()
+            .map(|finding| with_update(finding, rule)),
+    );
     found.push(priority(rule, around));
     found.extend(writers(rule, around));
     found.push(list(rule, around.ours));
@@ -76,7 +83,10 @@ fn network(rule: &Rule, host: &Host) -> Option<Finding> {
         let text = "whether it lies on this machine's network is not known: nobody names that";
         return Some(Finding::warn("network", text));
     }
-    let same = host.networks.iter().map(|own| portcullis_core::cloud::rule::same_network(&rule.network, own));
+    let same = host
+        .networks
+        .iter()
+        .map(|own| portcullis_core::cloud::rule::same_network(&rule.network, own));
     let same: Vec<_> = same.collect();
     use portcullis_core::cloud::rule::Sameness;
     if same.contains(&Sameness::Same) {
@@ -109,14 +119,27 @@ fn targets(rule: &Rule, host: &Host) -> Option<Finding> {
 
 /// Whether another rule lets in before it what it denies.
 fn priority(rule: &Rule, around: &Around<'_>) -> Finding {
-    let about = |other: &&Rule| other.allowed.iter().any(|part| meets(text(part, "IPProtocol"), &texts(part, "ports"), around.doors));
+    let about = |other: &&Rule| {
+        other
+            .allowed
+            .iter()
+            .any(|part| meets(text(part, "IPProtocol"), &texts(part, "ports"), around.doors))
+    };
     let here = |other: &&Rule| !around.host.is_on_gce || other.meets(&around.host.tags, &around.host.accounts);
-    let beaten: Vec<&Rule> = rule.beaten_by(around.others).into_iter().filter(about).filter(here).collect();
+    let beaten: Vec<&Rule> = rule
+        .beaten_by(around.others)
+        .into_iter()
+        .filter(about)
+        .filter(here)
+        .collect();
     let Some(lowest) = beaten.iter().map(|other| other.priority).min() else {
         let text = format!("no rule that allows comes before it (priority {})", rule.priority);
         return Finding::ok("priority", text);
     };
-    let names: Vec<String> = beaten.iter().map(|other| format!("{} ({})", other.name, other.priority)).collect();
+    let names: Vec<String> = beaten
+        .iter()
+        .map(|other| format!("{} ({})", other.name, other.priority))
+        .collect();
     let text = format!(
         "comes after rules that allow, so that whoever they let in is not kept out: {} (its priority is {})",
         shown(&names, 5),
@@ -161,8 +184,16 @@ fn writers(rule: &Rule, around: &Around<'_>) -> Vec<Finding> {
 /// What stands in it.
 fn list(rule: &Rule, ours: &BTreeSet<IpNet>) -> Finding {
     let all = networks(&rule.source_ranges);
-    let foreign: Vec<String> = all.iter().filter(|net| !is_sentinel(net) && !ours.contains(net)).map(ToString::to_string).collect();
-    let text = format!("holds {} entries, {} of them somebody else's", rule.source_ranges.len(), foreign.len());
+    let foreign: Vec<String> = all
+        .iter()
+        .filter(|net| !is_sentinel(net) && !ours.contains(net))
+        .map(ToString::to_string)
+        .collect();
+    let text = format!(
+        "holds {} entries, {} of them somebody else's",
+        rule.source_ranges.len(),
+        foreign.len()
+    );
     match foreign.is_empty() {
         true => Finding::ok("list", text),
         false => Finding::ok("list", format!("{text}, which stay: {}", shown(&foreign, 5))),
@@ -213,7 +244,10 @@ mod tests {
             now: NOW,
         };
         let found = judge(&rule(change.clone()), &around);
-        let worst = found.iter().filter(|finding| finding.code == code).max_by_key(|finding| finding.level);
+        let worst = found
+            .iter()
+            .filter(|finding| finding.code == code)
+            .max_by_key(|finding| finding.level);
         match (worst, expect) {
             (None, None) => {}
             (Some(finding), Some((level, text))) => {
@@ -229,16 +263,59 @@ mod tests {
     #[test]
     fn a_rule_by_itself() {
         check(json!({}), &[], "rule", Some((Level::Ok, "is there")));
-        check(json!({"denied": [], "allowed": [{"IPProtocol": "all"}]}), &[], "rule", Some((Level::Bad, "let in")));
-        check(json!({"disabled": true}), &[], "rule", Some((Level::Bad, "--no-disabled")));
-        check(json!({"sourceRanges": ["0.0.0.0/0"]}), &[], "rule", Some((Level::Bad, "--source-ranges=192.0.2.1/32")));
+        check(
+            json!({"denied": [], "allowed": [{"IPProtocol": "all"}]}),
+            &[],
+            "rule",
+            Some((Level::Bad, "let in")),
+        );
+        check(
+            json!({"disabled": true}),
+            &[],
+            "rule",
+            Some((Level::Bad, "--no-disabled")),
+        );
+        check(
+            json!({"sourceRanges": ["0.0.0.0/0"]}),
+            &[],
+            "rule",
+            Some((Level::Bad, "--source-ranges=192.0.2.1/32")),
+        );
         check(json!({}), &[], "network", Some((Level::Ok, "this machine's network")));
-        check(json!({"network": "projects/p/global/networks/other"}), &[], "rule", Some((Level::Bad, "network")));
-        check(json!({"network": "projects/p/global/networks/other"}), &[], "network", None);
+        check(
+            json!({"network": "projects/p/global/networks/other"}),
+            &[],
+            "rule",
+            Some((Level::Bad, "network")),
+        );
+        check(
+            json!({"network": "projects/p/global/networks/other"}),
+            &[],
+            "network",
+            None,
+        );
         check(json!({}), &[], "targets", Some((Level::Ok, "acts on this machine")));
-        check(json!({"targetTags": ["web"]}), &[], "targets", Some((Level::Bad, "add-tags")));
-        check(json!({"denied": [{"IPProtocol": "tcp", "ports": ["587"]}]}), &[], "protocols", Some((Level::Warn, "update block-ip --rules=all")));
-        check(json!({}), &[], "list", Some((Level::Ok, "2 entries, 1 of them somebody else's, which stay: 203.0.113.0/24")));
+        check(
+            json!({"targetTags": ["web"]}),
+            &[],
+            "targets",
+            Some((Level::Bad, "add-tags")),
+        );
+        check(
+            json!({"denied": [{"IPProtocol": "tcp", "ports": ["587"]}]}),
+            &[],
+            "protocols",
+            Some((Level::Warn, "update block-ip --rules=all")),
+        );
+        check(
+            json!({}),
+            &[],
+            "list",
+            Some((
+                Level::Ok,
+                "2 entries, 1 of them somebody else's, which stay: 203.0.113.0/24",
+            )),
+        );
     }
 
     #[test]
@@ -254,13 +331,22 @@ mod tests {
             Rule::from_json(&rule).unwrap()
         };
         let check = |other: Rule, expect: (Level, &str)| check(json!({}), &[other], "priority", Some(expect));
-        check(allow(900, &["25"], json!({})), (Level::Bad, "update block-ip --priority=10"));
+        check(
+            allow(900, &["25"], json!({})),
+            (Level::Bad, "update block-ip --priority=10"),
+        );
         check(allow(5, &["20-30"], json!({})), (Level::Bad, "--priority=5"));
         check(allow(0, &["25"], json!({})), (Level::Bad, "equal numbers"));
         check(allow(1000, &["25"], json!({})), (Level::Ok, "no rule"));
         check(allow(900, &["22"], json!({})), (Level::Ok, "no rule"));
-        check(allow(900, &["25"], json!({"targetTags": ["web"]})), (Level::Ok, "no rule"));
-        check(allow(900, &["25"], json!({"targetTags": ["mail"]})), (Level::Bad, "let-in (900)"));
+        check(
+            allow(900, &["25"], json!({"targetTags": ["web"]})),
+            (Level::Ok, "no rule"),
+        );
+        check(
+            allow(900, &["25"], json!({"targetTags": ["mail"]})),
+            (Level::Bad, "let-in (900)"),
+        );
         check(allow(900, &["25"], json!({"disabled": true})), (Level::Ok, "no rule"));
     }
 
@@ -271,9 +357,24 @@ mod tests {
             json!({"description": format!("bans [portcullis writer={writer} at={at}]")})
         };
         check(json!({}), &[], "writers", None);
-        check(mark("vm-1", 60), &[], "writers", Some((Level::Ok, "this machine writes it")));
-        check(mark("vm-1", 3 * 86_400), &[], "writers", Some((Level::Warn, "3 days ago")));
+        check(
+            mark("vm-1", 60),
+            &[],
+            "writers",
+            Some((Level::Ok, "this machine writes it")),
+        );
+        check(
+            mark("vm-1", 3 * 86_400),
+            &[],
+            "writers",
+            Some((Level::Warn, "3 days ago")),
+        );
         check(mark("vm-2", 60), &[], "writers", Some((Level::Warn, "rule of its own")));
-        check(mark("vm-2", 3 * 86_400), &[], "writers", Some((Level::Warn, "nothing for 3 days")));
+        check(
+            mark("vm-2", 3 * 86_400),
+            &[],
+            "writers",
+            Some((Level::Warn, "nothing for 3 days")),
+        );
     }
 }

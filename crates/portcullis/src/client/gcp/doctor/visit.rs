@@ -69,7 +69,9 @@ fn seen(metadata: Option<&Metadata>) -> Machine {
     let host = offline::host(metadata);
     Machine {
         is_on_gce: metadata.is_some(),
-        scopes: metadata.filter(|data| data.account.is_some()).map(|data| data.scopes.clone()),
+        scopes: metadata
+            .filter(|data| data.account.is_some())
+            .map(|data| data.scopes.clone()),
         instance: metadata.map(|data| data.instance.clone()).unwrap_or_default(),
         zone: metadata.map(|data| data.zone.clone()).unwrap_or_default(),
         has_ipv6: host.has_ipv6,
@@ -79,9 +81,18 @@ fn seen(metadata: Option<&Metadata>) -> Machine {
 /// The rule that is named, or those of the configuration.
 fn subjects(options: &Options, found: &mut Vec<Finding>) -> Vec<Subject> {
     let aims = Aims::read(&options.look.ask.place);
-    found.extend(aims.problems.iter().map(|problem| Finding::bad("configuration", problem.clone())));
+    found.extend(
+        aims.problems
+            .iter()
+            .map(|problem| Finding::bad("configuration", problem.clone())),
+    );
     if let Some(name) = &options.rule {
-        let doors = aims.aims.iter().filter(|aim| aim.options.rule == *name).flat_map(|aim| aim.doors.clone()).collect();
+        let doors = aims
+            .aims
+            .iter()
+            .filter(|aim| aim.options.rule == *name)
+            .flat_map(|aim| aim.doors.clone())
+            .collect();
         return match options.reach.options(name, &options.look.ask.place) {
             Ok(options) => vec![Subject { options, doors }],
             Err(error) => {
@@ -150,12 +161,19 @@ impl Visit<'_> {
     fn arrives(&self, line: &Line, read: &Result<Value, Trouble>, found: &mut Vec<Finding>) -> bool {
         let Err(trouble) = read else {
             found.push(machine::token(&line.place, &line.client.origin(), &Ok(())));
-            found.push(Finding::ok("api", format!("the API answers for project {}", line.project())));
+            found.push(Finding::ok(
+                "api",
+                format!("the API answers for project {}", line.project()),
+            ));
             return true;
         };
         match trouble.kind {
             Kind::Credentials => {
-                found.push(machine::token(&line.place, &line.client.origin(), &Err(trouble.clone())));
+                found.push(machine::token(
+                    &line.place,
+                    &line.client.origin(),
+                    &Err(trouble.clone()),
+                ));
                 false
             }
             Kind::Missing | Kind::Permission => true,
@@ -170,7 +188,10 @@ impl Visit<'_> {
     fn rights(&mut self, line: &mut Line, found: &mut Vec<Finding>) {
         let options = &self.subject.options;
         let has_parts = options.max_rules > 1;
-        let of_rule: Vec<&str> = rights::OF_RULE.into_iter().chain(rights::OF_PARTS.into_iter().filter(|_| has_parts)).collect();
+        let of_rule: Vec<&str> = rights::OF_RULE
+            .into_iter()
+            .chain(rights::OF_PARTS.into_iter().filter(|_| has_parts))
+            .collect();
         let path = format!("global/firewalls/{}/testIamPermissions", options.rule);
         let answer = line.send("POST", &path, Some(&json!({ "permissions": of_rule })));
         let granted: Granted = answer.map(|answer| rights::granted(&answer));
@@ -220,10 +241,15 @@ impl Visit<'_> {
     fn ours(&self, project: &str) -> BTreeSet<IpNet> {
         let path = offline::books(&offline::places(&self.options.look));
         let books = path.exists().then(|| CloudBooks::open(&path).ok()).flatten();
-        let state = books.and_then(|books| books.load(project).ok()).map(|books| books.state());
+        let state = books
+            .and_then(|books| books.load(project).ok())
+            .map(|books| books.state());
         let rules = state.map(|state| state.rules).unwrap_or_default();
         let account = rules.get(&self.subject.options.rule);
-        account.into_iter().flat_map(|account| account.claims.keys().copied()).collect()
+        account
+            .into_iter()
+            .flat_map(|account| account.claims.keys().copied())
+            .collect()
     }
 
     /// Bans of IPv6 offenders that the cloud would not get.
@@ -232,9 +258,15 @@ impl Visit<'_> {
             return None;
         }
         let kept = offline::kept(&offline::places(&self.options.look)).ok()?;
-        let count = kept.bans.iter().filter(|(_, ticket)| ticket.id.network().is_some_and(|net| net.addr().is_ipv6())).count();
+        let count = kept
+            .bans
+            .iter()
+            .filter(|(_, ticket)| ticket.id.network().is_some_and(|net| net.addr().is_ipv6()))
+            .count();
         (count > 0).then(|| {
-            let text = format!("{count} bans are of IPv6 addresses, and this machine has no external one: they stay in the kernel");
+            let text = format!(
+                "{count} bans are of IPv6 addresses, and this machine has no external one: they stay in the kernel"
+            );
             Finding::ok("ipv6", text)
         })
     }
@@ -251,7 +283,12 @@ fn all_rules(line: &mut Line) -> Result<Vec<Rule>, Trouble> {
         let answer = line.send("GET", &format!("global/firewalls?maxResults={PAGE}{page}"), None)?;
         let items = answer.get("items").and_then(Value::as_array);
         // One that is not understood is no rule that could be compared.
-        rules.extend(items.into_iter().flatten().filter_map(|item| Rule::from_json(item).ok()));
+        rules.extend(
+            items
+                .into_iter()
+                .flatten()
+                .filter_map(|item| Rule::from_json(item).ok()),
+        );
         text(&answer, "nextPageToken").clone_into(&mut token);
         if token.is_empty() {
             break;
@@ -272,15 +309,23 @@ fn escaped(text: &str) -> String {
 
 /// Whether the network looks at its policies before its rules; `None` where that cannot be read.
 fn policies_first(line: &mut Line, network: &str) -> Option<bool> {
-    let (_, path) = network.split_once("/projects/").or_else(|| network.split_once("projects/"))?;
+    let (_, path) = network
+        .split_once("/projects/")
+        .or_else(|| network.split_once("projects/"))?;
     let answer = line.client.get(&format!("projects/{path}")).ok()?;
     Some(text(&answer, "networkFirewallPolicyEnforcementOrder") == "BEFORE_CLASSIC_FIREWALL")
 }
 
 /// What is in force for this machine, as the API says.
 fn effective(line: &mut Line, machine: &Metadata) -> Result<Value, Trouble> {
-    let Metadata { project, zone, instance, .. } = machine;
-    let path = format!("projects/{project}/zones/{zone}/instances/{instance}/getEffectiveFirewalls?networkInterface=nic0");
+    let Metadata {
+        project,
+        zone,
+        instance,
+        ..
+    } = machine;
+    let path =
+        format!("projects/{project}/zones/{zone}/instances/{instance}/getEffectiveFirewalls?networkInterface=nic0");
     line.client.get(&path)
 }
 

@@ -74,7 +74,7 @@ pub(super) fn main(options: &Options) -> ExitCode {
 
 fn run(options: &Options) -> Result<Report, String> {
     let machine = Metadata::read().unwrap_or_default();
-    let mut pace = Real::new(options.look.ask.json);
+    let mut pace = Real::careful(options.look.ask.json);
     let name = match &options.rule {
         Some(rule) => rule.clone(),
         None => format!("portcullis-selftest-{:08x}", pace.random() >> 32),
@@ -88,7 +88,11 @@ fn run(options: &Options) -> Result<Report, String> {
         (None, Some(own)) => own,
         (None, None) => format!("projects/{project}/global/networks/default"),
     };
-    let mut report = Report::new(&project, &network, machine.as_ref().map_or("", |machine| &machine.number));
+    let mut report = Report::new(
+        &project,
+        &network,
+        machine.as_ref().map_or("", |machine| &machine.number),
+    );
     let mut clean = pace.clean();
     if options.rule.is_some() {
         let mut session = Session::new(&mut line, &mut pace, PATIENCE);
@@ -101,7 +105,9 @@ fn run(options: &Options) -> Result<Report, String> {
     match made(&mut session, &bench, &network) {
         Ok(trial) => {
             report.trials.push(trial);
-            let chosen = TRIALS.iter().filter(|(name, _)| *name != trials::LIMIT || options.limit);
+            let chosen = TRIALS
+                .iter()
+                .filter(|(name, _)| *name != trials::LIMIT || options.limit);
             report.finished = trials(&mut session, &bench, chosen, &mut report);
         }
         Err(trouble) => report.trials.push(Trial::failed("make", &trouble)),
@@ -114,7 +120,9 @@ fn run(options: &Options) -> Result<Report, String> {
 
 fn checked(network: &str) -> Result<&str, String> {
     let is_name = portcullis_core::cloud::options::is_rule(network);
-    is_name.then_some(network).ok_or_else(|| format!("'{}' is no name of a network", network.escape_default()))
+    is_name
+        .then_some(network)
+        .ok_or_else(|| format!("'{}' is no name of a network", network.escape_default()))
 }
 
 /// Makes both rules; how long the first took.
@@ -175,7 +183,9 @@ fn put_away(session: &mut Session<'_>, bench: &Bench, report: &mut Report) {
     for rule in bench.rules() {
         session.pace.tell(&format!("deleting rule {rule}"));
         match session.change("DELETE", &format!("global/firewalls/{rule}"), None) {
-            Ok(ended) => report.trials.push(Trial::done("delete", "the rule was deleted", Some(ended.took))),
+            Ok(ended) => report
+                .trials
+                .push(Trial::done("delete", "the rule was deleted", Some(ended.took))),
             Err(trouble) if trouble.kind == Kind::Missing => {}
             Err(trouble) => left.push((rule, trouble)),
         }

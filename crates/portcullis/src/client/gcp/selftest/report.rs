@@ -73,7 +73,11 @@ impl Report {
     /// Without the names of project and network. What is still to be deleted keeps them: its owner must find it.
     pub(super) fn masked(&self) -> Report {
         let network = self.network.rsplit('/').next().unwrap_or_default();
-        let mut names = [(&*self.project, "PROJECT"), (&*self.number, "NUMBER"), (network, "NETWORK")];
+        let mut names = [
+            (&*self.project, "PROJECT"),
+            (&*self.number, "NUMBER"),
+            (network, "NETWORK"),
+        ];
         // A name may be a part of another one.
         names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
         let mask = |text: &str| {
@@ -100,7 +104,12 @@ impl Report {
         );
         for trial in &self.trials {
             let took = trial.took.map_or(String::new(), |took| format!(" ({took:.1} s)"));
-            text += &format!("{:18} {}: {}{took}\n", trial.name, trial.result, trial.said.replace('\n', " "));
+            text += &format!(
+                "{:18} {}: {}{took}\n",
+                trial.name,
+                trial.result,
+                trial.said.replace('\n', " ")
+            );
         }
         if !self.finished {
             text += "not everything was tried\n";
@@ -142,7 +151,10 @@ mod tests {
         );
         let page = masked.page();
         assert!(page.contains("project PROJECT, network NETWORK"), "{page}");
-        assert!(page.contains("order              done: ") && page.contains("(1.2 s)"), "{page}");
+        assert!(
+            page.contains("order              done: ") && page.contains("(1.2 s)"),
+            "{page}"
+        );
         let json = serde_json::to_string(&masked).unwrap();
         assert!(!json.contains("mail-1\"") && !json.contains("123456789"), "{json}");
     }

@@ -28,7 +28,11 @@ impl Cloud {
         }
         let rule = self.rules.get_mut(name).ok_or_else(|| trouble(Kind::Missing))?;
         self.lists_of_bench.push((texts(rule, "targetTags"), list.clone()));
-        rule["sourceRanges"] = if list.is_empty() { json!(["0.0.0.0/0"]) } else { json!(list) };
+        rule["sourceRanges"] = if list.is_empty() {
+            json!(["0.0.0.0/0"])
+        } else {
+            json!(list)
+        };
         Ok(())
     }
 }
@@ -47,7 +51,11 @@ impl Api for Cloud {
         match method {
             "GET" => return self.rules.get(&name).cloned().ok_or_else(|| trouble(Kind::Missing)),
             "POST" if path.ends_with("/wait") => return Ok(json!({"name": "op", "status": "DONE"})),
-            "POST" => _ = self.rules.insert(text(body.unwrap(), "name").to_owned(), body.unwrap().clone()),
+            "POST" => {
+                _ = self
+                    .rules
+                    .insert(text(body.unwrap(), "name").to_owned(), body.unwrap().clone())
+            }
             "PATCH" => self.patch(&name, body.unwrap())?,
             _ => _ = self.rules.remove(&name).ok_or_else(|| trouble(Kind::Missing))?,
         }
@@ -61,7 +69,10 @@ impl Api for Cloud {
 fn run(mut cloud: Cloud, stops: bool) -> (Report, Cloud) {
     let bench = Bench::on("portcullis-selftest-1");
     let mut report = Report::new("p", "projects/p/global/networks/default", "");
-    let mut pace = Still { stops, ..Still::default() };
+    let mut pace = Still {
+        stops,
+        ..Still::default()
+    };
     let mut session = Session::new(&mut cloud, &mut pace, PATIENCE);
     match made(&mut session, &bench, "projects/p/global/networks/default") {
         Ok(trial) => {
@@ -90,16 +101,27 @@ fn everything_is_tried_and_put_away() {
         ("order", "order of the list is kept"),
         ("bare address", "read back as 192.0.2.7"),
         ("both families", "refused"),
-        ("same requestId", "the same operation came back; with another body too, which was not written"),
+        (
+            "same requestId",
+            "the same operation came back; with another body too, which was not written",
+        ),
         ("two at a time", "which then held 192.0.2.1/32 192.0.2.6/32"),
         ("limit", "5000 entries are taken"),
         ("empty list", "read back as 0.0.0.0/0"),
     ] {
         assert!(said(name).contains(part), "{name}: {}", said(name));
     }
-    let empty: Vec<_> = cloud.lists_of_bench.iter().filter(|(_, list)| list.is_empty()).collect();
+    let empty: Vec<_> = cloud
+        .lists_of_bench
+        .iter()
+        .filter(|(_, list)| list.is_empty())
+        .collect();
     assert_eq!(empty.len(), 1);
-    assert_eq!(empty[0].0, ["portcullis-selftest-1"], "only on a rule that meets nobody");
+    assert_eq!(
+        empty[0].0,
+        ["portcullis-selftest-1"],
+        "only on a rule that meets nobody"
+    );
 }
 
 #[test]
@@ -120,7 +142,11 @@ fn put_away_whatever_happened() {
 #[test]
 fn an_empty_list_never_where_it_could_bite() {
     let bench = Bench::on("portcullis-selftest-1");
-    for change in [json!({"targetTags": []}), json!({"targetTags": ["web"]}), json!({"targetServiceAccounts": ["a"]})] {
+    for change in [
+        json!({"targetTags": []}),
+        json!({"targetTags": ["web"]}),
+        json!({"targetServiceAccounts": ["a"]}),
+    ] {
         let mut cloud = Cloud::default();
         let mut rule = scratch("portcullis-selftest-1", &bench, "n");
         for (key, value) in change.as_object().unwrap() {

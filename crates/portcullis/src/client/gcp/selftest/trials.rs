@@ -148,7 +148,10 @@ fn families(session: &mut Session<'_>, bench: &Bench) -> Came {
 fn unchanged(session: &mut Session<'_>, bench: &Bench) -> Came {
     set(session, bench, &["192.0.2.1/32"])?;
     let ended = session.write(&bench.first, &list(&["192.0.2.1/32"]))?;
-    Ok(("a write that changes nothing is an operation as well".to_owned(), Some(ended.took)))
+    Ok((
+        "a write that changes nothing is an operation as well".to_owned(),
+        Some(ended.took),
+    ))
 }
 
 /// What a request does that comes twice, and what its id does with another body.
@@ -185,7 +188,10 @@ fn concurrent(session: &mut Session<'_>, bench: &Bench) -> Came {
     let same = pair(session, [&bench.first, &bench.first])?;
     let read = texts(&session.read(&bench.first)?, "sourceRanges").join(" ");
     let other = pair(session, [&bench.first, &bench.second])?;
-    Ok((format!("on one rule {same}, which then held {read}; on two rules of the network {other}"), None))
+    Ok((
+        format!("on one rule {same}, which then held {read}; on two rules of the network {other}"),
+        None,
+    ))
 }
 
 fn pair(session: &mut Session<'_>, rules: [&str; 2]) -> Result<String, Trouble> {
@@ -223,7 +229,10 @@ fn limit(session: &mut Session<'_>, bench: &Bench) -> Came {
     let ended = session.write(&bench.first, &many(most.min(10_000)));
     session.write(&bench.first, &list(&["192.0.2.1/32"]))?;
     let ended = ended?;
-    Ok((format!("{most} entries are taken, and no more: {refused}"), Some(ended.took)))
+    Ok((
+        format!("{most} entries are taken, and no more: {refused}"),
+        Some(ended.took),
+    ))
 }
 
 /// What an empty list becomes. Only after a look that the rule meets nobody: it may come to deny everybody.
@@ -264,7 +273,10 @@ fn in_and_out(session: &mut Session<'_>, bench: &Bench) -> Came {
         })?;
         let took = session.pace.now().saturating_sub(begun).as_secs_f64();
         let word = if change.add.is_empty() { "out" } else { "in" };
-        said.push(format!("{word} after {took:.1} s with {} writes, read back", amended.writes));
+        said.push(format!(
+            "{word} after {took:.1} s with {} writes, read back",
+            amended.writes
+        ));
     }
     Ok((said.join(", "), None))
 }
