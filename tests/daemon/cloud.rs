@@ -38,12 +38,16 @@ fn action(house: &House, name: &str) -> Value {
 
 fn layer(verified: &Value, action: &str) -> Value {
     let layers = verified["layers"].as_array().unwrap();
-    let found = layers.iter().find(|layer| layer["jail"] == "plain" && layer["action"] == action);
+    let found = layers
+        .iter()
+        .find(|layer| layer["jail"] == "plain" && layer["action"] == action);
     found.unwrap_or_else(|| panic!("{verified}")).clone()
 }
 
 fn until_lagging(house: &House) {
-    eventually("the cloud is said to lag", || !house.json(&["status"])["lagging"].as_array().unwrap().is_empty());
+    eventually("the cloud is said to lag", || {
+        !house.json(&["status"])["lagging"].as_array().unwrap().is_empty()
+    });
 }
 
 #[test]
@@ -57,21 +61,38 @@ fn an_api_that_does_not_answer_slows_nothing() {
     eventually("the kernel has it", || elements::kernel(&house).contains_key(WHO));
     assert!(begun.elapsed() < SOON, "the ban took {:?}", begun.elapsed());
     let rules = house.kernel();
-    assert!(rules.contains("gcp-firewall-local") && !rules.contains("dport"), "{rules}");
+    assert!(
+        rules.contains("gcp-firewall-local") && !rules.contains("dport"),
+        "{rules}"
+    );
     until_lagging(&house);
     let begun = Instant::now();
     let status = house.json(&["status"]);
     let verified = house.json(&["verify"]);
     assert!(begun.elapsed() < SOON, "answers took {:?}", begun.elapsed());
-    assert_eq!((&status["protected"], &status["not_protected"]), (&true.into(), &Value::Array(Vec::new())), "{status}");
+    assert_eq!(
+        (&status["protected"], &status["not_protected"]),
+        (&true.into(), &Value::Array(Vec::new())),
+        "{status}"
+    );
     let said = status["lagging"][0].as_str().unwrap();
-    assert!(said.contains("the cloud lags") && said.contains("action 'gcp-firewall'"), "{said}");
+    assert!(
+        said.contains("the cloud lags") && said.contains("action 'gcp-firewall'"),
+        "{said}"
+    );
     house.until_said("the cloud lags in jail 'plain', action 'gcp-firewall': ");
     let (cloud, twin) = (action(&house, "gcp-firewall"), action(&house, "gcp-firewall-local"));
     assert_eq!((&cloud["way"], &twin["way"]), (&"cloud".into(), &"native".into()));
     let progress = &cloud["cloud"];
-    assert_eq!((&progress["decided"], &progress["pending"]), (&1.into(), &1.into()), "{progress}");
-    assert_eq!((&progress["project"], &progress["rules"][0]), (&"mail-1".into(), &"block-ip".into()));
+    assert_eq!(
+        (&progress["decided"], &progress["pending"]),
+        (&1.into(), &1.into()),
+        "{progress}"
+    );
+    assert_eq!(
+        (&progress["project"], &progress["rules"][0]),
+        (&"mail-1".into(), &"block-ip".into())
+    );
     assert!(progress["lag"].as_f64().unwrap() > 0.0);
     assert_eq!(layer(&verified, "gcp-firewall")["state"], "lagging");
     assert_eq!(layer(&verified, "gcp-firewall-local")["state"], "verified");
@@ -79,7 +100,10 @@ fn an_api_that_does_not_answer_slows_nothing() {
         let output = house.ask(&[verb]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(code), "{text}");
-        assert!(text.contains("the cloud lags in jail 'plain', action 'gcp-firewall'"), "{text}");
+        assert!(
+            text.contains("the cloud lags in jail 'plain', action 'gcp-firewall'"),
+            "{text}"
+        );
     }
     let banned = house.json(&["banned"]);
     assert_eq!(banned[0]["layers"]["gcp-firewall"], "decided");
@@ -102,7 +126,11 @@ fn lift_and_restart(mut house: House) {
     let begun = Instant::now();
     assert!(house.ask(&["stop"]).status.success());
     assert_eq!(house.wait(), Some(0));
-    assert!(begun.elapsed() < SOON + Duration::from_secs(10), "stop took {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < SOON + Duration::from_secs(10),
+        "stop took {:?}",
+        begun.elapsed()
+    );
 }
 
 /// `local = no`: nothing holds the bans meanwhile, and that is what is said.
@@ -129,7 +157,11 @@ fn alone_it_is_not_protected() {
 fn the_published_commands_are_done_by_ourselves() {
     let mut house = house("block");
     let command = |verb: &str| format!("gcloud compute firewall-rules update block-ip --{verb}-source-ranges <ip>");
-    let text = format!("[Definition]\nactionban = {}\nactionunban = {}\n", command("add"), command("remove"));
+    let text = format!(
+        "[Definition]\nactionban = {}\nactionunban = {}\n",
+        command("add"),
+        command("remove")
+    );
     house.write("etc/action.d/block.conf", text);
     for (name, value) in [
         ("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", NOWHERE),
@@ -144,7 +176,10 @@ fn the_published_commands_are_done_by_ourselves() {
     let cloud = action(&house, "block");
     assert_eq!(cloud["way"], "cloud");
     let remarks = cloud["cloud"]["remarks"].to_string();
-    assert!(remarks.contains("done by portcullis itself in the rule block-ip"), "{remarks}");
+    assert!(
+        remarks.contains("done by portcullis itself in the rule block-ip"),
+        "{remarks}"
+    );
     assert_eq!(house.said("done by portcullis itself in the rule block-ip").len(), 1);
     assert!(house.kernel().contains("block-local"));
     let listed = house.ask(&["client", "get", "plain", "actions"]);
@@ -156,12 +191,22 @@ fn the_published_commands_are_done_by_ourselves() {
 #[test]
 fn other_commands_are_left_to_the_shell() {
     let mut house = house("block");
-    let command = |verb: &str| format!("gcloud --account=me compute firewall-rules update r --{verb}-source-ranges <ip>");
-    let text = format!("[Definition]\nactionban = {}\nactionunban = {}\n", command("add"), command("remove"));
+    let command =
+        |verb: &str| format!("gcloud --account=me compute firewall-rules update r --{verb}-source-ranges <ip>");
+    let text = format!(
+        "[Definition]\nactionban = {}\nactionunban = {}\n",
+        command("add"),
+        command("remove")
+    );
     house.write("etc/action.d/block.conf", text);
     house.start();
     assert_eq!(action(&house, "block")["way"], "shell");
-    assert_eq!(house.said("is left to the shell").len(), 1, "{:?}", house.said("gcloud"));
+    assert_eq!(
+        house.said("is left to the shell").len(),
+        1,
+        "{:?}",
+        house.said("gcloud")
+    );
 }
 
 /// A reload keeps what is decided, and a rule of another name is told all of it.

@@ -44,6 +44,11 @@ fn a_write_runs_first_and_is_done_later() {
     );
     assert_eq!(end.body["targetId"], fake.rule("block-ip").unwrap().body["id"]);
     assert_eq!(fake.ranges("block-ip"), ["198.51.100.7/32"]);
+    let (called, changed) = (fake.records()[0].at, fake.changes("block-ip")[1].at);
+    assert!(
+        changed - called >= Duration::from_millis(300),
+        "it takes effect when it ends"
+    );
     assert_eq!(raw.get(&path).body, end.body);
     let list = raw.get("/global/operations").body;
     assert_eq!(list["items"], json!([end.body]));

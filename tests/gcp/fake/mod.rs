@@ -1,9 +1,14 @@
 //! A fake of the Compute API and of the metadata server, as strict as what is known of them allows.
 //!
 //! It listens on a random port of the loopback of its network namespace, with one thread a connection, and keeps its
-//! state behind one lock. Operations end by the clock: whoever asks next sees them ended, in their order. What
-//! the service is known to do and what is our guess stands at the tests of this fake; passing against it proves the
-//! protocol, not the service.
+//! state behind one lock. Operations end by the clock: whoever asks next sees them ended, in their order.
+//!
+//! Names, statuses, reasons and the order of calls are facts: Google's own client drives it, and every call and answer
+//! is held against the published description of the API. Our guesses, where no record of the service is known: how the
+//! refusals of mixed families, of bits behind a prefix and of bare addresses look; that a busy network refuses a
+//! change of a rule; that a patch takes effect when its operation ends, and replaces what others wrote meanwhile;
+//! that a list emptied by a patch means everybody, as it is known of a rule made without sources. To pass against it
+//! proves the protocol, not the service.
 
 mod api;
 mod fault;
@@ -155,6 +160,17 @@ impl Fake {
     /// How often a call came, by its method and the end of its path.
     pub(crate) fn count(&self, method: &str, end: &str) -> usize {
         self.records().iter().filter(|record| record.is(method, end)).count()
+    }
+
+    /// The lists that were written to a rule and taken.
+    pub(crate) fn writes(&self, rule: &str) -> Vec<Vec<String>> {
+        let end = format!("/firewalls/{rule}");
+        let records = self.records();
+        let taken = records
+            .iter()
+            .filter(|record| record.is("PATCH", &end) && record.status() == Some(200));
+        let lists = taken.filter_map(|record| record.body.get("sourceRanges"));
+        lists.map(state::texts).collect()
     }
 
     /// How a rule's sources changed.

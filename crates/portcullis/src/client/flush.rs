@@ -38,6 +38,10 @@ pub(crate) fn flush(state: Option<PathBuf>, ask: &Ask) -> ExitCode {
         Ok(false) => notes.push("the kernel holds nothing of us".into()),
         Err(error) => errors.push(format!("the kernel was not emptied: {error}")),
     }
+    if places.books().exists() {
+        let text = "what of ours is in the cloud's rules stays until the next start, or 'portcullis gcp flush'";
+        notes.push(text.to_owned());
+    }
     let count = forget(places.kept_database(), &mut notes, &mut errors).unwrap_or_else(|error| {
         errors.push(error);
         0

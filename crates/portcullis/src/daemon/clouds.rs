@@ -15,7 +15,7 @@ use portcullis_core::cloud::is_sentinel;
 use portcullis_core::cloud::reconcile::{RuleView, View as Rules};
 use portcullis_core::engine::{Effect, Input, LayerView, Query, ReplyTo, Request, View};
 use portcullis_core::ledger::LayerId;
-use portcullis_core::time::{Clock, Timestamp};
+use portcullis_core::time::Timestamp;
 
 use super::alarm::subject;
 use super::answers::{milliseconds, rfc3339, seconds};
@@ -103,7 +103,7 @@ impl Daemon {
     }
 
     /// Says who must not be in a cloud's rule: whom native layers spare, and whom jails ignore.
-    pub(super) fn spare(&self) {
+    pub(super) fn spare_in_clouds(&self) {
         let mut spared = self.ignored();
         spared.extend_from_slice(self.protected.entries());
         self.lanes.spare(spared);
@@ -139,17 +139,17 @@ impl Daemon {
             }
         }
         let posts = self.cloud.read();
-        let left = posts.projects.values().flat_map(|posted| posted.view.rules.iter());
-        let left = left.filter(|rule| !rule.removes.is_empty()).map(|rule| {
-            format!(
-                "{} entries are still in the firewall rule {}: they go at the next start, or with 'portcullis gcp flush'",
-                rule.removes.len(),
-                rule.name
-            )
-        });
-        let left: Vec<String> = left.collect();
+        let rules = posts.projects.values().flat_map(|posted| posted.view.rules.iter());
+        let left: Vec<String> = rules.filter_map(still_there).collect();
         left.iter().for_each(|text| say(Level::Warning, SERVER, text));
         left
+    }
+
+    /// What is to be known when everybody is freed.
+    pub(super) fn cloud_follows(&self) -> Vec<String> {
+        let has_cloud = self.setup.ways.values().any(|way| way.cloud().is_some());
+        let text = "the cloud's rules follow in some seconds: 'portcullis status' says when they have";
+        has_cloud.then(|| text.to_owned()).into_iter().collect()
     }
 
     /// How far an action has come.
@@ -226,6 +226,19 @@ impl Daemon {
     }
 }
 
+/// What of ours is still in a rule, in words.
+fn still_there(rule: &RuleView) -> Option<String> {
+    let what = match (&rule.read, rule.removes.len()) {
+        (Some(_), 0) => return None,
+        (Some(_), 1) => "1 entry of ours is".to_owned(),
+        (Some(_), count) => format!("{count} entries of ours are"),
+        (None, _) => "nobody knows what of ours is".to_owned(),
+    };
+    let name = &rule.name;
+    let mend = "it goes at the next start, or with 'portcullis gcp flush'";
+    Some(format!("{what} still in the firewall rule {name}: {mend}"))
+}
+
 /// When the rules of a layer were last read, all of them.
 fn read_at(posted: &Posted, id: &LayerId) -> Option<Timestamp> {
     let rules = posted.rules(id);
@@ -236,7 +249,12 @@ fn read_at(posted: &Posted, id: &LayerId) -> Option<Timestamp> {
 /// What the rules say of an action.
 fn tell(progress: &mut Progress, posted: &Posted, id: &LayerId) {
     let names = posted.rules(id);
-    let rules: Vec<&RuleView> = posted.view.rules.iter().filter(|rule| names.contains(&rule.name)).collect();
+    let rules: Vec<&RuleView> = posted
+        .view
+        .rules
+        .iter()
+        .filter(|rule| names.contains(&rule.name))
+        .collect();
     progress.project = Some(posted.key.project.clone());
     progress.rules = names.iter().cloned().collect();
     progress.foreign = rules.iter().map(|rule| rule.foreign).sum();
@@ -251,7 +269,11 @@ fn tell(progress: &mut Progress, posted: &Posted, id: &LayerId) {
 fn remarks(view: &Rules, rules: &[&RuleView]) -> Vec<String> {
     let mut remarks = Vec::new();
     for rule in rules {
-        remarks.extend(rule.refused.iter().map(|why| format!("rule {} is not written: {why}", rule.name)));
+        remarks.extend(
+            rule.refused
+                .iter()
+                .map(|why| format!("rule {} is not written: {why}", rule.name)),
+        );
         let held = rule.read.iter().flatten();
         let is_sentinel = |text: &&String| text.parse().is_ok_and(|net| is_sentinel(&net));
         if let Some(sentinel) = held.clone().find(is_sentinel) {
@@ -262,14 +284,23 @@ fn remarks(view: &Rules, rules: &[&RuleView]) -> Vec<String> {
         }
         if rule.foreign > 0 {
             let (foreign, rule) = (rule.foreign, &rule.name);
-            remarks.push(format!("{foreign} entries in rule {rule} are somebody else's, and stay"));
+            remarks.push(format!(
+                "{foreign} entries in rule {rule} are somebody else's, and stay"
+            ));
         }
     }
     if !view.evicted.is_empty() {
         let first: Vec<String> = view.evicted.iter().take(FEW).map(ToString::to_string).collect();
         let more = view.evicted.len() - first.len();
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        remarks.push(format!("no room in the rules for {}{more}: the kernel alone holds them", first.join(" ")));
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        remarks.push(format!(
+            "no room in the rules for {}{more}: the kernel alone holds them",
+            first.join(" ")
+        ));
     }
     if let Some((count, why)) = &view.local_only {
         remarks.push(format!("{count} IPv6 bans are in the kernel alone: {why}"));

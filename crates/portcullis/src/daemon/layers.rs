@@ -16,8 +16,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::thread;
 use std::time::Duration;
 
-use portcullis_core::action::JailFacts;
 use ipnet::IpNet;
+use portcullis_core::action::JailFacts;
 use portcullis_core::ledger::{Applied, Change, LayerId, Reading};
 use portcullis_core::time::Timestamp;
 
@@ -32,8 +32,8 @@ use crate::enforce::shell::{ShellLayer, Through};
 use crate::enforce::{Held, Layer};
 use crate::fault::{self, Step};
 use crate::runner::{self, Catalogue, Link};
-pub(super) use cloud::Sky;
 use cloud::Errand;
+pub(super) use cloud::Sky;
 use shells::Shells;
 
 /// Orders taken at once, so that facts come back while a long queue is worked off.
@@ -282,34 +282,11 @@ impl Lanes {
         }
     }
 
-    /// What must not be in a cloud's rule was gathered again.
-    pub(crate) fn spare(&self, spared: Vec<(IpNet, String)>) {
-        self.cloud(Errand::Spare(spared));
-    }
-
     /// What must never be banned was gathered again.
     pub(crate) fn protect(&self, protected: Protected) {
         if let Some(lane) = self.lanes.get(&Kind::Nft) {
             lane.send(Job::Protect(protected));
         }
-    }
-
-    fn cloud(&self, errand: Errand) {
-        if let Some(lane) = self.lanes.get(&Kind::Cloud) {
-            lane.send(Job::Cloud(errand));
-        }
-    }
-
-    /// Has everything in the cloud read and planned again.
-    pub(crate) fn review(&self) {
-        self.cloud(Errand::Review);
-    }
-
-    /// Has everything in the cloud written that waits; an answer comes when nothing is left.
-    pub(crate) fn drain(&self) -> Receiver<()> {
-        let (answer, answers) = channel();
-        self.cloud(Errand::Drain(answer));
-        answers
     }
 
     /// Reads the kernel layer back, behind the orders that wait.

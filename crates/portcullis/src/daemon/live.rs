@@ -128,7 +128,7 @@ impl Daemon {
             self.part_with(Input::Amend { gone, jails }, |name| steps.gone.contains(name));
         }
         self.traces.put(&ready.layers, &self.plan);
-        self.spare();
+        self.spare_in_clouds();
         self.lanes.put(&ready.layers);
         let commands = jails.iter().map(|jail| jail.plan.ignorecommand.as_str());
         self.inquiries.learn(commands);

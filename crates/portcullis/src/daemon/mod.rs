@@ -56,8 +56,8 @@ use portcullis_core::wire::Reply;
 use crate::client::Run;
 use crate::control::Asked;
 use crate::control::listen::Listener;
-use crate::enforce::{Held, gcp};
 use crate::enforce::protect::Protected;
+use crate::enforce::{Held, gcp};
 use crate::fault::{self, Step};
 use crate::matching::News;
 use crate::observe::log::{Level, note as say, notes as say_all};
@@ -211,7 +211,7 @@ impl Daemon {
         }
         self.plan = setup.plan;
         self.traces.put(&setup.layers, &self.plan);
-        self.spare();
+        self.spare_in_clouds();
         self.lanes.put(&setup.layers);
         self.keeper.set(&setup.server);
         let plans = setup.arrangements.iter().map(|arrangement| &arrangement.plan);

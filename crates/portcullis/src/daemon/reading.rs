@@ -225,7 +225,7 @@ impl Daemon {
         if let Ok(protected) = Protected::gather() {
             self.lanes.protect(protected.clone());
             self.protected = protected;
-            self.spare();
+            self.spare_in_clouds();
             self.step(Input::Protected(self.protected.networks()));
         }
         let outbox = self.outbox.clone();

@@ -81,7 +81,12 @@ impl Daemon {
             }
             Verb::Flush => {
                 let everybody = Request::Unban { ids: None, jail: None };
-                return self.request(everybody, reply, Some(Vec::new()), out);
+                let notes = self.cloud_follows();
+                let end = self.request(everybody, reply, Some(notes), out);
+                // What is to go from the cloud goes now, not with the next ban.
+                self.carry_out(clock, std::mem::take(out));
+                self.lanes.review();
+                return end;
             }
             Verb::Reload => return self.load(Some(reply)),
             Verb::FlushLogs => {

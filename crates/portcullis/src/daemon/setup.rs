@@ -1,5 +1,7 @@
 //! From a configuration folder to what the daemon runs: jails, filters, layers, and what is wrong with them.
 
+mod ways;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
@@ -17,7 +19,10 @@ use portcullis_core::time::Seconds;
 use portcullis_core::value::Value;
 
 use super::resolver;
-use super::way::{self, Manner, Way};
+use super::way::{Manner, Way};
+pub(super) use ways::{ALONE, GCLOUD};
+use ways::Kinds;
+
 use crate::matching::{LogEncoding, Reading, Unseen};
 use crate::place::Places;
 use crate::{folder, place};
@@ -55,17 +60,6 @@ const GUESSED: &[&str] = &[
 ];
 /// The reader's word for a jail that it left out.
 const SKIPPED: &str = "config-error";
-
-/// Complaints about actions that ban in the cloud.
-pub(super) const GCLOUD: &str = "gcloud";
-pub(super) const ALONE: &str = "cloud-alone";
-
-/// Which of a jail's actions are what.
-#[derive(Default)]
-struct Kinds {
-    native: BTreeSet<Arc<str>>,
-    cloud: BTreeSet<Arc<str>>,
-}
 
 /// Everything that a configuration comes to.
 pub(crate) struct Setup {
@@ -411,86 +405,6 @@ impl Setup {
         });
     }
 
-    /// Finds out how each action is done; those that cannot be are left out. The first that bans in the cloud gets a twin
-    /// in the kernel, unless it wants none.
-    fn ways(&mut self, plan: &mut JailPlan) -> Kinds {
-        let mut kinds = Kinds::default();
-        let actions = std::mem::take(&mut plan.actions);
-        let names: BTreeSet<Arc<str>> = actions.iter().map(|action| Arc::clone(&action.name)).collect();
-        for action in actions {
-            let way = match way::way(&action, self.manner) {
-                Ok(way) => way,
-                Err(reason) => {
-                    self.drop_action(plan, &action, reason);
-                    continue;
-                }
-            };
-            self.say_of_gcloud(plan, &action);
-            if let Some(cloud) = way.cloud() {
-                if !cloud.options.local {
-                    self.complain(&plan.name, alone(&action));
-                } else if kinds.cloud.is_empty() {
-                    self.add_twin((plan, &mut kinds), &action, &names);
-                }
-                kinds.cloud.insert(Arc::clone(&action.name));
-            }
-            self.add_way((plan, &mut kinds), action, way);
-        }
-        kinds
-    }
-
-    fn add_way(&mut self, (plan, kinds): (&mut JailPlan, &mut Kinds), action: ActionPlan, way: Way) {
-        if way.is_native() {
-            kinds.native.insert(Arc::clone(&action.name));
-        }
-        let id = LayerId {
-            jail: Arc::clone(&plan.name),
-            action: Arc::clone(&action.name),
-        };
-        self.layers.insert(id, way);
-        plan.actions.push(action);
-    }
-
-    /// What the kernel holds while the cloud takes its time, and for sessions that are open.
-    fn add_twin(
-        &mut self,
-        (plan, kinds): (&mut JailPlan, &mut Kinds),
-        action: &ActionPlan,
-        names: &BTreeSet<Arc<str>>,
-    ) {
-        let twin = way::twin(action);
-        if names.contains(&twin.name) {
-            let reason = format!("its twin in the kernel would be '{}', which there is already", twin.name);
-            return self.drop_action(plan, &twin, reason);
-        }
-        match way::way(&twin, self.manner) {
-            Ok(way) => self.add_way((plan, kinds), twin, way),
-            Err(reason) => self.drop_action(plan, &twin, reason),
-        }
-    }
-
-    fn drop_action(&mut self, plan: &JailPlan, action: &ActionPlan, reason: String) {
-        let text = format!("action '{}' is not in force: {reason}", action.name);
-        let mut diagnostic = Diagnostic::new(Severity::Error, "action-dropped", text);
-        let place = (plan.name.to_string(), format!("addaction@{}", action.name));
-        diagnostic.position = self.origins.get(&place).cloned();
-        self.complain(&plan.name, diagnostic);
-        self.dropped.insert(format!("{}/{}", plan.name, action.name), reason);
-    }
-
-    /// What becomes of gcloud's commands is said once.
-    fn say_of_gcloud(&mut self, plan: &JailPlan, action: &ActionPlan) {
-        let (severity, text) = match way::gcloud(action, self.manner) {
-            None => return,
-            Some(Ok(found)) => (Severity::Note, format!("action '{}': {}", action.name, found.said())),
-            Some(Err(reason)) => {
-                let text = format!("action '{}' is left to the shell and gcloud: {reason}", action.name);
-                (Severity::Warning, text)
-            }
-        };
-        self.complain(&plan.name, Diagnostic::new(severity, GCLOUD, text));
-    }
-
     /// The pseudo-jail of bans by hand: all ports, in the kernel.
     pub(super) fn manual(&mut self) {
         if self.arrangements.iter().any(|other| &*other.plan.name == MANUAL) {
@@ -500,16 +414,6 @@ impl Setup {
         let kinds = self.ways(&mut plan);
         self.arrange(plan, kinds, true);
     }
-}
-
-/// What a ban is without a twin in the kernel.
-fn alone(action: &ActionPlan) -> Diagnostic {
-    let text = format!(
-        "action '{}' bans in the cloud alone (local = no): a ban takes some seconds to be in force, longer when the API is \
-         slow, and connections that are open go on",
-        action.name
-    );
-    Diagnostic::new(Severity::Warning, ALONE, text).mend("leave local away, and the kernel bans at once, too")
 }
 
 /// The plan of the pseudo-jail.

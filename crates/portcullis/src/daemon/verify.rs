@@ -99,7 +99,10 @@ impl Daemon {
             }
         }
         if let Err(error) = &found
-            && verification.layers.iter().any(|layer| layer.verifiable && layer.way != Way::CLOUD)
+            && verification
+                .layers
+                .iter()
+                .any(|layer| layer.verifiable && layer.way != Way::CLOUD)
         {
             let text = format!("the kernel cannot be read: {error}");
             verification.not_protected.push(text);

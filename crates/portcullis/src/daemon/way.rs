@@ -10,9 +10,9 @@ use portcullis_core::mail::Mail;
 use portcullis_core::value::Value;
 
 use super::resolver;
-use crate::enforce::{gcp, mail};
 use crate::enforce::nft::{Blocktype, Scope};
 use crate::enforce::ports::{Ports, Services, protocols};
+use crate::enforce::{gcp, mail};
 
 /// The layer of the cloud's firewall.
 const GCP: &str = "gcp-firewall";
@@ -134,7 +134,9 @@ pub(crate) fn gcloud(plan: &ActionPlan, manner: Manner) -> Option<Result<Recogni
     let given = |name: &str| std::env::var(name).ok();
     let found = gcloud::of_action(plan, given).transpose()?;
     if !manner.is_own_face {
-        return Some(Err("under Fail2Ban's name its commands are run as they stand".to_owned()));
+        return Some(Err(
+            "under Fail2Ban's name its commands are run as they stand".to_owned()
+        ));
     }
     match option(plan, "native") {
         Ok(Some(false)) => Some(Err("native = no".to_owned())),
@@ -154,7 +156,10 @@ pub(crate) fn twin(plan: &ActionPlan) -> ActionPlan {
     let mut properties: Vec<_> = wanted.into_iter().map(property).collect();
     // In an action of commands these words mean something to the commands.
     if plan.property("layer").is_some() {
-        let given = plan.properties.iter().filter(|(name, _)| TWINS_OWN.contains(&name.as_str()));
+        let given = plan
+            .properties
+            .iter()
+            .filter(|(name, _)| TWINS_OWN.contains(&name.as_str()));
         properties.extend(given.cloned());
     }
     ActionPlan {

@@ -374,6 +374,19 @@ fn two_rules_become_one_where_one_has_room_to_spare() {
 }
 
 #[test]
+fn a_rule_that_is_used_is_filled_before_one_that_is_not() {
+    let mut stage = Stage::new(4, 3);
+    stage.rule("block-ip-3").ours = nets("192.0.2.40").into_iter().collect();
+    stage.ban("192.0.2.10 192.0.2.20 192.0.2.30 192.0.2.40");
+    stage.expect(&["block-ip: 192.0.2.10 192.0.2.20 192.0.2.30", "block-ip-3: 192.0.2.40"]);
+    stage.ban("192.0.2.50");
+    stage.expect(&[
+        "block-ip: 192.0.2.10 192.0.2.20 192.0.2.30",
+        "block-ip-3: 192.0.2.40 192.0.2.50",
+    ]);
+}
+
+#[test]
 fn a_tenth_is_left_when_two_become_one() {
     let mut stage = Stage::new(11, 2);
     let all: Vec<String> = (10..22).map(|low| format!("192.0.2.{}", low * 2)).collect();

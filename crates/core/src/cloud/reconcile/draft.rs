@@ -101,5 +101,7 @@ impl Group {
 
 /// Whether a range has an address that is never written.
 fn touches(protected: &[(IpNet, String)], range: &IpNet) -> bool {
-    protected.iter().any(|(net, _)| net.contains(range) || range.contains(net))
+    protected
+        .iter()
+        .any(|(net, _)| net.contains(range) || range.contains(net))
 }

@@ -27,15 +27,11 @@ const TRIES: u32 = 7;
 const SILENCE: u32 = 3;
 
 impl Reconciler {
-    pub(super) fn answer(
-        &mut self,
-        now: Clock,
-        number: u64,
-        result: Result<Answer, Trouble>,
-        out: &mut Vec<Output>,
-    ) {
+    pub(super) fn answer(&mut self, now: Clock, number: u64, result: Result<Answer, Trouble>, out: &mut Vec<Output>) {
         let is_asked = |work: &mut Work| work.number == number && work.retry_at.is_none();
-        let Some(work) = self.work.take_if(is_asked) else { return };
+        let Some(work) = self.work.take_if(is_asked) else {
+            return;
+        };
         if !matches!(&result, Err(trouble) if trouble.kind == Kind::Unknown) {
             self.pace.answered();
         }
@@ -87,7 +83,9 @@ impl Reconciler {
             self.writes += 1;
         }
         self.has_just_written = matches!(work.task, Task::Write(_) | Task::Create(_));
-        let Some(group) = self.groups.get_mut(&work.target.base) else { return };
+        let Some(group) = self.groups.get_mut(&work.target.base) else {
+            return;
+        };
         group.mend(Cause::Write, out);
         if let Some(part) = group.part_mut(&work.target.rule) {
             part.most_adds = None;
@@ -108,7 +106,9 @@ impl Reconciler {
     fn complaint(&self, work: &Work, trouble: &Trouble) -> String {
         let group = self.groups.get(&work.target.base);
         let part = group.and_then(|group| group.part(&work.target.base));
-        let network = part.and_then(|part| part.found()).map(|found| found.rule.network.clone());
+        let network = part
+            .and_then(|part| part.found())
+            .map(|found| found.rule.network.clone());
         let network = network.or_else(|| self.host.networks.first().cloned());
         let place = trouble::Place {
             project: group.and_then(|group| group.options.project.clone()),
@@ -119,7 +119,10 @@ impl Reconciler {
             home: None,
             account: self.host.accounts.first().cloned(),
         };
-        let mend = trouble.mend(&place).map(|mend| format!("; mend: {mend}")).unwrap_or_default();
+        let mend = trouble
+            .mend(&place)
+            .map(|mend| format!("; mend: {mend}"))
+            .unwrap_or_default();
         format!("{} failed: {trouble}{mend}", work.text())
     }
 
@@ -150,7 +153,9 @@ impl Reconciler {
             Kind::Missing => Seconds::ZERO,
             _ => self.pace.operation(),
         };
-        let Some(group) = self.groups.get_mut(&work.target.base) else { return };
+        let Some(group) = self.groups.get_mut(&work.target.base) else {
+            return;
+        };
         if !may_pass && trouble.kind != Kind::Missing {
             group.fail(text, Cause::Write, out);
         }
@@ -265,12 +270,19 @@ impl Reconciler {
         let is_ours = |range: &IpNet| adds.contains(range) || self.books.claim(&work.target.rule, range).is_some();
         match bad {
             Some(bad) if is_ours(&bad) => {
-                let Some(group) = self.groups.get_mut(&work.target.base) else { return };
+                let Some(group) = self.groups.get_mut(&work.target.base) else {
+                    return;
+                };
                 let bans: Vec<IpNet> = group.touching(&bad).map(|(range, _)| *range).collect();
                 let words = trouble.message.clone();
-                group.quarantine.extend(bans.into_iter().map(|range| (range, words.clone())));
+                group
+                    .quarantine
+                    .extend(bans.into_iter().map(|range| (range, words.clone())));
                 group.is_dirty = true;
-                let text = format!("{bad} is left out of rule {}: the API refuses it ({trouble})", work.target.rule);
+                let text = format!(
+                    "{bad} is left out of rule {}: the API refuses it ({trouble})",
+                    work.target.rule
+                );
                 out.push(Output::Note(Loudness::Warning, text));
             }
             None if adds.len() > 1 => {
@@ -288,7 +300,10 @@ impl Reconciler {
     fn too_large(&mut self, now: Clock, work: &Work, most: Option<usize>, text: String, out: &mut Vec<Output>) {
         let sent = ranges(&work.call).len();
         let guess = [5_000, 256].into_iter().find(|&limit| limit < sent);
-        let most = most.filter(|&most| most < sent).or(guess).unwrap_or(sent.saturating_sub(1));
+        let most = most
+            .filter(|&most| most < sent)
+            .or(guess)
+            .unwrap_or(sent.saturating_sub(1));
         if most < 2 {
             return self.give_up(now, work, (text, MENDING), out);
         }
@@ -304,15 +319,11 @@ impl Reconciler {
     }
 
     /// There are no further rules to be had: what has no room is evicted, and IPv6 stays in the kernel.
-    fn cannot_create(
-        &mut self,
-        now: Clock,
-        work: &Work,
-        (trouble, text): (&Trouble, String),
-        out: &mut Vec<Output>,
-    ) {
+    fn cannot_create(&mut self, now: Clock, work: &Work, (trouble, text): (&Trouble, String), out: &mut Vec<Output>) {
         let pause = if trouble.kind == Kind::Quota { QUOTA } else { MENDING };
-        let Some(group) = self.groups.get_mut(&work.target.base) else { return };
+        let Some(group) = self.groups.get_mut(&work.target.base) else {
+            return;
+        };
         let is_first_six = group.part(&work.target.rule).is_some_and(|part| {
             part.family == crate::address::Family::Inet6
                 && crate::cloud::desired::rule_number(group.base(), &part.name).is_some_and(|(_, number)| number == 1)

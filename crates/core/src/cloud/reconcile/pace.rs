@@ -64,7 +64,11 @@ impl Pace {
 
     /// Nobody knows what became of a call; how long to wait before the next.
     pub(super) fn back_off(&mut self, dice: &mut Dice) -> Seconds {
-        let most = BACKOFF.0.checked_shl(self.unknown.min(16)).unwrap_or(BACKOFF.1).min(BACKOFF.1);
+        let most = BACKOFF
+            .0
+            .checked_shl(self.unknown.min(16))
+            .unwrap_or(BACKOFF.1)
+            .min(BACKOFF.1);
         self.unknown = self.unknown.saturating_add(1);
         let half = Seconds::from_micros(most * 500_000);
         dice.between(half, Seconds::new(most))
@@ -108,7 +112,10 @@ mod tests {
         for write in 0..20 {
             assert_eq!(pace.gate(at(write * 2)), None);
             pace.spend(at(write * 2));
-            assert_eq!(pace.gate(at(write * 2 + 1)), Some(if write < 19 { at(write * 2 + 2) } else { at(60) }));
+            assert_eq!(
+                pace.gate(at(write * 2 + 1)),
+                Some(if write < 19 { at(write * 2 + 2) } else { at(60) })
+            );
         }
         assert_eq!(pace.gate(at(60)), None);
     }
@@ -118,7 +125,10 @@ mod tests {
         let (mut pace, mut dice) = (Pace::default(), Dice::new(1));
         for most in [1, 2, 4, 8, 16, 32, 64, 64, 64] {
             let length = pace.back_off(&mut dice);
-            assert!(length <= Seconds::new(most) && length.micros() >= most * 500_000, "{length:?} for {most}");
+            assert!(
+                length <= Seconds::new(most) && length.micros() >= most * 500_000,
+                "{length:?} for {most}"
+            );
         }
         pace.answered();
         assert!(pace.back_off(&mut dice) <= Seconds::new(1));

@@ -24,6 +24,8 @@ pub(super) struct Part {
     pub(super) suspects: BTreeMap<IpNet, Timestamp>,
     /// What is to be gone and was not there, and since when
     pub(super) absent: BTreeMap<IpNet, Timestamp>,
+    /// How often what is to be gone was back
+    pub(super) returns: BTreeMap<IpNet, u32>,
     /// Why it is not written
     pub(super) refused: Option<String>,
     /// At most so many new entries in one write, while one of them is refused and nobody says which
@@ -54,12 +56,7 @@ impl Found {
         let mut set = BTreeSet::new();
         let nets = rule.source_ranges.iter().filter_map(|text| entry(text));
         let ranges = nets.filter(|net| set.insert(*net)).collect();
-        Found {
-            rule,
-            at,
-            ranges,
-            set,
-        }
+        Found { rule, at, ranges, set }
     }
 }
 
@@ -73,6 +70,7 @@ impl Part {
             wanted: BTreeSet::new(),
             suspects: BTreeMap::new(),
             absent: BTreeMap::new(),
+            returns: BTreeMap::new(),
             refused: None,
             most_adds: None,
             empty_since: None,

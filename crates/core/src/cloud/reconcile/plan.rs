@@ -75,9 +75,8 @@ impl Group {
             until: ban.until(),
             bancount: ban.bancount(),
         };
-        let is_open = |(range, ban): &(&IpNet, &super::group::Ban)| {
-            !ban.is_freed() && !self.quarantine.contains_key(*range)
-        };
+        let is_open =
+            |(range, ban): &(&IpNet, &super::group::Ban)| !ban.is_freed() && !self.quarantine.contains_key(*range);
         let bans: Vec<desired::Ban> = self.bans.iter().filter(is_open).map(in_force).collect();
         let ipv6 = self.ipv6(around.host);
         Desired::of(&Situation {
@@ -160,7 +159,11 @@ impl Group {
 
     /// Each ban learns where it is to be made true.
     fn place(&mut self, desired: &Desired, out: &mut Vec<Output>) {
-        let names: Vec<Arc<str>> = desired.shares.iter().map(|share| Arc::from(share.rule.as_str())).collect();
+        let names: Vec<Arc<str>> = desired
+            .shares
+            .iter()
+            .map(|share| Arc::from(share.rule.as_str()))
+            .collect();
         let protected: BTreeMap<IpNet, &String> = desired.protected.iter().map(|(range, why)| (*range, why)).collect();
         let local: BTreeSet<IpNet> = desired.local.iter().copied().collect();
         let reads: BTreeMap<&str, &Part> = self.parts.iter().map(|part| (&*part.name, part)).collect();
@@ -170,7 +173,10 @@ impl Group {
             if ban.is_freed() {
                 continue;
             }
-            let place = desired.places.get(range).and_then(|place| Some((names.get(place.share)?, place.range)));
+            let place = desired
+                .places
+                .get(range)
+                .and_then(|place| Some((names.get(place.share)?, place.range)));
             if let Some((rule, entry)) = place {
                 if !matches!(ban.place, Place::In(..) | Place::Open) {
                     ban.stand(&Standing::Decided, out);
@@ -184,12 +190,18 @@ impl Group {
             let (place, standing) = if let Some(why) = protected.get(range) {
                 (Place::Protected((*why).clone()), Standing::Protected((*why).clone()))
             } else if let Some(words) = self.quarantine.get(range) {
-                (Place::Evicted, Standing::Failed(format!("the API refuses this entry: {words}")))
+                (
+                    Place::Evicted,
+                    Standing::Failed(format!("the API refuses this entry: {words}")),
+                )
             } else if local.contains(range) {
                 let why = desired.local_because.clone().unwrap_or_default();
                 (Place::Local(why.clone()), Standing::Protected(format!("{LOCAL}{why}")))
             } else {
-                (Place::Evicted, Standing::Failed("there is no room for it in the cloud rules".to_owned()))
+                (
+                    Place::Evicted,
+                    Standing::Failed("there is no room for it in the cloud rules".to_owned()),
+                )
             };
             ban.place = place;
             ban.stand(&standing, out);
@@ -205,9 +217,17 @@ impl Group {
         let news: Vec<String> = evicted.difference(&self.evicted).map(IpNet::to_string).collect();
         if !news.is_empty() {
             let rest = news.len().saturating_sub(NAMED);
-            let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+            let more = if rest > 0 {
+                format!(" and {rest} more")
+            } else {
+                String::new()
+            };
             let named = news.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-            let why = self.closed.as_ref().map(|(_, why)| format!(" ({why})")).unwrap_or_default();
+            let why = self
+                .closed
+                .as_ref()
+                .map(|(_, why)| format!(" ({why})"))
+                .unwrap_or_default();
             let text = format!(
                 "the rules of {} are full{why}: evicted {named}{more}; the kernel still holds all bans",
                 self.base()
@@ -222,9 +242,10 @@ impl Group {
         let mut all = Vec::new();
         for part in &self.parts {
             let claims = books.rules.get(&*part.name).map(|account| &account.claims);
-            let going = claims.into_iter().flatten().filter(|(range, claim)| {
-                **claim != Claim::Gone && !part.wanted.contains(*range)
-            });
+            let going = claims
+                .into_iter()
+                .flatten()
+                .filter(|(range, claim)| **claim != Claim::Gone && !part.wanted.contains(*range));
             all.extend(going.map(|(range, _)| (Arc::clone(&part.name), *range)));
         }
         all

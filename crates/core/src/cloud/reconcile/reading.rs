@@ -22,6 +22,9 @@ const REVIEW: (Seconds, Seconds) = (Seconds::new(27 * 60), Seconds::new(33 * 60)
 const UNFIT: Seconds = Seconds::new(60);
 /// As many entries as somebody may take out at a time by hand; more is an accident, or another writer.
 const BY_HAND: usize = 3;
+/// An entry that was lifted and is back is taken out again as often in a shared rule, where another writer may have
+/// put it back by mistake: after that it is theirs.
+const PATIENCE: u32 = 3;
 /// Reads of the rules of a group that lie no further apart count as one.
 const ROUND: Seconds = Seconds::new(120);
 
@@ -76,7 +79,9 @@ impl Reconciler {
 
     /// Whether the rule may be written, as it was read; says so where it may not.
     fn accept(&mut self, now: Clock, base: &Arc<str>, name: &Arc<str>, out: &mut Vec<Output>) -> bool {
-        let Some(group) = self.groups.get_mut(base) else { return false };
+        let Some(group) = self.groups.get_mut(base) else {
+            return false;
+        };
         let Some(part) = group.part(name) else { return false };
         let refusal = group.refusal(now, part, &self.host);
         let is_base = group.is_base(part);
@@ -100,14 +105,19 @@ impl Reconciler {
             }
         }
         let group = self.groups.get(base);
-        group.and_then(|group| group.part(name)).is_some_and(|part| part.refused.is_none())
+        group
+            .and_then(|group| group.part(name))
+            .is_some_and(|part| part.refused.is_none())
     }
 
     /// What we meant to have in a rule, and is not there, where it is wanted no more.
     fn lost_claims(&self, base: &Arc<str>, name: &Arc<str>) -> Vec<Entry> {
         let part = self.groups.get(base).and_then(|group| group.part(name));
         let claims = self.books.rules.get(&**name).map(|account| &account.claims);
-        let absent = claims.into_iter().flatten().filter(|(range, _)| part.is_none_or(|part| !part.holds(range)));
+        let absent = claims
+            .into_iter()
+            .flatten()
+            .filter(|(range, _)| part.is_none_or(|part| !part.holds(range)));
         let forget = |(range, _): (&IpNet, &Claim)| Entry::Forget {
             rule: name.to_string(),
             range: *range,
@@ -122,10 +132,12 @@ impl Reconciler {
         let Some(at) = group.parts.iter().position(|part| part.name == *name) else { return };
         let freed: BTreeSet<IpNet> =
             group.bans.iter().filter(|(_, ban)| ban.is_freed()).map(|(range, _)| *range).collect();
-        let Some(part) = group.parts.get_mut(at) else { return };
-        let mut finding = part.examine(now.steady, operation, (&self.books, &freed));
         let Some(part) = group.parts.get(at) else { return };
-        let is_by_hand = group.obeys(part, &self.host) && !finding.is_mass();
+        let is_obeyed = group.obeys(part, &self.host);
+        let patience = if is_obeyed { 0 } else { PATIENCE };
+        let Some(part) = group.parts.get_mut(at) else { return };
+        let mut finding = part.examine(now.steady, (operation, patience), (&self.books, &freed));
+        let is_by_hand = is_obeyed && !finding.is_mass();
         let mut missing = BTreeSet::new();
         let mut taken = Vec::new();
         let Some(part) = group.parts.get_mut(at) else { return };
@@ -218,7 +230,8 @@ impl Reconciler {
         };
         self.keep(entries, out);
         if let Some(group) = self.groups.get_mut(base) {
-            let is_kept = |part: &Part| !part.is_missing() || !part.wanted.is_empty() || *part.name == *group.options.rule;
+            let is_kept =
+                |part: &Part| !part.is_missing() || !part.wanted.is_empty() || *part.name == *group.options.rule;
             group.parts.retain(is_kept);
             group.stand(name, out);
             group.report(now.steady, &difference, out);
@@ -251,21 +264,37 @@ impl Part {
     fn examine(
         &mut self,
         now: Timestamp,
-        operation: Seconds,
+        (operation, patience): (Seconds, u32),
         (books, freed): (&State, &BTreeSet<IpNet>),
     ) -> Finding {
         let mut finding = Finding::default();
         let rule = || self.name.to_string();
         let mut look_again = None;
-        for (&range, &claim) in books.rules.get(&*self.name).map(|account| &account.claims).into_iter().flatten() {
+        for (&range, &claim) in books
+            .rules
+            .get(&*self.name)
+            .map(|account| &account.claims)
+            .into_iter()
+            .flatten()
+        {
             let is_there = self.found().is_some_and(|found| found.set.contains(&range));
             let is_wanted = self.wanted.contains(&range);
             if is_wanted {
                 finding.held += usize::from(claim == Claim::Held || is_there);
             }
-            if is_there || is_wanted {
-                let was_gone = self.absent.remove(&range).is_some();
-                finding.back += usize::from(was_gone && !is_wanted);
+            if is_wanted {
+                self.returns.remove(&range);
+            }
+            if (is_there || is_wanted) && self.absent.remove(&range).is_some() && !is_wanted {
+                let returns = self.returns.entry(range).or_insert(0);
+                *returns += 1;
+                if *returns > patience {
+                    // Whoever puts it back again and again, or where nobody else writes, means it.
+                    self.returns.remove(&range);
+                    finding.entries.push(Entry::Forget { rule: rule(), range });
+                    continue;
+                }
+                finding.back += 1;
             }
             match (is_there, is_wanted) {
                 (true, true) if claim != Claim::Held => finding.entries.push(Entry::Put {
@@ -282,6 +311,7 @@ impl Part {
                     let first = *self.absent.entry(range).or_insert(now);
                     if now - first > operation {
                         self.absent.remove(&range);
+                        self.returns.remove(&range);
                         finding.entries.push(Entry::Forget { rule: rule(), range });
                     } else {
                         look_again = look_again.max(Some(first));
@@ -365,7 +395,9 @@ impl Group {
 
     /// The bans of a rule that was read have come so far.
     fn stand(&mut self, name: &Arc<str>, out: &mut Vec<Output>) {
-        let Some(part) = self.parts.iter().find(|part| part.name == *name) else { return };
+        let Some(part) = self.parts.iter().find(|part| part.name == *name) else {
+            return;
+        };
         for ban in self.bans.values_mut() {
             let Place::In(rule, entry) = &ban.place else { continue };
             if rule != name {
@@ -402,7 +434,10 @@ impl Group {
                 out.push(reading(layer, &held, Some(drift)));
             }
         }
-        let news = difference.missing.iter().map(|range| (Arc::clone(&difference.rule), *range));
+        let news = difference
+            .missing
+            .iter()
+            .map(|range| (Arc::clone(&difference.rule), *range));
         self.adrift.extend(news);
         // The layers are told that all is well again by a round of reads.
         for part in self.parts.iter_mut().filter(|part| part.name != difference.rule) {
@@ -415,13 +450,17 @@ impl Group {
         let Some(part) = self.parts.iter().find(|part| part.name == *name) else {
             return self.adrift.retain(|(rule, _)| rule != name);
         };
-        self.adrift.retain(|(rule, range)| rule != name || part.wanted.contains(range) && !part.holds(range));
+        self.adrift
+            .retain(|(rule, range)| rule != name || part.wanted.contains(range) && !part.holds(range));
     }
 
     /// Whether all rules were read by now, and nothing was written since.
     fn is_round(&self, now: Timestamp) -> bool {
         let is_read = |part: &Part| part.found().is_some_and(|found| found.at.steady + ROUND >= now);
-        let mut used = self.parts.iter().filter(|part| self.is_base(part) || !part.wanted.is_empty());
+        let mut used = self
+            .parts
+            .iter()
+            .filter(|part| self.is_base(part) || !part.wanted.is_empty());
         let is_unread = |ban: &super::group::Ban| ban.is_confirmed() && !ban.is_verified();
         used.all(is_read) && !self.bans.values().any(is_unread)
     }

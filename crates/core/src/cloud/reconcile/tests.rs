@@ -1,1 +1,8 @@
-//! Tests.
+//! The state machine against a simulated API.
+
+mod api;
+mod burst;
+mod chaos;
+mod scenes;
+mod stage;
+mod troubles;

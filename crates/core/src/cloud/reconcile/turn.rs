@@ -173,7 +173,9 @@ impl Reconciler {
             protected: &self.protected,
             books: &self.books,
         };
-        let Some(group) = self.groups.get_mut(base) else { return Vec::new() };
+        let Some(group) = self.groups.get_mut(base) else {
+            return Vec::new();
+        };
         if group.retry_at.is_some_and(|at| at > now.steady) || !group.is_ready() || group.is_dirty {
             return Vec::new();
         }
@@ -188,7 +190,11 @@ impl Reconciler {
                 rule: Arc::clone(&part.name),
             };
             if group.claim_is_due(now, part, &around) {
-                let rank = if self.has_just_written { Rank::ClaimNow } else { Rank::Claim };
+                let rank = if self.has_just_written {
+                    Rank::ClaimNow
+                } else {
+                    Rank::Claim
+                };
                 options.push((rank, Step::Claim(target.clone())));
             }
             match group.delete_is_due(part, &around) {
@@ -215,8 +221,16 @@ impl Reconciler {
         for text in faults {
             group.fail(text, Cause::Rule, out);
         }
-        wakes.extend(group.loose_since.filter(|_| options.is_empty()).map(|since| since + LAZY));
-        wakes.into_iter().filter(|&at| at > now.steady).for_each(|at| self.wake_at(at));
+        wakes.extend(
+            group
+                .loose_since
+                .filter(|_| options.is_empty())
+                .map(|since| since + LAZY),
+        );
+        wakes
+            .into_iter()
+            .filter(|&at| at > now.steady)
+            .for_each(|at| self.wake_at(at));
         options
     }
 
@@ -267,10 +281,16 @@ impl Group {
     /// When it is to be deleted, as things stand: a rule that we made, and that holds nothing.
     fn delete_is_due(&self, part: &Part, around: &Around<'_>) -> Option<Timestamp> {
         let number = crate::cloud::desired::rule_number(self.base(), &part.name).map(|(_, number)| number)?;
-        let is_made = around.books.rules.get(&*part.name).is_some_and(|account| account.base.is_some());
+        let is_made = around
+            .books
+            .rules
+            .get(&*part.name)
+            .is_some_and(|account| account.base.is_some());
         let is_ours = is_made && part.mark().is_some_and(|mark| mark.writer == around.host.writer);
         let is_empty = number > 1 && part.wanted.is_empty() && part.is_bare();
-        part.empty_since.filter(|_| is_ours && is_empty).map(|since| since + EMPTY)
+        part.empty_since
+            .filter(|_| is_ours && is_empty)
+            .map(|since| since + EMPTY)
     }
 
     /// Whether something of ours stands somewhere that is wanted no more.

@@ -22,7 +22,8 @@ impl Reconciler {
             ..View::default()
         };
         for group in self.groups.values() {
-            view.rules.extend(group.parts.iter().map(|part| group.rule_view(part, &around)));
+            view.rules
+                .extend(group.parts.iter().map(|part| group.rule_view(part, &around)));
             group.bans_view(&mut view);
         }
         view.rules.sort_by_key(|rule| rule.name != rule.base);
@@ -51,7 +52,11 @@ impl Group {
             removes,
             limit: account.and_then(|account| account.limit).or(self.options.max_ranges),
             is_own: self.obeys(part, around.host),
-            refused: part.refused.clone().or(fault).or(of_base.map(|failing| failing.text.clone())),
+            refused: part
+                .refused
+                .clone()
+                .or(fault)
+                .or(of_base.map(|failing| failing.text.clone())),
         }
     }
 

@@ -224,7 +224,9 @@ impl Reconciler {
     fn create(&mut self, now: Clock, target: Target, draft: Draft, out: &mut Vec<Output>) {
         let base = self.groups.get(&target.base);
         let model = base.and_then(|group| group.part(&target.base)?.found());
-        let Some(model) = model.map(|found| found.rule.clone()) else { return };
+        let Some(model) = model.map(|found| found.rule.clone()) else {
+            return;
+        };
         let name = target.rule.to_string();
         let mut rule: Rule = model.shard(&name, &Mark::write("", &self.mark(now)));
         rule.source_ranges = draft.ranges.iter().map(IpNet::to_string).collect();
@@ -236,7 +238,12 @@ impl Reconciler {
         let body = format!("create {name} {} {}", rule.description, list(&draft.ranges));
         let request = self.intend(now, &target, &body, entries, out);
         let rule = Box::new(rule);
-        self.begin(now, (Task::Create(draft.adds), target), Call::Create { rule, request }, out);
+        self.begin(
+            now,
+            (Task::Create(draft.adds), target),
+            Call::Create { rule, request },
+            out,
+        );
     }
 
     fn claim(&mut self, now: Clock, target: Target, out: &mut Vec<Output>) {
@@ -281,5 +288,8 @@ fn list(ranges: &[IpNet]) -> String {
 
 /// SHA-1, hexadecimal: it tells one body from another, nothing more.
 fn hash(body: &str) -> String {
-    Sha1::digest(body.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha1::digest(body.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use portcullis_core::ledger::{Applied, Change, LayerId};
 use portcullis_core::time::{Clock, Timestamp};
 
-use super::{Facts, Job, Work};
+use super::{Facts, Job, Kind, Lanes, Work};
 use crate::daemon::way::Way;
 use crate::enforce::gcp::board::Board;
 use crate::enforce::gcp::lane::{Around, Clouds, News, Told};
@@ -47,6 +47,31 @@ impl Cloud {
             tell: Arc::new(move |news| drop(jobs.send(Job::Cloud(Errand::News(news))))),
         };
         Cloud(Clouds::new(around, sky.board))
+    }
+}
+
+impl Lanes {
+    /// What must not be in a cloud's rule was gathered again.
+    pub(crate) fn spare(&self, spared: Vec<(IpNet, String)>) {
+        self.cloud(Errand::Spare(spared));
+    }
+
+    fn cloud(&self, errand: Errand) {
+        if let Some(lane) = self.lanes.get(&Kind::Cloud) {
+            lane.send(Job::Cloud(errand));
+        }
+    }
+
+    /// Has everything in the cloud read and planned again.
+    pub(crate) fn review(&self) {
+        self.cloud(Errand::Review);
+    }
+
+    /// Has everything in the cloud written that waits; an answer comes when nothing is left.
+    pub(crate) fn drain(&self) -> Receiver<()> {
+        let (answer, answers) = channel();
+        self.cloud(Errand::Drain(answer));
+        answers
     }
 }
 

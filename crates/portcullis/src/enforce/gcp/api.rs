@@ -59,7 +59,11 @@ impl Api {
             .project
             .clone()
             .or_else(|| environment(PROJECT_VARIABLE))
-            .or_else(|| metadata.map(|metadata| metadata.project.clone()).filter(|id| !id.is_empty()))
+            .or_else(|| {
+                metadata
+                    .map(|metadata| metadata.project.clone())
+                    .filter(|id| !id.is_empty())
+            })
             .or_else(|| token::project(environment))
             .ok_or("nobody names the project that holds the rule: say project=ID in the action")?;
         if !is_project(&project) {
@@ -96,7 +100,11 @@ fn base(given: &str) -> Result<String, String> {
     match url.scheme() {
         "https" => {}
         "http" if is_loopback(&url) => {}
-        "http" => return Err(format!("endpoint '{shown}' would send the token without TLS: https, or this machine")),
+        "http" => {
+            return Err(format!(
+                "endpoint '{shown}' would send the token without TLS: https, or this machine"
+            ));
+        }
         other => return Err(format!("endpoint '{shown}': {other} cannot be spoken here, only https")),
     }
     let mut text = url.to_string();
@@ -180,7 +188,12 @@ mod tests {
 
     #[test]
     fn a_project_is_an_id() {
-        for (project, is_one) in [("example.com:mail", true), ("123456789012", true), ("../x", false), ("A", false)] {
+        for (project, is_one) in [
+            ("example.com:mail", true),
+            ("123456789012", true),
+            ("../x", false),
+            ("A", false),
+        ] {
             assert_eq!(is_project(project), is_one, "{project}");
         }
         check(&[], (None, Some("a/../../b")), Err("is no project id"));

@@ -64,7 +64,10 @@ impl Board {
 impl Posts {
     /// The project that a layer bans in.
     pub(crate) fn of(&self, layer: &LayerId) -> Option<&Posted> {
-        let posted = self.projects.values().find(|posted| posted.layers.contains_key(layer))?;
+        let posted = self
+            .projects
+            .values()
+            .find(|posted| posted.layers.contains_key(layer))?;
         Some(posted)
     }
 }

@@ -43,6 +43,9 @@ fn work(mut client: Client, given: &Receiver<(u64, Call)>, mut answer: impl FnMu
     while let Ok((number, call)) = given.recv() {
         // A fault in a library must not leave a call without its answer: the lane would wait for ever.
         let made = catch_unwind(AssertUnwindSafe(|| client.call(&call)));
-        answer(number, made.unwrap_or_else(|_| Err(Trouble::lost("the call met a fault of the program's own"))));
+        answer(
+            number,
+            made.unwrap_or_else(|_| Err(Trouble::lost("the call met a fault of the program's own"))),
+        );
     }
 }

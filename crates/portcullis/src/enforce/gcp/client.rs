@@ -14,8 +14,8 @@ use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::api::Api;
-use super::http::{Http, Reach, Reply, Request, plain};
 pub(crate) use super::http::Method;
+use super::http::{Http, Reach, Reply, Request, plain};
 use super::token::Tokens;
 
 /// For a call.
@@ -127,7 +127,11 @@ impl Client {
     /// What it met.
     pub(crate) fn send(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Trouble> {
         let url = self.url(path)?;
-        let patience = if url.path().ends_with("/wait") { self.wait } else { PATIENCE };
+        let patience = if url.path().ends_with("/wait") {
+            self.wait
+        } else {
+            PATIENCE
+        };
         self.ask(method, url.as_str(), body, patience)
     }
 
@@ -239,13 +243,7 @@ impl Client {
     }
 
     /// Sends a request with a token; once more with a new one if the token was refused.
-    fn ask(
-        &mut self,
-        method: Method,
-        url: &str,
-        body: Option<&Value>,
-        patience: Duration,
-    ) -> Result<Value, Trouble> {
+    fn ask(&mut self, method: Method, url: &str, body: Option<&Value>, patience: Duration) -> Result<Value, Trouble> {
         let body = body.map(|body| body.to_string().into_bytes());
         let headers = self.tokens.headers(&self.http)?;
         let send = |http: &Http, headers| {

@@ -94,9 +94,15 @@ impl Http {
     /// There was no answer, or a longer one than [`MOST`]; whether the request was carried out, nobody knows.
     pub(super) fn send(&self, request: Request<'_>) -> Result<Reply, String> {
         let mut headers = request.headers;
-        let mut building = self.client.request(request.method, request.url).timeout(request.patience);
+        let mut building = self
+            .client
+            .request(request.method, request.url)
+            .timeout(request.patience);
         if let Some(body) = request.body {
-            headers.insert(reqwest::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(
+                reqwest::header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            );
             building = building.body(body);
         }
         self.wait_for(async move {

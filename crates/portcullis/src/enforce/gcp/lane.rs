@@ -4,22 +4,23 @@
 //! handed to the project's own thread after what must be kept first is kept, so that no network and no disk of the
 //! cloud's delays anything but the cloud. Nothing is begun before it is known which machine this is.
 
+mod orders;
 mod project;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use portcullis_core::address::{Id, canonical};
+use portcullis_core::address::Id;
 use portcullis_core::cloud::options::Options;
 use portcullis_core::cloud::reconcile::{Answer, Input, Loudness, Output};
 use portcullis_core::cloud::trouble::Trouble;
-use portcullis_core::ledger::{Applied, Change, LayerId, Order, OrderKind, Reading, Standing, Ticket};
+use portcullis_core::ledger::{Applied, LayerId, Reading};
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 
 use self::project::Project;
@@ -28,8 +29,6 @@ use super::board::{Board, Key, is_same_place};
 use super::metadata::{Interface, Metadata};
 use super::spared;
 use super::store::CloudBooks;
-use crate::enforce::answer;
-use crate::enforce::protect::{Reach, offender, too_wide};
 use crate::observe::log::{Level, note as say};
 
 /// The logger of what the cloud's lane says.
@@ -118,6 +117,8 @@ struct Layer {
 pub(crate) struct Clouds {
     around: Around,
     machine: Machine,
+    /// When it was asked for last
+    asked: Instant,
     layers: BTreeMap<LayerId, Layer>,
     projects: BTreeMap<Key, Project>,
     /// Networks that are banned as a single address of theirs
@@ -143,6 +144,7 @@ impl Clouds {
         Clouds {
             around,
             machine: Machine::Unasked,
+            asked: Instant::now(),
             layers: BTreeMap::new(),
             projects: BTreeMap::new(),
             narrowed: BTreeMap::new(),
@@ -201,72 +203,6 @@ impl Clouds {
         }
     }
 
-    /// Orders, each answered at once: what comes of it is told later.
-    pub(crate) fn apply(&mut self, changes: &[Change]) -> Vec<Applied> {
-        self.look_who_is_here(SESSIONS_FRESH);
-        let answers = changes.iter().map(|change| answer(change, Ok(self.order(change)))).collect();
-        self.is_stale = true;
-        answers
-    }
-
-    fn order(&mut self, change: &Change) -> Standing {
-        let id = &change.layer;
-        match &change.order {
-            Order::Start => self.open(id),
-            Order::Stop => self.close(id),
-            Order::Ban(ticket) | Order::Prolong(ticket) => {
-                self.open(id);
-                return self.ban(id, ticket).map_or_else(Standing::Protected, |()| Standing::Decided);
-            }
-            Order::Unban(ticket) => self.unban(id, ticket),
-            // Orders to free each follow; whether it is still true is looked at all the time.
-            Order::Flush | Order::Vacate | Order::Again(_) | Order::Reload => {}
-        }
-        Standing::Decided
-    }
-
-    /// Refused with the reason.
-    fn ban(&mut self, id: &LayerId, ticket: &Ticket) -> Result<(), String> {
-        let whole = range(&ticket.id).ok_or("not an address")?;
-        let range = match too_wide(&whole, Reach::of(ticket)) {
-            None => whole,
-            Some(reason) => {
-                let single = offender(ticket).ok_or_else(|| format!("protected: {reason}"))?;
-                let single = IpNet::from(canonical(single));
-                self.narrowed.insert((id.clone(), single), ticket.id.clone());
-                single
-            }
-        };
-        let (until, bancount) = (ticket.until(), ticket.bancount);
-        let Some(layer) = self.layers.get_mut(id) else {
-            return Ok(());
-        };
-        if layer.key.is_none() {
-            layer.early.insert(range, (until, bancount));
-            return Ok(());
-        }
-        self.give(id, |id, _| Input::Ban {
-            layer: id,
-            range,
-            until,
-            bancount,
-        });
-        Ok(())
-    }
-
-    fn unban(&mut self, id: &LayerId, ticket: &Ticket) {
-        let Some(mut range) = range(&ticket.id) else { return };
-        let single = self.narrowed.iter().find(|((layer, _), net)| layer == id && **net == ticket.id);
-        if let Some(key) = single.map(|(key, _)| key.clone()) {
-            self.narrowed.remove(&key);
-            range = key.1;
-        }
-        if let Some(layer) = self.layers.get_mut(id) {
-            layer.early.remove(&range);
-        }
-        self.give(id, |id, _| Input::Unban { layer: id, range });
-    }
-
     /// One input for the project of a layer, if it has one.
     fn give(&mut self, id: &LayerId, input: impl FnOnce(LayerId, &Layer) -> Input) {
         let Some(layer) = self.layers.get(id) else { return };
@@ -283,7 +219,9 @@ impl Clouds {
     /// One thing that happened to a project, and what follows from it.
     fn step(&mut self, key: &Key, input: Input) {
         let now = (self.around.clock)();
-        let Some(project) = self.projects.get_mut(key) else { return };
+        let Some(project) = self.projects.get_mut(key) else {
+            return;
+        };
         let mut out = Vec::new();
         project.handle(now, input, &mut out);
         self.is_stale = true;
@@ -316,27 +254,13 @@ impl Clouds {
         }
     }
 
-    fn stand(&mut self, layer: LayerId, range: IpNet, standing: Standing) {
-        let narrowed = self.narrowed.get(&(layer.clone(), range)).cloned();
-        let standing = match (standing, &narrowed) {
-            (Standing::Applied | Standing::Verified, Some(net)) => {
-                Standing::Protected(format!("narrowed to {}: {net} is too wide", range.addr()))
-            }
-            (standing, _) => standing,
-        };
-        self.told.applied.push(Applied {
-            id: Some(narrowed.unwrap_or_else(|| id_of(range))),
-            layer,
-            order: OrderKind::Ban,
-            result: Ok(standing),
-        });
-    }
-
     /// News of the lane's helpers.
     pub(crate) fn hear(&mut self, news: News) {
         match news {
             News::Unknown(why) => {
-                self.machine = Machine::Asked(why);
+                if !matches!(self.machine, Machine::Known(_)) {
+                    self.machine = Machine::Asked(why);
+                }
                 let ids: Vec<LayerId> = self.layers.keys().cloned().collect();
                 ids.iter().for_each(|id| self.open(id));
             }
@@ -450,7 +374,10 @@ impl Clouds {
 
     /// Projects in which something is ours and where no action bans any more: what is there goes.
     fn inherit(&mut self) {
-        let kept = match CloudBooks::projects(&self.around.books) {
+        if !self.around.books.exists() {
+            return;
+        }
+        let kept = match CloudBooks::open(&self.around.books).and_then(|books| books.projects()) {
             Ok(kept) => kept,
             Err(error) => return say(Level::Error, LOGGER, &error),
         };
@@ -462,13 +389,14 @@ impl Clouds {
         let Machine::Known(metadata) = &self.machine else {
             return self.ask();
         };
-        for name in left {
+        let api = |name: String| {
             // The rule is of no account: what the books name is.
             let mut options = Options::new("block-ip");
             options.project = Some(name);
-            if let Ok(api) = Api::of(&options, metadata.as_deref()) {
-                self.begin(&key(&api), api);
-            }
+            Api::of(&options, metadata.as_deref()).ok()
+        };
+        for api in left.into_iter().filter_map(api).collect::<Vec<_>>() {
+            self.begin(&key(&api), api);
         }
     }
 
@@ -482,7 +410,7 @@ impl Clouds {
     fn ask(&mut self) {
         if matches!(self.machine, Machine::Unasked) {
             self.machine = Machine::Asked("the metadata server has not answered yet".to_owned());
-            watch::ask_machine(&self.around.tell);
+            self.ask_machine();
         }
     }
 
@@ -493,24 +421,6 @@ impl Clouds {
             layer.early.clear();
         }
         self.narrowed.retain(|(layer, _), _| layer != id);
-    }
-}
-
-/// The network that is banned for an id; none for other texts.
-fn range(id: &Id) -> Option<IpNet> {
-    match id {
-        Id::Ip(ip) => Some(IpNet::from(*ip)),
-        Id::Net(net) => Some(*net),
-        Id::Raw(_) => None,
-    }
-}
-
-/// Whose ban that is.
-pub(crate) fn id_of(range: IpNet) -> Id {
-    if range.prefix_len() == range.max_prefix_len() {
-        Id::Ip(range.addr())
-    } else {
-        Id::Net(range)
     }
 }
 

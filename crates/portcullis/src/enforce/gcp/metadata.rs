@@ -164,12 +164,18 @@ impl Ask<'_> {
     /// The value in an answer; `None` where the server says that there is none.
     fn value(&self, reply: &Reply, path: &str) -> Result<Option<String>, String> {
         if !is_googles(reply) {
-            return Err(format!("{} answers without Google's header: it is no metadata server", self.server));
+            return Err(format!(
+                "{} answers without Google's header: it is no metadata server",
+                self.server
+            ));
         }
         match reply.status {
             200 => Ok(Some(String::from_utf8_lossy(&reply.body).trim().to_owned())),
             404 => Ok(None),
-            status => Err(format!("the metadata server {} answers to {path} with {status}", self.server)),
+            status => Err(format!(
+                "the metadata server {} answers to {path} with {status}",
+                self.server
+            )),
         }
     }
 
@@ -206,7 +212,9 @@ fn interface(value: &Value) -> Interface {
     let accesses = value.get("accessConfigs").and_then(Value::as_array);
     for access in accesses.into_iter().flatten().take(MOST) {
         let external = access.get("externalIp").and_then(Value::as_str);
-        found.external4.extend(external.and_then(|ip| ip.parse::<Ipv4Addr>().ok()));
+        found
+            .external4
+            .extend(external.and_then(|ip| ip.parse::<Ipv4Addr>().ok()));
     }
     let inside = value.get("ip").and_then(Value::as_str);
     let six = value.get("ipv6s").map(strings).unwrap_or_default();
@@ -229,11 +237,20 @@ fn is_global(address: Ipv6Addr) -> bool {
 
 fn strings(value: &Value) -> Vec<String> {
     let all = value.as_array().map(Vec::as_slice).unwrap_or_default();
-    all.iter().take(MOST).filter_map(Value::as_str).map(str::to_owned).collect()
+    all.iter()
+        .take(MOST)
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn lines(text: &str) -> Vec<String> {
-    text.lines().take(MOST).map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    text.lines()
+        .take(MOST)
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The last part of a path.

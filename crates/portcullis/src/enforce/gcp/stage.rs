@@ -98,7 +98,9 @@ fn read(stream: &TcpStream) -> Asked {
         headers,
         body: String::new(),
     };
-    let length = asked.header("content-length").map_or(0, |length| length.parse().unwrap());
+    let length = asked
+        .header("content-length")
+        .map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
     asked.body = String::from_utf8(body).unwrap();
@@ -111,7 +113,9 @@ fn act(mut stream: TcpStream, it: Move) {
             let length = body.len();
             let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n");
             // Whoever asked may have gone.
-            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+            let _ = stream
+                .write_all(head.as_bytes())
+                .and_then(|()| stream.write_all(body.as_bytes()));
         }
         Move::Renews(file, token) => {
             fs::write(file, token).unwrap();

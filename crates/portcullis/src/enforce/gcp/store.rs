@@ -77,9 +77,13 @@ impl CloudBooks {
         };
         let now = Timestamp::from_micros(jiff::Timestamp::now().as_microsecond());
         let aside = move_aside(path, now).map_err(|error| error.to_string())?;
-        let db = prepare(path).and_then(|()| connect(path)).map_err(|fault| match fault {
-            Fault::Damaged(reason) | Fault::Other(reason) => format!("the books of the cloud firewall {shown}: {reason}"),
-        })?;
+        let db = prepare(path)
+            .and_then(|()| connect(path))
+            .map_err(|fault| match fault {
+                Fault::Damaged(reason) | Fault::Other(reason) => {
+                    format!("the books of the cloud firewall {shown}: {reason}")
+                }
+            })?;
         let loss = format!(
             "the books of the cloud firewall {shown} are damaged ({fault}); they were moved to {} and new ones begun: \
              nothing in the rules is known as ours any more, so what earlier bans left there stays until it is taken \
@@ -95,23 +99,6 @@ impl CloudBooks {
             path: path.to_owned(),
             loss,
         }
-    }
-
-    /// The projects of which anything is written down in the file, if there is one.
-    ///
-    /// # Errors
-    /// As [`open`](CloudBooks::open).
-    pub(crate) fn projects(path: &Path) -> Result<Vec<String>, String> {
-        if !path.exists() {
-            return Ok(Vec::new());
-        }
-        let books = CloudBooks::open(path)?;
-        books.names().map_err(|error| books.explain(&error))
-    }
-
-    fn names(&self) -> rusqlite::Result<Vec<String>> {
-        let mut names = self.db.prepare("SELECT project FROM rules UNION SELECT project FROM claims")?;
-        names.query_map([], |row| row.get(0))?.collect()
     }
 
     /// What was lost when the file was opened: an error for the log.
@@ -188,7 +175,9 @@ fn keep_one(tx: &Transaction<'_>, project: &str, entry: &Entry) -> rusqlite::Res
             "INSERT INTO rules(project, rule, {column}) VALUES(?1, ?2, ?3)
              ON CONFLICT(project, rule) DO UPDATE SET {column} = excluded.{column}"
         );
-        tx.prepare_cached(&sql)?.execute(params![project, rule, value]).map(drop)
+        tx.prepare_cached(&sql)?
+            .execute(params![project, rule, value])
+            .map(drop)
     };
     match entry {
         Entry::Put { rule, range, claim } => tx
@@ -199,7 +188,12 @@ fn keep_one(tx: &Transaction<'_>, project: &str, entry: &Entry) -> rusqlite::Res
             .prepare_cached("DELETE FROM claims WHERE project = ?1 AND rule = ?2 AND net = ?3")?
             .execute(params![project, rule, range.to_string()])
             .map(drop),
-        Entry::Intend { rule, request, body, at } => {
+        Entry::Intend {
+            rule,
+            request,
+            body,
+            at,
+        } => {
             set(rule, "request", request)?;
             set(rule, "body", body)?;
             set(rule, "at", &at.micros())?;
@@ -227,7 +221,8 @@ fn account(row: &Row<'_>, entries: &mut Vec<Entry>) -> rusqlite::Result<()> {
     if let Some(base) = row.get("base")? {
         entries.push(Entry::Made { rule: rule(), base });
     }
-    if let Some(most) = row.get("most")? {
+    if let Some(most) = row.get::<_, Option<i64>>("most")? {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         entries.push(Entry::Limit { rule: rule(), most });
     }
     if let Some(request) = row.get("request")? {
@@ -240,7 +235,10 @@ fn account(row: &Row<'_>, entries: &mut Vec<Entry>) -> rusqlite::Result<()> {
     }
     let operation: Option<String> = row.get("operation")?;
     if operation.is_some() {
-        entries.push(Entry::Operation { rule: rule(), operation });
+        entries.push(Entry::Operation {
+            rule: rule(),
+            operation,
+        });
     }
     Ok(())
 }

@@ -176,7 +176,11 @@ fn refused(error: &CredentialsError) -> Failure {
     while let Some(cause) = next {
         let words = cause.to_string();
         if !text.contains(&words) {
-            text = if text.is_empty() { words } else { format!("{text}: {words}") };
+            text = if text.is_empty() {
+                words
+            } else {
+                format!("{text}: {words}")
+            };
         }
         next = cause.source();
     }
@@ -197,7 +201,9 @@ fn bearer(path: &Path) -> Result<HeaderMap, String> {
         return Err(format!("token file {shown} is empty"));
     }
     let is_token = token.bytes().all(|byte| byte.is_ascii_graphic());
-    let value = HeaderValue::from_str(&format!("Bearer {token}")).ok().filter(|_| is_token);
+    let value = HeaderValue::from_str(&format!("Bearer {token}"))
+        .ok()
+        .filter(|_| is_token);
     let mut value = value.ok_or_else(|| format!("token file {shown} holds something else than one token"))?;
     value.set_sensitive(true);
     let mut headers = HeaderMap::new();

@@ -70,7 +70,10 @@ fn check_request(call: &Call, line: &str, body: &str) {
     };
     assert_eq!(answer, Ok(expect), "{call:?}");
     assert_eq!(asked.header("authorization"), Some(format!("Bearer {TOKEN}").as_str()));
-    assert_eq!(asked.header("user-agent"), Some(concat!("portcullis/", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(
+        asked.header("user-agent"),
+        Some(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
+    );
     let json = (!body.is_empty()).then_some("application/json");
     assert_eq!(asked.header("content-type"), json);
 }
@@ -165,21 +168,34 @@ fn a_name_is_no_path() {
     for path in ["../../other", "https://192.0.2.1/", "\\\\192.0.2.1/x"] {
         let answer = house.client.get(path);
         let stays = answer.unwrap_err();
-        assert!(stays.kind == Kind::Refused || stays.message.contains("connect"), "{path}: {stays:?}");
+        assert!(
+            stays.kind == Kind::Refused || stays.message.contains("connect"),
+            "{path}: {stays:?}"
+        );
     }
 }
 
 #[test]
 fn a_rule_is_read() {
     let body = rule("block-ip", &["192.0.2.1/32", "2001:db8::1"]).to_string();
-    let (asked, answer) = once(&Call::Read { rule: "block-ip".to_owned() }, good(&body));
+    let (asked, answer) = once(
+        &Call::Read {
+            rule: "block-ip".to_owned(),
+        },
+        good(&body),
+    );
     assert_eq!(asked.line, format!("GET {RULES}/block-ip?alt=json"));
     let Ok(Answer::Rule(found)) = answer else {
         panic!("{answer:?}")
     };
     assert_eq!(found.source_ranges, ["192.0.2.1/32", "2001:db8::1"]);
     for body in ["", "[]", "{}", "<html>", r#"{"name":5}"#] {
-        let (_, answer) = once(&Call::Read { rule: "block-ip".to_owned() }, good(body));
+        let (_, answer) = once(
+            &Call::Read {
+                rule: "block-ip".to_owned(),
+            },
+            good(body),
+        );
         assert!(answer.is_err(), "{body}");
     }
 }
@@ -257,7 +273,11 @@ fn an_operation_may_fail_although_every_call_went_well() {
     let answer = house.client.call(&Call::Follow {
         operation: "operation-1-a".to_owned(),
     });
-    let Ok(Answer::Operation { done: Some(Err(trouble)), .. }) = answer else {
+    let Ok(Answer::Operation {
+        done: Some(Err(trouble)),
+        ..
+    }) = answer
+    else {
         panic!("{answer:?}")
     };
     assert_eq!(trouble.reason, "QUOTA_EXCEEDED");
@@ -282,7 +302,8 @@ fn nobody_waits_for_ever() {
 #[test]
 fn what_is_wrong_is_told_apart() {
     let error = |status: u16, headers, reason: &str, message: &str| {
-        let body = json!({"error": {"code": status, "message": message, "errors": [{"reason": reason, "message": message}]}});
+        let body =
+            json!({"error": {"code": status, "message": message, "errors": [{"reason": reason, "message": message}]}});
         Move::Answer(status, headers, body.to_string())
     };
     let read = Call::Read {
@@ -293,7 +314,10 @@ fn what_is_wrong_is_told_apart() {
         (error(404, "", "notFound", "no rule"), Kind::Missing),
         (error(400, "", "resourceNotReady", "busy"), Kind::Busy),
         (error(503, "", "backendError", "later"), Kind::Unknown),
-        (Move::Answer(502, "", "<html>Bad Gateway</html>".to_owned()), Kind::Unknown),
+        (
+            Move::Answer(502, "", "<html>Bad Gateway</html>".to_owned()),
+            Kind::Unknown,
+        ),
         (Move::Hangs, Kind::Unknown),
     ];
     for (reply, kind) in cases {
@@ -348,7 +372,13 @@ fn an_answer_has_an_end() {
 
 #[test]
 fn a_refused_token_is_renewed_once() {
-    let refused = || Move::Answer(401, "", r#"{"error":{"code":401,"message":"Invalid Credentials"}}"#.to_owned());
+    let refused = || {
+        Move::Answer(
+            401,
+            "",
+            r#"{"error":{"code":401,"message":"Invalid Credentials"}}"#.to_owned(),
+        )
+    };
     let body = rule("block-ip", &["192.0.2.1/32"]).to_string();
     let read = Call::Read {
         rule: "block-ip".to_owned(),
@@ -363,12 +393,21 @@ fn a_refused_token_is_renewed_once() {
     let token = folder.path().join("token");
     fs::write(&token, TOKEN).unwrap();
     let renews = |to| Move::Renews(token.clone(), to);
-    let mut renewed = house(vec![renews("tok-2"), good(&body), renews("tok-3"), renews("tok-4"), good(&body)]);
+    let mut renewed = house(vec![
+        renews("tok-2"),
+        good(&body),
+        renews("tok-3"),
+        renews("tok-4"),
+        good(&body),
+    ]);
     renewed.client.tokens = Tokens::new(Some(&token));
     assert!(renewed.client.call(&read).is_ok());
     assert_eq!(renewed.client.call(&read).unwrap_err().kind, Kind::Token);
     let sent: Vec<Asked> = renewed.stage.rest();
-    let tokens: Vec<_> = sent.iter().map(|asked| asked.header("authorization").unwrap()).collect();
+    let tokens: Vec<_> = sent
+        .iter()
+        .map(|asked| asked.header("authorization").unwrap())
+        .collect();
     assert_eq!(tokens[0], format!("Bearer {TOKEN}"));
     assert_eq!(tokens[1..], ["Bearer tok-2", "Bearer tok-2", "Bearer tok-3"]);
 }
@@ -377,12 +416,13 @@ fn a_refused_token_is_renewed_once() {
 fn a_token_shows_nowhere() {
     let refused = || Move::Answer(401, "", "{}".to_owned());
     let mut house = house(vec![refused()]);
-    let trouble = house
-        .client
-        .call(&Call::Read { rule: "b".to_owned() })
-        .unwrap_err();
+    let trouble = house.client.call(&Call::Read { rule: "b".to_owned() }).unwrap_err();
     let headers = house.client.tokens.headers(&house.client.http).unwrap();
-    let shown = format!("{trouble:?} {trouble} {headers:?} {:?} {}", house.client.tokens, house.client.origin());
+    let shown = format!(
+        "{trouble:?} {trouble} {headers:?} {:?} {}",
+        house.client.tokens,
+        house.client.origin()
+    );
     assert!(!shown.contains("tok-"), "{shown}");
 }
 
@@ -410,17 +450,16 @@ fn permissions_are_asked_of_the_resource_manager() {
     assert_eq!(house.client.permitted(&wanted).unwrap(), Vec::<String>::new());
     let asked = house.stage.asked();
     assert_eq!(asked.line, "POST /v1/projects/mail-1:testIamPermissions?alt=json");
-    assert_eq!(asked.body, r#"{"permissions":["compute.firewalls.get","compute.firewalls.update"]}"#);
+    assert_eq!(
+        asked.body,
+        r#"{"permissions":["compute.firewalls.get","compute.firewalls.update"]}"#
+    );
 }
 
 #[test]
 fn a_caller_answers_each_call_once_and_delays_nobody() {
     let body = rule("block-ip", &["192.0.2.1/32"]).to_string();
-    let House {
-        stage,
-        client,
-        _folder,
-    } = house(vec![good(&body), Move::Sleeps(Duration::from_secs(20))]);
+    let House { stage, client, _folder } = house(vec![good(&body), Move::Sleeps(Duration::from_secs(20))]);
     let (tell, told) = channel();
     let caller = Caller::start(client, move |number, answer| {
         let _ = tell.send((number, answer));

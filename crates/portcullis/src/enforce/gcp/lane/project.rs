@@ -54,7 +54,10 @@ impl Project {
             fault: None,
         };
         let kept = project.open_books(&around.books).unwrap_or_else(|error| {
-            let text = format!("what is ours in the firewall rules of {} is not known: {error}", key.project);
+            let text = format!(
+                "what is ours in the firewall rules of {} is not known: {error}",
+                key.project
+            );
             say(Level::Error, LOGGER, &text);
             project.trouble = Some(error);
             Books::default()
@@ -161,7 +164,9 @@ impl Project {
     }
 
     pub(super) fn view(&self, now: Clock) -> View {
-        self.reconciler.as_ref().map_or_else(View::default, |reconciler| reconciler.view(now))
+        self.reconciler
+            .as_ref()
+            .map_or_else(View::default, |reconciler| reconciler.view(now))
     }
 
     pub(super) fn unsaved(&self) -> Option<String> {

@@ -14,15 +14,20 @@ use super::{Clouds, LATE, Machine, News, POST_EVERY, SESSIONS_EVERY, Tell, Told}
 use crate::enforce::gcp::board::{Key, Posted};
 use crate::enforce::gcp::metadata::{Metadata, is_expected};
 
-/// So often a metadata server that must be there is asked before it is done without, with pauses from the first on that
-/// double.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_secs(2);
+/// So often a metadata server that must be there is asked before it is done without for now, with pauses that double.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// As long as it is needed, it is asked again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 impl Clouds {
     /// Does what is due, and gives out the facts since the last time.
     pub(crate) fn rest(&mut self) -> Option<Told> {
         let now = (self.around.clock)();
+        if self.asks_again().is_some_and(|due| due.is_zero()) {
+            self.ask_machine();
+        }
         if !self.layers.is_empty() {
             self.look_who_is_here(SESSIONS_EVERY);
         }
@@ -46,12 +51,36 @@ impl Clouds {
     pub(crate) fn pause(&self) -> Option<Duration> {
         let steady = (self.around.clock)().steady;
         let until = |at: Timestamp| Duration::from_micros(u64::try_from((at - steady).micros()).unwrap_or(0));
-        let wakes = self.projects.values().filter_map(|project| project.next_wake()).map(until);
+        let wakes = self
+            .projects
+            .values()
+            .filter_map(|project| project.next_wake())
+            .map(until);
         let books = self.projects.values().filter_map(|project| project.patience());
         let post = self.is_stale.then(|| POST_EVERY.saturating_sub(self.posted.elapsed()));
         let here = self.here_at.map(|at| SESSIONS_EVERY.saturating_sub(at.elapsed()));
-        let late = self.late_at.map(until);
+        let late = self.late_at.map(until).into_iter().chain(self.asks_again());
         wakes.chain(books).chain(post).chain(here).chain(late).min()
+    }
+
+    /// In how long the metadata server is asked again, because a layer cannot do without it.
+    fn asks_again(&self) -> Option<Duration> {
+        let is_needed = matches!(self.machine, Machine::Known(None)) && is_expected();
+        let waits = is_needed && self.layers.values().any(|layer| layer.key.is_none() && layer.failing.is_some());
+        waits.then(|| ASK_AGAIN.saturating_sub(self.asked.elapsed()))
+    }
+
+    /// Asks the machine's own server who and where it is, on a thread that lives no longer than that.
+    pub(super) fn ask_machine(&mut self) {
+        self.asked = Instant::now();
+        let tell = Arc::clone(&self.around.tell);
+        let spawned = thread::Builder::new().name("gcp-machine".into()).spawn(move || {
+            let machine = read_machine(&tell);
+            tell(News::Machine(machine));
+        });
+        if spawned.is_err() {
+            (self.around.tell)(News::Machine(None));
+        }
     }
 
     /// Puts up how everything stands, and tells who lags.
@@ -64,7 +93,9 @@ impl Clouds {
             let posted = Posted {
                 key: key.clone(),
                 writer: project.writer.clone(),
-                layers: layers.map(|(id, layer)| (id.clone(), layer.options.rule.clone())).collect(),
+                layers: layers
+                    .map(|(id, layer)| (id.clone(), layer.options.rule.clone()))
+                    .collect(),
                 view: project.view(now),
                 unsaved: project.unsaved(),
                 fault: project.fault.clone(),
@@ -81,7 +112,8 @@ impl Clouds {
             self.drains.drain(..).for_each(|answer| drop(answer.send(())));
         }
         self.tell_lags(&projects, now.steady);
-        self.board.change(|posts| (posts.projects, posts.homeless) = (projects, homeless));
+        self.board
+            .change(|posts| (posts.projects, posts.homeless) = (projects, homeless));
     }
 
     /// What keeps each layer from following, where that is other than it was.
@@ -120,25 +152,15 @@ fn why_late(posted: Option<&Arc<Posted>>) -> String {
     }
 }
 
-/// Asks the machine's own server who and where it is, on a thread that lives no longer than that.
-pub(super) fn ask_machine(tell: &Tell) {
-    let told = Arc::clone(tell);
-    let spawned = thread::Builder::new().name("gcp-machine".into()).spawn(move || {
-        told(News::Machine(read_machine(&told)));
-    });
-    if spawned.is_err() {
-        tell(News::Machine(None));
-    }
-}
-
 fn read_machine(tell: &Tell) -> Option<Box<Metadata>> {
     for number in 0..TRIES {
         match Metadata::read() {
-            Ok(metadata) => return Some(Box::new(metadata)),
-            Err(_) if !is_expected() => return None,
+            Ok(metadata) => return metadata.map(Box::new),
             Err(reason) => tell(News::Unknown(reason)),
         }
-        thread::sleep(PAUSE * 2_u32.pow(number));
+        if number + 1 < TRIES {
+            thread::sleep(PAUSE * 2_u32.pow(number));
+        }
     }
     None
 }

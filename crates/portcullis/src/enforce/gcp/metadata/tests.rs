@@ -44,13 +44,25 @@ fn the_machine_says_who_and_where_it_is() {
     let stage = Stage::set(moves());
     let mut found = read_from(&stage.address, true).unwrap().unwrap();
     let here = ("mail-1", "410298375016", "mx", "7312486905517203448", "europe-west3-a");
-    let read = (&*found.project, &*found.number, &*found.instance, &*found.id, &*found.zone);
+    let read = (
+        &*found.project,
+        &*found.number,
+        &*found.instance,
+        &*found.id,
+        &*found.zone,
+    );
     assert_eq!(read, here);
     assert_eq!(found.tags, ["mail-server", "ssh"]);
-    assert_eq!(found.account.as_deref(), Some("410298375016-compute@developer.gserviceaccount.com"));
+    assert_eq!(
+        found.account.as_deref(),
+        Some("410298375016-compute@developer.gserviceaccount.com")
+    );
     assert_eq!(found.scopes[0], "https://www.googleapis.com/auth/compute");
     assert_eq!(found.scopes.len(), 2);
-    let near: Vec<IpAddr> = ["10.156.0.2", "fd20:1:2::3"].iter().map(|ip| ip.parse().unwrap()).collect();
+    let near: Vec<IpAddr> = ["10.156.0.2", "fd20:1:2::3"]
+        .iter()
+        .map(|ip| ip.parse().unwrap())
+        .collect();
     let first = &found.interfaces[0];
     assert_eq!(first.internal, near);
     assert_eq!(first.external4, ["203.0.113.25".parse::<Ipv4Addr>().unwrap()]);
@@ -65,12 +77,22 @@ fn the_machine_says_who_and_where_it_is() {
     found.resolve("7", "not-this");
     found.resolve("77", "host-project");
     assert_eq!(found.host().networks[1], "projects/host-project/global/networks/shared");
-    assert_eq!(found.host().accounts, ["410298375016-compute@developer.gserviceaccount.com"]);
+    assert_eq!(
+        found.host().accounts,
+        ["410298375016-compute@developer.gserviceaccount.com"]
+    );
 
     let asked = stage.rest();
-    assert!(asked.iter().all(|asked| asked.header("metadata-flavor") == Some("Google")));
+    assert!(
+        asked
+            .iter()
+            .all(|asked| asked.header("metadata-flavor") == Some("Google"))
+    );
     assert_eq!(asked[0].line, "GET /computeMetadata/v1/project/project-id");
-    assert_eq!(asked[5].line, "GET /computeMetadata/v1/instance/network-interfaces/?recursive=true");
+    assert_eq!(
+        asked[5].line,
+        "GET /computeMetadata/v1/instance/network-interfaces/?recursive=true"
+    );
 }
 
 #[test]
@@ -122,11 +144,19 @@ fn odd_answers_are_no_fault() {
         ("null", 0),
         ("{}", 0),
         (r#"[5,null,{"ip":7}]"#, 3),
-        (r#"[{"network":"x/y","ip":"nobody","accessConfigs":[{}],"ipv6s":"2001:db8::1"}]"#, 1),
+        (
+            r#"[{"network":"x/y","ip":"nobody","accessConfigs":[{}],"ipv6s":"2001:db8::1"}]"#,
+            1,
+        ),
     ] {
         let found = interfaces(&serde_json::from_str(text).unwrap());
         assert_eq!(found.len(), networks, "{text}");
-        assert!(found.iter().all(|it| it.external4.is_empty() && it.external6.is_empty()), "{text}");
+        assert!(
+            found
+                .iter()
+                .all(|it| it.external4.is_empty() && it.external6.is_empty()),
+            "{text}"
+        );
     }
     assert_eq!(interface(&json!({"ipv6s": ["2001:db8:1::/96"]})).external6.len(), 1);
 }

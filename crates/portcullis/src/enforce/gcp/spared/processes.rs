@@ -3,15 +3,19 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+
 /// How sshd's programs are called: `sshd`, and since OpenSSH 9.8 `sshd-session` and `sshd-auth` beside it.
-const SSHD: &str = "sshd";
+const SSHD: &[u8] = b"sshd";
 
 /// Entries of `/proc` looked at, descriptors and children of one process, and bytes of one file.
 const MOST_PROCESSES: usize = 100_000;
 const MOST_DESCRIPTORS: usize = 4_096;
 const MOST_CHILDREN: usize = 1_024;
+const STATUS: usize = 4 << 10;
 const LARGEST: u64 = 16 << 10;
 
 /// How far a process may stand below sshd: shells within shells.
@@ -21,8 +25,6 @@ const DEPTH: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Process {
     pub pid: u32,
-    /// The name of its program, at most 15 bytes
-    pub name: String,
     pub parent: u32,
     /// The process that leads its session
     pub session: u32,
@@ -42,56 +44,64 @@ impl Process {
     pub(super) fn is_root(&self) -> bool {
         self.user() == Some(0)
     }
-
-    pub(super) fn is_sshd(&self) -> bool {
-        self.name.starts_with(SSHD)
-    }
 }
 
 /// A machine's processes.
 pub(super) struct Processes {
     folder: PathBuf,
+    /// The same, open; none where there is none
+    open: Option<OwnedFd>,
 }
 
 impl Processes {
     pub(super) fn below(root: &Path) -> Processes {
+        let folder = root.join("proc");
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Processes {
-            folder: root.join("proc"),
+            open: rustix::fs::open(&folder, flags, Mode::empty()).ok(),
+            folder,
         }
     }
 
     /// One of them.
     pub(super) fn get(&self, pid: u32) -> Option<Process> {
-        let status = super::read(&self.folder.join(format!("{pid}/status")), LARGEST);
-        parse(pid, &String::from_utf8_lossy(&status))
+        let mut status = [0; STATUS];
+        let mut file = File::open(self.folder.join(format!("{pid}/status"))).ok()?;
+        // The kernel gives it all at once.
+        let length = file.read(&mut status).ok()?;
+        parse(pid, &String::from_utf8_lossy(status.get(..length)?))
     }
 
-    /// Those that run sshd.
-    pub(super) fn sshd(&self) -> Vec<Process> {
+    /// Those that run sshd, and the names of their programs.
+    pub(super) fn sshd(&self) -> Vec<(Process, Vec<u8>)> {
         let Ok(entries) = std::fs::read_dir(&self.folder) else {
             return Vec::new();
         };
         let pids = entries.flatten().filter_map(|entry| number(&entry.file_name()));
-        pids.take(MOST_PROCESSES)
-            .filter(|pid| self.is_named_sshd(*pid))
-            .filter_map(|pid| self.get(pid))
+        let programs = pids
+            .take(MOST_PROCESSES)
+            .filter_map(|pid| Some((pid, self.program(pid)?)));
+        programs
+            .filter(|(_, name)| name.starts_with(SSHD))
+            .filter_map(|(pid, name)| Some((self.get(pid)?, name)))
             .collect()
     }
 
-    /// The quickest question there is: it is asked of every process.
-    fn is_named_sshd(&self, pid: u32) -> bool {
-        let mut start = [0; SSHD.len()];
-        File::open(self.folder.join(format!("{pid}/comm")))
-            .and_then(|mut file| file.read_exact(&mut start))
-            .is_ok_and(|()| start == *SSHD.as_bytes())
+    /// The name of its program's file. The name that a process itself has would not do: whoever starts a program of
+    /// root's over a link chooses it. It is asked of every process, and takes the kernel one call.
+    fn program(&self, pid: u32) -> Option<Vec<u8>> {
+        let path = rustix::fs::readlinkat(self.open.as_ref()?, format!("{pid}/exe"), Vec::new()).ok()?;
+        let name = path.as_bytes().rsplit(|byte| *byte == b'/').next()?;
+        Some(name.to_vec())
     }
 
-    /// Whether one of root's sshd is among its forebears.
+    /// Whether root's sshd is among its forebears.
     pub(super) fn is_below_sshd(&self, pid: u32) -> bool {
+        let runs_sshd = |pid| self.program(pid).is_some_and(|name| name.starts_with(SSHD));
         let mut process = self.get(pid);
         for _ in 0..DEPTH {
             match process {
-                Some(found) if found.is_sshd() && found.is_root() => return true,
+                Some(found) if found.is_root() && runs_sshd(found.pid) => return true,
                 Some(found) if found.parent > 1 => process = self.get(found.parent),
                 _ => return false,
             }
@@ -131,7 +141,7 @@ fn number(name: &std::ffi::OsStr) -> Option<u32> {
     name.to_str()?.parse().ok()
 }
 
-/// The text of `/proc/PID/status`. The kernel escapes line breaks in names.
+/// The text of `/proc/PID/status`. The kernel escapes line breaks in the name.
 fn parse(pid: u32, status: &str) -> Option<Process> {
     let value = |key: &str| {
         let line = status
@@ -144,7 +154,6 @@ fn parse(pid: u32, status: &str) -> Option<Process> {
     let users = [users.next()?, users.next()?, users.next()?, users.next()?];
     Some(Process {
         pid,
-        name: value("Name")?.to_owned(),
         parent: first("PPid")?,
         session: first("NSsid").unwrap_or(0),
         users,

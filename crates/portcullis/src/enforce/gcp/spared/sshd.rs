@@ -1,14 +1,15 @@
 //! Connections that sshd serves for somebody who has logged in.
 //!
 //! Several of its processes hold one connection. Before the login these are root's monitor, and, once the client has
-//! said anything, a child that is confined and runs as an own user without rights. After the login the child runs as
-//! the user; root's session is in the monitor itself, or since OpenSSH 9.8 in a child that stays root's. So a
-//! connection counts if none of its holders is such a child without rights, and
+//! said anything, a child that is confined and runs as an own user without rights. After the login that child is gone:
+//! another one runs as the user; root's session is in the monitor itself, or since OpenSSH 9.8 in a child that is
+//! root's as well. So, unless the monitor has a child without rights,
 //!
-//! - one holder is entirely somebody's other than root's, and its parent, root's sshd, holds the connection as well:
-//!   connections that are tunnelled through a session are held by the user's process alone; or
-//! - root holds it, with the port that sshd listens on, and a holder has a child that leads a session of its own and is
-//!   no sshd: sshd starts a shell or a command so, and what it asks before the login, not.
+//! - a child that is entirely somebody's other than root's serves a session, over the connection that its parent,
+//!   root's sshd, holds as well: what is tunnelled through the session is held by the child alone;
+//! - a process of root's serves a session if it has a child that leads a session of its own and is no sshd, over the
+//!   connection to a port that sshd listens on: sshd starts a shell or a command so, and what it asks before the login,
+//!   not.
 //!
 //! A tunnel of root's without a command is therefore not seen here, and left to logind. Titles of processes are not
 //! read: before the login they hold the name that the client gave.
@@ -20,7 +21,7 @@ use std::path::Path;
 use super::processes::{Process, Processes};
 
 /// The program that OpenSSH 10 runs before the login.
-const BEFORE: &str = "sshd-auth";
+const BEFORE: &[u8] = b"sshd-auth";
 /// Whom sshd is built to be before the login, in the distributions that there are.
 const UNPRIVILEGED: [&str; 3] = ["sshd", "_sshd", "nobody"];
 /// The user id of `nobody`, where the list of users cannot be read.
@@ -41,90 +42,100 @@ pub(super) struct Socket {
 
 /// Clients of sshd that have logged in.
 pub(super) fn clients(root: &Path, processes: &Processes) -> BTreeSet<IpAddr> {
-    let sshd = processes.sshd();
-    if sshd.is_empty() {
-        return BTreeSet::new();
+    let view = View::new(root, processes);
+    let mut sessions: Vec<&Process> = view.sshd.values().filter(|process| view.serves(process)).collect();
+    let mut clients = BTreeSet::new();
+    // Either list takes the kernel some milliseconds where there is much memory, and the second is rarely needed.
+    for list in ["tcp", "tcp6"] {
+        if sessions.is_empty() {
+            break;
+        }
+        let sockets = sockets(root, list);
+        let ports = view.ports(&sockets);
+        sessions.retain(|process| {
+            let found = view.clients_of(process, &sockets, &ports);
+            clients.extend(&found);
+            found.is_empty()
+        });
     }
-    let sockets = sockets(root);
-    let view = View {
-        processes,
-        unprivileged: unprivileged(root),
-        sshd: sshd.into_iter().map(|process| (process.pid, process)).collect(),
-    };
-    let held: BTreeMap<u32, Vec<(u64, Socket)>> = view
-        .sshd
-        .keys()
-        .map(|pid| {
-            let inodes = processes.sockets(*pid).into_iter();
-            (
-                *pid,
-                inodes
-                    .filter_map(|inode| Some((inode, *sockets.get(&inode)?)))
-                    .collect(),
-            )
-        })
-        .collect();
-    view.clients(&held)
+    clients
 }
 
 /// All of sshd's processes.
 struct View<'p> {
     processes: &'p Processes,
-    unprivileged: BTreeSet<u32>,
     sshd: BTreeMap<u32, Process>,
+    /// Those that speak with a client before the login
+    before: BTreeSet<u32>,
+    /// Their parents
+    waiting: BTreeSet<u32>,
 }
 
 impl View<'_> {
-    fn clients(&self, held: &BTreeMap<u32, Vec<(u64, Socket)>>) -> BTreeSet<IpAddr> {
-        let mut ports = BTreeSet::new();
-        let mut connections: BTreeMap<u64, (Socket, Vec<&Process>)> = BTreeMap::new();
-        for (pid, sockets) in held {
-            let Some(process) = self.sshd.get(pid) else { continue };
-            let listens = sockets.iter().filter(|(_, socket)| socket.client.is_none());
-            let listens: Vec<u16> = listens.map(|(_, socket)| socket.port).collect();
-            if !listens.is_empty() && process.is_root() && !self.sshd.contains_key(&process.parent) {
-                // It holds each new connection, too, until the process that will serve it is there.
-                ports.extend(listens);
-                continue;
-            }
-            for (inode, socket) in sockets.iter().filter(|(_, socket)| socket.client.is_some()) {
-                let (_, holders) = connections.entry(*inode).or_insert((*socket, Vec::new()));
-                holders.push(process);
-            }
+    fn new<'p>(root: &Path, processes: &'p Processes) -> View<'p> {
+        let unprivileged = unprivileged(root);
+        let (mut sshd, mut programs) = (BTreeMap::new(), BTreeMap::new());
+        for (process, program) in processes.sshd() {
+            programs.insert(process.pid, program);
+            sshd.insert(process.pid, process);
         }
-        connections
-            .values()
-            .filter(|(socket, holders)| self.is_session(holders, ports.contains(&socket.port)))
-            .filter_map(|(socket, _)| socket.client)
+        let is_before = |process: &&Process| {
+            let parent = sshd.get(&process.parent);
+            let confined_itself = process.is_confined && parent.is_some_and(|parent| !parent.is_confined);
+            match process.user() {
+                Some(user) if user != 0 => unprivileged.contains(&user) || confined_itself,
+                _ => programs.get(&process.pid).is_some_and(|name| name.starts_with(BEFORE)),
+            }
+        };
+        let before: Vec<&Process> = sshd.values().filter(is_before).collect();
+        View {
+            processes,
+            before: before.iter().map(|process| process.pid).collect(),
+            waiting: before.iter().map(|process| process.parent).collect(),
+            sshd,
+        }
+    }
+
+    /// Whether this serves somebody who has logged in.
+    fn serves(&self, process: &Process) -> bool {
+        let is_waiting = self.waiting.contains(&process.pid) || self.waiting.contains(&process.parent);
+        if is_waiting || self.before.contains(&process.pid) {
+            return false;
+        }
+        match process.user() {
+            None => false,
+            Some(0) => self.runs_something(process),
+            Some(_) => self.sshd.get(&process.parent).is_some_and(Process::is_root),
+        }
+    }
+
+    fn runs_something(&self, process: &Process) -> bool {
+        let children = self.processes.children(process.pid).into_iter();
+        let mut others = children.filter(|child| !self.sshd.contains_key(&child.pid));
+        others.any(|child| child.session == child.pid)
+    }
+
+    /// The ports that sshd listens on; those of tunnels are listened on by whoever serves the session.
+    fn ports(&self, sockets: &BTreeMap<u64, Socket>) -> BTreeSet<u16> {
+        let listeners = self.sshd.values().filter(|process| process.is_root());
+        let listeners = listeners.filter(|process| !self.sshd.contains_key(&process.parent) && !self.serves(process));
+        let held = listeners.flat_map(|process| self.processes.sockets(process.pid));
+        held.filter_map(|inode| sockets.get(&inode))
+            .filter(|socket| socket.client.is_none())
+            .map(|socket| socket.port)
             .collect()
     }
 
-    /// Whether the connection that these hold is one of somebody who has logged in; `dialled` tells that its port is
-    /// one that sshd listens on.
-    fn is_session(&self, holders: &[&Process], dialled: bool) -> bool {
-        if holders.iter().any(|holder| self.is_before_login(holder)) {
-            return false;
+    /// Who is at the other end of the connection over which this serves a session.
+    fn clients_of(&self, process: &Process, sockets: &BTreeMap<u64, Socket>, ports: &BTreeSet<u16>) -> Vec<IpAddr> {
+        let mut held = self.processes.sockets(process.pid);
+        if !process.is_root() {
+            let parents = self.processes.sockets(process.parent);
+            held.retain(|inode| parents.contains(inode));
         }
-        let is_roots_holder = |pid: u32| holders.iter().any(|holder| holder.pid == pid && holder.is_root());
-        let is_users = |holder: &Process| holder.user().is_some_and(|user| user != 0);
-        holders.iter().any(|holder| {
-            (is_users(holder) && is_roots_holder(holder.parent))
-                || (dialled && holder.is_root() && self.serves_session(holder))
-        })
-    }
-
-    /// The child that speaks with a client that nobody knows yet.
-    fn is_before_login(&self, process: &Process) -> bool {
-        let confined_itself =
-            || process.is_confined && self.sshd.get(&process.parent).is_some_and(|parent| !parent.is_confined);
-        process.name == BEFORE
-            || !process.is_root()
-                && (process.user().is_none_or(|user| self.unprivileged.contains(&user)) || confined_itself())
-    }
-
-    fn serves_session(&self, process: &Process) -> bool {
-        let mut children = self.processes.children(process.pid).into_iter();
-        children.any(|child| !child.is_sshd() && child.session == child.pid)
+        let found = held.iter().filter_map(|inode| sockets.get(inode));
+        let found = found.filter(|socket| !process.is_root() || ports.contains(&socket.port));
+        found.filter_map(|socket| socket.client).collect()
     }
 }
 
@@ -140,14 +151,10 @@ fn unprivileged(root: &Path) -> BTreeSet<u32> {
     ids.chain([NOBODY]).filter(|id| *id != 0).collect()
 }
 
-/// The TCP sockets of this network namespace that are established or listen, by inode.
-fn sockets(root: &Path) -> BTreeMap<u64, Socket> {
-    let mut out = BTreeMap::new();
-    for name in ["tcp", "tcp6"] {
-        let list = super::read(&root.join("proc/thread-self/net").join(name), LARGEST_LIST);
-        out.extend(list.split(|byte| *byte == b'\n').skip(1).filter_map(entry));
-    }
-    out
+/// The TCP sockets of this network namespace that are established or listen, by inode; those of one family.
+fn sockets(root: &Path, list: &str) -> BTreeMap<u64, Socket> {
+    let list = super::read(&root.join("proc/thread-self/net").join(list), LARGEST_LIST);
+    list.split(|byte| *byte == b'\n').skip(1).filter_map(entry).collect()
 }
 
 /// One line of `/proc/net/tcp` or `tcp6`.

@@ -45,11 +45,24 @@ fn story() -> Vec<Vec<Entry>> {
         vec![put(rule, "192.0.2.7/32", Claim::Want), intend(rule)],
         vec![operation(rule, Some("operation-1"))],
         vec![operation(rule, None), put(rule, "192.0.2.7/32", Claim::Held)],
-        vec![Entry::Limit { rule: rule.to_owned(), most: 256 }],
-        vec![Entry::Made { rule: more.clone(), base: rule.to_owned() }],
-        vec![put(&more, "2001:db8::/64", Claim::Want), intend(&more), operation(&more, Some("operation-2"))],
+        vec![Entry::Limit {
+            rule: rule.to_owned(),
+            most: 256,
+        }],
+        vec![Entry::Made {
+            rule: more.clone(),
+            base: rule.to_owned(),
+        }],
+        vec![
+            put(&more, "2001:db8::/64", Claim::Want),
+            intend(&more),
+            operation(&more, Some("operation-2")),
+        ],
         vec![put(rule, "192.0.2.7/32", Claim::Gone), intend(rule)],
-        vec![Entry::Forget { rule: rule.to_owned(), range: net("192.0.2.7/32") }],
+        vec![Entry::Forget {
+            rule: rule.to_owned(),
+            range: net("192.0.2.7/32"),
+        }],
         vec![intend(&more)],
         vec![Entry::Unmake { rule: more }],
     ]
@@ -73,11 +86,25 @@ fn what_is_kept_comes_to_the_same_after_every_step() {
 #[test]
 fn projects_have_nothing_in_common() {
     let (_folder, _path, mut books) = books();
-    books.keep("a", &[put("block-ip", "192.0.2.1/32", Claim::Held)]).unwrap();
-    books.keep("b", &[put("block-ip", "192.0.2.2/32", Claim::Want)]).unwrap();
-    books.keep("a", &[Entry::Unmake { rule: "block-ip".to_owned() }]).unwrap();
+    books
+        .keep("a", &[put("block-ip", "192.0.2.1/32", Claim::Held)])
+        .unwrap();
+    books
+        .keep("b", &[put("block-ip", "192.0.2.2/32", Claim::Want)])
+        .unwrap();
+    books
+        .keep(
+            "a",
+            &[Entry::Unmake {
+                rule: "block-ip".to_owned(),
+            }],
+        )
+        .unwrap();
     assert_eq!(books.load("a").unwrap(), Books::default());
-    assert_eq!(books.load("b").unwrap().entries, [put("block-ip", "192.0.2.2/32", Claim::Want)]);
+    assert_eq!(
+        books.load("b").unwrap().entries,
+        [put("block-ip", "192.0.2.2/32", Claim::Want)]
+    );
 }
 
 #[test]
@@ -123,7 +150,9 @@ fn only_its_owner_reads_it() {
 
 fn check_damage(what: impl FnOnce(&Path)) {
     let (folder, path, mut books) = books();
-    let many: Vec<Entry> = (0..=255).map(|n| put("r", &format!("198.51.100.{n}/32"), Claim::Held)).collect();
+    let many: Vec<Entry> = (0..=255)
+        .map(|n| put("r", &format!("198.51.100.{n}/32"), Claim::Held))
+        .collect();
     books.keep("a", &many).unwrap();
     drop(books);
     what(&path);
@@ -136,14 +165,23 @@ fn check_damage(what: impl FnOnce(&Path)) {
     assert_eq!(books.load("a").unwrap(), Books::default());
     books.keep("a", &many).unwrap();
     let aside = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-    let aside = aside.into_iter().find(|path| path.to_string_lossy().contains(".corrupt-")).unwrap();
+    let aside = aside
+        .into_iter()
+        .find(|path| path.to_string_lossy().contains(".corrupt-"))
+        .unwrap();
     assert_eq!(fs::read(aside).unwrap(), damaged);
     assert_eq!(CloudBooks::open(&path).unwrap().loss(), None);
 }
 
 #[test]
 fn a_damaged_file_is_put_aside() {
-    check_damage(|path| fs::write(path, "nothing that SQLite knows, and longer than its header is, which has 100 bytes: so it goes on for a while").unwrap());
+    check_damage(|path| {
+        fs::write(
+            path,
+            "nothing that SQLite knows, and longer than its header is, which has 100 bytes: so it goes on for a while",
+        )
+        .unwrap()
+    });
     check_damage(|path| {
         let mut bytes = fs::read(path).unwrap();
         let page = 4096;
@@ -165,7 +203,10 @@ fn a_damaged_file_is_put_aside() {
 fn what_a_later_version_wrote_stays() {
     let (_folder, path, books) = books();
     drop(books);
-    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 2").unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("PRAGMA user_version = 2")
+        .unwrap();
     let error = CloudBooks::open(&path).unwrap_err();
     assert!(error.contains("later portcullis"), "{error}");
     assert!(path.exists());

@@ -23,7 +23,9 @@ fn the_nearest_source_wins() {
     assert_eq!(source(None, &both), Source::Token("/t".into()));
     assert_eq!(source(None, &both[1..]), Source::Credentials("/c".into()));
     assert_eq!(source(None, &both[2..]), Source::Machine);
-    let left = folder.path().join(".config/gcloud/application_default_credentials.json");
+    let left = folder
+        .path()
+        .join(".config/gcloud/application_default_credentials.json");
     fs::create_dir_all(left.parent().unwrap()).unwrap();
     fs::write(&left, r#"{"quota_project_id":"mail-2"}"#).unwrap();
     assert_eq!(source(None, &both[2..]), Source::Credentials(left));
@@ -63,7 +65,13 @@ fn a_file_that_others_can_read_is_warned_of() {
     let path = folder.path().join("token");
     fs::write(&path, "t").unwrap();
     let tokens = Tokens::new(Some(&path));
-    for (mode, is_warned) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true), (0o620, true)] {
+    for (mode, is_warned) in [
+        (0o600, false),
+        (0o400, false),
+        (0o640, true),
+        (0o604, true),
+        (0o620, true),
+    ] {
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         assert_eq!(tokens.warning().is_some(), is_warned, "{mode:o}");
     }
@@ -81,10 +89,16 @@ fn the_project_may_stand_in_the_credentials() {
         assert_eq!(project(&environment).as_deref(), expect, "{content}");
     };
     check(r#"{"type":"service_account","project_id":"mail-1"}"#, Some("mail-1"));
-    check(r#"{"type":"authorized_user","quota_project_id":"mail-2"}"#, Some("mail-2"));
+    check(
+        r#"{"type":"authorized_user","quota_project_id":"mail-2"}"#,
+        Some("mail-2"),
+    );
     check(r#"{"project_id":5}"#, None);
     check("no json", None);
-    assert_eq!(project(&|name: &str| (name == QUOTA_VARIABLE).then(|| "q".to_owned())).as_deref(), Some("q"));
+    assert_eq!(
+        project(&|name: &str| (name == QUOTA_VARIABLE).then(|| "q".to_owned())).as_deref(),
+        Some("q")
+    );
 }
 
 #[test]
@@ -94,7 +108,10 @@ fn the_librarys_failures_are_told_apart_and_show_no_secret() {
     let Failure::Unusable(text) = refused(&error) else {
         panic!("it would be the same next time")
     };
-    assert!(text.contains("cannot use") && text.contains("why") && !text.contains(key), "{text}");
+    assert!(
+        text.contains("cannot use") && text.contains("why") && !text.contains(key),
+        "{text}"
+    );
     let error = CredentialsError::from_msg(true, "later");
     assert!(matches!(refused(&error), Failure::Silent(_)));
     let machine = Tokens {
