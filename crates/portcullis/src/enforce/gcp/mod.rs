@@ -22,7 +22,6 @@ mod http;
 pub(crate) mod lane;
 #[cfg(feature = "gcp")]
 pub(crate) mod metadata;
-pub(crate) mod spared;
 #[cfg(feature = "gcp")]
 pub(crate) mod spared;
 #[cfg(feature = "gcp")]

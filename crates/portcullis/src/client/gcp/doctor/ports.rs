@@ -8,11 +8,11 @@ use crate::enforce::ports::{PortRange, Ports, Protocol};
 
 /// What a jail guards.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Door {
-    pub(super) jail: String,
+pub(in crate::client::gcp) struct Door {
+    pub(in crate::client::gcp) jail: String,
     /// Empty for every protocol
-    pub(super) protocols: Vec<Protocol>,
-    pub(super) ports: Ports,
+    pub(in crate::client::gcp) protocols: Vec<Protocol>,
+    pub(in crate::client::gcp) ports: Ports,
 }
 
 /// Names that the API has for protocols, and their numbers.
