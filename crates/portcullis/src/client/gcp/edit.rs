@@ -23,7 +23,7 @@ use crate::regex::harmless;
 
 /// `gcp add` and `gcp remove`
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// The rule
     #[arg(value_name = "NAME")]
     rule: String,

@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// `gcp flush`
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// Only this rule
     rule: Option<String>,
     /// Do not ask first

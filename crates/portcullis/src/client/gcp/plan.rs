@@ -19,7 +19,7 @@ use crate::control::answer::{CloudProtected, CloudRule, CloudView};
 
 /// `gcp plan`
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// Only this rule, with those that are a part of it
     rule: Option<String>,
     /// Print the body of each request as it would be sent

@@ -18,7 +18,7 @@ use crate::control::answer::{CloudRule, CloudView};
 
 /// `gcp status`
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// Only this rule, with those that are a part of it
     rule: Option<String>,
     /// Print the entries, too, and whose they are

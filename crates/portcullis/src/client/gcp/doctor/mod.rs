@@ -28,7 +28,7 @@ use crate::client::status::print;
 
 /// `gcp doctor`
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// Look at this rule [default: those that the configuration bans in]
     rule: Option<String>,
     /// Only what can be looked at without the API

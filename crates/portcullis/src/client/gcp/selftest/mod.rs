@@ -30,7 +30,7 @@ const PATIENCE_AT_THE_END: Duration = Duration::from_secs(300);
 
 /// `gcp selftest`
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// Try only what is harmless, on this rule that is there: an entry 192.0.2.2/32 in and out again
     #[arg(long, value_name = "NAME")]
     rule: Option<String>,
