@@ -5,6 +5,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use crate::fake::{EXTERNAL, Fault, PROJECT, Problem};
+use crate::house::{Jail, eventually};
 use crate::vm::Vm;
 
 /// Runs a verb; the JSON that it prints, and its exit code.
@@ -210,4 +211,152 @@ fn a_report_of_what_the_service_does() {
     let (report, code) = asked(&vm, &["selftest", "--rule", "block-ip"]);
     assert_eq!(code, 0, "{report:#}");
     assert_eq!(vm.fake.ranges("block-ip"), ["192.0.2.1/32"]);
+}
+
+/// A daemon that has banned somebody in the rule, in which there was an entry of a person's.
+fn banned() -> Vm {
+    let mut vm = Vm::new();
+    vm.fake.block_ip(&["203.0.113.0/28"]);
+    vm.house.jails(&[Jail {
+        name: "plain",
+        maxretry: 1,
+        options: "action = gcp-firewall[rule=block-ip]",
+    }]);
+    vm.house.start();
+    vm.house.fail("plain", WHO);
+    vm.fake.until_listed("block-ip", "198.51.100.7/32", true);
+    vm
+}
+
+const WHO: &str = "198.51.100.7";
+
+#[test]
+fn plan_and_status_with_a_daemon_and_without() {
+    let mut vm = banned();
+    let level = |vm: &Vm, words: &[&str], daemon: bool| {
+        let mut last = Value::Null;
+        eventually(&format!("{words:?} says that all is level"), || {
+            let (answer, code) = asked(vm, words);
+            assert_eq!(answer["daemon"], daemon, "{answer:#}");
+            last = answer;
+            code == 0
+        });
+        last
+    };
+    for daemon in [true, false] {
+        let status = level(&vm, &["status", "block-ip"], daemon);
+        let rule = &status["projects"][0]["rules"][0];
+        assert_eq!(
+            (&rule["name"], &rule["foreign"]),
+            (&json!("block-ip"), &json!(1)),
+            "{status:#}"
+        );
+        assert_eq!(rule["wanted"], json!(["198.51.100.7/32"]), "{status:#}");
+        assert_eq!(level(&vm, &["plan"], daemon)["calls"], 0);
+        if daemon {
+            assert_eq!(vm.house.terminate(), Some(0));
+        }
+    }
+    // Nobody keeps the rule level now.
+    let writes = vm.fake.count("PATCH", "block-ip");
+    vm.fake.remove("block-ip", &["198.51.100.7/32"]);
+    let (plan, code) = asked(&vm, &["plan", "block-ip"]);
+    let rule = &plan["projects"][0]["rules"][0];
+    assert_eq!((code, &plan["pending"]), (2, &json!(true)), "{plan:#}");
+    assert_eq!(rule["adds"], json!(["198.51.100.7/32"]), "{plan:#}");
+    let body = rule["body"]["sourceRanges"].as_array().unwrap();
+    assert!(
+        body.contains(&json!("203.0.113.0/28")) && body.contains(&json!("198.51.100.7/32")),
+        "{plan:#}"
+    );
+    assert_eq!(vm.fake.count("PATCH", "block-ip"), writes, "a plan writes nothing");
+    let output = vm.verb(&["gcp", "status", "--list"]);
+    let page = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(page.contains("203.0.113.0/28  somebody else's"), "{page}");
+    assert_eq!(output.status.code(), Some(2), "{page}");
+    let (error, code) = asked(&vm, &["status", "other"]);
+    assert!(
+        code == 1 && error["error"].as_str().unwrap().contains("'other'"),
+        "{error}"
+    );
+}
+
+#[test]
+fn ours_goes_and_theirs_stays() {
+    let mut vm = banned();
+    let (error, code) = asked(&vm, &["flush", "--yes"]);
+    assert!(
+        code == 1 && error["error"].as_str().unwrap().contains("portcullis flush"),
+        "{error}"
+    );
+    let (answer, _) = asked(&vm, &["add", "block-ip", "198.51.100.9"]);
+    assert!(
+        answer["notes"][0].as_str().unwrap().contains("somebody else's"),
+        "{answer}"
+    );
+    assert_eq!(vm.house.terminate(), Some(0));
+    let (answer, code) = asked(&vm, &["flush", "--yes"]);
+    assert_eq!((code, &answer["count"]), (0, &json!(1)), "{answer:#}");
+    assert_eq!(answer["rules"][0]["removed"], json!(["198.51.100.7/32"]));
+    let ranges = vm.fake.ranges("block-ip");
+    assert!(ranges.contains(&"203.0.113.0/28".to_owned()) && ranges.contains(&"198.51.100.9/32".to_owned()));
+    assert!(!ranges.contains(&"198.51.100.7/32".to_owned()));
+    let (answer, code) = asked(&vm, &["flush", "--yes"]);
+    assert_eq!((code, &answer["count"]), (0, &json!(0)), "{answer:#}");
+}
+
+#[test]
+fn the_page_of_json_has_every_field() {
+    let vm = banned();
+    let page = include_str!("../../docs/guide/json.md");
+    let section = |name: &str| {
+        let head = format!("\n## {name}\n");
+        let (_, rest) = page.split_once(&head).unwrap_or_else(|| panic!("no section {name}"));
+        let text = rest.split("\n## ").next().unwrap();
+        let rows = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        rows.map(str::to_owned).collect::<std::collections::BTreeSet<String>>()
+    };
+    let verbs: [(&str, &[&str]); 5] = [
+        ("gcp plan", &["plan"]),
+        ("gcp status", &["status"]),
+        ("gcp doctor", &["doctor"]),
+        ("gcp add", &["add", "block-ip", "198.51.100.9"]),
+        ("gcp selftest", &["selftest"]),
+    ];
+    for (name, words) in verbs {
+        let (answer, _) = asked(&vm, words);
+        let mut seen = std::collections::BTreeSet::new();
+        fields("", &answer, &mut seen);
+        let unknown: Vec<_> = seen.difference(&section(name)).cloned().collect();
+        assert!(unknown.is_empty(), "{name}: {unknown:?} do not stand on the page");
+    }
+    let found = vm.fake.findings();
+    assert!(
+        found.iter().all(|finding| finding.contains("portcullis-selftest-")),
+        "{found:?}"
+    );
+}
+
+/// The paths of all fields of a document, as the page has them.
+fn fields(path: &str, value: &Value, seen: &mut std::collections::BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                seen.insert(path.clone());
+                fields(&path, value, seen);
+            }
+        }
+        Value::Array(items) => items
+            .iter()
+            .filter(|item| item.is_object())
+            .for_each(|item| fields(&format!("{path}[]"), item, seen)),
+        _ => {}
+    }
 }

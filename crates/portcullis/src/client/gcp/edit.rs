@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use portcullis_core::cloud::trouble::Kind;
 use serde::Serialize;
 
 use super::amend::{self, Amended, Change, Failure};
@@ -115,6 +116,9 @@ fn run(options: &Options, verb: Verb) -> Result<Document, String> {
         amend::fit(rule, &change, &networks)
     });
     let amended = amended.map_err(|failure| match failure {
+        Failure::Api(trouble) if matches!(trouble.kind, Kind::TooLarge(_)) => {
+            format!("{trouble}; the rule is full: take something out, or use another rule")
+        }
         Failure::Api(trouble) => line.explain(&trouble),
         other => other.to_string(),
     })?;
