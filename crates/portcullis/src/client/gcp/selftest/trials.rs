@@ -219,9 +219,8 @@ fn limit(session: &mut Session<'_>, bench: &Bench) -> Came {
         let hosts = (0..count).map(|host| format!("198.{}.{}.{}/32", 18 + host / 65_536, host / 256 % 256, host % 256));
         hosts.collect()
     };
-    let refused = match session.write(&bench.first, &many(10_001)) {
-        Ok(_) => return Ok(("10001 entries are taken".to_owned(), None)),
-        Err(trouble) => trouble,
+    let Err(refused) = session.write(&bench.first, &many(10_001)) else {
+        return Ok(("10001 entries are taken".to_owned(), None));
     };
     let Kind::TooLarge(Some(most)) = refused.kind else {
         return Ok((format!("10001 entries are refused: {refused}"), None));
