@@ -23,5 +23,6 @@ mod operations;
 mod raw;
 mod rules;
 mod schema;
+mod verbs;
 mod vm;
 mod watching;

@@ -116,7 +116,8 @@ pub(crate) fn write(stream: &mut impl Write, reply: &Reply) -> io::Result<()> {
     for (name, value) in &reply.headers {
         head += &format!("{name}: {value}\r\n");
     }
-    head += &format!("Content-Length: {}\r\n\r\n", reply.body.len());
+    let now = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
+    head += &format!("Date: {now}\r\nContent-Length: {}\r\n\r\n", reply.body.len());
     stream.write_all(&[head.as_bytes(), &reply.body].concat())?;
     stream.flush()
 }

@@ -4,6 +4,8 @@ pub(crate) mod banning;
 pub(crate) mod call;
 pub(crate) mod failure;
 pub(crate) mod flush;
+#[cfg(feature = "gcp")]
+pub(crate) mod gcp;
 pub(crate) mod namesake;
 pub(crate) mod probe;
 pub(crate) mod service;
@@ -151,6 +153,18 @@ pub(crate) enum Verb {
         #[command(flatten)]
         ask: Ask,
     },
+    /// Rules of the cloud's firewall: what is in them, what is to be written, what is in the way
+    #[cfg(feature = "gcp")]
+    #[command(subcommand)]
+    Gcp(gcp::Gcp),
+    /// Rules of the cloud's firewall: this program was built without them
+    #[cfg(not(feature = "gcp"))]
+    #[command(hide = true, disable_help_flag = true)]
+    Gcp {
+        /// Anything
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Check a configuration folder: what is wrong, where, and what to do about it
     Check(crate::check::Options),
     /// Try a filter on a log, as fail2ban-regex does
@@ -206,6 +220,14 @@ pub(crate) fn main() -> ExitCode {
         Verb::Reload(ask) => service::reload(&ask),
         Verb::Stop(ask) => service::stop(&ask),
         Verb::Flush { state, ask } => flush::flush(state, &ask),
+        #[cfg(feature = "gcp")]
+        Verb::Gcp(gcp) => gcp::main(&gcp),
+        #[cfg(not(feature = "gcp"))]
+        Verb::Gcp { arguments } => {
+            let json = arguments.iter().any(|word| word == "--json");
+            let error = crate::enforce::gcp::available().err().unwrap_or_default();
+            failure::fail(json, error, exit::REFUSED)
+        }
         Verb::Check(options) => crate::check::main(&options),
         Verb::Regex(asked) => crate::regex::main(&asked),
         Verb::Client { arguments } => namesake::main(namesake::Name::Client, arguments),

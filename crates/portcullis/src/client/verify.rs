@@ -232,6 +232,7 @@ mod tests {
         let ids = (1..=12).map(|host| format!("192.0.2.{host}"));
         let verification = Verification {
             drift: true,
+            lagging: Vec::new(),
             not_protected: vec!["one thing".into()],
             layers: vec![
                 Layer {
@@ -269,6 +270,7 @@ mod tests {
         let check = |drift, not_protected: &[&str], result: Option<&str>, expect| {
             let verification = Verification {
                 drift,
+                lagging: Vec::new(),
                 not_protected: not_protected.iter().map(|text| (*text).to_owned()).collect(),
                 layers: Vec::new(),
                 probe: result.map(|result| Probe {

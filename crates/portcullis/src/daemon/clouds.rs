@@ -324,7 +324,8 @@ fn name(layer: &LayerId) -> String {
     format!("{}/{}", layer.jail, layer.action)
 }
 
-fn view(posted: &Posted) -> CloudView {
+/// One project in the words of the answer.
+pub(crate) fn view(posted: &Posted) -> CloudView {
     let Posted { view, at, .. } = posted;
     let texts = |nets: &[IpNet]| nets.iter().map(ToString::to_string).collect();
     CloudView {
