@@ -51,17 +51,27 @@ impl Vm {
 
 #[test]
 fn a_ban_is_written_read_back_and_lifted() {
-    let mut vm = vm("");
+    let vm = vm("");
     vm.ban(WHO);
     vm.until_listed(WHO, true);
     vm.until_standing(WHO, "read back");
     let verified = vm.house.ask(&["verify"]);
     assert_eq!(verified.status.code(), Some(0), "{verified:?}");
     let progress = vm.progress();
-    assert_eq!((&progress["decided"], &progress["verified"], &progress["pending"]), (&1.into(), &1.into(), &0.into()));
-    assert_eq!((&progress["project"], &progress["foreign"]), (&"fake-project".into(), &1.into()), "{progress}");
+    assert_eq!(
+        (&progress["decided"], &progress["verified"], &progress["pending"]),
+        (&1.into(), &1.into(), &0.into())
+    );
+    assert_eq!(
+        (&progress["project"], &progress["foreign"]),
+        (&"fake-project".into(), &1.into()),
+        "{progress}"
+    );
     let remarks = progress["remarks"].to_string();
-    assert!(remarks.contains("192.0.2.1/32 in rule block-ip is nobody's address"), "{remarks}");
+    assert!(
+        remarks.contains("192.0.2.1/32 in rule block-ip is nobody's address"),
+        "{remarks}"
+    );
     assert!(vm.house.kernel().contains(WHO), "the twin has it");
     vm.ban(OTHER);
     vm.until_listed(OTHER, true);
@@ -96,10 +106,12 @@ fn what_a_person_takes_out_is_freed_everywhere() {
     vm.ban(WHO);
     vm.until_standing(WHO, "read back");
     eventually("the rule is marked", || {
-        vm.fake.rule("block-ip").is_some_and(|rule| rule.body.to_string().contains("[portcullis writer="))
+        vm.fake
+            .rule("block-ip")
+            .is_some_and(|rule| rule.body.to_string().contains("[portcullis writer="))
     });
     vm.fake.remove("block-ip", &[&format!("{WHO}/32")]);
-    let text = format!("{WHO} was taken out of the firewall rule block-ip by a person");
+    let text = format!("{WHO}/32 was taken out of rule block-ip by hand: it is freed everywhere");
     // The rule is read again when there is something to write.
     vm.ban(OTHER);
     eventually("it is said and done", || {

@@ -20,8 +20,8 @@ use portcullis_core::value::Value;
 
 use super::resolver;
 use super::way::{Manner, Way};
-pub(super) use ways::{ALONE, GCLOUD};
 use ways::Kinds;
+pub(super) use ways::{ALONE, GCLOUD};
 
 use crate::matching::{LogEncoding, Reading, Unseen};
 use crate::place::Places;

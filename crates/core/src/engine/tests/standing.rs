@@ -271,7 +271,13 @@ fn a_layer_that_answers_later() {
     let mut stage = stage();
     let progress = |stage: &Stage| {
         let known = stage.engine.progress(&layer());
-        (known.decided, known.applied, known.verified, known.failed, known.refused)
+        (
+            known.decided,
+            known.applied,
+            known.verified,
+            known.failed,
+            known.refused,
+        )
     };
     for who in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
         stage.fail("j", who);
@@ -279,7 +285,11 @@ fn a_layer_that_answers_later() {
     stage.answer("192.0.2.1", Err("no room"));
     stage.answer("192.0.2.1", Ok(Standing::Decided));
     let view = stage.layer_view();
-    assert_eq!((view.failed, view.failure.is_some()), (0, true), "to be heard is no success");
+    assert_eq!(
+        (view.failed, view.failure.is_some()),
+        (0, true),
+        "to be heard is no success"
+    );
     stage.answer("192.0.2.1", Ok(Standing::Applied));
     stage.answer("192.0.2.2", Ok(Standing::Verified));
     stage.answer("192.0.2.2", Ok(Standing::Decided));
@@ -289,7 +299,11 @@ fn a_layer_that_answers_later() {
     assert_eq!(progress(&stage), (2, 2, 1, 0, 1));
     stage.now = stage.now + Seconds::new(1);
     stage.read(None);
-    assert_eq!(progress(&stage), (2, 2, 2, 0, 1), "reading back proves what was applied before");
+    assert_eq!(
+        progress(&stage),
+        (2, 2, 2, 0, 1),
+        "reading back proves what was applied before"
+    );
     let total = |stage: &Stage, later: i64| stage.layer_view().exposure.total(stage.now + Seconds::new(later));
     let before = total(&stage, 0);
     stage.input(Input::Failing(layer(), Some("no permission".into())));

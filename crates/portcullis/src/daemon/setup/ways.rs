@@ -71,7 +71,10 @@ impl Setup {
     ) {
         let twin = way::twin(action);
         if names.contains(&twin.name) {
-            let reason = format!("its twin in the kernel would be '{}', which there is already", twin.name);
+            let reason = format!(
+                "its twin in the kernel would be '{}', which there is already",
+                twin.name
+            );
             return self.drop_action(plan, &twin, reason);
         }
         match way::way(&twin, self.manner) {

@@ -13,7 +13,10 @@ impl Clouds {
     /// Orders, each answered at once: what comes of it is told later.
     pub(crate) fn apply(&mut self, changes: &[Change]) -> Vec<Applied> {
         self.look_who_is_here(SESSIONS_FRESH);
-        let answers = changes.iter().map(|change| answer(change, Ok(self.order(change)))).collect();
+        let answers = changes
+            .iter()
+            .map(|change| answer(change, Ok(self.order(change))))
+            .collect();
         self.is_stale = true;
         answers
     }
@@ -25,7 +28,9 @@ impl Clouds {
             Order::Stop => self.close(id),
             Order::Ban(ticket) | Order::Prolong(ticket) => {
                 self.open(id);
-                return self.ban(id, ticket).map_or_else(Standing::Protected, |()| Standing::Decided);
+                return self
+                    .ban(id, ticket)
+                    .map_or_else(Standing::Protected, |()| Standing::Decided);
             }
             Order::Unban(ticket) => self.unban(id, ticket),
             // Orders to free each follow; whether it is still true is looked at all the time.
@@ -65,7 +70,10 @@ impl Clouds {
 
     fn unban(&mut self, id: &LayerId, ticket: &Ticket) {
         let Some(mut range) = range(&ticket.id) else { return };
-        let single = self.narrowed.iter().find(|((layer, _), net)| layer == id && **net == ticket.id);
+        let single = self
+            .narrowed
+            .iter()
+            .find(|((layer, _), net)| layer == id && **net == ticket.id);
         if let Some(key) = single.map(|(key, _)| key.clone()) {
             self.narrowed.remove(&key);
             range = key.1;

@@ -67,7 +67,11 @@ impl Clouds {
     /// In how long the metadata server is asked again, because a layer cannot do without it.
     fn asks_again(&self) -> Option<Duration> {
         let is_needed = matches!(self.machine, Machine::Known(None)) && is_expected();
-        let waits = is_needed && self.layers.values().any(|layer| layer.key.is_none() && layer.failing.is_some());
+        let waits = is_needed
+            && self
+                .layers
+                .values()
+                .any(|layer| layer.key.is_none() && layer.failing.is_some());
         waits.then(|| ASK_AGAIN.saturating_sub(self.asked.elapsed()))
     }
 
