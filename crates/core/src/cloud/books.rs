@@ -192,14 +192,26 @@ impl Account {
             out.push(Entry::Limit { rule: rule(), most });
         }
         if let Some(Intent { request, body, at }) = self.intent.clone() {
-            out.push(Entry::Intend { rule: rule(), request, body, at });
+            out.push(Entry::Intend {
+                rule: rule(),
+                request,
+                body,
+                at,
+            });
         }
         if self.operation.is_some() {
             let operation = self.operation.clone();
-            out.push(Entry::Operation { rule: rule(), operation });
+            out.push(Entry::Operation {
+                rule: rule(),
+                operation,
+            });
         }
         for (&range, &claim) in &self.claims {
-            out.push(Entry::Put { rule: rule(), range, claim });
+            out.push(Entry::Put {
+                rule: rule(),
+                range,
+                claim,
+            });
         }
     }
 }

@@ -29,11 +29,12 @@ pub(super) struct Draft {
 }
 
 impl Group {
-    /// What is to be written into this rule, if it changes anything; the whole list where the rule is not there.
+    /// What is to be written into this rule, if it changes anything; the whole list where the rule is not there. What
+    /// finds no room because something else has to stay for now waits; with `force` it takes that room.
     ///
     /// # Errors
     /// What stands against writing the rule.
-    pub(super) fn draft(&self, part: &Part, around: &Around<'_>) -> Result<Option<Draft>, String> {
+    pub(super) fn draft(&self, part: &Part, around: &Around<'_>, force: bool) -> Result<Option<Draft>, String> {
         let mut adds: Vec<IpNet> = self.adds(part).collect();
         adds.truncate(part.most_adds.unwrap_or(usize::MAX));
         let (mut removes, mut kept) = self.removes(part, around, &adds);
@@ -43,15 +44,15 @@ impl Group {
         let read = part.found().map_or(&[][..], |found| &found.rule.source_ranges);
         let most = self.most(around.books);
         let mut ranges = target(read, &adds, &removes, part.family)?;
-        if ranges.len() > most && !kept.is_empty() {
-            // There is no room to keep both, and new bans outweigh those that are covered a moment later.
+        if ranges.len() > most && force {
             kept.truncate(ranges.len() - most);
             removes.append(&mut kept);
             ranges = target(read, &adds, &removes, part.family)?;
         }
-        if ranges.len() > most && !adds.is_empty() {
-            let excess = (ranges.len() - most).min(adds.len());
-            adds.truncate(adds.len() - excess);
+        if ranges.len() > most {
+            adds.truncate(adds.len().saturating_sub(ranges.len() - most));
+            // What was to go under an entry that does not come is to stay.
+            removes = self.removes(part, around, &adds).0;
             ranges = target(read, &adds, &removes, part.family)?;
         }
         let is_urgent = removes.iter().any(|range| touches(around.protected, range));

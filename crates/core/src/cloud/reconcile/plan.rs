@@ -116,9 +116,20 @@ impl Group {
         for part in &self.parts {
             let account = books.rules.get(&*part.name);
             let claims = account.map(|account| &account.claims);
-            let held = claims.into_iter().flatten().filter(|(_, claim)| **claim != Claim::Gone);
-            let mut ours: BTreeSet<IpNet> = held.map(|(range, _)| *range).collect();
-            ours.extend(&part.wanted);
+            // What is planned or meant and not there has no place yet that it would have to keep; what is there keeps
+            // its own, and takes up no more than all that is there. A rule that vanished is made again as it was.
+            let ours: BTreeSet<IpNet> = match part.found() {
+                Some(found) => {
+                    let is_ours = |range: &&IpNet| {
+                        self.bans.contains_key(*range) || claims.is_some_and(|claims| claims.contains_key(*range))
+                    };
+                    found.ranges.iter().filter(is_ours).copied().collect()
+                }
+                None => {
+                    let held = claims.into_iter().flatten().filter(|(_, claim)| **claim != Claim::Gone);
+                    held.map(|(range, _)| *range).collect()
+                }
+            };
             let present = Present {
                 ours,
                 foreign: self.foreign(part, books),

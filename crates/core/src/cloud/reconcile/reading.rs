@@ -129,9 +129,15 @@ impl Reconciler {
     fn compare(&mut self, now: Clock, base: &Arc<str>, name: &Arc<str>, out: &mut Vec<Output>) {
         let operation = self.pace.operation();
         let Some(group) = self.groups.get_mut(base) else { return };
-        let Some(at) = group.parts.iter().position(|part| part.name == *name) else { return };
-        let freed: BTreeSet<IpNet> =
-            group.bans.iter().filter(|(_, ban)| ban.is_freed()).map(|(range, _)| *range).collect();
+        let Some(at) = group.parts.iter().position(|part| part.name == *name) else {
+            return;
+        };
+        let freed: BTreeSet<IpNet> = group
+            .bans
+            .iter()
+            .filter(|(_, ban)| ban.is_freed())
+            .map(|(range, _)| *range)
+            .collect();
         let Some(part) = group.parts.get(at) else { return };
         let is_obeyed = group.obeys(part, &self.host);
         let patience = if is_obeyed { 0 } else { PATIENCE };

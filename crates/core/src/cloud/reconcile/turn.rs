@@ -123,8 +123,9 @@ impl Reconciler {
         if let Some(at) = group.idle_plan.map(|last| last + IDLE).filter(|&at| at > now.steady) {
             return self.wake_at(at);
         }
+        let is_dirty = group.is_dirty;
         self.replan(now, base, out);
-        if let Some(group) = self.groups.get_mut(base) {
+        if let Some(group) = self.groups.get_mut(base).filter(|_| is_dirty) {
             group.idle_plan = Some(now.steady);
         }
     }
@@ -179,47 +180,62 @@ impl Reconciler {
         if group.retry_at.is_some_and(|at| at > now.steady) || !group.is_ready() || group.is_dirty {
             return Vec::new();
         }
-        let mut options = Vec::new();
-        let mut wakes = Vec::new();
         let is_lapsed = group.loose_since.is_some_and(|since| since + LAZY <= now.steady);
-        let mut removes = 0;
-        let mut faults = Vec::new();
-        for part in group.parts.iter().filter(|part| part.refused.is_none()) {
-            let target = Target {
-                base: Arc::clone(base),
-                rule: Arc::clone(&part.name),
+        let mut drafts = group.drafts(&around, false);
+        let waits = || {
+            group
+                .parts
+                .iter()
+                .any(|part| part.refused.is_none() && group.adds(part).next().is_some())
+        };
+        let mut may_remove = is_lapsed;
+        if drafts.drafts.iter().all(|draft| draft.adds.is_empty()) && waits() {
+            // Only what is to go makes room; where nothing may go yet either, two rules wait for each other.
+            may_remove = true;
+            if drafts.drafts.is_empty() {
+                drafts = group.drafts(&around, true);
+            }
+        }
+        if is_lapsed && drafts.drafts.iter().all(|draft| draft.removes.is_empty()) {
+            group.loose_since = group.has_leftovers(&self.books).then_some(now.steady);
+        }
+        if drafts.drafts.is_empty() {
+            // What could not be written is wanted no more.
+            group.mend(Cause::Write, out);
+        }
+        for text in drafts.faults {
+            group.fail(text, Cause::Rule, out);
+        }
+        let to = |rule: &Arc<str>| Target {
+            base: Arc::clone(base),
+            rule: Arc::clone(rule),
+        };
+        let mut wakes = Vec::new();
+        let mut options = Vec::new();
+        for draft in drafts.drafts {
+            let step = if group.part(&draft.rule).is_some_and(|part| part.found().is_some()) {
+                Step::Write
+            } else {
+                Step::Create
             };
+            if let Some(rank) = rank(&draft, may_remove, now.steady) {
+                options.push((rank, step(to(&draft.rule), draft)));
+            }
+        }
+        for part in group.parts.iter().filter(|part| part.refused.is_none()) {
             if group.claim_is_due(now, part, &around) {
                 let rank = if self.has_just_written {
                     Rank::ClaimNow
                 } else {
                     Rank::Claim
                 };
-                options.push((rank, Step::Claim(target.clone())));
+                options.push((rank, Step::Claim(to(&part.name))));
             }
             match group.delete_is_due(part, &around) {
-                Some(at) if at <= now.steady => options.push((Rank::Delete, Step::Delete(target.clone()))),
+                Some(at) if at <= now.steady => options.push((Rank::Delete, Step::Delete(to(&part.name)))),
                 Some(at) => wakes.push(at),
                 None => {}
             }
-            match group.draft(part, &around) {
-                Ok(Some(draft)) => {
-                    removes += draft.removes.len();
-                    if let Some(rank) = rank(&draft, is_lapsed, now.steady) {
-                        let is_there = part.found().is_some();
-                        let step = if is_there { Step::Write } else { Step::Create };
-                        options.push((rank, step(target, draft)));
-                    }
-                }
-                Ok(None) => {}
-                Err(text) => faults.push(format!("rule {} is not written: {text}", part.name)),
-            }
-        }
-        if is_lapsed && removes == 0 {
-            group.loose_since = group.has_leftovers(&self.books).then_some(now.steady);
-        }
-        for text in faults {
-            group.fail(text, Cause::Rule, out);
         }
         wakes.extend(
             group
@@ -249,6 +265,13 @@ impl Reconciler {
     }
 }
 
+/// What would be written into the rules of a group, and what stands against it.
+#[derive(Default)]
+struct Drafts {
+    drafts: Vec<Draft>,
+    faults: Vec<String>,
+}
+
 fn rank(draft: &Draft, is_lapsed: bool, now: Timestamp) -> Option<Rank> {
     if draft.is_urgent {
         return Some(Rank::Urgent);
@@ -264,6 +287,17 @@ impl Group {
     pub(super) fn is_ready(&self) -> bool {
         let base = self.part(self.base());
         base.is_some_and(|part| part.refused.is_none() && matches!(part.presence, Presence::Here(_)))
+    }
+
+    fn drafts(&self, around: &Around<'_>, force: bool) -> Drafts {
+        let mut all = Drafts::default();
+        for part in self.parts.iter().filter(|part| part.refused.is_none()) {
+            match self.draft(part, around, force) {
+                Ok(draft) => all.drafts.extend(draft),
+                Err(text) => all.faults.push(format!("rule {} is not written: {text}", part.name)),
+            }
+        }
+        all
     }
 
     /// Whether our mark is to be written into its description.

@@ -34,7 +34,7 @@ impl Reconciler {
 impl Group {
     fn rule_view(&self, part: &Part, around: &Around<'_>) -> RuleView {
         let account = around.books.rules.get(&*part.name);
-        let draft = self.draft(part, around);
+        let draft = self.draft(part, around, false);
         let (draft, fault) = match draft {
             Ok(draft) => (draft, None),
             Err(fault) => (None, Some(fault)),

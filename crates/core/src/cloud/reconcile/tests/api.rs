@@ -212,7 +212,10 @@ impl Api {
         if let Some((former, name)) = self.requests.get(request) {
             assert_eq!(former, call, "an id of a request is used for another body");
             let done = self.ended.get(name).map(|end| end.clone().map_err(trouble));
-            return Ok(Answer::Operation { name: name.clone(), done });
+            return Ok(Answer::Operation {
+                name: name.clone(),
+                done,
+            });
         }
         if self.running.is_some() {
             self.refused_as_busy += 1;
@@ -234,10 +237,17 @@ impl Api {
     }
 
     fn effect(&self, call: &Call) -> Result<Effect, Trouble> {
-        let there = |rule: &String| self.rules.contains_key(rule).then_some(()).ok_or(trouble(Kind::Missing));
+        let there = |rule: &String| {
+            self.rules
+                .contains_key(rule)
+                .then_some(())
+                .ok_or(trouble(Kind::Missing))
+        };
         let fits = |count: usize| {
             assert!(count > 0, "a list is empty");
-            (count <= self.cap).then_some(()).ok_or(trouble(Kind::TooLarge(Some(self.cap))))
+            (count <= self.cap)
+                .then_some(())
+                .ok_or(trouble(Kind::TooLarge(Some(self.cap))))
         };
         Ok(match call {
             Call::Write { rule, ranges, .. } => {

@@ -27,7 +27,7 @@ fn ten_thousand_bans_in_a_minute_are_few_writes_and_none_waits_long() {
     for number in 0..10_000 {
         stage.ban(0, &address(number));
         stage.run(Seconds::from_f64(0.006));
-        if number % 50 == 0 {
+        if number % 500 == 0 {
             let view = stage.writers[0].reconciler.view(Clock::at(stage.now));
             oldest = oldest.max(view.oldest.map_or(Seconds::ZERO, |since| stage.now - since));
         }
@@ -35,7 +35,8 @@ fn ten_thousand_bans_in_a_minute_are_few_writes_and_none_waits_long() {
     stage.run(Seconds::new(60));
     assert!(stage.api.writes <= 20, "{} writes", stage.api.writes);
     let lag = lag(&stage, began);
-    assert!(lag <= Seconds::new(10), "a ban waited for {lag:?}");
+    // Two operations with the calls around each: a read, the write, the wait, the read back.
+    assert!(lag <= Seconds::from_f64(2.0 * 5.7), "a ban waited for {lag:?}");
     // Written, run, and read back on top of it.
     assert!(oldest <= Seconds::new(16), "a ban was not confirmed for {oldest:?}");
     let sizes: Vec<usize> = stage.api.rules.values().map(|rule| rule.source_ranges.len()).collect();
@@ -57,7 +58,10 @@ fn lag(stage: &Stage, began: Timestamp) -> Seconds {
             Call::Create { rule, .. } => super::api::set(rule),
             _ => BTreeSet::new(),
         };
-        for range in ranges.into_iter().filter(|range| !is_sentinel(range) && seen.insert(*range)) {
+        for range in ranges
+            .into_iter()
+            .filter(|range| !is_sentinel(range) && seen.insert(*range))
+        {
             let IpNet::V4(four) = range else { continue };
             let number = (u32::from(four.addr()) - u32::from(std::net::Ipv4Addr::new(45, 0, 0, 0))) / 2;
             let ordered = began + Seconds::from_f64(f64::from(number) * 0.006);
@@ -90,7 +94,13 @@ fn an_hour_without_the_api_loses_nothing_and_costs_one_write_a_rule() {
         // The limit of a rule is learned by one more that is refused.
         assert_eq!(stage.api.writes, writes + 2);
         assert_eq!(stage.writers[0].failing, None);
-        let in_rules = stage.api.rules.values().flat_map(super::api::set).filter(|range| !is_sentinel(range)).count();
+        let in_rules = stage
+            .api
+            .rules
+            .values()
+            .flat_map(super::api::set)
+            .filter(|range| !is_sentinel(range))
+            .count();
         assert_eq!(in_rules, 150);
     };
     check(Options::new("block-ip"));
@@ -106,7 +116,9 @@ fn fifty_thousand_bans_are_kept_and_one_more_is_one_write() {
         },
         &[],
     );
-    stage.writers[0].wanted = (0..50_000).map(|number| (address(number).parse().unwrap(), None)).collect();
+    stage.writers[0].wanted = (0..50_000)
+        .map(|number| (address(number).parse().unwrap(), None))
+        .collect();
     stage.start(0);
     stage.run(Seconds::new(300));
     let writes = stage.api.writes;

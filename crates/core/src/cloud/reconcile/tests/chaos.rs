@@ -132,7 +132,11 @@ struct World {
 }
 
 fn base(case: &Case, writer: usize) -> String {
-    if case.is_shared { "block-ip".to_owned() } else { format!("block-{writer}x") }
+    if case.is_shared {
+        "block-ip".to_owned()
+    } else {
+        format!("block-{writer}x")
+    }
 }
 
 impl World {
@@ -186,13 +190,20 @@ impl World {
     fn take(&mut self, rule: u16, entry: u16) {
         let names: Vec<String> = self.stage.api.rules.keys().cloned().collect();
         let name = &names[usize::from(rule) % names.len()];
-        let entries: Vec<IpNet> = self.stage.api.ranges(name).into_iter().filter(|net| !is_sentinel(net)).collect();
+        let entries: Vec<IpNet> = self
+            .stage
+            .api
+            .ranges(name)
+            .into_iter()
+            .filter(|net| !is_sentinel(net))
+            .collect();
         if entries.is_empty() {
             return;
         }
         let entry = entries[usize::from(entry) % entries.len()];
         if self.stage.api.ranges(name).len() > 1 {
-            self.stage.edit(name, |ranges| ranges.retain(|text| *text != entry.to_string()));
+            self.stage
+                .edit(name, |ranges| ranges.retain(|text| *text != entry.to_string()));
             self.taken.insert(entry);
             self.theirs.entry(name.clone()).or_default().remove(&entry);
             self.touched.insert((name.clone(), entry), self.stage.now);
@@ -201,7 +212,14 @@ impl World {
 
     fn delete(&mut self, case: &Case, rule: u16) {
         let bases: BTreeSet<String> = (0..case.writers).map(|writer| base(case, writer)).collect();
-        let names: Vec<String> = self.stage.api.rules.keys().filter(|name| !bases.contains(*name)).cloned().collect();
+        let names: Vec<String> = self
+            .stage
+            .api
+            .rules
+            .keys()
+            .filter(|name| !bases.contains(*name))
+            .cloned()
+            .collect();
         if let Some(name) = names.get(usize::from(rule) % names.len().max(1)) {
             self.stage.api.rules.remove(name);
             self.theirs.remove(name);
@@ -214,7 +232,11 @@ impl World {
         let changes: Vec<(Timestamp, Change)> = self.stage.changes[self.changes..].to_vec();
         self.changes = self.stage.changes.len();
         for (_, change) in changes {
-            for entry in change.before.symmetric_difference(&change.after).filter(|entry| is_by_hand(entry)) {
+            for entry in change
+                .before
+                .symmetric_difference(&change.after)
+                .filter(|entry| is_by_hand(entry))
+            {
                 let touched = self.touched.get(&(change.rule.clone(), *entry));
                 let is_race = touched.is_some_and(|&touched| touched >= change.basis);
                 assert!(is_race, "{entry} is a person's, and this write changed it: {change:?}");
@@ -249,7 +271,12 @@ impl World {
     fn check_end(&self, case: &Case) {
         let bases: BTreeSet<String> = (0..case.writers).map(|writer| base(case, writer)).collect();
         for base in bases {
-            let rules = self.stage.api.rules.values().filter(|rule| rule_number(&base, &rule.name).is_some());
+            let rules = self
+                .stage
+                .api
+                .rules
+                .values()
+                .filter(|rule| rule_number(&base, &rule.name).is_some());
             let mut ours = BTreeSet::new();
             for rule in rules {
                 let theirs = self.theirs.get(&rule.name).cloned().unwrap_or_default();
@@ -268,8 +295,16 @@ impl World {
             }
             assert_eq!(writer.failing, None);
             let mut claims = writer.books.rules.values().flat_map(|account| account.claims.values());
-            assert!(claims.all(|claim| *claim == Claim::Held) || case.is_shared, "{:?}", writer.books);
-            assert!(writer.freed.iter().all(|range| self.taken.contains(range)), "{:?}", writer.freed);
+            assert!(
+                claims.all(|claim| *claim == Claim::Held) || case.is_shared,
+                "{:?}",
+                writer.books
+            );
+            assert!(
+                writer.freed.iter().all(|range| self.taken.contains(range)),
+                "{:?}",
+                writer.freed
+            );
             assert!(writer.freed.is_empty() || !case.is_shared);
         }
     }
@@ -278,7 +313,7 @@ impl World {
 #[test]
 fn whatever_happens_the_rules_hold_what_is_to_be_in_force() {
     let config = Config {
-        cases: 120,
+        cases: 800,
         failure_persistence: None,
         ..Config::default()
     };
@@ -295,7 +330,13 @@ fn whatever_happens_the_rules_hold_what_is_to_be_in_force() {
         let writers = &world.stage.writers;
         let crashes: usize = writers.iter().map(|writer| writer.crashes).sum();
         let freed: usize = writers.iter().map(|writer| writer.freed.len()).sum();
-        let more = [world.stage.api.writes, crashes, freed, world.raced, world.stage.api.refused_as_busy];
+        let more = [
+            world.stage.api.writes,
+            crashes,
+            freed,
+            world.raced,
+            world.stage.api.refused_as_busy,
+        ];
         let mut sums = counts.get();
         sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
         counts.set(sums);
@@ -307,5 +348,9 @@ fn whatever_happens_the_rules_hold_what_is_to_be_in_force() {
     let [writes, crashes, freed, raced, busy] = counts.get();
     println!("{writes} writes, {crashes} crashes, {freed} freed, {raced} edits lost to a race, {busy} busy");
     // It is of no use where nothing happens.
-    assert!(writes > 1_000 && crashes > 50 && freed > 0 && busy > 0, "{:?}", counts.get());
+    assert!(
+        writes > 1_000 && crashes > 50 && freed > 0 && busy > 0,
+        "{:?}",
+        counts.get()
+    );
 }

@@ -45,7 +45,10 @@ fn a_ban_is_written_at_once_applied_at_the_end_of_the_operation_and_verified_by_
     assert_eq!(standing(&stage, "198.51.100.1/32"), Some(Standing::Applied));
     stage.run(Seconds::new(1));
     assert_eq!(standing(&stage, "198.51.100.1/32"), Some(Standing::Verified));
-    assert_eq!(stage.api.ranges("block-ip"), with_sentinel(&["203.0.113.7/32", "198.51.100.1/32"]));
+    assert_eq!(
+        stage.api.ranges("block-ip"),
+        with_sentinel(&["203.0.113.7/32", "198.51.100.1/32"])
+    );
     stage.run(Seconds::new(7200));
     assert_eq!(stage.api.writes, 1);
 }
@@ -73,12 +76,18 @@ fn an_unban_waits_for_a_minute_or_for_the_next_ban() {
     stage.run(Seconds::new(58));
     assert_eq!(stage.api.writes, before);
     stage.run(Seconds::new(10));
-    assert_eq!(stage.api.ranges("block-ip"), with_sentinel(&["203.0.113.7/32", "198.51.100.2/32"]));
+    assert_eq!(
+        stage.api.ranges("block-ip"),
+        with_sentinel(&["203.0.113.7/32", "198.51.100.2/32"])
+    );
     stage.unban(0, "198.51.100.2/32");
     stage.run(Seconds::new(5));
     stage.ban(0, "198.51.100.3/32");
     stage.run(Seconds::new(10));
-    assert_eq!(stage.api.ranges("block-ip"), with_sentinel(&["203.0.113.7/32", "198.51.100.3/32"]));
+    assert_eq!(
+        stage.api.ranges("block-ip"),
+        with_sentinel(&["203.0.113.7/32", "198.51.100.3/32"])
+    );
     stage.unban(0, "198.51.100.3/32");
     stage.run(Seconds::new(200));
     assert_eq!(stage.api.ranges("block-ip"), with_sentinel(&["203.0.113.7/32"]));
@@ -122,11 +131,28 @@ fn what_a_person_takes_out_of_our_own_rule_is_freed_once() {
     stage.edit("block-ip", |ranges| ranges.retain(|range| range != "198.51.100.3/32"));
     stage.run(Seconds::new(3 * 3600));
     assert_eq!(stage.writers[0].freed, ["198.51.100.3/32".parse().unwrap()]);
-    assert!(!stage.api.ranges("block-ip").contains(&"198.51.100.3/32".parse().unwrap()));
-    assert!(stage.writers[0].notes.iter().any(|note| note.contains("198.51.100.3/32")), "{:?}", stage.writers[0].notes);
+    assert!(
+        !stage
+            .api
+            .ranges("block-ip")
+            .contains(&"198.51.100.3/32".parse().unwrap())
+    );
+    assert!(
+        stage.writers[0]
+            .notes
+            .iter()
+            .any(|note| note.contains("198.51.100.3/32")),
+        "{:?}",
+        stage.writers[0].notes
+    );
     stage.ban(0, "198.51.100.3/32");
     stage.run(Seconds::new(3 * 3600));
-    assert!(stage.api.ranges("block-ip").contains(&"198.51.100.3/32".parse().unwrap()));
+    assert!(
+        stage
+            .api
+            .ranges("block-ip")
+            .contains(&"198.51.100.3/32".parse().unwrap())
+    );
     assert_eq!(stage.writers[0].freed.len(), 1);
 }
 
@@ -143,7 +169,10 @@ fn what_vanishes_in_numbers_or_from_a_shared_rule_is_put_back_and_reported() {
         stage.run(Seconds::new(3 * 3600));
         assert_eq!(stage.writers[0].freed, []);
         assert_eq!(stage.api.ranges("block-ip"), full);
-        let drifts = stage.writers[0].readings.iter().filter_map(|reading| reading.drift.as_ref());
+        let drifts = stage.writers[0]
+            .readings
+            .iter()
+            .filter_map(|reading| reading.drift.as_ref());
         let missing: Vec<usize> = drifts.map(|drift| drift.missing).collect();
         assert_eq!(missing, [gone]);
         assert!(stage.writers[0].readings.last().unwrap().drift.is_none());
@@ -163,7 +192,10 @@ fn what_is_protected_is_not_written_and_taken_out_at_once() {
     stage.ban(0, "198.51.100.2/32");
     stage.run(Seconds::new(20));
     assert_eq!(stage.api.ranges("block-ip"), with_sentinel(&["198.51.100.2/32"]));
-    assert!(matches!(standing(&stage, "198.51.100.1/32"), Some(Standing::Protected(_))));
+    assert!(matches!(
+        standing(&stage, "198.51.100.1/32"),
+        Some(Standing::Protected(_))
+    ));
     stage.protect(0, "198.51.100.2/32");
     stage.run(Seconds::new(12));
     assert_eq!(stage.api.ranges("block-ip"), with_sentinel(&[]));
@@ -194,7 +226,13 @@ fn what_has_no_room_goes_into_further_rules_which_go_when_they_are_empty() {
     stage.run(Seconds::new(3 * 3600));
     assert_eq!(stage.api.ranges("block-ip"), with_sentinel(&["203.0.113.7/32"]));
     assert_eq!(stage.api.rules.len(), 1, "{:?}", stage.api.rules.keys());
-    assert!(stage.writers[0].books.rules.values().all(|account| account.claims.is_empty()));
+    assert!(
+        stage.writers[0]
+            .books
+            .rules
+            .values()
+            .all(|account| account.claims.is_empty())
+    );
 }
 
 #[test]
@@ -204,7 +242,10 @@ fn ipv6_has_a_rule_of_its_own_or_stays_local() {
     stage.ban(0, "198.51.100.1/32");
     stage.run(Seconds::new(60));
     assert_eq!(stage.api.ranges("block-ip"), with_sentinel(&["198.51.100.1/32"]));
-    assert_eq!(stage.api.ranges("block-ip-v6"), nets(&["2001:db8:1::/64", SENTINELS[1]]));
+    assert_eq!(
+        stage.api.ranges("block-ip-v6"),
+        nets(&["2001:db8:1::/64", SENTINELS[1]])
+    );
     assert_eq!(standing(&stage, "2001:db8:1::/64"), Some(Standing::Verified));
 }
 
@@ -215,7 +256,10 @@ fn a_rule_that_is_not_fit_is_not_written_until_it_is() {
     stage.run(Seconds::new(300));
     assert_eq!(stage.api.writes, 0);
     let text = stage.writers[0].failing.clone().unwrap();
-    assert!(text.contains("0.0.0.0/0") && text.contains("gcloud compute firewall-rules update"), "{text}");
+    assert!(
+        text.contains("0.0.0.0/0") && text.contains("gcloud compute firewall-rules update"),
+        "{text}"
+    );
     stage.edit("block-ip", |ranges| *ranges = vec![SENTINELS[0].to_owned()]);
     stage.run(Seconds::new(90));
     assert_eq!(stage.api.ranges("block-ip"), with_sentinel(&["198.51.100.1/32"]));
@@ -262,6 +306,9 @@ fn after_a_restart_what_is_ours_and_not_wanted_goes() {
     let writes = stage.api.writes;
     stage.start(0);
     stage.run(Seconds::new(90));
-    assert_eq!(stage.api.ranges("block-ip"), with_sentinel(&["203.0.113.7/32", "198.51.100.2/32"]));
+    assert_eq!(
+        stage.api.ranges("block-ip"),
+        with_sentinel(&["203.0.113.7/32", "198.51.100.2/32"])
+    );
     assert_eq!(stage.api.writes, writes + 1);
 }

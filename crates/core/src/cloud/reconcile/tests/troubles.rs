@@ -9,19 +9,29 @@ use crate::cloud::options::Options;
 use crate::cloud::reconcile::{Call, Input};
 use crate::cloud::trouble::Kind;
 use crate::ledger::Standing;
-use crate::time::Seconds;
+use crate::time::{Clock, Seconds};
 
 /// After a ban whose write goes wrong in this way: seconds until it is in the rule, at most.
 fn check(options: Options, fault: &Fault, within: i64) {
     let mut stage = Stage::single(options, &[crate::cloud::SENTINELS[0]]);
-    stage.run(Seconds::new(60));
+    stage.run(Seconds::new(70));
     // The read goes well, then the write does not.
     stage.ban(0, "198.51.100.1/32");
     stage.writers[0].faults = vec![fault.clone()];
     stage.run(Seconds::new(within));
     let standing = stage.writers[0].standings.get(&"198.51.100.1/32".parse().unwrap());
-    assert_eq!(standing, Some(&Standing::Verified), "{fault:?}");
-    assert_eq!(stage.api.ranges("block-ip"), with_sentinel(&["198.51.100.1/32"]), "{fault:?}");
+    let view = stage.writers[0].reconciler.view(Clock::at(stage.now));
+    assert_eq!(
+        standing,
+        Some(&Standing::Verified),
+        "{fault:?}: {view:?} {:?}",
+        stage.api.written_at
+    );
+    assert_eq!(
+        stage.api.ranges("block-ip"),
+        with_sentinel(&["198.51.100.1/32"]),
+        "{fault:?}"
+    );
     assert_eq!(stage.writers[0].failing, None, "{fault:?}");
 }
 
@@ -51,7 +61,7 @@ fn each_trouble_passes_in_its_time() {
             check(options.clone(), &fault, within);
             for ahead in 1..=2 {
                 let mut stage = Stage::single(options.clone(), &[crate::cloud::SENTINELS[0]]);
-                stage.run(Seconds::new(60));
+                stage.run(Seconds::new(70));
                 stage.ban(0, "198.51.100.1/32");
                 stage.run(Seconds::from_f64(0.05));
                 // The first call is on its way by now, and goes well.
@@ -60,7 +70,11 @@ fn each_trouble_passes_in_its_time() {
                 }
                 stage.writers[0].faults = vec![fault.clone()];
                 stage.run(Seconds::new(within + 60));
-                assert_eq!(stage.api.ranges("block-ip"), with_sentinel(&["198.51.100.1/32"]), "{fault:?} {ahead}");
+                assert_eq!(
+                    stage.api.ranges("block-ip"),
+                    with_sentinel(&["198.51.100.1/32"]),
+                    "{fault:?} {ahead}"
+                );
                 assert_eq!(stage.writers[0].failing, None, "{fault:?} {ahead}");
                 let standing = stage.writers[0].standings.get(&"198.51.100.1/32".parse().unwrap());
                 assert_eq!(standing, Some(&Standing::Verified), "{fault:?} {ahead}");
@@ -115,8 +129,17 @@ fn an_entry_that_is_refused_is_left_out_by_name() {
             with_sentinel(&["198.51.100.2/32", "198.51.100.3/32", "198.51.100.4/32"]),
             "{place:?}"
         );
-        assert!(matches!(stage.writers[0].standings.get(&bad), Some(Standing::Failed(_))), "{place:?}");
-        assert!(stage.writers[0].notes.iter().any(|note| note.contains("198.51.100.1/32")), "{place:?}");
+        assert!(
+            matches!(stage.writers[0].standings.get(&bad), Some(Standing::Failed(_))),
+            "{place:?}"
+        );
+        assert!(
+            stage.writers[0]
+                .notes
+                .iter()
+                .any(|note| note.contains("198.51.100.1/32")),
+            "{place:?}"
+        );
     }
 }
 
@@ -135,12 +158,23 @@ fn without_room_for_more_rules_the_least_valuable_is_evicted_by_name() {
         stage.api.ranges("block-ip"),
         with_sentinel(&["198.51.100.6/32", "198.51.100.8/32", "198.51.100.10/32"])
     );
-    assert!(stage.writers[0].notes.iter().any(|note| note.contains("198.51.100.2/32, 198.51.100.4/32")));
-    let view = stage.writers[0].reconciler.view(crate::time::Clock::at(stage.now));
-    assert_eq!(view.evicted.iter().copied().collect::<std::collections::BTreeSet<_>>(), nets(&["198.51.100.2/32", "198.51.100.4/32"]));
+    assert!(
+        stage.writers[0]
+            .notes
+            .iter()
+            .any(|note| note.contains("198.51.100.2/32, 198.51.100.4/32"))
+    );
+    let view = stage.writers[0].reconciler.view(Clock::at(stage.now));
+    assert_eq!(
+        view.evicted.iter().copied().collect::<std::collections::BTreeSet<_>>(),
+        nets(&["198.51.100.2/32", "198.51.100.4/32"])
+    );
     assert_eq!(view.local_only.map(|(count, _)| count), Some(1));
     let six = stage.writers[0].standings.get(&"2001:db8:1::/64".parse().unwrap());
-    assert!(matches!(six, Some(Standing::Protected(why)) if why.starts_with("IPv6 stays local")), "{six:?}");
+    assert!(
+        matches!(six, Some(Standing::Protected(why)) if why.starts_with("IPv6 stays local")),
+        "{six:?}"
+    );
     stage.api.most_rules = 10;
     stage.run(Seconds::new(2 * 3600));
     assert_eq!(stage.api.rules.len(), 3);
