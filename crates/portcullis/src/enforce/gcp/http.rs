@@ -10,6 +10,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 pub(crate) use reqwest::Method;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 pub(super) use reqwest::header::{HeaderMap, HeaderValue};
 use tokio::runtime::{Builder, Runtime};
 
@@ -94,16 +95,17 @@ impl Http {
     /// There was no answer, or a longer one than [`MOST`]; whether the request was carried out, nobody knows.
     pub(super) fn send(&self, request: Request<'_>) -> Result<Reply, String> {
         let mut headers = request.headers;
+        let is_post = request.method == Method::POST;
         let mut building = self
             .client
             .request(request.method, request.url)
             .timeout(request.patience);
         if let Some(body) = request.body {
-            headers.insert(
-                reqwest::header::CONTENT_TYPE,
-                HeaderValue::from_static("application/json"),
-            );
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             building = building.body(body);
+        } else if is_post {
+            // Google's servers refuse a POST that does not say how long it is (411).
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         self.wait_for(async move {
             let mut answer = building.headers(headers).send().await.map_err(|error| words(&error))?;

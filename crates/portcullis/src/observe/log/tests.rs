@@ -315,3 +315,17 @@ fn the_system_log() {
     assert!(log.output().lost > 0);
     drop(listener);
 }
+
+#[test]
+fn what_libraries_say_stays_out() {
+    for (logger, is_written) in [
+        ("fail2ban", true),
+        ("fail2ban.actions", true),
+        ("portcullis::enforce::nft::mend", true),
+        ("rustls::client::hs", false),
+        ("reqwest::connect", false),
+        ("", false),
+    ] {
+        assert_eq!(super::is_ours(logger), is_written, "{logger}");
+    }
+}

@@ -289,14 +289,16 @@ fn nobody_waits_for_ever() {
         operation: "operation-1-a".to_owned(),
     };
     let mut house = house((0..20).map(|_| good(RUNNING)).collect());
-    house.client.wait = Duration::from_millis(50);
+    house.client.wait = Duration::from_secs(2);
+    house.client.pause = Duration::from_millis(700);
     let begun = Instant::now();
     let expect = Answer::Operation {
         name: "operation-1-a".to_owned(),
         done: None,
     };
     assert_eq!(house.client.call(&follow), Ok(expect));
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!((2..20).contains(&house.stage.rest().len()));
 }
 
 #[test]
