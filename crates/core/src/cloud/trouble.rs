@@ -467,7 +467,7 @@ fn seconds(text: &str) -> Option<Seconds> {
 
 /// `compute.firewalls.update`: words of letters with dots between them, three at least.
 fn is_permission(word: &str) -> bool {
-    let parts = word.split('.');
+    let mut parts = word.split('.');
     let fits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphabetic());
-    word.len() <= LONGEST_REASON && parts.clone().count() >= 3 && parts.clone().all(fits)
+    word.len() <= LONGEST_REASON && parts.clone().count() >= 3 && parts.all(fits)
 }

@@ -261,9 +261,9 @@ fn mail_jails_over_the_stock() {
     assert_eq!(
         told,
         [
-            ("address-slip", 2, 68),
-            ("address-slip", 3, 73),
-            ("gcloud-native", 2, 48)
+            ("address-slip", 2, 72),
+            ("address-slip", 3, 77),
+            ("gcloud-native", 2, 52)
         ]
     );
     let native = report.findings.last().unwrap();

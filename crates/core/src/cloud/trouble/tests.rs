@@ -33,6 +33,7 @@ const NO_ROOM: &str = "Quota 'FIREWALLS' exceeded.  Limit: 100.0 globally.";
 const TOO_FAST: &str = "Quota exceeded for quota metric 'Queries' and limit 'Queries per minute' of the service";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn answers() {
     for (status, body, kind) in [
         (401, body(401, "authError", "Invalid credentials"), Kind::Token),
@@ -282,6 +283,7 @@ fn place() -> Place {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn mends() {
     for (status, body, parts) in [
         (
