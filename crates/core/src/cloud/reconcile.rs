@@ -335,6 +335,8 @@ impl Reconciler {
     /// Everything is read, and planned, anew; what waited for a person's mend is tried.
     fn review(&mut self) {
         for group in self.groups.values_mut() {
+            // Whoever asks wants it done: what may go waits no longer.
+            group.loose_since = group.loose_since.map(|_| Timestamp::default());
             group.retry_at = None;
             group.closed = None;
             group.local_six = None;
