@@ -49,8 +49,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
     forward(events.1, outbox.clone(), Message::Runner);
     let database = first_database(run, &places, &setup, &origin);
-    let group = run.socket_group.as_deref();
-    let listener = listen::open(&places.socket, given, group).map_err(|error| error.to_string())?;
+    let listener = listen::open(&places.socket, given, run.socket_group.as_deref()).map_err(|error| error.to_string())?;
     let seat = sit(run, &places, &database)?;
     let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
     if !run.stream || live::has_bans_by_hand(&saved) {
@@ -59,8 +58,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let broken = |error: std::io::Error| format!("cannot start a thread: {error}");
     let around = surroundings::Around::new(&clock, &outbox);
     let inquiries = Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?;
-    let board = Arc::clone(&around.board);
-    let (cloud, sky) = sky(&clock, &places);
+    let (board, (cloud, sky)) = (Arc::clone(&around.board), sky(&clock, &places));
     let lanes = lanes(link, around, sky, &outbox).map_err(broken)?;
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
     let protected = Protected::gather().unwrap_or_else(|_| Protected::new([], []));
