@@ -111,7 +111,7 @@ fn what_a_person_takes_out_is_freed_everywhere() {
             .is_some_and(|rule| rule.body.to_string().contains("[portcullis writer="))
     });
     vm.fake.remove("block-ip", &[&format!("{WHO}/32")]);
-    let text = format!("{WHO} was taken out of the firewall rule block-ip by a person");
+    let text = format!("{WHO}/32 was taken out of rule block-ip by hand: it is freed everywhere");
     // The rule is read again when there is something to write.
     vm.ban(OTHER);
     eventually("it is said and done", || {

@@ -12,15 +12,22 @@
 #[expect(dead_code, reason = "the tests of the daemon use all of it")]
 #[path = "../daemon/house.rs"]
 mod house;
+#[expect(dead_code, reason = "the tests of the services use all of it")]
+#[path = "../service/debian.rs"]
+mod debian;
 
+mod crash;
 mod fake;
 mod faults;
+mod flood;
 mod gcloud;
+mod hands;
 mod joined;
 mod lists;
 mod machine;
 mod operations;
 mod raw;
+mod recipe;
 mod rules;
 mod schema;
 mod verbs;

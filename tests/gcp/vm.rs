@@ -27,11 +27,9 @@ impl Vm {
         assert!(up.success());
         let namespace = File::open(format!("/proc/{}/ns/net", house.holder())).unwrap();
         let fake = Fake::start_in(namespace);
-        let mut say = |name: &str, value: String| house.environment.push((name.to_owned(), value));
-        say("GCE_METADATA_HOST", fake.host());
-        say("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", fake.endpoint());
-        let manager = "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER";
-        say(manager, format!("http://{}/", fake.host()));
+        let endpoint = endpoints(&fake);
+        let host = ("GCE_METADATA_HOST", fake.host());
+        surround(&mut house, endpoint.into_iter().chain([host]));
         Vm { house, fake }
     }
 
@@ -41,12 +39,16 @@ impl Vm {
         vm.house.write("token", "a-token");
         vm.fake
             .settings(|settings| settings.tokens = Some(["a-token".to_owned()].into()));
-        let token = vm.house.path("token").display().to_string();
-        vm.house.environment.retain(|(name, _)| name != "GCE_METADATA_HOST");
-        let nobody = ("GCE_METADATA_HOST".to_owned(), "127.0.0.1:9".to_owned());
-        let project = ("CLOUDSDK_CORE_PROJECT".to_owned(), PROJECT.to_owned());
-        let token = ("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE".to_owned(), token);
-        vm.house.environment.extend([nobody, project, token]);
+        let given = [
+            ("GCE_METADATA_HOST", "127.0.0.1:9".to_owned()),
+            ("CLOUDSDK_CORE_PROJECT", PROJECT.to_owned()),
+            (
+                "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE",
+                vm.house.path("token").display().to_string(),
+            ),
+        ];
+        let endpoint = endpoints(&vm.fake);
+        surround(&mut vm.house, endpoint.into_iter().chain(given));
         vm
     }
 
@@ -59,7 +61,9 @@ impl Vm {
     /// The list of a rule, as Google's own client prints it; none where there is no such client.
     pub(crate) fn described(&self, rule: &str) -> Option<Vec<String>> {
         let program = gcloud::program()?;
-        let command: Command = self.house.inside(program.to_str().unwrap());
+        let mut command = Command::new("nsenter");
+        let holder = self.house.holder().to_string();
+        command.args(["-t", &holder, "-n", "-m", "--"]).arg(program);
         let folder = self.house.path("gcloud");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("token"), "a-token").unwrap();
@@ -83,4 +87,30 @@ impl Vm {
         let ranges = body["sourceRanges"].as_array().unwrap();
         Some(ranges.iter().map(|range| range.as_str().unwrap().to_owned()).collect())
     }
+}
+
+/// Where the API is.
+fn endpoints(fake: &Fake) -> [(&'static str, String); 2] {
+    [
+        ("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", fake.endpoint()),
+        (
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER",
+            format!("http://{}/", fake.host()),
+        ),
+    ]
+}
+
+/// The environment of what runs in the house: these, and nothing of what this machine tells Google's programs.
+fn surround(house: &mut House, ours: impl Iterator<Item = (&'static str, String)>) {
+    let is_foreign = |name: &String| {
+        ["CLOUDSDK_", "GCE_", "GOOGLE_"]
+            .iter()
+            .any(|start| name.starts_with(start))
+    };
+    let foreign = std::env::vars().map(|(name, _)| name).filter(is_foreign);
+    house.through = vec!["env".to_owned()];
+    house.through.extend(foreign.flat_map(|name| ["-u".to_owned(), name]));
+    house
+        .through
+        .extend(ours.map(|(name, value)| format!("{name}={value}")));
 }

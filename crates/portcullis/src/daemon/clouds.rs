@@ -98,16 +98,15 @@ impl Daemon {
     }
 
     /// Whom a person took out of a rule that is ours alone is freed everywhere: somebody may have locked themselves out.
-    pub(super) fn free_everywhere(&mut self, freed: &[(IpNet, Arc<str>)], out: &mut Vec<Effect>) {
+    /// The lane has said so.
+    pub(super) fn free_everywhere(&mut self, freed: &[IpNet], out: &mut Vec<Effect>) {
         let now = self.clock.now().steady;
-        for (range, rule) in freed {
+        for range in freed {
             let id = if range.prefix_len() == range.max_prefix_len() {
                 Id::Ip(range.addr())
             } else {
                 Id::Net(*range)
             };
-            let text = format!("{id} was taken out of the firewall rule {rule} by a person: it is freed everywhere");
-            say(Level::Notice, SERVER, &text);
             let (ids, jail) = (Some(vec![id]), None);
             self.engine
                 .handle(now, Input::Request(Request::Unban { ids, jail }, ReplyTo(0)), out);

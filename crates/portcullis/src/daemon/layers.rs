@@ -109,8 +109,8 @@ pub(crate) struct Facts {
     pub(crate) readings: Vec<Reading>,
     /// Layers that cannot follow what was decided, and why; or can again
     pub(crate) failing: Vec<(LayerId, Option<String>)>,
-    /// Who was taken out of a rule of the cloud's by a person, and out of which
-    pub(crate) freed: Vec<(IpNet, Arc<str>)>,
+    /// Who was taken out of a rule of the cloud's by a person
+    pub(crate) freed: Vec<IpNet>,
 }
 
 /// All lanes.

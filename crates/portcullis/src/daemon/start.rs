@@ -49,8 +49,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
     forward(events.1, outbox.clone(), Message::Runner);
     let database = first_database(run, &places, &setup, &origin);
-    let group = run.socket_group.as_deref();
-    let listener = listen::open(&places.socket, given, group).map_err(|error| error.to_string())?;
+    let listener = listen::open(&places.socket, given, run.socket_group.as_deref()).map_err(|error| error.to_string())?;
     let seat = sit(run, &places, &database)?;
     let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
     if !run.stream || live::has_bans_by_hand(&saved) {
@@ -59,11 +58,10 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let broken = |error: std::io::Error| format!("cannot start a thread: {error}");
     let around = surroundings::Around::new(&clock, &outbox);
     let inquiries = Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?;
-    let board = Arc::clone(&around.board);
-    let cloud = Board::default();
-    let sky = sky(&clock, &places, &cloud);
+    let (board, (cloud, sky)) = (Arc::clone(&around.board), sky(&clock, &places));
     let lanes = lanes(link, around, sky, &outbox).map_err(broken)?;
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
+    let protected = Protected::gather().unwrap_or_else(|_| Protected::new([], []));
     let mut daemon = Daemon {
         dry_run: run.dry_run,
         database,
@@ -82,7 +80,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         plan: Plan::default(),
         origin,
         kept: reading::Kept::from_saved(&saved),
-        protected: Protected::gather().unwrap_or_else(|_| Protected::new([], [])),
+        protected,
         files: BTreeMap::new(),
         remarks: BTreeMap::new(),
         replies: BTreeMap::new(),
@@ -123,14 +121,15 @@ fn lanes(
     )
 }
 
-/// What the cloud's lane is given.
-fn sky(clock: &Running, places: &Places, board: &Board) -> Sky {
-    let clock = clock.clone();
-    Sky {
+/// What the cloud's lane is given, and where it puts up how its rules stand.
+fn sky(clock: &Running, places: &Places) -> (Board, Sky) {
+    let (board, clock) = (Board::default(), clock.clone());
+    let sky = Sky {
         clock: Arc::new(move || clock.now()),
         books: places.books(),
         board: board.clone(),
-    }
+    };
+    (board, sky)
 }
 
 /// Takes the seat. Only then what commands changed may be forgotten: before, it would be another daemon's.

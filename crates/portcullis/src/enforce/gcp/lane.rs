@@ -77,7 +77,7 @@ pub(crate) struct Told {
     /// Layers that cannot follow, and why; or can again
     pub(crate) failing: Vec<(LayerId, Option<String>)>,
     /// Ranges that a person took out of a rule that is ours alone
-    pub(crate) freed: Vec<(IpNet, Arc<str>)>,
+    pub(crate) freed: Vec<IpNet>,
 }
 
 impl Told {
@@ -252,7 +252,8 @@ impl Clouds {
                     layer.failing = why;
                 }
             }
-            Output::Freed(range, rule) => self.told.freed.push((range, rule)),
+            // That it is so, and where, is in a note of its own.
+            Output::Freed(range, _) => self.told.freed.push(range),
             Output::Read(reading) => self.told.readings.push(reading),
             Output::Note(loudness, text) => say(level(loudness), LOGGER, &text),
         }
