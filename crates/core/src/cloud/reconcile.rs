@@ -14,6 +14,7 @@ use crate::time::{Clock, Timestamp};
 
 mod dice;
 mod draft;
+mod drift;
 mod group;
 mod outcome;
 mod pace;

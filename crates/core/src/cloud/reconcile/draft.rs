@@ -56,7 +56,7 @@ impl Group {
             ranges = target(read, &adds, &removes, part.family)?;
         }
         let is_urgent = removes.iter().any(|range| touches(around.protected, range));
-        let oldest = adds.iter().filter_map(|entry| self.oldest(part, entry)).min();
+        let oldest = self.oldest(part, &adds);
         let changes = !adds.is_empty() || !removes.is_empty();
         Ok(changes.then(|| Draft {
             rule: Arc::clone(&part.name),
@@ -92,11 +92,17 @@ impl Group {
         })
     }
 
-    /// Since when the oldest ban waits that this entry is to make true.
-    fn oldest(&self, part: &Part, entry: &IpNet) -> Option<Timestamp> {
-        let is_here = |place: &Place| matches!(place, Place::In(rule, by) if **rule == *part.name && by == entry);
-        let bans = self.touching(entry).filter(|(_, ban)| is_here(&ban.place));
-        bans.map(|(_, ban)| ban.since).min()
+    /// Since when the oldest ban waits that one of these entries, which are sorted, is to make true.
+    fn oldest(&self, part: &Part, adds: &[IpNet]) -> Option<Timestamp> {
+        if adds.is_empty() {
+            return None;
+        }
+        let is_here = |place: &Place| match place {
+            Place::In(rule, by) => **rule == *part.name && adds.binary_search(by).is_ok(),
+            _ => false,
+        };
+        let bans = self.bans.values().filter(|ban| is_here(&ban.place));
+        bans.map(|ban| ban.since).min()
     }
 }
 

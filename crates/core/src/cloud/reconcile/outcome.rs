@@ -186,8 +186,8 @@ impl Reconciler {
             Kind::Conflict => self.pause(now.steady, (BUSY.0, BUSY.0)),
             Kind::Missing if work.task == Task::Read => self.was_missing(now, &work, text, out),
             Kind::Missing if !matches!(work.task, Task::Create(_)) => {}
-            Kind::Entry(place) => self.bad_entry(now, &work, *place, (trouble, text), out),
-            Kind::TooLarge(most) => self.too_large(now, &work, *most, text, out),
+            Kind::Entry(_) => self.bad_entry(now, &work, (trouble, text), out),
+            Kind::TooLarge(most) => self.too_large(now, &work, (*most, text), out),
             Kind::Quota | Kind::Permission if matches!(work.task, Task::Create(_)) => {
                 self.cannot_create(now, &work, (trouble, text), out);
             }
@@ -253,14 +253,11 @@ impl Reconciler {
 
     /// One entry is refused: it is left out by name, and the rest is written. Where nobody says which it is, halves
     /// are tried.
-    fn bad_entry(
-        &mut self,
-        now: Clock,
-        work: &Work,
-        place: Option<usize>,
-        (trouble, text): (&Trouble, String),
-        out: &mut Vec<Output>,
-    ) {
+    fn bad_entry(&mut self, now: Clock, work: &Work, (trouble, text): (&Trouble, String), out: &mut Vec<Output>) {
+        let place = match trouble.kind {
+            Kind::Entry(place) => place,
+            _ => None,
+        };
         let (Task::Write(adds) | Task::Create(adds)) = &work.task else {
             return self.give_up(now, work, (text, REFUSED), out);
         };
@@ -297,7 +294,7 @@ impl Reconciler {
 
     /// The rule takes fewer entries than thought. Where the API does not say how many, the limits that it is known to
     /// have had are tried.
-    fn too_large(&mut self, now: Clock, work: &Work, most: Option<usize>, text: String, out: &mut Vec<Output>) {
+    fn too_large(&mut self, now: Clock, work: &Work, (most, text): (Option<usize>, String), out: &mut Vec<Output>) {
         let sent = ranges(&work.call).len();
         let guess = [5_000, 256].into_iter().find(|&limit| limit < sent);
         let most = most

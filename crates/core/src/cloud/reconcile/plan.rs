@@ -86,7 +86,7 @@ impl Group {
             max_ranges: self.most(around.books),
             max_rules: self.options.max_rules,
             allow_private: self.options.allow_private,
-            ipv6: ipv6.as_ref().map(|()| ()).map_err(String::as_str),
+            ipv6: ipv6.as_ref().copied().map_err(String::as_str),
             present: &self.present(around.books),
         })
     }

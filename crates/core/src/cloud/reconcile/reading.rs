@@ -1,10 +1,11 @@
 //! What a read of a rule tells: which of our entries are there, which vanished, and who is to hear of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::drift::Difference;
 use super::group::{Cause, Group, Place};
 use super::part::{Found, Part, Presence};
 use super::turn::{EXPIRY, age};
@@ -13,7 +14,7 @@ use super::{Host, Loudness, Output, Reconciler};
 use crate::cloud::books::{Claim, Entry, State};
 use crate::cloud::desired::rule_number;
 use crate::cloud::rule::Rule;
-use crate::ledger::{Drift, LayerId, Reading, Standing};
+use crate::ledger::Standing;
 use crate::time::{Clock, Seconds, Timestamp};
 
 /// Every rule is read so often, with jitter.
@@ -25,9 +26,6 @@ const BY_HAND: usize = 3;
 /// An entry that was lifted and is back is taken out again as often in a shared rule, where another writer may have
 /// put it back by mistake: after that it is theirs.
 const PATIENCE: u32 = 3;
-/// Reads of the rules of a group that lie no further apart count as one.
-const ROUND: Seconds = Seconds::new(120);
-
 /// What a read shows.
 #[derive(Default)]
 struct Finding {
@@ -40,13 +38,6 @@ struct Finding {
     back: usize,
     /// Whether something stands there that is to go
     has_leftovers: bool,
-}
-
-/// What differs from what was there before, and is to be mended.
-struct Difference {
-    rule: Arc<str>,
-    missing: BTreeSet<IpNet>,
-    extra: usize,
 }
 
 impl Reconciler {
@@ -290,8 +281,8 @@ impl Part {
             }
             if is_wanted {
                 self.returns.remove(&range);
-            }
-            if (is_there || is_wanted) && self.absent.remove(&range).is_some() && !is_wanted {
+                self.absent.remove(&range);
+            } else if is_there && self.absent.remove(&range).is_some() {
                 let returns = self.returns.entry(range).or_insert(0);
                 *returns += 1;
                 if *returns > patience {
@@ -394,7 +385,7 @@ impl Group {
         }
         self.is_dirty = true;
         let text = format!("{entry} was taken out of rule {rule} by hand: it is freed everywhere");
-        out.push(Output::Note(Loudness::Notice, text.clone()));
+        out.push(Output::Note(Loudness::Notice, text));
         let why: Arc<str> = format!("taken out of rule {rule} by hand").into();
         out.extend(freed.into_iter().map(|range| Output::Freed(range, Arc::clone(&why))));
     }
@@ -414,100 +405,6 @@ impl Group {
             } else if ban.is_confirmed() && !part.suspects.contains_key(entry) {
                 ban.stand(&Standing::Decided, out);
             }
-        }
-    }
-
-    /// Tells the layers what differed, or that nothing does.
-    fn report(&mut self, now: Timestamp, difference: &Difference, out: &mut Vec<Output>) {
-        self.forget_drift(&difference.rule);
-        if difference.missing.is_empty() && difference.extra == 0 {
-            if self.adrift.is_empty() && self.is_round(now) {
-                self.whole_at = Some(now);
-                let held = self.count(|ban| ban.is_verified());
-                out.extend(self.layers.keys().map(|layer| reading(layer, &held, None)));
-            }
-            return;
-        }
-        let is_missing = |ban: &super::group::Ban| {
-            let place = &ban.place;
-            matches!(place, Place::In(rule, by) if *rule == difference.rule && difference.missing.contains(by))
-        };
-        let (held, missing) = (self.count(|ban| ban.is_verified()), self.count(is_missing));
-        for layer in self.layers.keys() {
-            let missing = missing.get(layer).copied().unwrap_or(0);
-            if missing > 0 || difference.extra > 0 {
-                let drift = difference.drift(self.whole_at.unwrap_or(now), missing);
-                out.push(reading(layer, &held, Some(drift)));
-            }
-        }
-        let news = difference
-            .missing
-            .iter()
-            .map(|range| (Arc::clone(&difference.rule), *range));
-        self.adrift.extend(news);
-        // The layers are told that all is well again by a round of reads.
-        for part in self.parts.iter_mut().filter(|part| part.name != difference.rule) {
-            part.read_by = None;
-        }
-    }
-
-    /// What is back in a rule, or wanted no more, is adrift no more.
-    fn forget_drift(&mut self, name: &Arc<str>) {
-        let Some(part) = self.parts.iter().find(|part| part.name == *name) else {
-            return self.adrift.retain(|(rule, _)| rule != name);
-        };
-        self.adrift
-            .retain(|(rule, range)| rule != name || part.wanted.contains(range) && !part.holds(range));
-    }
-
-    /// Whether all rules were read by now, and nothing was written since.
-    fn is_round(&self, now: Timestamp) -> bool {
-        let is_read = |part: &Part| part.found().is_some_and(|found| found.at.steady + ROUND >= now);
-        let mut used = self
-            .parts
-            .iter()
-            .filter(|part| self.is_base(part) || !part.wanted.is_empty());
-        let is_unread = |ban: &super::group::Ban| ban.is_confirmed() && !ban.is_verified();
-        used.all(is_read) && !self.bans.values().any(is_unread)
-    }
-
-    fn count(&self, counts: impl Fn(&super::group::Ban) -> bool) -> BTreeMap<LayerId, usize> {
-        let mut all = BTreeMap::new();
-        for ban in self.bans.values().filter(|ban| counts(ban)) {
-            for layer in ban.layers() {
-                *all.entry(layer.clone()).or_insert(0) += 1;
-            }
-        }
-        all
-    }
-}
-
-fn reading(layer: &LayerId, held: &BTreeMap<LayerId, usize>, drift: Option<Drift>) -> Output {
-    Output::Read(Reading {
-        layer: layer.clone(),
-        held: held.get(layer).copied().unwrap_or(0),
-        drift,
-    })
-}
-
-impl Difference {
-    fn drift(&self, since: Timestamp, missing: usize) -> Drift {
-        let rule = &self.rule;
-        let what = match (self.missing.len(), self.extra) {
-            (0, extra) => format!("{extra} lifted entries were back in rule {rule}"),
-            (gone, 0) => format!("{gone} entries were missing from rule {rule}"),
-            (gone, extra) => {
-                format!("{gone} entries were missing from rule {rule}, and {extra} lifted ones were back")
-            }
-        };
-        Drift {
-            since,
-            until: None,
-            missing,
-            extra: self.extra,
-            moved: 0,
-            what,
-            by: None,
         }
     }
 }

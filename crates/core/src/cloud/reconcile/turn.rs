@@ -180,73 +180,12 @@ impl Reconciler {
         if group.retry_at.is_some_and(|at| at > now.steady) || !group.is_ready() || group.is_dirty {
             return Vec::new();
         }
-        let is_lapsed = group.loose_since.is_some_and(|since| since + LAZY <= now.steady);
-        let mut drafts = group.drafts(&around, false);
-        let waits = || {
-            group
-                .parts
-                .iter()
-                .any(|part| part.refused.is_none() && group.adds(part).next().is_some())
-        };
-        let mut may_remove = is_lapsed;
-        if drafts.drafts.iter().all(|draft| draft.adds.is_empty()) && waits() {
-            // Only what is to go makes room; where nothing may go yet either, two rules wait for each other.
-            may_remove = true;
-            if drafts.drafts.is_empty() {
-                drafts = group.drafts(&around, true);
-            }
-        }
-        if is_lapsed && drafts.drafts.iter().all(|draft| draft.removes.is_empty()) {
-            group.loose_since = group.has_leftovers(&self.books).then_some(now.steady);
-        }
-        if drafts.drafts.is_empty() {
-            // What could not be written is wanted no more.
-            group.mend(Cause::Write, out);
-        }
-        for text in drafts.faults {
-            group.fail(text, Cause::Rule, out);
-        }
-        let to = |rule: &Arc<str>| Target {
-            base: Arc::clone(base),
-            rule: Arc::clone(rule),
-        };
-        let mut wakes = Vec::new();
-        let mut options = Vec::new();
-        for draft in drafts.drafts {
-            let step = if group.part(&draft.rule).is_some_and(|part| part.found().is_some()) {
-                Step::Write
-            } else {
-                Step::Create
-            };
-            if let Some(rank) = rank(&draft, may_remove, now.steady) {
-                options.push((rank, step(to(&draft.rule), draft)));
-            }
-        }
-        for part in group.parts.iter().filter(|part| part.refused.is_none()) {
-            if group.claim_is_due(now, part, &around) {
-                let rank = if self.has_just_written {
-                    Rank::ClaimNow
-                } else {
-                    Rank::Claim
-                };
-                options.push((rank, Step::Claim(to(&part.name))));
-            }
-            match group.delete_is_due(part, &around) {
-                Some(at) if at <= now.steady => options.push((Rank::Delete, Step::Delete(to(&part.name)))),
-                Some(at) => wakes.push(at),
-                None => {}
-            }
-        }
-        wakes.extend(
-            group
-                .loose_since
-                .filter(|_| options.is_empty())
-                .map(|since| since + LAZY),
-        );
-        wakes
-            .into_iter()
-            .filter(|&at| at > now.steady)
-            .for_each(|at| self.wake_at(at));
+        let mut options = group.writes(now.steady, &around, out);
+        let mut wakes = group.chores(now, (&around, self.has_just_written), &mut options);
+        let is_idle = options.is_empty();
+        wakes.extend(group.loose_since.filter(|_| is_idle).map(|since| since + LAZY));
+        let later = wakes.into_iter().filter(|&at| at > now.steady);
+        later.for_each(|at| self.wake_at(at));
         options
     }
 
@@ -287,6 +226,74 @@ impl Group {
     pub(super) fn is_ready(&self) -> bool {
         let base = self.part(self.base());
         base.is_some_and(|part| part.refused.is_none() && matches!(part.presence, Presence::Here(_)))
+    }
+
+    fn target(&self, rule: &Arc<str>) -> Target {
+        Target {
+            base: self.base().into(),
+            rule: Arc::clone(rule),
+        }
+    }
+
+    /// The lists that could be written by now.
+    fn writes(&mut self, now: Timestamp, around: &Around<'_>, out: &mut Vec<Output>) -> Vec<(Rank, Step)> {
+        let is_lapsed = self.loose_since.is_some_and(|since| since + LAZY <= now);
+        let mut may_remove = is_lapsed;
+        let mut all = self.drafts(around, false);
+        if all.drafts.iter().all(|draft| draft.adds.is_empty()) && self.lacks_room() {
+            // Only what is to go makes room; where nothing may go yet either, two rules wait for each other.
+            may_remove = true;
+            if all.drafts.is_empty() {
+                all = self.drafts(around, true);
+            }
+        }
+        if is_lapsed && all.drafts.iter().all(|draft| draft.removes.is_empty()) {
+            self.loose_since = self.has_leftovers(around.books).then_some(now);
+        }
+        if all.drafts.is_empty() {
+            // What could not be written is wanted no more.
+            self.mend(Cause::Write, out);
+        }
+        for text in all.faults {
+            self.fail(text, Cause::Rule, out);
+        }
+        let mut options = Vec::new();
+        for draft in all.drafts {
+            let is_there = self.part(&draft.rule).is_some_and(|part| part.found().is_some());
+            let step = if is_there { Step::Write } else { Step::Create };
+            if let Some(rank) = rank(&draft, may_remove, now) {
+                options.push((rank, step(self.target(&draft.rule), draft)));
+            }
+        }
+        options
+    }
+
+    /// Whether there is something to be added. Where nothing is drafted for it, there is no room.
+    fn lacks_room(&self) -> bool {
+        let mut open = self.parts.iter().filter(|part| part.refused.is_none());
+        open.any(|part| self.adds(part).next().is_some())
+    }
+
+    /// Marks to be renewed and rules to be deleted, and when there will be more of that.
+    fn chores(
+        &self,
+        now: Clock,
+        (around, has_just_written): (&Around<'_>, bool),
+        options: &mut Vec<(Rank, Step)>,
+    ) -> Vec<Timestamp> {
+        let mut wakes = Vec::new();
+        let claim = if has_just_written { Rank::ClaimNow } else { Rank::Claim };
+        for part in self.parts.iter().filter(|part| part.refused.is_none()) {
+            if self.claim_is_due(now, part, around) {
+                options.push((claim, Step::Claim(self.target(&part.name))));
+            }
+            match self.delete_is_due(part, around) {
+                Some(at) if at <= now.steady => options.push((Rank::Delete, Step::Delete(self.target(&part.name)))),
+                Some(at) => wakes.push(at),
+                None => {}
+            }
+        }
+        wakes
     }
 
     fn drafts(&self, around: &Around<'_>, force: bool) -> Drafts {

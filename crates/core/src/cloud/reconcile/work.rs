@@ -151,7 +151,7 @@ impl Reconciler {
             Step::Create(target, draft) => self.create(now, target, draft, out),
             Step::Claim(target) => self.claim(now, target, out),
             Step::Delete(target) => {
-                let request = self.intend(now, &target, "delete", Vec::new(), out);
+                let request = self.intend(now, (&target, "delete"), Vec::new(), out);
                 let rule = target.rule.to_string();
                 self.begin(now, (Task::Delete, target), Call::Delete { rule, request }, out);
             }
@@ -184,8 +184,7 @@ impl Reconciler {
     fn intend(
         &mut self,
         now: Clock,
-        target: &Target,
-        body: &str,
+        (target, body): (&Target, &str),
         mut entries: Vec<Entry>,
         out: &mut Vec<Output>,
     ) -> String {
@@ -212,7 +211,7 @@ impl Reconciler {
     fn write(&mut self, now: Clock, target: Target, draft: Draft, out: &mut Vec<Output>) {
         let rule = target.rule.to_string();
         let entries = claims(&rule, &draft);
-        let request = self.intend(now, &target, &list(&draft.ranges), entries, out);
+        let request = self.intend(now, (&target, &list(&draft.ranges)), entries, out);
         let call = Call::Write {
             rule,
             ranges: draft.ranges,
@@ -236,7 +235,7 @@ impl Reconciler {
         }];
         entries.extend(claims(&name, &draft));
         let body = format!("create {name} {} {}", rule.description, list(&draft.ranges));
-        let request = self.intend(now, &target, &body, entries, out);
+        let request = self.intend(now, (&target, &body), entries, out);
         let rule = Box::new(rule);
         self.begin(
             now,
@@ -251,7 +250,7 @@ impl Reconciler {
         let found = group.and_then(|group| group.part(&target.rule)?.found());
         let Some(found) = found else { return };
         let description = Mark::write(&found.rule.description, &self.mark(now));
-        let request = self.intend(now, &target, &format!("describe {description}"), Vec::new(), out);
+        let request = self.intend(now, (&target, &format!("describe {description}")), Vec::new(), out);
         let call = Call::Describe {
             rule: target.rule.to_string(),
             description,
