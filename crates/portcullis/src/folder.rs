@@ -12,7 +12,7 @@ use crate::stock;
 /// Files above this are no configuration.
 const LARGEST: u64 = 16 << 20;
 /// Our own actions are to be had in every folder.
-const OUR_ACTIONS: &[&str] = &["action.d/gcp-firewall.conf", "action.d/nft.conf"];
+pub(crate) const OUR_ACTIONS: &[&str] = &["action.d/gcp-firewall.conf", "action.d/nft.conf"];
 
 /// The disk as the configuration sees it.
 pub(crate) struct Disk;

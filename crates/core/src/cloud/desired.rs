@@ -35,6 +35,9 @@ use refusal::Fence;
 /// Entries that one rule takes where nothing else is known or was learned: the most that compute v1 documents.
 pub const MAX_RANGES: usize = 5_000;
 
+/// No rule is filled with more, whatever the options say.
+const MOST_RANGES: usize = 1_000_000;
+
 /// A ban in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ban {
@@ -176,20 +179,28 @@ impl Desired {
     /// The bans that may be written, by family; the others become `protected`.
     fn sift(&mut self, situation: &Situation<'_>) -> (Bans, Bans) {
         let fence = Fence::new(situation.protected, situation.allow_private);
-        let mut bans = Bans::new();
-        for ban in situation.bans {
-            let worth = Worth::of(ban);
-            let known = bans.entry(normal(ban.range)).or_insert(worth);
-            *known = known.and(worth);
-        }
-        bans.retain(|range, _| match fence.refuses(range) {
+        let mut bans: Vec<(IpNet, Worth)> = situation
+            .bans
+            .iter()
+            .map(|ban| (normal(ban.range), Worth::of(ban)))
+            .collect();
+        bans.sort_unstable();
+        bans.dedup_by(|next, known| {
+            let is_same = next.0 == known.0;
+            if is_same {
+                known.1 = known.1.and(next.1);
+            }
+            is_same
+        });
+        bans.retain(|(range, _)| match fence.refuses(range) {
             Some(why) => {
                 self.protected.push((*range, why));
                 false
             }
             None => true,
         });
-        bans.into_iter().partition(|(range, _)| family(range) == Family::Inet4)
+        let six = bans.split_off(bans.partition_point(|(range, _)| family(range) == Family::Inet4));
+        (bans.into_iter().collect(), six.into_iter().collect())
     }
 
     /// Places the bans of one family.
@@ -204,34 +215,35 @@ impl Desired {
         };
         let placement = Placement::of(written, &slots);
         let mut shares = Vec::with_capacity(slots.len());
-        for (number, slot) in slots.iter().enumerate() {
-            let ranges = placement.ranges(number);
-            let is_base = number == 0 && family == Family::Inet4;
-            let is_there = slot.is_there || is_base;
-            let is_listed = !slot.is_closed && (is_there || !ranges.is_empty());
+        for (number, (slot, ranges)) in (1..).zip(slots.iter().zip(placement.ranges(slots.len()))) {
+            let is_base = number == 1 && family == Family::Inet4;
+            let is_listed = !slot.is_closed && (slot.is_there || is_base || !ranges.is_empty());
             shares.push(is_listed.then_some(self.shares.len()));
             if is_listed {
+                let rule = slot.name.clone();
                 self.shares.push(Share {
-                    rule: slot.name.clone(),
+                    rule,
                     family,
-                    number: number + 1,
+                    number,
                     ranges,
                 });
             }
         }
+        let mut places = BTreeMap::new();
         for (range, covered, slot) in placement.of_bans(bans) {
             match slot.and_then(|slot| *shares.get(slot)?) {
                 Some(share) => {
-                    self.places.insert(covered, Place { share, range });
+                    places.insert(covered, Place { share, range });
                 }
                 None => self.evicted.push(covered),
             }
         }
+        self.places.append(&mut places);
     }
 }
 
 /// The rules that bans of this family may go into, the base rule first, and those that are there beyond that number.
-fn slots(situation: &Situation<'_>, family: Family) -> Vec<Slot> {
+fn slots<'a>(situation: &Situation<'a>, family: Family) -> Vec<Slot<'a>> {
     let most = situation.max_rules.clamp(1, name::MOST_RULES);
     let name = |number| rule_name(situation.base, family, number);
     let is_there = |number: &usize| situation.present.contains_key(&name(*number));
@@ -247,12 +259,9 @@ fn slots(situation: &Situation<'_>, family: Family) -> Vec<Slot> {
             room: if is_beyond {
                 0
             } else {
-                situation.max_ranges.min(limit).saturating_sub(taken)
+                situation.max_ranges.min(limit).min(MOST_RANGES).saturating_sub(taken)
             },
-            held: present
-                .filter(|_| !is_beyond)
-                .map(|present| present.ours.clone())
-                .unwrap_or_default(),
+            held: present.filter(|_| !is_beyond).map(|present| &present.ours),
             is_there: present.is_some(),
             is_closed,
             name,
@@ -263,15 +272,19 @@ fn slots(situation: &Situation<'_>, family: Family) -> Vec<Slot> {
 
 /// Whether neighbours become one range: where more than four fifths of the room are needed, and then until seven
 /// tenths are enough, so that a few bans more or less do not write everything anew each time.
-fn is_tight(bans: &Bans, room: usize, slots: &[Slot]) -> bool {
+fn is_tight(bans: &Bans, room: usize, slots: &[Slot<'_>]) -> bool {
     let needed = bans.len().saturating_mul(10);
     needed > room.saturating_mul(8) || (needed > room.saturating_mul(7) && is_merged(bans, slots))
 }
 
 /// Whether a range of ours stands for bans without being one.
-fn is_merged(bans: &Bans, slots: &[Slot]) -> bool {
+fn is_merged(bans: &Bans, slots: &[Slot<'_>]) -> bool {
     let stands_for_others = |range: &IpNet| !bans.contains_key(range) && bans.range(inside(range)).next().is_some();
-    slots.iter().flat_map(|slot| &slot.held).any(stands_for_others)
+    slots
+        .iter()
+        .filter_map(|slot| slot.held)
+        .flatten()
+        .any(stands_for_others)
 }
 
 /// The bans as the fewest ranges.

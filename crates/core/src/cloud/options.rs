@@ -195,54 +195,34 @@ impl Options {
                 ));
             }
         }
-        let mut told = Vec::new();
-        let mut tell = |name: &str, one: String, two: String, stricter: &str| {
-            if one != two {
-                told.push(format!(
-                    "two actions ban in the rule {rule} with different {name} ('{one}' and '{two}'): '{stricter}' holds for both"
-                ));
-            }
-        };
-        let ranges = [self.max_ranges, other.max_ranges].into_iter().flatten().min();
-        tell(
-            "max_ranges",
-            auto(self.max_ranges),
-            auto(other.max_ranges),
-            &auto(ranges),
-        );
-        let rules = self.max_rules.min(other.max_rules);
-        tell(
-            "max_rules",
-            self.max_rules.to_string(),
-            other.max_rules.to_string(),
-            &rules.to_string(),
-        );
-        let own = self.own_rule && other.own_rule;
-        tell("own_rule", yes(self.own_rule), yes(other.own_rule), &yes(own));
-        let private = self.allow_private && other.allow_private;
-        tell(
-            "allow_private",
-            yes(self.allow_private),
-            yes(other.allow_private),
-            &yes(private),
-        );
-        let drift = if self.on_drift == other.on_drift {
-            self.on_drift
-        } else {
-            OnDrift::Reassert
-        };
-        tell(
-            "on_drift",
-            self.on_drift.word().to_owned(),
-            other.on_drift.word().to_owned(),
-            drift.word(),
-        );
-        self.max_ranges = ranges;
-        self.max_rules = rules;
-        self.own_rule = own;
-        self.allow_private = private;
-        self.on_drift = drift;
-        Ok(told)
+        let before = self.words();
+        self.max_ranges = [self.max_ranges, other.max_ranges].into_iter().flatten().min();
+        self.max_rules = self.max_rules.min(other.max_rules);
+        self.own_rule &= other.own_rule;
+        self.allow_private &= other.allow_private;
+        if self.on_drift != other.on_drift {
+            self.on_drift = OnDrift::Reassert;
+        }
+        let rule = &self.rule;
+        let all = before.into_iter().zip(other.words()).zip(self.words());
+        let differing = all.filter(|(((_, one), (_, two)), _)| one != two);
+        let told = differing.map(|(((name, one), (_, two)), (_, holds))| {
+            format!(
+                "two actions ban in the rule {rule} with different {name} ('{one}' and '{two}'): '{holds}' holds for both"
+            )
+        });
+        Ok(told.collect())
+    }
+
+    /// The options of which the stricter holds, as they are written.
+    fn words(&self) -> [(&'static str, String); 5] {
+        [
+            ("max_ranges", auto(self.max_ranges)),
+            ("max_rules", self.max_rules.to_string()),
+            ("own_rule", yes(self.own_rule)),
+            ("allow_private", yes(self.allow_private)),
+            ("on_drift", self.on_drift.word().to_owned()),
+        ]
     }
 }
 

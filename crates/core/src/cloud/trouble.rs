@@ -179,6 +179,8 @@ struct Said {
     /// Names of quotas that it speaks of
     quotas: Vec<String>,
     wait: Option<Seconds>,
+    /// Whether it is the API that says it, and no proxy or other server in its place
+    is_ours: bool,
 }
 
 impl Said {
@@ -197,7 +199,10 @@ impl Said {
                 ..Said::default()
             };
         };
-        let mut said = Said::default();
+        let mut said = Said {
+            is_ours: json.get("error").is_some(),
+            ..Said::default()
+        };
         match json.get("error") {
             Some(Value::String(word)) => {
                 said.reason(word);
@@ -215,7 +220,10 @@ impl Said {
     }
 
     fn of_operation(operation: &Value, errors: &[Value]) -> Said {
-        let mut said = Said::default();
+        let mut said = Said {
+            is_ours: true,
+            ..Said::default()
+        };
         said.errors(errors);
         if said.message.is_empty() {
             said.message = text(operation, "httpErrorMessage");
@@ -287,8 +295,8 @@ impl Said {
             .or_else(|| self.list(status));
         by_reason.unwrap_or_else(|| match status {
             Some(401) => Kind::Token,
-            Some(403) if !self.reasons.is_empty() => Kind::Permission,
-            Some(404) => Kind::Missing,
+            Some(403) if self.is_ours => Kind::Permission,
+            Some(404) if self.is_ours => Kind::Missing,
             Some(409 | 412) => Kind::Conflict,
             Some(413) => Kind::TooLarge(None),
             Some(429) => Kind::Rate,
@@ -459,7 +467,7 @@ fn seconds(text: &str) -> Option<Seconds> {
 
 /// `compute.firewalls.update`: words of letters with dots between them, three at least.
 fn is_permission(word: &str) -> bool {
-    let parts = word.split('.');
+    let mut parts = word.split('.');
     let fits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphabetic());
-    word.len() <= LONGEST_REASON && parts.clone().count() >= 3 && parts.clone().all(fits)
+    word.len() <= LONGEST_REASON && parts.clone().count() >= 3 && parts.all(fits)
 }

@@ -235,12 +235,13 @@ fn what_two_jails_share_is_told_once() {
     assert_eq!(told, [("bad-regex", Some("j, k"))]);
 }
 
-/// Two mail jails with an action for gcloud, over the stock: every finding is one that the user must know.
+/// Two mail jails with an action for gcloud, over the stock: nothing is wrong, and what is worth knowing is told once.
 #[test]
 fn mail_jails_over_the_stock() {
     let jails = "[postfix]\nenabled = true\nfilter = postfix\nlogpath = /l\naction = cloud\n\
                  [dovecot]\nenabled = true\nfilter = dovecot\nlogpath = /l\naction = cloud\n";
-    let action = "[Definition]\nactionban = gcloud compute firewall-rules update r --add-source-ranges %(banip)s\n";
+    let action = "[Definition]\nactionban = gcloud compute firewall-rules update r --add-source-ranges %(banip)s\n\
+                  actionunban = gcloud compute firewall-rules update r --remove-source-ranges %(banip)s\n";
     let over = MemoryTree::new(&[
         ("/e/fail2ban.conf", "[Definition]\ndbfile = :memory:\n"),
         ("/e/jail.local", jails),
@@ -255,10 +256,143 @@ fn mail_jails_over_the_stock() {
         scope: Scope::Everything,
     };
     let report = look(&tree, "/e", &stock);
+    assert_eq!((report.jails, report.exit()), (2, 0));
+    let told: Vec<_> = report.findings.iter().map(placed).collect();
     assert_eq!(
-        (codes(&report), report.jails, report.exit()),
-        (vec!["gcloud-flag", "address-slip"], 2, 1)
+        told,
+        [
+            ("address-slip", 2, 72),
+            ("address-slip", 3, 77),
+            ("gcloud-native", 2, 52)
+        ]
     );
+    let native = report.findings.last().unwrap();
+    assert_eq!(native.jail.as_deref(), Some("postfix, dovecot"));
+    assert!(
+        native.message.contains("done by portcullis itself in the rule r"),
+        "{native}"
+    );
+    assert!(
+        native
+            .mend
+            .as_deref()
+            .unwrap_or_default()
+            .contains("gcp-firewall[rule=r]")
+    );
+}
+
+/// Code, line and column.
+fn placed(finding: &Diagnostic) -> (&'static str, usize, usize) {
+    let place = finding.position.as_ref();
+    place.map_or((finding.code, 0, 0), |place| (finding.code, place.line, place.column))
+}
+
+#[test]
+fn gcloud_commands() {
+    let update = |rest: &str| format!("gcloud compute firewall-rules update r {rest}");
+    let both = |more: &str| {
+        let [ban, unban] = ["add", "remove"].map(|verb| update(&format!("--{verb}-source-ranges <ip>{more}")));
+        format!("[Definition]\nactionban = {ban}\nactionunban = {unban}\n")
+    };
+    let single = update("--source-ranges <ip>");
+    let removes = update("--remove-source-ranges <ip>");
+    let all = update("--source-ranges \"$all\"");
+    for (action, expect, parts) in [
+        (both(""), ("gcloud-native", 2, 52), &["done by portcullis itself"][..]),
+        (
+            format!("[Definition]\nactionban = {single}\nactionunban = {removes}\n"),
+            ("gcloud-native", 2, 52),
+            &[
+                "would replace the whole list of the rule r",
+                "write --add-source-ranges <ip>",
+            ],
+        ),
+        (
+            both(" --account=x"),
+            ("gcloud-flag", 2, 52),
+            &[
+                "--account changes who acts",
+                "no flag --add-source-ranges",
+                "nobody is banned",
+                "gcp-firewall[rule",
+            ],
+        ),
+        (
+            format!("{}[Init]\nnative = no\n", both("")),
+            ("gcloud-flag", 2, 52),
+            &["left to the shell: native = no"],
+        ),
+        (
+            format!(
+                "[Definition]\nactionban =\n sleep 1\n {}\n",
+                update("--add-source-ranges <ip>")
+            ),
+            ("gcloud-flag", 4, 41),
+            &["nobody is banned"],
+        ),
+        (
+            format!("[Definition]\nactionban = {single}\nactionunban = {single}\n"),
+            ("gcloud-flag", 2, 52),
+            &["each ban lifts the one before"],
+        ),
+        (
+            format!("[Definition]\nactionban = {all}\n"),
+            ("gcloud-shell", 2, 13),
+            &["left to the shell"],
+        ),
+    ] {
+        let report = jail("", FILTER, &action);
+        let finding = report.findings.first().unwrap();
+        assert_eq!((report.findings.len(), placed(finding)), (1, expect), "{action}");
+        for part in parts {
+            assert!(finding.to_string().contains(part), "no {part} in {finding}");
+        }
+    }
+}
+
+#[test]
+fn cloud_actions() {
+    let jails =
+        |action: &str| format!("[j]\nenabled = true\nfilter = f\naction = {action}\nlogpath = /l\nport = 0:65535\n");
+    let told = |action: &str| {
+        let jails = jails(action);
+        let over = MemoryTree::new(&[
+            ("/e/fail2ban.conf", "[Definition]\ndbfile = :memory:\n"),
+            ("/e/jail.conf", &jails),
+            ("/e/filter.d/f.conf", FILTER),
+            ("/l", ""),
+        ]);
+        let stock = folder::stock_tree();
+        // With a jail.conf, which Fail2Ban's own configuration has.
+        let tree = Layered {
+            over: &over,
+            under: &stock,
+            base: "/e",
+            scope: Scope::Only(folder::OUR_ACTIONS),
+        };
+        look(&tree, "/e", &stock)
+    };
+    for action in [
+        "gcp-firewall",
+        "gcp-firewall[rule=block-ip, project=mail-1, local=no, max_ranges=100]",
+        "gcp-firewall[name=j, port=\"smtp\", protocol=\"tcp\", chain=\"INPUT\"]",
+    ] {
+        let report = told(action);
+        assert_eq!(codes(&report), Vec::<&str>::new(), "{action}: {:?}", report.findings);
+    }
+    for (action, part) in [
+        ("gcp-firewall[rule=Block]", "rule = 'Block'"),
+        ("gcp-firewall[local=maybe]", "local = 'maybe' is neither yes nor no"),
+        ("gcp-firewall[max_range=5]", "is it max_ranges?"),
+    ] {
+        let report = told(action);
+        assert_eq!(codes(&report), ["bad-action"], "{action}");
+        assert!(
+            report.findings.iter().all(|finding| finding.message.contains(part)),
+            "{:?}",
+            report.findings
+        );
+    }
 }
 
 #[test]

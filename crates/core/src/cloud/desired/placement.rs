@@ -11,12 +11,12 @@ use ipnet::IpNet;
 use super::{Bans, Worth, inside};
 
 /// A rule that ranges may be placed in.
-pub(super) struct Slot {
+pub(super) struct Slot<'a> {
     pub(super) name: String,
     /// Ranges of ours that it takes
     pub(super) room: usize,
     /// Ranges of ours that stand in it; none where they count for nothing
-    pub(super) held: BTreeSet<IpNet>,
+    pub(super) held: Option<&'a BTreeSet<IpNet>>,
     pub(super) is_there: bool,
     pub(super) is_closed: bool,
 }
@@ -42,13 +42,15 @@ pub(super) struct Placement {
 
 impl Placement {
     /// Places ranges, which come sorted.
-    pub(super) fn of(written: Vec<Written>, slots: &[Slot]) -> Placement {
-        let room = slots.iter().map(|slot| slot.room).sum();
-        let kept = kept(&written, room);
+    pub(super) fn of(written: Vec<Written>, slots: &[Slot<'_>]) -> Placement {
+        let kept = kept(&written, slots);
         let homes = Homes::of(slots);
         let mut filling = Filling {
             placed: vec![None; written.len()],
+            room: slots.iter().map(|slot| slot.room).collect(),
             free: slots.iter().map(|slot| slot.room).collect(),
+            // The base rule is there whatever is in it.
+            is_used: (0..slots.len()).map(|number| number == 0).collect(),
         };
         let range = |place: usize| written.get(place).map(|one| one.range);
         for &place in &kept {
@@ -69,13 +71,15 @@ impl Placement {
         Placement { written, slots }
     }
 
-    /// The ranges of one rule, sorted.
-    pub(super) fn ranges(&self, slot: usize) -> Vec<IpNet> {
-        let pairs = self.written.iter().zip(&self.slots);
-        pairs
-            .filter(|(_, at)| **at == Some(slot))
-            .map(|(one, _)| one.range)
-            .collect()
+    /// The ranges of each of so many rules, sorted.
+    pub(super) fn ranges(&self, rules: usize) -> Vec<Vec<IpNet>> {
+        let mut ranges = vec![Vec::new(); rules];
+        for (one, slot) in self.written.iter().zip(&self.slots) {
+            if let Some(ranges) = slot.and_then(|slot| ranges.get_mut(slot)) {
+                ranges.push(one.range);
+            }
+        }
+        ranges
     }
 
     /// Each ban with the range that covers it, which comes first, and the place of its rule.
@@ -88,27 +92,33 @@ impl Placement {
     }
 }
 
-/// Where those go that find room, the most valuable first. Of equals the lowest address gives way.
-fn kept(written: &[Written], room: usize) -> Vec<usize> {
+/// Those that find room, the most valuable first; of equals the lowest address gives way. Where there is room for all
+/// wherever they stand, the order is of no account.
+fn kept(written: &[Written], slots: &[Slot<'_>]) -> Vec<usize> {
+    let room = slots.iter().map(|slot| slot.room).sum();
     let mut places: Vec<usize> = (0..written.len()).collect();
-    places.sort_by_key(|place| written.get(*place).map(|one| Reverse((one.worth, one.range))));
-    places.truncate(room);
+    let has_room = |slot: &Slot<'_>| slot.held.map_or(0, BTreeSet::len) <= slot.room;
+    if written.len() > room || !slots.iter().all(has_room) {
+        places.sort_by_key(|place| written.get(*place).map(|one| Reverse((one.worth, one.range))));
+        places.truncate(room);
+    }
     places
 }
 
-/// The rule that each range of ours stands in, the first where it is several.
+/// The rule that each range of ours stands in, the first where it is several, and the lengths that occur.
 struct Homes(BTreeMap<IpNet, usize>, BTreeSet<u8>);
 
 impl Homes {
-    fn of(slots: &[Slot]) -> Homes {
-        let mut homes = Homes(BTreeMap::new(), BTreeSet::new());
-        for (number, slot) in slots.iter().enumerate() {
-            for range in &slot.held {
-                homes.0.entry(*range).or_insert(number);
-                homes.1.insert(range.prefix_len());
-            }
-        }
-        homes
+    fn of(slots: &[Slot<'_>]) -> Homes {
+        // The last of the same wins, so the first rule comes last.
+        let slots = (0..slots.len()).zip(slots).rev();
+        let ranges = |(number, slot): (usize, &Slot<'_>)| {
+            let held = slot.held.into_iter().flatten();
+            held.map(|range| (*range, number)).collect::<Vec<_>>()
+        };
+        let homes: BTreeMap<IpNet, usize> = slots.flat_map(ranges).collect();
+        let lengths = homes.keys().map(IpNet::prefix_len).collect();
+        Homes(homes, lengths)
     }
 
     /// The rules in which ranges stand that this one is a part of, or that are parts of it.
@@ -123,7 +133,9 @@ impl Homes {
 /// What is placed so far.
 struct Filling {
     placed: Vec<Option<usize>>,
+    room: Vec<usize>,
     free: Vec<usize>,
+    is_used: Vec<bool>,
 }
 
 impl Filling {
@@ -135,24 +147,47 @@ impl Filling {
         self.free.get(slot).is_some_and(|free| *free > 0)
     }
 
+    /// The first rule with room: one that is used before one that is not, and of those rather one that no later rule
+    /// would then be emptied into, which happens only where it takes more than others.
     fn first_room(&self) -> Option<usize> {
-        self.free.iter().position(|free| *free > 0)
+        let free = || (0..self.free.len()).filter(|slot| self.has_room(*slot));
+        let is_used = |slot: usize| self.is_used.get(slot) == Some(&true);
+        let count = |slot: usize| Some(self.room.get(slot)? - self.free.get(slot)?);
+        let draws = |slot: usize| {
+            let most = self.room.get(slot).map_or(0, |room| spared(*room));
+            let later = (slot + 1..self.free.len()).filter(|later| is_used(*later));
+            later.filter_map(count).any(|count| count < most)
+        };
+        let used = free().find(|slot| is_used(*slot));
+        used.or_else(|| free().find(|slot| !draws(*slot)))
+            .or_else(|| free().next())
     }
 
     /// Places a range in a rule, if that has room.
     fn put(&mut self, place: usize, slot: usize) {
-        if let (Some(at), Some(free)) = (self.placed.get_mut(place), self.free.get_mut(slot))
+        let parts = (
+            self.placed.get_mut(place),
+            self.free.get_mut(slot),
+            self.is_used.get_mut(slot),
+        );
+        if let (Some(at), Some(free), Some(is_used)) = parts
             && *free > 0
         {
             *free -= 1;
+            *is_used = true;
             *at = Some(slot);
         }
     }
 }
 
+/// What a rule that takes so many may hold after another one was emptied into it.
+fn spared(room: usize) -> usize {
+    room - room / 10
+}
+
 /// Empties later rules into earlier ones wherever two fit into one with a tenth to spare: less, and the next ban would
 /// need the rule again.
-fn compact(placed: Vec<Option<usize>>, slots: &[Slot]) -> Vec<Option<usize>> {
+fn compact(placed: Vec<Option<usize>>, slots: &[Slot<'_>]) -> Vec<Option<usize>> {
     let mut counts = vec![0_usize; slots.len()];
     for slot in placed.iter().flatten() {
         counts[*slot] += 1;
@@ -163,9 +198,8 @@ fn compact(placed: Vec<Option<usize>>, slots: &[Slot]) -> Vec<Option<usize>> {
             continue;
         }
         let takes = |earlier: &usize| {
-            let room = slots[*earlier].room;
             let is_used = *earlier == 0 || counts[*earlier] > 0;
-            is_used && counts[*earlier] + counts[later] <= room - room / 10
+            is_used && counts[*earlier] + counts[later] <= spared(slots[*earlier].room)
         };
         if let Some(earlier) = (0..later).find(takes) {
             counts[earlier] += counts[later];

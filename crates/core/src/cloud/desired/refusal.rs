@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use super::{entry, inside, normal};
+use crate::cloud::SENTINELS;
 use crate::cloud::aggregate::ceiling;
-use crate::cloud::is_sentinel;
 
 /// Networks that are never written, whatever the options say.
 const ALWAYS: [(&str, &str); 11] = [
@@ -66,6 +66,9 @@ impl<'a> Nets<'a> {
 
 /// Everything that keeps a ban out of the rules.
 pub(super) struct Fence<'a> {
+    /// All that follows, merged: most bans touch none of it, which one look tells
+    all: Vec<IpNet>,
+    sentinels: Vec<IpNet>,
     always: Nets<'a>,
     protected: Nets<'a>,
     private: Option<Nets<'a>>,
@@ -77,20 +80,42 @@ impl<'a> Fence<'a> {
         let private = PRIVATE
             .iter()
             .filter_map(|text| Some((entry(text)?, "a private range")));
+        let always = Nets::of(always);
+        let protected = Nets::of(protected.iter().map(|(net, what)| (*net, what.as_str())));
+        let private = (!allow_private).then(|| Nets::of(private));
+        let nets = [Some(&always), Some(&protected), private.as_ref()];
+        let all = nets
+            .iter()
+            .flatten()
+            .flat_map(|nets| nets.by_net.keys().copied())
+            .collect();
         Fence {
-            always: Nets::of(always),
-            protected: Nets::of(protected.iter().map(|(net, what)| (*net, what.as_str()))),
-            private: (!allow_private).then(|| Nets::of(private)),
+            all: IpNet::aggregate(&all),
+            sentinels: SENTINELS.iter().filter_map(|text| entry(text)).collect(),
+            always,
+            protected,
+            private,
         }
+    }
+
+    /// Whether this range touches any of the networks at all. Those are sorted and apart from each other, so that only
+    /// the last that begins no later, and the one after it, can.
+    fn is_near(&self, range: &IpNet) -> bool {
+        let next = self.all.partition_point(|net| net <= range);
+        let holds = next.checked_sub(1).and_then(|last| self.all.get(last));
+        holds.is_some_and(|net| net.contains(range)) || self.all.get(next).is_some_and(|net| range.contains(net))
     }
 
     /// Why this range is not written, if it is not. What no option changes is said first.
     pub(super) fn refuses(&self, range: &IpNet) -> Option<String> {
-        if is_sentinel(range) {
+        if self.sentinels.contains(range) {
             return Some("it stands in every rule anyway, so that none is ever empty".to_owned());
         }
         if range.prefix_len() < ceiling(range) {
             return Some(format!("protected: {range} is wider than /{}", ceiling(range)));
+        }
+        if !self.is_near(range) {
+            return None;
         }
         let of = |nets: &Nets<'_>| nets.touched(range).map(|(net, what)| describe(range, net, what));
         of(&self.always)

@@ -17,6 +17,7 @@ fn check(script: &str, expect: (&str, Option<&str>, Change)) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn what_is_recognised() {
     let add = ("block-ip", None, Change::Add);
     let with_project = ("block-ip", Some("mail-1"), Change::Add);
@@ -89,6 +90,7 @@ fn what_is_recognised() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn what_is_left_to_the_shell() {
     let update = |rest: &str| format!("gcloud compute firewall-rules update block-ip {rest}");
     for (script, reason) in [

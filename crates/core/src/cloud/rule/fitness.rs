@@ -63,7 +63,10 @@ impl Rule {
     /// another one.
     #[must_use]
     pub fn unfit(&self, family: Family, networks: &[String]) -> Option<Unfit> {
-        let why = self.fault(networks).or_else(|| self.wrong_entry(family))?;
+        let why = self
+            .fault(networks)
+            .or_else(|| self.wrong_entry(family))
+            .or_else(|| self.further_sources())?;
         let mut network = self.network.as_str();
         if let (Why::OtherNetwork(_), Some(own)) = (&why, networks.first()) {
             network = own;
@@ -95,10 +98,8 @@ impl Rule {
         if self.is_disabled {
             return Some(Why::Disabled);
         }
-        if !networks.is_empty() && networks.iter().all(is_other) {
-            return Some(Why::OtherNetwork(self.network.clone()));
-        }
-        (!self.other_sources.is_empty()).then(|| Why::OtherSources(self.other_sources.clone()))
+        let is_elsewhere = !networks.is_empty() && networks.iter().all(is_other);
+        is_elsewhere.then(|| Why::OtherNetwork(self.network.clone()))
     }
 
     /// The entry that stands against it: one that is no network before one that is too wide before one of the other
@@ -114,6 +115,10 @@ impl Rule {
         let wide = || first(|net, _| net.is_some_and(|net| net.prefix_len() < WIDE)).map(Why::Wide);
         let other = || first(|net, wanted| net.is_some_and(|net| family(&net) != wanted)).map(Why::OtherFamily);
         unread.or_else(wide).or_else(other)
+    }
+
+    fn further_sources(&self) -> Option<Why> {
+        (!self.other_sources.is_empty()).then(|| Why::OtherSources(self.other_sources.clone()))
     }
 
     /// The list as a command's value, without an entry; never empty. A long one is made by a command of its own.

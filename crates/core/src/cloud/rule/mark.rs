@@ -50,8 +50,10 @@ fn without(description: &str) -> String {
     let mut text = description.to_owned();
     while let Some((place, length, _)) = find(&text, 0) {
         let (before, rest) = text.split_at(place);
-        let after = rest.get(length..).unwrap_or_default();
-        text = [before.trim_end(), after.trim()].join(" ").trim().to_owned();
+        let after = rest.get(length..).unwrap_or_default().trim();
+        let before = before.trim_end();
+        let gap = if before.is_empty() || after.is_empty() { "" } else { " " };
+        text = [before, gap, after].concat();
     }
     text
 }

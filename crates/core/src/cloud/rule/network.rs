@@ -28,7 +28,8 @@ impl Place<'_> {
         let text = text.trim_end_matches('/');
         let (before, name) = match text.rsplit_once('/') {
             None => ("", text),
-            Some((before, name)) => (before.strip_suffix("networks")?, name),
+            Some(("networks", name)) => ("", name),
+            Some((before, name)) => (before.strip_suffix("/networks")?, name),
         };
         let mut parts = before.split('/').skip_while(|part| *part != "projects");
         let project = parts.nth(1).filter(|project| !project.is_empty());

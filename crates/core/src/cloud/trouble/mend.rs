@@ -38,7 +38,7 @@ impl Trouble {
             Kind::Quota => place.quota(),
             Kind::Credentials => place.credentials(),
             Kind::Token => place.token(),
-            Kind::Refused => place.refused(&self.reason, &self.message)?,
+            Kind::Refused => place.refused(self)?,
             Kind::Rate | Kind::Busy | Kind::Entry(_) | Kind::Conflict | Kind::TooLarge(_) | Kind::Unknown => {
                 return None;
             }
@@ -154,17 +154,22 @@ impl Place {
         )
     }
 
-    fn refused(&self, reason: &str, message: &str) -> Option<String> {
-        let reason = bare(reason);
+    fn refused(&self, trouble: &Trouble) -> Option<String> {
+        let reason = bare(&trouble.reason);
         if reason.contains("billing") {
             let project = self.project();
             return Some(format!(
                 "the project has no billing account: gcloud billing projects link {project} --billing-account ACCOUNT"
             ));
         }
-        let by_policy = message.contains("constraints/")
-            || reason.contains("securitypolicy")
-            || reason.contains("vpcservicecontrols");
-        by_policy.then(|| "a policy of the organisation forbids it: only its administrators can allow it".to_owned())
+        let is_policy = ["securitypolicy", "vpcservicecontrols"]
+            .into_iter()
+            .any(|part| reason.contains(part));
+        if is_policy || trouble.message.contains("constraints/") {
+            return Some("a policy of the organisation forbids it: only its administrators can allow it".to_owned());
+        }
+        let is_strange = reason.is_empty() && matches!(trouble.status, Some(300..=399 | 403 | 404));
+        is_strange
+            .then(|| "it is not the API that answers: look at the endpoint, and at proxies on the way to it".to_owned())
     }
 }

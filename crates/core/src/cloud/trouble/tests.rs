@@ -33,6 +33,7 @@ const NO_ROOM: &str = "Quota 'FIREWALLS' exceeded.  Limit: 100.0 globally.";
 const TOO_FAST: &str = "Quota exceeded for quota metric 'Queries' and limit 'Queries per minute' of the service";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn answers() {
     for (status, body, kind) in [
         (401, body(401, "authError", "Invalid credentials"), Kind::Token),
@@ -115,7 +116,12 @@ fn answers() {
         ),
         (400, body(400, "badRequest", "no"), Kind::Refused),
         (404, body(404, "notFound", NO_RULE), Kind::Missing),
-        (404, "<!DOCTYPE html>".to_owned(), Kind::Missing),
+        (404, "<!DOCTYPE html>".to_owned(), Kind::Refused),
+        (
+            404,
+            r#"{"error":{"code":404,"message":"none"}}"#.to_owned(),
+            Kind::Missing,
+        ),
         (
             409,
             body(409, "alreadyExists", "The resource 'block-ip-2' already exists"),
@@ -277,6 +283,7 @@ fn place() -> Place {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn mends() {
     for (status, body, parts) in [
         (
@@ -341,6 +348,13 @@ fn mends() {
             detailed(403, "PERMISSION_DENIED", "No bill", info("BILLING_DISABLED")),
             &["gcloud billing projects link mail-1"],
         ),
+        (
+            412,
+            body(412, "conditionNotMet", "Constraint constraints/compute.x violated"),
+            &["policy of the organisation"],
+        ),
+        (404, "<html>".to_owned(), &["look at the endpoint"]),
+        (302, String::new(), &["look at the endpoint"]),
     ] {
         let mend = Trouble::of_answer(status, &body, None).mend(&place()).unwrap();
         for part in parts {
@@ -354,7 +368,7 @@ fn mends() {
         (400, body(400, "invalid", BAD_ENTRY)),
         (409, String::new()),
         (413, String::new()),
-        (400, String::new()),
+        (400, body(400, "badRequest", "no")),
     ] {
         assert_eq!(Trouble::of_answer(status, &body, None).mend(&place()), None, "{status}");
     }

@@ -300,14 +300,6 @@ fn a_file_in_place_of_the_stock() {
 #[test]
 fn actions() {
     let action = |ban: &str| format!("[Definition]\nactionban = {ban}\n");
-    let gcloud = action("gcloud compute firewall-rules update block-ip --add-source-ranges <ip>");
-    let good = action("gcloud compute firewall-rules update block-ip --source-ranges \"$all\"");
-    check(
-        "gcloud-flag",
-        ("action.d/a.conf", &gcloud),
-        (2, 59, "--source-ranges with the whole list"),
-        &good,
-    );
     let loose = action("cd /tmp\n            mail <matches>");
     let good = action("mail \"<matches>\" <ip>");
     check(
