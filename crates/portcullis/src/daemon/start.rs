@@ -43,14 +43,13 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let (mut setup, origin) = first(run, &places);
     logging::open(&setup.server, &places.fallback_log());
     say_version(&places);
-    let (outbox, inbox) = sync_channel(INBOX);
-    let events = std::sync::mpsc::channel();
+    let ((outbox, inbox), events) = (sync_channel(INBOX), std::sync::mpsc::channel());
     let given = runner::given_socket(run.given_socket)?;
     let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
     forward(events.1, outbox.clone(), Message::Runner);
     let database = first_database(run, &places, &setup, &origin);
-    let listener =
-        listen::open(&places.socket, given, run.socket_group.as_deref()).map_err(|error| error.to_string())?;
+    let group = run.socket_group.as_deref();
+    let listener = listen::open(&places.socket, given, group).map_err(|error| error.to_string())?;
     let seat = sit(run, &places, &database)?;
     let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
     if !run.stream || live::has_bans_by_hand(&saved) {
