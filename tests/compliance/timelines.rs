@@ -395,6 +395,7 @@ impl Ours {
             plan: plan.clone(),
             held: None,
             native: BTreeSet::new(),
+            cloud: BTreeSet::new(),
             reloaded: true,
         });
         self.input(Input::Plan(arrangements.collect()));

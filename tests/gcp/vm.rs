@@ -1,13 +1,13 @@
 //! A virtual machine in the cloud: a house for one daemon, and beside it, on its own loopback, the fake.
 
 use std::fs::File;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
 use crate::fake::{Fake, PROJECT};
 use crate::gcloud;
-use crate::house::{House, append, is_root};
+use crate::house::{House, PROGRAM, append, is_root};
 
 /// The daemon's machine. The house goes first: what the daemon still does at its end is looked at, too.
 pub(crate) struct Vm {
@@ -50,6 +50,17 @@ impl Vm {
         let endpoint = endpoints(&vm.fake);
         surround(&mut vm.house, endpoint.into_iter().chain(given));
         vm
+    }
+
+    /// One of our verbs, with the daemon's environment.
+    pub(crate) fn verb(&self, words: &[&str]) -> Output {
+        let mut command = self.house.inside(PROGRAM);
+        command.args(words).arg("-c").arg(self.house.path("etc"));
+        command.arg("--state").arg(self.house.path("state"));
+        command.arg("--socket").arg(self.house.path("socket"));
+        let environment = self.house.environment.iter();
+        command.envs(environment.map(|(name, value)| (name, value)));
+        command.output().unwrap()
     }
 
     /// Appends a line to a log, with the time that syslog would write.

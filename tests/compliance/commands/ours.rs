@@ -125,6 +125,7 @@ impl Ours {
                 plan,
                 held: None,
                 native: BTreeSet::new(),
+                cloud: BTreeSet::new(),
                 reloaded: false,
             }
         };

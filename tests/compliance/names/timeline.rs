@@ -51,6 +51,7 @@ impl Ours {
             plan,
             held: None,
             native: BTreeSet::new(),
+            cloud: BTreeSet::new(),
             reloaded: true,
         }]));
         ours

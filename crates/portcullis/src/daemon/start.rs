@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -48,8 +49,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
     forward(events.1, outbox.clone(), Message::Runner);
     let database = first_database(run, &places, &setup, &origin);
-    let group = run.socket_group.as_deref();
-    let listener = listen::open(&places.socket, given, group).map_err(|error| error.to_string())?;
+    let listener = listener(run, &places, given)?;
     let seat = sit(run, &places, &database)?;
     let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
     if !run.stream || live::has_bans_by_hand(&saved) {
@@ -119,6 +119,11 @@ fn lanes(
         sky,
         sender(outbox, |facts| Message::Facts(facts, Instant::now())),
     )
+}
+
+fn listener(run: &Run, places: &Places, given: Option<UnixListener>) -> Result<listen::Listener, String> {
+    let group = run.socket_group.as_deref();
+    listen::open(&places.socket, given, group).map_err(|error| error.to_string())
 }
 
 /// What the cloud's lane is given, and where it puts up how its rules stand.

@@ -143,14 +143,6 @@ impl Client {
         self.send(Method::GET, path, None)
     }
 
-    /// A custom method of a resource (`…/firewalls/block-ip/testIamPermissions`).
-    ///
-    /// # Errors
-    /// What it met.
-    pub(crate) fn post(&mut self, path: &str, body: &Value) -> Result<Value, Trouble> {
-        self.send(Method::POST, path, Some(body))
-    }
-
     /// Those of these permissions that we have in the project.
     ///
     /// # Errors

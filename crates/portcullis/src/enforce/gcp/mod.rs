@@ -2,12 +2,9 @@
 //!
 //! `client` makes one call at a time, with a token from `token`, at the address that `api` names; `metadata` asks the
 //! virtual machine's own server who and where it is; `store` keeps the books; `lane` joins them with the state machine
-//! of [`portcullis_core::cloud::reconcile`], `board` says how the rules stand, and `spared` who is never written. Where the program was built without the feature `gcp`, nothing of this
-//! exists and an action that asks for it is refused by name: [`available`].
-#![cfg_attr(
-    all(feature = "gcp", not(test)),
-    expect(dead_code, reason = "used by the lane and the client verbs, which come next")
-)]
+//! of [`portcullis_core::cloud::reconcile`], `board` says how the rules stand, and `spared` who is never written. Where
+//! the program was built without the feature `gcp`, nothing of this exists and an action that asks for it is refused by
+//! name: [`available`].
 
 #[cfg(feature = "gcp")]
 pub(crate) mod api;
@@ -26,7 +23,8 @@ pub(crate) mod metadata;
 pub(crate) mod spared;
 #[cfg(feature = "gcp")]
 pub(crate) mod store;
-#[cfg(all(test, feature = "gcp"))]
+#[cfg(feature = "gcp")]
+#[cfg(test)]
 mod stage;
 #[cfg(feature = "gcp")]
 mod token;

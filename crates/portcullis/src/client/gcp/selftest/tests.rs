@@ -54,7 +54,7 @@ impl Api for Cloud {
             "POST" => {
                 _ = self
                     .rules
-                    .insert(text(body.unwrap(), "name").to_owned(), body.unwrap().clone())
+                    .insert(text(body.unwrap(), "name").to_owned(), body.unwrap().clone());
             }
             "PATCH" => self.patch(&name, body.unwrap())?,
             _ => _ = self.rules.remove(&name).ok_or_else(|| trouble(Kind::Missing))?,

@@ -433,7 +433,11 @@ fn other_resources_are_asked_by_path() {
     let mut house = house(vec![good(r#"{"name":"mail-1"}"#), good("{}"), good(DONE)]);
     let project = house.client.get("projects/mail-1").unwrap();
     assert_eq!(project["name"], "mail-1");
-    house.client.post("projects/mail-1/x?a=b", &json!({"c": 1})).unwrap();
+    let body = json!({"c": 1});
+    house
+        .client
+        .send(Method::POST, "projects/mail-1/x?a=b", Some(&body))
+        .unwrap();
     house
         .client
         .send(Method::POST, "projects/mail-1/global/operations/o/wait", None)
