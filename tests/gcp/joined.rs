@@ -1,6 +1,9 @@
 //! The daemon joined with the cloud: what it says of the rules, what lifts a ban, what a person does to a rule, and how it
 //! ends.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::fake::{EXTERNAL, INTERNAL};
@@ -57,6 +60,8 @@ fn a_ban_is_written_read_back_and_lifted() {
     vm.until_standing(WHO, "read back");
     let verified = vm.house.ask(&["verify"]);
     assert_eq!(verified.status.code(), Some(0), "{verified:?}");
+    // How the rules stand is put up for others a moment later.
+    eventually("it is put up", || vm.progress()["read"] != Value::Null);
     let progress = vm.progress();
     assert_eq!(
         (&progress["decided"], &progress["verified"], &progress["pending"]),
@@ -110,6 +115,8 @@ fn what_a_person_takes_out_is_freed_everywhere() {
             .rule("block-ip")
             .is_some_and(|rule| rule.body.to_string().contains("[portcullis writer="))
     });
+    // A write may build on a reading of two seconds ago, and would undo what was done since.
+    sleep(Duration::from_millis(2500));
     vm.fake.remove("block-ip", &[&format!("{WHO}/32")]);
     let text = format!("{WHO}/32 was taken out of rule block-ip by hand: it is freed everywhere");
     // The rule is read again when there is something to write.

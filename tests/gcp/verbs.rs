@@ -225,6 +225,8 @@ fn banned() -> Vm {
     vm.house.start();
     vm.house.fail("plain", WHO);
     vm.fake.until_listed("block-ip", "198.51.100.7/32", true);
+    // How the rules stand is put up for others a moment later.
+    eventually("it is put up", || asked(&vm, &["status"]).0["daemon"] == true);
     vm
 }
 

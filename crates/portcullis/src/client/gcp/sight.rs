@@ -51,13 +51,24 @@ pub(super) fn look(look: &Look, rule: Option<&str>) -> Result<Sight, ExitCode> {
         }
         sight.clouds.retain(|view| !view.rules.is_empty());
         if sight.clouds.is_empty() {
-            let error = format!("no jail that is switched on bans in a rule '{rule}'");
-            return Err(fail(json, &error, exit::REFUSED));
+            let nobody = format!("no jail that is switched on bans in a rule '{rule}'");
+            return Err(fail(json, &sight.reason(nobody), exit::REFUSED));
         }
     } else if sight.clouds.is_empty() {
-        let error = "no jail that is switched on bans in a rule of the cloud's firewall; give one \
-                     action = gcp-firewall[rule=block-ip]";
-        return Err(fail(json, error, exit::REFUSED));
+        let nobody = "no jail that is switched on bans in a rule of the cloud's firewall; give one \
+                      action = gcp-firewall[rule=block-ip]";
+        return Err(fail(json, &sight.reason(nobody.to_owned()), exit::REFUSED));
     }
     Ok(sight)
+}
+
+impl Sight {
+    /// Why nothing is seen: what is in the way, or else that there is nothing.
+    fn reason(&self, nothing: String) -> String {
+        if self.problems.is_empty() {
+            nothing
+        } else {
+            self.problems.join("; ")
+        }
+    }
 }

@@ -37,7 +37,9 @@ const LOGGER: &str = "fail2ban.actions";
 /// A ban that waits for longer is late: two operations are over by then, and a minute's quota is new.
 const LATE: Seconds = Seconds::new(60);
 
-/// What stands on the board is no older than this.
+/// Between two posts on the board so many times what the last one took passes, and no more than this: what stands there
+/// is nearly always how it is, and with many bans a twentieth of the time goes into saying so.
+const POST_TIMES: u32 = 20;
 const POST_EVERY: Duration = Duration::from_millis(250);
 
 /// Who is logged in is looked at so often while there are bans, and before orders unless that was just done.
@@ -131,6 +133,8 @@ pub(crate) struct Clouds {
     told: Told,
     board: Board,
     posted: Instant,
+    /// How long after that the next one may be
+    post_pause: Duration,
     is_stale: bool,
     /// When a ban that waits will have waited for too long
     late_at: Option<Timestamp>,
@@ -155,6 +159,7 @@ impl Clouds {
             told: Told::default(),
             board,
             posted: Instant::now(),
+            post_pause: Duration::ZERO,
             is_stale: false,
             late_at: None,
             drains: Vec::new(),

@@ -5,6 +5,10 @@
 //! of [`portcullis_core::cloud::reconcile`], `board` says how the rules stand, and `spared` who is never written. Where
 //! the program was built without the feature `gcp`, nothing of this exists and an action that asks for it is refused by
 //! name: [`available`].
+#![cfg_attr(
+    not(feature = "gcp"),
+    expect(dead_code, reason = "nothing is told of a cloud that there is not")
+)]
 
 #[cfg(feature = "gcp")]
 pub(crate) mod api;
@@ -17,6 +21,9 @@ pub(crate) mod client;
 mod http;
 #[cfg(feature = "gcp")]
 pub(crate) mod lane;
+#[cfg(not(feature = "gcp"))]
+#[path = "absent.rs"]
+pub(crate) mod lane;
 #[cfg(feature = "gcp")]
 pub(crate) mod metadata;
 #[cfg(feature = "gcp")]
@@ -25,6 +32,7 @@ pub(crate) mod spared;
 pub(crate) mod store;
 #[cfg(feature = "gcp")]
 #[cfg(test)]
+#[path = "tests/stage.rs"]
 mod stage;
 #[cfg(feature = "gcp")]
 mod token;

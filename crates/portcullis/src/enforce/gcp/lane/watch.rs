@@ -11,7 +11,7 @@ use portcullis_core::ledger::LayerId;
 use portcullis_core::time::Timestamp;
 
 use super::project::Project;
-use super::{Clouds, LATE, Machine, News, POST_EVERY, SESSIONS_EVERY, Tell, Told};
+use super::{Clouds, LATE, Machine, News, POST_EVERY, POST_TIMES, SESSIONS_EVERY, Tell, Told};
 use crate::enforce::gcp::board::{Key, Posted};
 use crate::enforce::gcp::metadata::{Metadata, is_expected};
 
@@ -44,7 +44,8 @@ impl Clouds {
             self.is_stale |= !out.is_empty();
             out.into_iter().for_each(|output| self.carry_out(&key, output));
         }
-        if self.is_stale && self.posted.elapsed() >= POST_EVERY || self.late_at.is_some_and(|at| at <= now.steady) {
+        if self.is_stale && self.posted.elapsed() >= self.post_pause || self.late_at.is_some_and(|at| at <= now.steady)
+        {
             self.post();
         }
         let told = std::mem::take(&mut self.told);
@@ -58,7 +59,9 @@ impl Clouds {
         let wakes = self.projects.values().filter_map(Project::next_wake);
         let wakes = wakes.map(|at| until(at).max(SOON));
         let books = self.projects.values().filter_map(|project| project.patience());
-        let post = self.is_stale.then(|| POST_EVERY.saturating_sub(self.posted.elapsed()));
+        let post = self
+            .is_stale
+            .then(|| self.post_pause.saturating_sub(self.posted.elapsed()));
         let here = self.here_at.map(|at| SESSIONS_EVERY.saturating_sub(at.elapsed()));
         let late = self.late_at.map(until).into_iter().chain(self.asks_again());
         wakes.chain(books).chain(post).chain(here).chain(late).min()
@@ -90,7 +93,8 @@ impl Clouds {
 
     /// Puts up how everything stands, and tells who lags.
     fn post(&mut self) {
-        (self.is_stale, self.posted, self.late_at) = (false, Instant::now(), None);
+        let began = Instant::now();
+        (self.is_stale, self.late_at) = (false, None);
         let now = (self.around.clock)();
         let mut projects = BTreeMap::new();
         for (key, project) in &self.projects {
@@ -121,6 +125,8 @@ impl Clouds {
         self.tell_lags(&projects, now.steady);
         self.board
             .change(|posts| (posts.projects, posts.homeless) = (projects, homeless));
+        self.posted = Instant::now();
+        self.post_pause = (self.posted - began).saturating_mul(POST_TIMES).min(POST_EVERY);
     }
 
     /// What keeps each layer from following, where that is other than it was.

@@ -1,0 +1,70 @@
+//! The cloud's lane of a program that was built without the feature `gcp`: no action is ever given to it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use portcullis_core::cloud::options::Options;
+use portcullis_core::ledger::{Applied, Change, LayerId, Reading};
+use portcullis_core::time::Clock;
+
+use super::board::Board;
+
+/// There is nobody who would tell anything.
+pub(crate) enum News {}
+
+/// What the lane is given by the daemon.
+pub(crate) struct Around {
+    pub(crate) clock: Arc<dyn Fn() -> Clock + Send + Sync>,
+    pub(crate) books: PathBuf,
+    pub(crate) tell: Arc<dyn Fn(News) + Send + Sync>,
+}
+
+/// Facts for the engine and the daemon.
+pub(crate) struct Told {
+    pub(crate) applied: Vec<Applied>,
+    pub(crate) lost: Vec<LayerId>,
+    pub(crate) readings: Vec<Reading>,
+    pub(crate) failing: Vec<(LayerId, Option<String>)>,
+    pub(crate) freed: Vec<IpNet>,
+}
+
+/// Nothing.
+pub(crate) struct Clouds;
+
+impl Clouds {
+    pub(crate) fn new(_: Around, _: Board) -> Clouds {
+        Clouds
+    }
+
+    pub(crate) fn put(&mut self, _: &LayerId, _: Options) {}
+
+    pub(crate) fn only(&mut self, _: &BTreeSet<LayerId>, _: bool) {}
+
+    pub(crate) fn apply(&mut self, _: &[Change]) -> Vec<Applied> {
+        Vec::new()
+    }
+
+    pub(crate) fn hear(&mut self, news: News) {
+        match news {}
+    }
+
+    pub(crate) fn review(&mut self) {}
+
+    pub(crate) fn spare(&mut self, _: Vec<(IpNet, String)>) {}
+
+    pub(crate) fn drain(&mut self, answer: Sender<()>) {
+        drop(answer);
+    }
+
+    pub(crate) fn rest(&mut self) -> Option<Told> {
+        None
+    }
+
+    pub(crate) fn pause(&self) -> Option<Duration> {
+        None
+    }
+}
