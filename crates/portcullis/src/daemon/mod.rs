@@ -31,6 +31,7 @@ mod traces;
 mod verify;
 pub(crate) mod way;
 
+#[cfg(feature = "gcp")]
 pub(crate) use clouds::view as cloud_view;
 pub(crate) use inquiries::read_list;
 pub(crate) use seat::holder;
