@@ -179,7 +179,9 @@ fn unknown_options(lint: &mut Lint<'_>, document: &Document) {
     let mut found = Vec::new();
     for (section, options) in sections(lint, document) {
         for (name, value) in options {
-            if is_known(name) || used.contains(name) {
+            // `action_`, `action_mw` and their like are lists to choose from, by custom of Fail2Ban's own files; whoever
+            // sets `action` chooses none.
+            if is_known(name) || used.contains(name) || name.starts_with("action_") {
                 continue;
             }
             found.extend(

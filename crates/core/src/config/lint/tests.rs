@@ -127,6 +127,16 @@ fn jail_options() {
 }
 
 #[test]
+fn a_list_of_actions_may_wait_to_be_chosen() {
+    let told = |name: &str| {
+        let jail = format!("[DEFAULT]\n{name} = a\n\n{JAIL}");
+        found(&[("jail.local", &jail)], &MemoryTree::default())
+    };
+    assert_eq!(of("unknown-option", &told("action_")), None);
+    assert!(of("unknown-option", &told("max_retry")).is_some());
+}
+
+#[test]
 fn a_mode_reaches_the_filter_only_if_it_is_passed_on() {
     let jail = |filter: &str, mode: &str| {
         format!("[j]\nenabled = true\naction = a\nlogpath = /l\nmode = {mode}\nfilter = {filter}\n")
