@@ -153,6 +153,17 @@ impl Id {
     }
 }
 
+/// A network of full length is its address.
+impl From<IpNet> for Id {
+    fn from(net: IpNet) -> Id {
+        if net.prefix_len() == net.max_prefix_len() {
+            Id::Ip(net.addr())
+        } else {
+            Id::Net(net)
+        }
+    }
+}
+
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -114,7 +114,9 @@ impl Trouble {
         Trouble::without_answer(Kind::Credentials, text)
     }
 
-    fn without_answer(kind: Kind, text: &str) -> Trouble {
+    /// One that no answer of the API's is behind, in words of our own.
+    #[must_use]
+    pub fn without_answer(kind: Kind, text: &str) -> Trouble {
         Trouble {
             kind,
             status: None,

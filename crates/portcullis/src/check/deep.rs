@@ -19,7 +19,7 @@ use portcullis_core::pattern::{Error as PatternError, Flags, Pattern};
 use portcullis_core::stamp::Error as StampError;
 
 use crate::daemon::read_list;
-use crate::daemon::way::{Manner, way};
+use crate::daemon::way::{GCP, Manner, way};
 use crate::enforce::mail;
 use crate::enforce::ports::{Ports, Services, protocols};
 use crate::matching::LogEncoding;
@@ -296,7 +296,7 @@ impl Deep<'_> {
         }
         match action.property("layer").as_deref() {
             Some("nft") => self.native(jail, action),
-            Some("gcp-firewall") => self.firewall(jail, action),
+            Some(GCP) => self.firewall(jail, action),
             Some(layer) => {
                 let message = format!("action {} asks for the layer '{layer}', which is none", action.name);
                 self.tell(
@@ -338,18 +338,20 @@ impl Deep<'_> {
             is_own_face: true,
         };
         if let Err(reason) = way(action, manner) {
-            let message = format!("action {} is not in force: {reason}", action.name);
-            let finding = Diagnostic::new(Severity::Error, "bad-action", message);
-            let placed = self.placed(jail, finding, &format!("addaction@{}", action.name), "action");
-            self.found.push(placed);
+            self.not_in_force("bad-action", jail, action, &reason);
         }
     }
 
     /// An action written in Python: Fail2Ban's own one is known.
     fn python(&mut self, jail: &JailPlan, action: &ActionPlan) {
         let Err(reason) = mail::of(action) else { return };
+        self.not_in_force("python-action", jail, action, &reason);
+    }
+
+    /// An action that is left out, and why.
+    fn not_in_force(&mut self, code: &'static str, jail: &JailPlan, action: &ActionPlan, reason: &str) {
         let message = format!("action {} is not in force: {reason}", action.name);
-        let finding = Diagnostic::new(Severity::Error, "python-action", message);
+        let finding = Diagnostic::new(Severity::Error, code, message);
         let placed = self.placed(jail, finding, &format!("addaction@{}", action.name), "action");
         self.found.push(placed);
     }

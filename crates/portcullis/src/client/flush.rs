@@ -22,16 +22,7 @@ pub(crate) fn flush(state: Option<PathBuf>, ask: &Ask) -> ExitCode {
     if !matches!(call::text(&ask.place, &Verb::ping()), Err(call::Error::NoDaemon { .. })) {
         return report(ask, &Verb::Flush, "freed");
     }
-    let places = Places::of(&Run {
-        place: ask.place.clone(),
-        state,
-        dry_run: false,
-        stream: false,
-        given: Vec::new(),
-        socket_group: None,
-        given_socket: false,
-        deaths: 0,
-    });
+    let places = Places::of(&Run::beside(&ask.place, state));
     let (mut notes, mut errors) = (vec!["no daemon runs".to_owned()], Vec::new());
     match nft::flush_everything(nft::TABLE) {
         Ok(true) => notes.push("the table with all its bans is gone from the kernel".into()),

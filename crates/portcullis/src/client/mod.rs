@@ -98,6 +98,22 @@ pub(crate) struct Run {
     pub(crate) deaths: u32,
 }
 
+impl Run {
+    /// What a daemon with this configuration and this state folder would be told: where its things are.
+    pub(crate) fn beside(place: &Where, state: Option<PathBuf>) -> Run {
+        Run {
+            place: place.clone(),
+            state,
+            dry_run: false,
+            stream: false,
+            given: Vec::new(),
+            socket_group: None,
+            given_socket: false,
+            deaths: 0,
+        }
+    }
+}
+
 #[derive(Subcommand, Debug)]
 pub(crate) enum Verb {
     /// Follow the logs and ban, in the foreground

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_core::engine::Query;
+use portcullis_core::engine::{Query, View};
 use portcullis_core::time::Seconds;
 
 use super::origin::Kind;
@@ -19,8 +19,9 @@ impl Daemon {
         if self.dry_run {
             return;
         }
-        self.watch_lags();
-        let reasons = self.reasons();
+        let view = self.engine.query(&Query::Status);
+        self.watch_lags(&view);
+        let reasons = self.reasons(&view);
         // One that goes on failing in other words, or for other addresses, is no news.
         let present: BTreeSet<String> = reasons.iter().map(|reason| subject(reason).to_owned()).collect();
         if present == self.alarm {
@@ -72,25 +73,26 @@ impl Daemon {
             );
             return;
         }
-        for reason in self.reasons() {
+        let view = self.engine.query(&Query::Status);
+        for reason in self.reasons(&view) {
             say(Level::Error, SERVER, &format!("NOT PROTECTED: {reason}"));
         }
-        for lag in self.lags(&self.engine.query(&Query::Status)) {
+        for lag in self.lags(&view) {
             say(Level::Error, SERVER, &lag);
         }
     }
 
     /// Why what is decided may not be in force; a server that waits for its client is given a moment.
-    fn reasons(&self) -> Vec<String> {
+    fn reasons(&self, view: &View) -> Vec<String> {
         let waits = self.origin.kind == Kind::Waiting && self.clock.now().steady < self.since + PATIENCE;
         if waits {
             return Vec::new();
         }
-        self.not_protected(&self.engine.query(&Query::Status))
+        self.not_protected(view)
     }
 
     pub(super) fn tell_systemd(&self) {
-        let reasons = self.reasons();
+        let reasons = self.reasons(&self.engine.query(&Query::Status));
         notify::status(&match reasons.first() {
             _ if self.dry_run => "dry run: nothing is enforced".to_owned(),
             Some(first) => format!("NOT PROTECTED: {first}"),

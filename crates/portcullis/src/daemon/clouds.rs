@@ -4,16 +4,17 @@
 //! well, a cloud that lags lets nobody in; it is said all the same, everywhere.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use portcullis_core::address::Id;
-use portcullis_core::cloud::is_sentinel;
+use portcullis_core::cloud::desired::entry;
 use portcullis_core::cloud::reconcile::{RuleView, View as Rules};
-use portcullis_core::engine::{Effect, Input, LayerView, Query, ReplyTo, Request, View};
+use portcullis_core::cloud::{is_sentinel, normal};
+use portcullis_core::config::plan::Plan;
+use portcullis_core::engine::{Effect, Input, LayerView, ReplyTo, Request, View};
 use portcullis_core::ledger::{Drift, LayerId};
 use portcullis_core::time::Timestamp;
 
@@ -81,8 +82,8 @@ impl Daemon {
     }
 
     /// Says what has begun to lag since the last look, and when nothing does any more.
-    pub(super) fn watch_lags(&mut self) {
-        let lags = self.lags(&self.engine.query(&Query::Status));
+    pub(super) fn watch_lags(&mut self, view: &View) {
+        let lags = self.lags(view);
         let present: BTreeSet<String> = lags.iter().map(|lag| subject(lag).to_owned()).collect();
         if present == self.lagging {
             return;
@@ -102,12 +103,7 @@ impl Daemon {
     pub(super) fn free_everywhere(&mut self, freed: &[IpNet], out: &mut Vec<Effect>) {
         let now = self.clock.now().steady;
         for range in freed {
-            let id = if range.prefix_len() == range.max_prefix_len() {
-                Id::Ip(range.addr())
-            } else {
-                Id::Net(*range)
-            };
-            let (ids, jail) = (Some(vec![id]), None);
+            let (ids, jail) = (Some(vec![Id::from(*range)]), None);
             self.engine
                 .handle(now, Input::Request(Request::Unban { ids, jail }, ReplyTo(0)), out);
         }
@@ -115,21 +111,9 @@ impl Daemon {
 
     /// Says who must not be in a cloud's rule: whom native layers spare, and whom jails ignore.
     pub(super) fn spare_in_clouds(&self) {
-        let mut spared = self.ignored();
+        let mut spared = ignored(&self.plan);
         spared.extend_from_slice(self.protected.entries());
         self.lanes.spare(spared);
-    }
-
-    fn ignored(&self) -> Vec<(IpNet, String)> {
-        let jails = self.plan.jails.iter();
-        let ignored = jails.flat_map(|jail| jail.ignoreip.iter().map(move |text| (&jail.name, text)));
-        let net = |text: &str| {
-            let single = || text.parse::<IpAddr>().ok().map(IpNet::from);
-            text.parse::<IpNet>().ok().or_else(single)
-        };
-        ignored
-            .filter_map(|(jail, text)| Some((net(text.trim())?, format!("in ignoreip of jail '{jail}'"))))
-            .collect()
     }
 
     /// After everybody was freed: what is still in the cloud's rules is given a moment to go. What is left then.
@@ -235,6 +219,15 @@ impl Daemon {
             ..Layer::default()
         }
     }
+}
+
+/// The networks that jails ignore, and which jail does.
+pub(crate) fn ignored(plan: &Plan) -> Vec<(IpNet, String)> {
+    let jails = plan.jails.iter();
+    let ignored = jails.flat_map(|jail| jail.ignoreip.iter().map(move |text| (&jail.name, text)));
+    ignored
+        .filter_map(|(jail, text)| Some((normal(entry(text.trim())?), format!("in ignoreip of jail '{jail}'"))))
+        .collect()
 }
 
 /// What of ours is still in a rule, in words.

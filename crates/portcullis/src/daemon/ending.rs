@@ -7,11 +7,11 @@ use portcullis_core::engine::{Input, Query};
 use portcullis_core::value::Value;
 use portcullis_core::wire::Reply;
 
-use super::layers::Facts;
 use super::origin::Origin;
 use super::requests::done;
 use super::{Daemon, End, Message, SERVER, traces};
 use crate::control::listen::Listener;
+use crate::enforce::Facts;
 use crate::fault::{self, Step};
 use crate::observe::log::{Level, note as say};
 use crate::observe::notify;

@@ -16,9 +16,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::thread;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use portcullis_core::action::JailFacts;
-use portcullis_core::ledger::{Applied, Change, LayerId, Reading};
+use portcullis_core::ledger::{Applied, Change, LayerId};
 use portcullis_core::time::Timestamp;
 
 use self::cloud::Cloud;
@@ -29,7 +28,7 @@ use crate::enforce::mail::MailLayer;
 use crate::enforce::protect::Protected;
 use crate::enforce::shell::past::{Past, Present};
 use crate::enforce::shell::{ShellLayer, Through};
-use crate::enforce::{Held, Layer};
+use crate::enforce::{Facts, Held, Layer};
 use crate::fault::{self, Step};
 use crate::runner::{self, Catalogue, Link};
 use cloud::Errand;
@@ -96,21 +95,6 @@ impl Kind {
             Way::Cloud(_) => Kind::Cloud,
         }
     }
-}
-
-/// Facts from a lane.
-#[derive(Default)]
-pub(crate) struct Facts {
-    /// One for each order
-    pub(crate) applied: Vec<Applied>,
-    /// Layers that lost what they held: their bans are to be ordered again
-    pub(crate) lost: Vec<LayerId>,
-    /// Layers that were read back
-    pub(crate) readings: Vec<Reading>,
-    /// Layers that cannot follow what was decided, and why; or can again
-    pub(crate) failing: Vec<(LayerId, Option<String>)>,
-    /// Who was taken out of a rule of the cloud's by a person
-    pub(crate) freed: Vec<IpNet>,
 }
 
 /// All lanes.

@@ -32,7 +32,7 @@ mod verify;
 pub(crate) mod way;
 
 #[cfg(feature = "gcp")]
-pub(crate) use clouds::view as cloud_view;
+pub(crate) use clouds::{ignored, view as cloud_view};
 pub(crate) use inquiries::read_list;
 pub(crate) use seat::holder;
 pub(crate) use traces::{is_here, network, past};
@@ -58,7 +58,7 @@ use crate::client::Run;
 use crate::control::Asked;
 use crate::control::listen::Listener;
 use crate::enforce::protect::Protected;
-use crate::enforce::{Held, gcp};
+use crate::enforce::{Facts, Held, gcp};
 use crate::fault::{self, Step};
 use crate::matching::News;
 use crate::observe::log::{Level, note as say, notes as say_all};
@@ -69,7 +69,7 @@ use crate::source::Reader;
 use crate::store::{Place, Running};
 use inquiries::Inquiries;
 use keeper::Keeper;
-use layers::{Facts, Lanes};
+use layers::Lanes;
 use origin::Origin;
 use setup::Setup;
 use traces::Traces;

@@ -15,7 +15,7 @@ use crate::enforce::ports::{Ports, Services, protocols};
 use crate::enforce::{gcp, mail};
 
 /// The layer of the cloud's firewall.
-const GCP: &str = "gcp-firewall";
+pub(crate) const GCP: &str = "gcp-firewall";
 
 /// Options of an action of that layer that are its twin's in the kernel.
 const TWINS_OWN: [&str; 3] = ["blocktype", "protect", "kill_sessions"];

@@ -14,6 +14,7 @@ pub(crate) mod protect;
 pub(crate) mod sessions;
 pub(crate) mod shell;
 
+use ipnet::IpNet;
 use portcullis_core::address::Id;
 use portcullis_core::ledger::{Applied, Change, LayerId, Reading, Standing};
 use portcullis_core::time::{Seconds, Timestamp};
@@ -37,6 +38,32 @@ pub(crate) trait Layer: Send {
     /// no, and then mending is due. `None` where nothing can be read back.
     fn holds(&mut self, _bans: &[(LayerId, Id)]) -> Option<Result<Vec<bool>, Error>> {
         None
+    }
+}
+
+/// Facts from a lane, for the engine and the daemon.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    /// One for each order, and of layers that answer later, how far bans have come
+    pub(crate) applied: Vec<Applied>,
+    /// Layers that lost what they held: their bans are to be ordered again
+    pub(crate) lost: Vec<LayerId>,
+    /// Layers that were read back
+    pub(crate) readings: Vec<Reading>,
+    /// Layers that cannot follow what was decided, and why; or can again
+    pub(crate) failing: Vec<(LayerId, Option<String>)>,
+    /// Who was taken out of a rule of the cloud's by a person
+    pub(crate) freed: Vec<IpNet>,
+}
+
+impl Facts {
+    /// Whether there is nothing to be told.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.applied.is_empty()
+            && self.lost.is_empty()
+            && self.readings.is_empty()
+            && self.failing.is_empty()
+            && self.freed.is_empty()
     }
 }
 

@@ -13,10 +13,7 @@ impl Deep<'_> {
     /// `layer = gcp-firewall`: every option is looked at, and nobody is asked.
     pub(super) fn firewall(&mut self, jail: &JailPlan, action: &ActionPlan) {
         let Err(reason) = Options::of(action) else { return };
-        let message = format!("action {} is not in force: {reason}", action.name);
-        let finding = Diagnostic::new(Severity::Error, "bad-action", message);
-        let placed = self.placed(jail, finding, &format!("addaction@{}", action.name), "action");
-        self.found.push(placed);
+        self.not_in_force("bad-action", jail, action, &reason);
     }
 
     /// Commands of gcloud. The environment that they would run in is the daemon's, which is not known here.

@@ -8,17 +8,15 @@ use portcullis_core::config::plan::{ActionPlan, JailPlan, Plan};
 use portcullis_core::config::{self, Face, Request};
 use portcullis_core::ledger::LayerId;
 
-use super::amend::network;
 use super::doctor::Door;
 use crate::client::Where;
-use crate::daemon::way::{Manner, Way, way};
+use crate::daemon::ignored;
+use crate::daemon::way::{GCP, Manner, Way, way};
 use crate::enforce::ports::{Ports, Services, protocols};
 use crate::{folder, place};
 
 /// Where the names of ports are.
 const SERVICES: &str = "/etc/services";
-/// What [`ActionPlan`] calls our layer.
-const LAYER: &str = "gcp-firewall";
 
 /// A rule that jails ban in.
 #[derive(Clone, Debug)]
@@ -46,11 +44,11 @@ impl Aims {
         let request = Request::new(&base, Face::Portcullis, config::FAIL2BAN_VERSION);
         let outcome = folder::with(&base, |tree| config::read(tree, &request));
         let (plan, _) = Plan::from_stream(&outcome.stream, Face::Portcullis);
-        let mut aims = Aims::default();
+        let mut aims = Aims {
+            ignored: ignored(&plan),
+            ..Aims::default()
+        };
         for jail in &plan.jails {
-            let ignored = jail.ignoreip.iter().filter_map(|text| network(text.trim()));
-            aims.ignored
-                .extend(ignored.map(|net| (net, format!("in ignoreip of jail '{}'", jail.name))));
             for action in &jail.actions {
                 match options(action) {
                     Ok(Some(options)) => aims.add(jail, action, options),
@@ -110,7 +108,7 @@ fn options(action: &ActionPlan) -> Result<Option<Options>, String> {
     };
     match way(action, manner) {
         Ok(Way::Cloud(cloud)) => Ok(Some(cloud.options)),
-        Err(error) if action.property("layer").as_deref() == Some(LAYER) => Err(error),
+        Err(error) if action.property("layer").as_deref() == Some(GCP) => Err(error),
         // What is wrong with the others is a matter of `check`.
         _ => Ok(None),
     }

@@ -2,10 +2,11 @@
 //! knows no other way and no precondition. What another writer loses us meanwhile is written again.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 use portcullis_core::address::Family;
+use portcullis_core::cloud::aggregate::CEILINGS;
+use portcullis_core::cloud::desired::entry;
 use portcullis_core::cloud::rule::{Rule, Why};
 use portcullis_core::cloud::trouble::{Kind, Trouble};
 use portcullis_core::cloud::{SENTINELS, is_sentinel, normal};
@@ -177,11 +178,7 @@ pub(super) fn networks(list: &[String]) -> BTreeSet<IpNet> {
 
 /// An entry as the API may write it: a network, or a bare address.
 pub(super) fn network(text: &str) -> Option<IpNet> {
-    let net = text
-        .parse::<IpNet>()
-        .ok()
-        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    net.map(normal)
+    entry(text).map(normal)
 }
 
 /// Whether a rule may be written. `networks` are the machine's, for entries that are to protect it.
@@ -224,7 +221,7 @@ pub(super) fn objection(net: &IpNet, protected: &[(IpNet, String)]) -> Result<Op
         ));
     }
     let meets = |other: &IpNet| net.contains(other) || other.contains(net);
-    let (four, six) = BY_HAND;
+    let (four, six) = CEILINGS;
     let widest = if matches!(net, IpNet::V4(_)) { four } else { six };
     Ok(if net.prefix_len() < widest {
         Some(format!("{net} is wider than /{widest}"))
@@ -241,8 +238,6 @@ pub(super) fn objection(net: &IpNet, protected: &[(IpNet, String)]) -> Result<Op
     })
 }
 
-/// The widest prefixes by hand (DESIGN §4.9).
-const BY_HAND: (u8, u8) = (8, 19);
 /// Private ranges: RFC 1918, RFC 6598, RFC 4193.
 const PRIVATE: [&str; 5] = [
     "10.0.0.0/8",

@@ -32,16 +32,7 @@ const MOST_CALLS: usize = 1000;
 
 /// Where things are, as the daemon would have them.
 pub(super) fn places(look: &Look) -> Places {
-    Places::of(&Run {
-        place: look.ask.place.clone(),
-        state: look.state.clone(),
-        dry_run: false,
-        stream: false,
-        given: Vec::new(),
-        socket_group: None,
-        given_socket: false,
-        deaths: 0,
-    })
+    Places::of(&Run::beside(&look.ask.place, look.state.clone()))
 }
 
 /// The file with the books.

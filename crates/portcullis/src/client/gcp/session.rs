@@ -96,7 +96,7 @@ impl<'a> Session<'a> {
     /// Replaces the list of a rule. It must not be empty: that would mean everybody.
     pub(super) fn write(&mut self, rule: &str, ranges: &[String]) -> Result<Ended, Trouble> {
         if ranges.is_empty() {
-            return Err(made_up(
+            return Err(Trouble::without_answer(
                 Kind::Refused,
                 "a rule without sources denies everybody; nothing was written",
             ));
@@ -120,7 +120,7 @@ impl<'a> Session<'a> {
                 };
             }
             if self.pace.now() >= self.until {
-                return Err(made_up(
+                return Err(Trouble::without_answer(
                     Kind::Unknown,
                     &format!("the operation {name} is still under way"),
                 ));
@@ -137,7 +137,7 @@ impl<'a> Session<'a> {
             // It may come back early.
             let pause = Duration::from_millis(200);
             if text(&operation, "status") != "DONE" && !self.pace.pause(pause) {
-                return Err(made_up(Kind::Unknown, "interrupted"));
+                return Err(Trouble::without_answer(Kind::Unknown, "interrupted"));
             }
         }
     }
@@ -153,15 +153,4 @@ pub(super) fn texts(document: &Value, name: &str) -> Vec<String> {
     let list = document.get(name).and_then(Value::as_array);
     let texts = list.into_iter().flatten().filter_map(Value::as_str);
     texts.map(str::to_owned).collect()
-}
-
-/// A trouble of our own.
-pub(super) fn made_up(kind: Kind, message: &str) -> Trouble {
-    Trouble {
-        kind,
-        status: None,
-        reason: String::new(),
-        message: message.to_owned(),
-        retry_after: None,
-    }
 }

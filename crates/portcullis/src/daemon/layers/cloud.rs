@@ -10,10 +10,11 @@ use ipnet::IpNet;
 use portcullis_core::ledger::{Applied, Change, LayerId};
 use portcullis_core::time::{Clock, Timestamp};
 
-use super::{Facts, Job, Kind, Lanes, Work};
+use super::{Job, Kind, Lanes, Work};
 use crate::daemon::way::Way;
+use crate::enforce::Facts;
 use crate::enforce::gcp::board::Board;
-use crate::enforce::gcp::lane::{Around, Clouds, News, Told};
+use crate::enforce::gcp::lane::{Around, Clouds, News};
 
 /// A job that is the cloud's alone.
 pub(super) enum Errand {
@@ -102,20 +103,7 @@ impl Work for Cloud {
     }
 
     fn rest(&mut self, _: bool) -> Option<Facts> {
-        let Told {
-            applied,
-            lost,
-            readings,
-            failing,
-            freed,
-        } = self.0.rest()?;
-        Some(Facts {
-            applied,
-            lost,
-            readings,
-            failing,
-            freed,
-        })
+        self.0.rest()
     }
 
     fn pause(&self) -> Option<Duration> {

@@ -13,11 +13,11 @@ use portcullis_core::address::Id;
 use portcullis_core::ledger::{Applied, Change, Drift, LayerId, OrderKind, Reading, Standing};
 use portcullis_core::time::Timestamp;
 
-use super::{Facts, Job, Work};
+use super::{Job, Work};
 use crate::daemon::way::Way;
 use crate::enforce::nft::{Nft, Scope, TABLE, Wake};
 use crate::enforce::protect::{Guard, Protected};
-use crate::enforce::{Held, Layer as _};
+use crate::enforce::{Facts, Held, Layer as _};
 
 /// New bans are read back one by one up to this many; more with the whole.
 const ONE_BY_ONE: usize = 64;
@@ -311,11 +311,12 @@ impl Work for Kernel {
         } else {
             Vec::new()
         };
-        (!applied.is_empty() || !readings.is_empty()).then(|| Facts {
+        let facts = Facts {
             applied,
             readings,
             ..Facts::default()
-        })
+        };
+        (!facts.is_empty()).then_some(facts)
     }
 
     fn pause(&self) -> Option<Duration> {

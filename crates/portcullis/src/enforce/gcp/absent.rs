@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use portcullis_core::cloud::options::Options;
-use portcullis_core::ledger::{Applied, Change, LayerId, Reading};
+use portcullis_core::ledger::{Applied, Change, LayerId};
 use portcullis_core::time::Clock;
 
 use super::board::Board;
+use crate::enforce::Facts;
 
 /// There is nobody who would tell anything.
 pub(crate) enum News {}
@@ -21,15 +22,6 @@ pub(crate) struct Around {
     pub(crate) clock: Arc<dyn Fn() -> Clock + Send + Sync>,
     pub(crate) books: PathBuf,
     pub(crate) tell: Arc<dyn Fn(News) + Send + Sync>,
-}
-
-/// Facts for the engine and the daemon.
-pub(crate) struct Told {
-    pub(crate) applied: Vec<Applied>,
-    pub(crate) lost: Vec<LayerId>,
-    pub(crate) readings: Vec<Reading>,
-    pub(crate) failing: Vec<(LayerId, Option<String>)>,
-    pub(crate) freed: Vec<IpNet>,
 }
 
 /// Nothing.
@@ -60,7 +52,7 @@ impl Clouds {
         drop(answer);
     }
 
-    pub(crate) fn rest(&mut self) -> Option<Told> {
+    pub(crate) fn rest(&mut self) -> Option<Facts> {
         None
     }
 

@@ -20,7 +20,7 @@ use portcullis_core::address::Id;
 use portcullis_core::cloud::options::Options;
 use portcullis_core::cloud::reconcile::{Answer, Input, Loudness, Output};
 use portcullis_core::cloud::trouble::Trouble;
-use portcullis_core::ledger::{Applied, LayerId, Reading};
+use portcullis_core::ledger::LayerId;
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 
 use self::project::Project;
@@ -29,6 +29,7 @@ use super::board::{Board, Key, is_same_place};
 use super::metadata::{Interface, Metadata};
 use super::spared;
 use super::store::CloudBooks;
+use crate::enforce::Facts;
 use crate::observe::log::{Level, note as say};
 
 /// The logger of what the cloud's lane says.
@@ -65,31 +66,6 @@ pub(crate) struct Around {
     /// The file of the books
     pub(crate) books: PathBuf,
     pub(crate) tell: Tell,
-}
-
-/// Facts for the engine and the daemon.
-#[derive(Debug, Default)]
-pub(crate) struct Told {
-    /// How far bans have come
-    pub(crate) applied: Vec<Applied>,
-    /// Layers whose bans are to be ordered again
-    pub(crate) lost: Vec<LayerId>,
-    /// Layers that were read back
-    pub(crate) readings: Vec<Reading>,
-    /// Layers that cannot follow, and why; or can again
-    pub(crate) failing: Vec<(LayerId, Option<String>)>,
-    /// Ranges that a person took out of a rule that is ours alone
-    pub(crate) freed: Vec<IpNet>,
-}
-
-impl Told {
-    fn is_empty(&self) -> bool {
-        self.applied.is_empty()
-            && self.lost.is_empty()
-            && self.readings.is_empty()
-            && self.failing.is_empty()
-            && self.freed.is_empty()
-    }
 }
 
 /// Which machine this is.
@@ -130,7 +106,7 @@ pub(crate) struct Clouds {
     spared: Vec<(IpNet, String)>,
     here: Vec<(IpNet, String)>,
     here_at: Option<Instant>,
-    told: Told,
+    told: Facts,
     board: Board,
     posted: Instant,
     /// How long after that the next one may be
@@ -156,7 +132,7 @@ impl Clouds {
             spared: Vec::new(),
             here: Vec::new(),
             here_at: None,
-            told: Told::default(),
+            told: Facts::default(),
             board,
             posted: Instant::now(),
             post_pause: Duration::ZERO,
@@ -271,13 +247,11 @@ impl Clouds {
                 if !matches!(self.machine, Machine::Known(_)) {
                     self.machine = Machine::Asked(why);
                 }
-                let ids: Vec<LayerId> = self.layers.keys().cloned().collect();
-                ids.iter().for_each(|id| self.open(id));
+                self.open_all();
             }
             News::Machine(machine) => {
                 self.machine = Machine::Known(machine);
-                let ids: Vec<LayerId> = self.layers.keys().cloned().collect();
-                ids.iter().for_each(|id| self.open(id));
+                self.open_all();
                 if self.is_settled {
                     self.inherit();
                     self.all(|| Input::Settled);
@@ -326,6 +300,11 @@ impl Clouds {
             self.here = here;
             self.protect_all();
         }
+    }
+
+    fn open_all(&mut self) {
+        let ids: Vec<LayerId> = self.layers.keys().cloned().collect();
+        ids.iter().for_each(|id| self.open(id));
     }
 
     /// Has an action ban where its options say, once that is known.

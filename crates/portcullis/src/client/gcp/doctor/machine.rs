@@ -3,7 +3,6 @@
 use portcullis_core::cloud::trouble::{Kind, Place, Trouble};
 
 use super::finding::Finding;
-use crate::client::gcp::session::made_up;
 
 /// Scopes that let a token change firewall rules.
 const SCOPES: [&str; 2] = [
@@ -78,7 +77,11 @@ pub(super) fn scopes(machine: &Machine, place: &Place) -> Option<Finding> {
             .collect::<Vec<_>>()
             .join(", ")
     );
-    Some(mended(Finding::bad("scopes", text), &made_up(Kind::Scope, ""), place))
+    Some(mended(
+        Finding::bad("scopes", text),
+        &Trouble::without_answer(Kind::Scope, ""),
+        place,
+    ))
 }
 
 /// How far our clock is off, in seconds: positive where it is ahead.

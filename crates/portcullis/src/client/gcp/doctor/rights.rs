@@ -6,7 +6,7 @@ use portcullis_core::cloud::trouble::{Kind, Place, Trouble};
 use serde_json::Value;
 
 use super::finding::Finding;
-use crate::client::gcp::session::{made_up, text};
+use crate::client::gcp::session::text;
 
 /// Asked of the rule itself, so that a grant that is bound to the rule's name is seen.
 pub(super) const OF_RULE: [&str; 2] = ["compute.firewalls.get", "compute.firewalls.update"];
@@ -56,7 +56,7 @@ pub(super) fn permissions(place: &Place, wanted: &[&str], answer: &Granted) -> V
 
 /// A permission that is not granted.
 fn lacks(place: &Place, name: &str) -> Finding {
-    let refusal = made_up(Kind::Permission, &format!("Required '{name}' permission"));
+    let refusal = Trouble::without_answer(Kind::Permission, &format!("Required '{name}' permission"));
     let mend = refusal.mend(place).unwrap_or_default();
     let text = format!("the permission {name} is missing");
     if OPTIONAL.contains(&name) {

@@ -6,7 +6,7 @@ use portcullis_core::cloud::trouble::{Kind, Trouble};
 use serde_json::{Value, json};
 
 use crate::client::gcp::pace::request;
-use crate::client::gcp::session::{Session, made_up, text, texts};
+use crate::client::gcp::session::{Session, text, texts};
 
 /// The name of the trial that is only made when asked for.
 pub(super) const LIMIT: &str = "limit";
@@ -238,7 +238,10 @@ fn limit(session: &mut Session<'_>, bench: &Bench) -> Came {
 fn empty(session: &mut Session<'_>, bench: &Bench) -> Came {
     let rule = session.read(&bench.first)?;
     if texts(&rule, "targetTags") != [bench.tag()] || !texts(&rule, "targetServiceAccounts").is_empty() {
-        return Err(made_up(Kind::Refused, "not tried: the rule might meet a machine"));
+        return Err(Trouble::without_answer(
+            Kind::Refused,
+            "not tried: the rule might meet a machine",
+        ));
     }
     let path = format!("global/firewalls/{}", bench.first);
     let ended = session.change("PATCH", &path, Some(&json!({ "sourceRanges": [] })));
@@ -268,7 +271,7 @@ fn in_and_out(session: &mut Session<'_>, bench: &Bench) -> Came {
         let amended = amend(session, &bench.first, &change, &|rule| fit(rule, &change, &[]));
         let amended = amended.map_err(|failure| match failure {
             crate::client::gcp::amend::Failure::Api(trouble) => trouble,
-            other => made_up(Kind::Refused, &other.to_string()),
+            other => Trouble::without_answer(Kind::Refused, &other.to_string()),
         })?;
         let took = session.pace.now().saturating_sub(begun).as_secs_f64();
         let word = if change.add.is_empty() { "out" } else { "in" };

@@ -41,7 +41,7 @@ impl Clouds {
 
     /// Refused with the reason.
     fn ban(&mut self, id: &LayerId, ticket: &Ticket) -> Result<(), String> {
-        let whole = range(&ticket.id).ok_or("not an address")?;
+        let whole = ticket.id.network().ok_or("not an address")?;
         let range = match too_wide(&whole, Reach::of(ticket)) {
             None => whole,
             Some(reason) => {
@@ -69,7 +69,7 @@ impl Clouds {
     }
 
     fn unban(&mut self, id: &LayerId, ticket: &Ticket) {
-        let Some(mut range) = range(&ticket.id) else { return };
+        let Some(mut range) = ticket.id.network() else { return };
         let single = self
             .narrowed
             .iter()
@@ -93,28 +93,10 @@ impl Clouds {
             (standing, _) => standing,
         };
         self.told.applied.push(Applied {
-            id: Some(narrowed.unwrap_or_else(|| id_of(range))),
+            id: Some(narrowed.unwrap_or_else(|| Id::from(range))),
             layer,
             order: OrderKind::Ban,
             result: Ok(standing),
         });
-    }
-}
-
-/// The network that is banned for an id; none for other texts.
-fn range(id: &Id) -> Option<IpNet> {
-    match id {
-        Id::Ip(ip) => Some(IpNet::from(*ip)),
-        Id::Net(net) => Some(*net),
-        Id::Raw(_) => None,
-    }
-}
-
-/// Whose ban that is.
-fn id_of(range: IpNet) -> Id {
-    if range.prefix_len() == range.max_prefix_len() {
-        Id::Ip(range.addr())
-    } else {
-        Id::Net(range)
     }
 }

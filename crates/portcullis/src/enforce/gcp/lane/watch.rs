@@ -11,7 +11,8 @@ use portcullis_core::ledger::LayerId;
 use portcullis_core::time::Timestamp;
 
 use super::project::Project;
-use super::{Clouds, LATE, Machine, News, POST_EVERY, POST_TIMES, SESSIONS_EVERY, Tell, Told};
+use super::{Clouds, LATE, Machine, News, POST_EVERY, POST_TIMES, SESSIONS_EVERY, Tell};
+use crate::enforce::Facts;
 use crate::enforce::gcp::board::{Key, Posted};
 use crate::enforce::gcp::metadata::{Metadata, is_expected};
 
@@ -27,7 +28,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 impl Clouds {
     /// Does what is due, and gives out the facts since the last time.
-    pub(crate) fn rest(&mut self) -> Option<Told> {
+    pub(crate) fn rest(&mut self) -> Option<Facts> {
         let now = (self.around.clock)();
         if self.asks_again().is_some_and(|due| due.is_zero()) {
             self.ask_machine();
