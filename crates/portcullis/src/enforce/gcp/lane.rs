@@ -71,8 +71,8 @@ pub(crate) struct Around {
 /// Which machine this is.
 enum Machine {
     Unasked,
-    /// Somebody is asking; why it is not known yet
-    Asked(String),
+    /// Somebody is asking; why it is not known yet, once an answer was late
+    Asked(Option<String>),
     Known(Option<Box<Metadata>>),
 }
 
@@ -245,7 +245,7 @@ impl Clouds {
         match news {
             News::Unknown(why) => {
                 if !matches!(self.machine, Machine::Known(_)) {
-                    self.machine = Machine::Asked(why);
+                    self.machine = Machine::Asked(Some(why));
                 }
                 self.open_all();
             }
@@ -315,8 +315,9 @@ impl Clouds {
         self.is_stale = true;
         let metadata = match &self.machine {
             Machine::Known(metadata) => metadata.as_deref(),
+            // That the answer takes a moment is no failure.
             Machine::Asked(why) => {
-                layer.failing = Some(why.clone());
+                layer.failing.clone_from(why);
                 return;
             }
             Machine::Unasked => return self.ask(),
@@ -398,7 +399,7 @@ impl Clouds {
 
     fn ask(&mut self) {
         if matches!(self.machine, Machine::Unasked) {
-            self.machine = Machine::Asked("the metadata server has not answered yet".to_owned());
+            self.machine = Machine::Asked(None);
             self.ask_machine();
         }
     }

@@ -11,7 +11,7 @@ use portcullis_core::ledger::LayerId;
 use portcullis_core::time::Timestamp;
 
 use super::project::Project;
-use super::{Clouds, LATE, Machine, News, POST_EVERY, POST_TIMES, SESSIONS_EVERY, Tell};
+use super::{Clouds, LATE, Layer, Machine, News, POST_EVERY, POST_TIMES, SESSIONS_EVERY, Tell};
 use crate::enforce::Facts;
 use crate::enforce::gcp::board::{Key, Posted};
 use crate::enforce::gcp::metadata::{Metadata, is_expected};
@@ -22,6 +22,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is due is not looked at more often.
 const SOON: Duration = Duration::from_millis(5);
+
+/// Why it is not known yet where an action bans.
+const ASKS: &str = "the metadata server has not answered yet";
 
 /// As long as it is needed, it is asked again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -114,7 +117,9 @@ impl Clouds {
             projects.insert(key.clone(), Arc::new(posted));
         }
         let homeless = self.layers.iter().filter(|(_, layer)| layer.key.is_none());
-        let homeless = homeless.filter_map(|(id, layer)| Some((id.clone(), layer.failing.clone()?)));
+        let asks = matches!(self.machine, Machine::Asked(None)).then_some(ASKS);
+        let why = |layer: &Layer| layer.failing.clone().or_else(|| asks.map(str::to_owned));
+        let homeless = homeless.filter_map(|(id, layer)| Some((id.clone(), why(layer)?)));
         let homeless: BTreeMap<LayerId, String> = homeless.collect();
         let is_level = |posted: &Arc<Posted>| posted.fault.is_some() || is_level(&posted.view);
         if projects.values().all(is_level) {
