@@ -461,9 +461,14 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Whether a process is dead, and all its threads with it: one that is dying may still take a connection.
 pub(crate) fn is_gone(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+    let Some((_, rest)) = stat.rsplit_once(") ") else {
+        return true;
+    };
+    let threads = rest.split(' ').nth(17).and_then(|count| count.parse().ok());
+    rest.starts_with('Z') && threads.is_none_or(|count: u32| count <= 1)
 }
 
 /// A log line of a failure now. No two are the same, as with the process and session numbers of real services.
