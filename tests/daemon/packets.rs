@@ -48,11 +48,7 @@ impl Machine {
 
     /// Runs `ip` and other tools here, a command a line.
     pub(crate) fn run(&self, script: &str) {
-        let pid = self.pid.to_string();
-        let output = Command::new("nsenter")
-            .args(["-t", &pid, "-n", "--", "sh", "-ec", script])
-            .output()
-            .unwrap();
+        let output = self.command("sh").args(["-ec", script]).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{script}: {error}");
     }
@@ -66,7 +62,15 @@ impl Machine {
         other.run(&format!("ip addr add {theirs} dev {there}\nip link set {there} up"));
     }
 
-    fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+    /// A command inside this machine's network.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.pid.to_string(), "-n", "--", program]);
+        command
+    }
+
+    /// Does something in this machine's network.
+    pub(crate) fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         let entrance = File::open(format!("/proc/{}/ns/net", self.pid)).unwrap();
         std::thread::scope(|threads| {
             let inside = threads.spawn(move || {

@@ -12,6 +12,9 @@
 #[expect(dead_code, reason = "the tests of the daemon use all of it")]
 #[path = "../daemon/house.rs"]
 mod house;
+#[expect(dead_code, reason = "the tests of the daemon use all of it")]
+#[path = "../daemon/packets.rs"]
+mod packets;
 #[expect(dead_code, reason = "the tests of the services use all of it")]
 #[path = "../service/debian.rs"]
 mod debian;
@@ -30,6 +33,7 @@ mod raw;
 mod recipe;
 mod rules;
 mod schema;
+mod sessions;
 mod verbs;
 mod vm;
 mod watching;
