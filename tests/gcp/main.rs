@@ -28,6 +28,7 @@ mod hands;
 mod joined;
 mod lists;
 mod machine;
+mod monitor;
 mod operations;
 mod raw;
 mod recipe;

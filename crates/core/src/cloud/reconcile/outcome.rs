@@ -310,6 +310,7 @@ impl Reconciler {
             format!("rule {rule} takes {most} entries: what is beyond goes into further rules"),
         ));
         self.keep(vec![Entry::Limit { rule, most }], out);
+        self.pace.forgive();
         if let Some(group) = self.groups.get_mut(&work.target.base) {
             group.is_dirty = true;
         }

@@ -20,6 +20,8 @@ const OPERATION: (Seconds, Seconds) = (Seconds::new(10), Seconds::new(120));
 pub(super) struct Pace {
     /// The beginnings of the last writes
     writes: VecDeque<Timestamp>,
+    /// The next write need not keep its distance from the last one
+    is_forgiven: bool,
     /// No call before
     hold: Option<Timestamp>,
     /// Calls in a row of which nobody knows what became of them
@@ -35,13 +37,20 @@ impl Pace {
 
     /// When a write may begin, where that is later than now. An idle queue waits for nothing.
     pub(super) fn gate(&self, now: Timestamp) -> Option<Timestamp> {
-        let interval = self.writes.back().map(|&last| last + MIN_INTERVAL);
+        let last = self.writes.back().filter(|_| !self.is_forgiven);
+        let interval = last.map(|&last| last + MIN_INTERVAL);
         let bucket = (self.writes.len() >= WRITES).then(|| self.writes.front().map(|&first| first + MINUTE));
         interval.max(bucket.flatten()).filter(|&at| at > now)
     }
 
+    /// The last write was refused for what it was, so nothing is under way that the next one could meet.
+    pub(super) fn forgive(&mut self) {
+        self.is_forgiven = true;
+    }
+
     /// A write begins.
     pub(super) fn spend(&mut self, now: Timestamp) {
+        self.is_forgiven = false;
         self.writes.push_back(now);
         while self.writes.len() > WRITES {
             self.writes.pop_front();
@@ -118,6 +127,20 @@ mod tests {
             );
         }
         assert_eq!(pace.gate(at(60)), None);
+    }
+
+    #[test]
+    fn a_refused_write_is_one_of_the_minute_and_holds_up_no_other() {
+        let mut pace = Pace::default();
+        for _ in 0..19 {
+            pace.spend(at(0));
+        }
+        pace.forgive();
+        assert_eq!(pace.gate(at(0)), None);
+        pace.spend(at(0));
+        assert_eq!(pace.gate(at(0)), Some(at(60)));
+        pace.forgive();
+        assert_eq!(pace.gate(at(0)), Some(at(60)));
     }
 
     #[test]

@@ -20,8 +20,9 @@ const FRESH: Seconds = Seconds::new(2);
 const LAZY: Seconds = Seconds::new(60);
 /// Plans that lead to no write follow one another no faster.
 const IDLE: Seconds = Seconds::new(2);
-/// Our mark is renewed when it is older.
+/// Our mark is renewed when it is older and nothing else is to be done, and when it is older than this in any case.
 const RENEWAL: Seconds = Seconds::new(24 * 3600);
+const LAST_RENEWAL: Seconds = Seconds::new(36 * 3600);
 /// A mark of somebody else's counts for so long.
 pub(super) const EXPIRY: Seconds = Seconds::new(2 * 24 * 3600);
 /// A rule that we made goes when nothing was in it for so long.
@@ -282,10 +283,11 @@ impl Group {
         options: &mut Vec<(Rank, Step)>,
     ) -> Vec<Timestamp> {
         let mut wakes = Vec::new();
-        let claim = if has_just_written { Rank::ClaimNow } else { Rank::Claim };
         for part in self.parts.iter().filter(|part| part.refused.is_none()) {
-            if self.claim_is_due(now, part, around) {
-                options.push((claim, Step::Claim(self.target(&part.name))));
+            if let Some(is_pressing) = self.claim_is_due(now, part, around) {
+                let is_now = is_pressing && has_just_written;
+                let rank = if is_now { Rank::ClaimNow } else { Rank::Claim };
+                options.push((rank, Step::Claim(self.target(&part.name))));
             }
             match self.delete_is_due(part, around) {
                 Some(at) if at <= now.steady => options.push((Rank::Delete, Step::Delete(self.target(&part.name)))),
@@ -307,15 +309,19 @@ impl Group {
         all
     }
 
-    /// Whether our mark is to be written into its description.
-    fn claim_is_due(&self, now: Clock, part: &Part, around: &Around<'_>) -> bool {
+    /// Whether our mark is to be written into its description, and whether that cannot wait until nothing else is to be
+    /// written.
+    fn claim_is_due(&self, now: Clock, part: &Part, around: &Around<'_>) -> Option<bool> {
         if !self.options.own_rule || self.layers.is_empty() || part.found().is_none() {
-            return false;
+            return None;
         }
         match part.mark() {
-            Some(mark) if mark.writer == around.host.writer => age(&mark, now) > RENEWAL,
+            Some(mark) if mark.writer == around.host.writer => {
+                let age = age(&mark, now);
+                (age > RENEWAL).then_some(age > LAST_RENEWAL)
+            }
             // Another one's mark that counts has the rule refused.
-            Some(_) | None => true,
+            Some(_) | None => Some(true),
         }
     }
 

@@ -12,6 +12,9 @@ use crate::cloud::reconcile::Call;
 use crate::ledger::Standing;
 use crate::time::{Clock, Seconds, Timestamp};
 
+/// Two operations of 5 s, with the calls around each: a read, the write, the wait, the read back.
+const TWO_OPERATIONS: f64 = 2.0 * 5.7;
+
 /// Addresses that no two of which are neighbours, so that none can be put together.
 fn address(number: u32) -> String {
     let address = std::net::Ipv4Addr::from(u32::from(std::net::Ipv4Addr::new(45, 0, 0, 0)) + number * 2);
@@ -34,9 +37,8 @@ fn ten_thousand_bans_in_a_minute_are_few_writes_and_none_waits_long() {
     }
     stage.run(Seconds::new(60));
     assert!(stage.api.writes <= 20, "{} writes", stage.api.writes);
-    let lag = lag(&stage, began);
-    // Two operations with the calls around each: a read, the write, the wait, the read back.
-    assert!(lag <= Seconds::from_f64(2.0 * 5.7), "a ban waited for {lag:?}");
+    let lag = lag(&stage, began, Seconds::from_f64(0.006), 10_000);
+    assert!(lag <= Seconds::from_f64(TWO_OPERATIONS), "a ban waited for {lag:?}");
     // Written, run, and read back on top of it.
     assert!(oldest <= Seconds::new(16), "a ban was not confirmed for {oldest:?}");
     let sizes: Vec<usize> = stage.api.rules.values().map(|rule| rule.source_ranges.len()).collect();
@@ -48,8 +50,8 @@ fn ten_thousand_bans_in_a_minute_are_few_writes_and_none_waits_long() {
     assert!(stage.writers[0].reconciler.plans <= 3 * stage.api.writes as u64 + 2);
 }
 
-/// The longest time from a ban to the write that has it.
-fn lag(stage: &Stage, began: Timestamp) -> Seconds {
+/// The longest time from a ban, one of so many that came so far apart, to the end of the write that has it.
+fn lag(stage: &Stage, began: Timestamp, apart: Seconds, bans: usize) -> Seconds {
     let mut seen: BTreeSet<IpNet> = BTreeSet::new();
     let mut longest = Seconds::ZERO;
     for (at, call) in &stage.api.written_at {
@@ -64,12 +66,34 @@ fn lag(stage: &Stage, began: Timestamp) -> Seconds {
         {
             let IpNet::V4(four) = range else { continue };
             let number = (u32::from(four.addr()) - u32::from(std::net::Ipv4Addr::new(45, 0, 0, 0))) / 2;
-            let ordered = began + Seconds::from_f64(f64::from(number) * 0.006);
+            let ordered = began + Seconds::from_micros(i64::from(number) * apart.micros());
             longest = longest.max(*at - ordered);
         }
     }
-    assert_eq!(seen.len(), 10_000);
+    assert_eq!(seen.len(), bans);
     longest
+}
+
+/// The limit of a rule is learned from a refusal, which costs no operation; and a mark that grows old is renewed when
+/// nothing waits.
+#[test]
+fn neither_a_limit_nor_a_mark_costs_a_ban_an_operation() {
+    let mut stage = Stage::single(own(), &[]);
+    stage.api.cap = 100;
+    stage.run(Seconds::new(10));
+    stage.run(Seconds::new(24 * 3600 - 20));
+    let (began, before) = (stage.now, stage.api.written_at.len());
+    for number in 0..200 {
+        stage.ban(0, &address(number));
+        stage.run(Seconds::from_f64(0.3));
+    }
+    stage.run(Seconds::new(60));
+    let lag = lag(&stage, began, Seconds::from_f64(0.3), 200);
+    assert!(lag <= Seconds::from_f64(TWO_OPERATIONS), "a ban waited for {lag:?}");
+    let since = stage.api.written_at.iter().skip(before);
+    let is_mark: Vec<bool> = since.map(|(_, call)| matches!(call, Call::Describe { .. })).collect();
+    assert_eq!(is_mark.iter().position(|is_mark| *is_mark), Some(is_mark.len() - 1));
+    assert_eq!(stage.api.rules.len(), 3);
 }
 
 #[test]
