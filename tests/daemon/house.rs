@@ -447,7 +447,7 @@ fn namespace() -> Child {
         command.arg("--map-root-user");
     }
     let mut holder = command
-        .args(["-n", "-m", "--", "sh", "-c", "echo; exec sleep 1000"])
+        .args(["-n", "-m", "--", "sh", "-c", "echo; exec sleep 5000"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

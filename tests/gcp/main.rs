@@ -30,6 +30,7 @@ mod lists;
 mod machine;
 mod monitor;
 mod operations;
+mod outage;
 mod raw;
 mod recipe;
 mod rules;
