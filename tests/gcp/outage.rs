@@ -81,12 +81,7 @@ fn without_the_api_nothing_is_lost_and_nothing_slowed() {
     eventually("the kernel has all of them", || {
         monitor.seen(IpAddr::V4(attacker(bans - 1))).is_some()
     });
-    let waits = (1..bans).map(|number| {
-        let seen = monitor.seen(IpAddr::V4(attacker(number)));
-        seen.unwrap_or_else(|| panic!("the kernel never had {}", attacker(number)))
-            .saturating_duration_since(failed[number as usize])
-    });
-    let slowest = waits.max().unwrap();
+    let slowest = slowest(&monitor, &failed);
     let (code, layers) = verified(&vm);
     assert_eq!(code, Some(2), "{layers:?}");
     for (action, expect) in [("gcp-firewall", "lagging"), ("gcp-firewall-local", "verified")] {
@@ -120,6 +115,17 @@ fn without_the_api_nothing_is_lost_and_nothing_slowed() {
     );
     assert!(slowest <= length.kernel, "the kernel had one only after {slowest:?}");
     assert!(written <= 2, "{written} writes");
+}
+
+/// The longest time from a failure to its ban in the kernel, of those while the API was away.
+fn slowest(monitor: &Monitor, failed: &[Instant]) -> Duration {
+    let waits = (0..).zip(failed).skip(1).map(|(number, failed)| {
+        let who = attacker(number);
+        let seen = monitor.seen(IpAddr::V4(who));
+        seen.unwrap_or_else(|| panic!("the kernel never had {who}"))
+            .saturating_duration_since(*failed)
+    });
+    waits.max().unwrap()
 }
 
 /// The writes that were taken so far.
