@@ -2,7 +2,7 @@
 //! another machine.
 
 use std::fs::{self, Permissions};
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
@@ -133,35 +133,73 @@ impl Drop for Ssh {
     }
 }
 
-#[test]
-fn a_session_is_spared_and_fifty_connections_are_not() {
+/// A machine whose jail bans for the first failure, somebody who is logged in, and somebody who only connects. Both are
+/// banned, and the cloud has had the time for it.
+fn attacked(options: &str) -> (Vm, Ssh, Vec<TcpStream>) {
     let mut vm = Vm::new();
     vm.fake.block_ip(&["203.0.113.0/24"]);
     vm.house.jails(&[Jail {
         name: "plain",
         maxretry: 1,
-        options: "action = gcp-firewall[rule=block-ip, local=no]",
+        options: &format!("action = gcp-firewall[rule=block-ip{options}]"),
     }]);
     let mut ssh = Ssh::new(&vm);
     let attackers = ssh.attack();
     ssh.log_in(&vm);
-    vm.fake.forbid(&[&format!("{ADMIN}/32")]);
     vm.house.start();
     for who in [ADMIN, ATTACKER] {
         vm.house.fail("plain", who);
         vm.house.until_banned(&format!("plain {who}"));
     }
     vm.fake.until_listed("block-ip", &format!("{ATTACKER}/32"), true);
-    assert_eq!(attackers.len(), CONNECTIONS);
     // A write that came later had a chance, too.
     vm.house.fail("plain", "198.51.100.20");
     vm.fake.until_listed("block-ip", "198.51.100.20/32", true);
-    let has = |range: &str| vm.fake.ranges("block-ip").contains(&range.to_owned());
-    assert!(!has(&format!("{ADMIN}/32")) && has("203.0.113.0/24"));
+    for change in vm.fake.changes("block-ip") {
+        let ranges = change.ranges.unwrap();
+        assert!(!ranges.contains(&format!("{ADMIN}/32")) && ranges.contains(&"203.0.113.0/24".to_owned()));
+    }
     let said = vm.verb(&["gcp", "plan"]);
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(
         said.contains(ADMIN) && said.contains("the client of an open SSH session"),
         "{said}"
     );
+    (vm, ssh, attackers)
+}
+
+fn has(vm: &Vm, who: &str) -> bool {
+    vm.fake.ranges("block-ip").contains(&format!("{who}/32"))
+}
+
+#[test]
+fn a_session_is_spared_and_fifty_connections_are_not() {
+    let (_vm, ssh, attackers) = attacked(", local=no");
+    assert_eq!(attackers.len(), CONNECTIONS);
+    // In the cloud alone an open connection goes on.
+    assert!(ssh.knock(ATTACKER).is_some());
+}
+
+/// The kernel, which would end the session, spares it as well; who logs out is banned like everybody.
+#[test]
+fn the_kernel_spares_a_session_for_as_long_as_it_lasts() {
+    let (vm, mut ssh, mut attackers) = attacked("");
+    let kernel = |who: &str| vm.house.kernel().contains(who);
+    assert!(kernel(ATTACKER) && !kernel(ADMIN));
+    for stream in &mut attackers {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let ended = stream.read_to_end(&mut Vec::new()).map_err(|error| error.kind());
+        assert!(matches!(ended, Ok(_) | Err(ErrorKind::ConnectionReset)), "{ended:?}");
+    }
+    assert!(ssh.children[1].try_wait().unwrap().is_none(), "the session goes on");
+    assert!(ssh.knock(ADMIN).is_some(), "and another can be opened");
+    let bans = vm.house.json(&["banned"]);
+    let ban = bans.as_array().unwrap().iter().find(|ban| ban["ip"] == ADMIN).unwrap();
+    let refused = "refused: protected: 198.51.100.9 is the client of an open SSH session";
+    assert_eq!(ban["layers"]["gcp-firewall-local"], refused, "{ban}");
+    assert_eq!(vm.house.ask(&["verify"]).status.code(), Some(0));
+
+    let _ = ssh.children.pop().map(|mut client| client.kill());
+    eventually("the kernel bans who has logged out", || kernel(ADMIN));
+    eventually("the cloud as well", || has(&vm, ADMIN));
 }

@@ -191,7 +191,9 @@ fn with_kill_sessions_the_servers_process_is_free_at_once() {
             "kill_sessions: {address}: last failure → Dovecot's process ended: {spent:?}; slowest answer to others {slowest:?}"
         ));
         let log = site.read_log("fail2ban.log");
-        assert!(log.contains("kill_sessions: ended 1 sockets"), "{log}");
+        // The last guess may still have its own open, which ends with it.
+        let ended = [1, 2].map(|count| format!("kill_sessions: ended {count} sockets"));
+        assert!(ended.iter().any(|text| log.contains(text)), "{log}");
     }
 }
 

@@ -37,12 +37,13 @@ const OURS: [&str; 10] = [
 
 /// What else may stand in such an action: what concerns its twin in the kernel and how it is done, and what
 /// `action_` and its like hand to every action. Most of that means nothing to a rule that closes all ports.
-const OTHERS: [&str; 31] = [
+const OTHERS: [&str; 32] = [
     "layer",
     "native",
     "parallel",
     "protect",
     "kill_sessions",
+    "spare_sessions",
     "blocktype",
     "name",
     "actname",

@@ -20,7 +20,7 @@ use super::way::Way;
 use super::{Daemon, End, Message, SERVER, logging};
 use crate::control::Asked;
 use crate::control::answer::Done;
-use crate::enforce::protect::{Reach, Verdict};
+use crate::enforce::protect::{Reach, Spares, Verdict};
 use crate::fault::{self, Step};
 use crate::observe::log::{Level, note as say};
 use crate::observe::notify;
@@ -192,8 +192,9 @@ impl Daemon {
 
     /// Bans by hand that the kernel layer would refuse are refused at once, where a person can read it.
     pub(super) fn spare(&self, jail: &str, ids: Vec<Id>) -> (Vec<Id>, Vec<String>) {
-        let native = |(id, way): (&LayerId, &Way)| *id.jail == *jail && matches!(way, Way::Nft(_, true));
-        let all_native = self.setup.ways.iter().filter(|(id, _)| *id.jail == *jail).all(native);
+        let native = |way: &Way| matches!(way, Way::Nft(_, spares) if *spares != Spares::Nobody);
+        let mut ways = self.setup.ways.iter().filter(|(id, _)| *id.jail == *jail);
+        let all_native = ways.all(|(_, way)| native(way));
         if !all_native {
             return (ids, Vec::new());
         }

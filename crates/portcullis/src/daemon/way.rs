@@ -12,13 +12,14 @@ use portcullis_core::value::Value;
 use super::resolver;
 use crate::enforce::nft::{Blocktype, Scope};
 use crate::enforce::ports::{Ports, Services, protocols};
+use crate::enforce::protect::Spares;
 use crate::enforce::{gcp, mail};
 
 /// The layer of the cloud's firewall.
 pub(crate) const GCP: &str = "gcp-firewall";
 
 /// Options of an action of that layer that are its twin's in the kernel.
-const TWINS_OWN: [&str; 3] = ["blocktype", "protect", "kill_sessions"];
+const TWINS_OWN: [&str; 4] = ["blocktype", "protect", "kill_sessions", "spare_sessions"];
 
 /// Where service names are written down.
 const SERVICES: &str = "/etc/services";
@@ -44,8 +45,8 @@ pub(crate) struct Cloud {
 /// How an action is done.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Way {
-    /// In the kernel by ourselves; whether protected addresses are spared
-    Nft(Scope, bool),
+    /// In the kernel by ourselves
+    Nft(Scope, Spares),
     /// In a rule of the cloud's firewall by ourselves
     Cloud(Box<Cloud>),
     /// By its own commands
@@ -102,7 +103,7 @@ impl Way {
 pub(crate) fn way(plan: &ActionPlan, manner: Manner) -> Result<Way, String> {
     let layer = plan.property("layer");
     let way = match layer.as_deref() {
-        Some("nft") => Way::Nft(scope(plan)?, !plan.property("protect").is_some_and(|text| no(&text))),
+        Some("nft") => Way::Nft(scope(plan)?, spares(plan)?),
         Some(GCP) => {
             gcp::available()?;
             let options = Options::of(plan)?;
@@ -153,6 +154,7 @@ pub(crate) fn twin(plan: &ActionPlan) -> ActionPlan {
         ("type", "allports"),
         ("protocol", "all"),
         ("kill_sessions", "yes"),
+        ("spare_sessions", "yes"),
     ];
     let mut properties: Vec<_> = wanted.into_iter().map(property).collect();
     // In an action of commands these words mean something to the commands.
@@ -195,6 +197,16 @@ pub(crate) fn option(plan: &ActionPlan, name: &str) -> Result<Option<bool>, Stri
 
 fn no(text: &str) -> bool {
     ["no", "false", "off", "0"].contains(&text.to_ascii_lowercase().as_str())
+}
+
+fn spares(plan: &ActionPlan) -> Result<Spares, String> {
+    if plan.property("protect").is_some_and(|text| no(&text)) {
+        return Ok(Spares::Nobody);
+    }
+    Ok(match option(plan, "spare_sessions")? {
+        Some(true) => Spares::Visitors,
+        _ => Spares::Machine,
+    })
 }
 
 fn scope(plan: &ActionPlan) -> Result<Scope, String> {

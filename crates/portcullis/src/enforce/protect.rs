@@ -15,6 +15,7 @@ use portcullis_core::ledger::{Applied, Change, Field, LayerId, Order, Reading, S
 use portcullis_core::prefix::WIDEST;
 use portcullis_core::time::Timestamp;
 
+use super::visitors::VISITOR;
 use super::{Error, Held, Layer, answer};
 
 /// Networks that are protected everywhere. The metadata server gives a virtual machine its credentials; from the last
@@ -84,6 +85,18 @@ pub(crate) enum Verdict {
     Refused(String),
 }
 
+/// Whom a layer spares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Spares {
+    /// `protect = no`
+    Nobody,
+    /// What [`Protected`] knows
+    #[default]
+    Machine,
+    /// Also who is logged in over SSH now: `spare_sessions = yes`
+    Visitors,
+}
+
 /// The addresses that are never banned.
 #[derive(Clone, Debug)]
 pub(crate) struct Protected {
@@ -114,6 +127,14 @@ impl Protected {
         let gateways = gateways.into_iter().map(|ip| single(ip, "the gateway"));
         Protected {
             networks: always.chain(own).chain(gateways).collect(),
+        }
+    }
+
+    /// The same, and who is logged in besides.
+    fn and(&self, visitors: &BTreeSet<IpNet>) -> Protected {
+        let visitors = visitors.iter().map(|net| (*net, VISITOR.to_owned()));
+        Protected {
+            networks: self.networks.iter().cloned().chain(visitors).collect(),
         }
     }
 
@@ -221,8 +242,13 @@ pub(crate) struct Narrowed(BTreeMap<(LayerId, Id), Id>);
 pub(crate) struct Guard<L> {
     inner: L,
     protected: Protected,
-    /// Layers with `protect = no`
-    exempt: BTreeSet<LayerId>,
+    visitors: BTreeSet<IpNet>,
+    /// The former with the latter
+    all: Protected,
+    /// Layers that spare others than by default
+    spares: BTreeMap<LayerId, Spares>,
+    /// Bans that are not made only because somebody is logged in, as they were ordered
+    withheld: BTreeMap<(LayerId, Id), Change>,
     /// What is enforced as a single address in place of a network: the address → the network
     narrowed: BTreeMap<(LayerId, Id), Id>,
 }
@@ -232,8 +258,11 @@ impl<L: Layer> Guard<L> {
     pub(crate) fn new(inner: L, protected: Protected) -> Guard<L> {
         Guard {
             inner,
+            all: protected.clone(),
             protected,
-            exempt: BTreeSet::new(),
+            visitors: BTreeSet::new(),
+            spares: BTreeMap::new(),
+            withheld: BTreeMap::new(),
             narrowed: BTreeMap::new(),
         }
     }
@@ -245,25 +274,82 @@ impl<L: Layer> Guard<L> {
 
     /// Addresses and gateways were gathered again.
     pub(crate) fn protect(&mut self, protected: Protected) {
+        self.all = protected.and(&self.visitors);
         self.protected = protected;
     }
 
-    /// `protect = no` (`false`) or `yes` for one layer.
-    pub(crate) fn oblige(&mut self, layer: LayerId, protect: bool) {
-        if protect {
-            self.exempt.remove(&layer);
-        } else {
-            self.exempt.insert(layer);
+    /// Whom one layer spares.
+    pub(crate) fn oblige(&mut self, layer: LayerId, spares: Spares) {
+        if spares != Spares::Visitors {
+            self.withheld.retain(|(other, _), _| *other != layer);
+        }
+        self.spares.insert(layer, spares);
+    }
+
+    fn spares(&self, layer: &LayerId) -> Spares {
+        self.spares.get(layer).copied().unwrap_or_default()
+    }
+
+    /// Whether it matters for these changes who is logged in.
+    pub(crate) fn concerns_visitors(&self, changes: &[Change]) -> bool {
+        let is_ban = |order: &Order| matches!(order, Order::Ban(_) | Order::Prolong(_));
+        let mut changes = changes.iter();
+        changes.any(|change| is_ban(&change.order) && self.spares(&change.layer) == Spares::Visitors)
+    }
+
+    /// Whether somebody is not banned for as long as they are logged in.
+    pub(crate) fn is_withholding(&self) -> bool {
+        !self.withheld.is_empty()
+    }
+
+    /// Who is logged in by now.
+    pub(crate) fn receive(&mut self, visitors: BTreeSet<IpNet>) {
+        if self.visitors != visitors {
+            self.all = self.protected.and(&visitors);
+            self.visitors = visitors;
         }
     }
 
     fn judge(&self, change: &Change) -> Option<Verdict> {
         let ticket = change.order.ticket()?;
-        if self.exempt.contains(&change.layer) {
-            return None;
+        let protected = match self.spares(&change.layer) {
+            Spares::Nobody => return None,
+            Spares::Machine => &self.protected,
+            Spares::Visitors => &self.all,
+        };
+        Some(protected.judge(&ticket.id, offender(ticket), Reach::of(ticket)))
+    }
+
+    /// Remembers a ban that is not made for a visitor's sake, until something else is ordered.
+    fn withhold(&mut self, change: &Change, is_refused: bool) {
+        if self.spares(&change.layer) != Spares::Visitors {
+            return;
         }
-        let offender = offender(ticket);
-        Some(self.protected.judge(&ticket.id, offender, Reach::of(ticket)))
+        let Some(ticket) = change.order.ticket() else {
+            if matches!(change.order, Order::Stop | Order::Flush | Order::Vacate) {
+                self.withheld.retain(|(layer, _), _| *layer != change.layer);
+            }
+            return;
+        };
+        let key = (change.layer.clone(), ticket.id.clone());
+        let reach = Reach::of(ticket);
+        let is_visitor = || {
+            !matches!(
+                self.protected.judge(&ticket.id, offender(ticket), reach),
+                Verdict::Refused(_)
+            )
+        };
+        if is_refused && is_visitor() {
+            self.withheld.insert(key, change.clone());
+        } else {
+            self.withheld.remove(&key);
+        }
+    }
+
+    /// The bans that were not made and may be made by now. Whether one is late its ticket says.
+    pub(crate) fn due(&self) -> Vec<Change> {
+        let is_free = |change: &&Change| !matches!(self.judge(change), Some(Verdict::Refused(_)));
+        self.withheld.values().filter(is_free).cloned().collect()
     }
 
     /// What to tell the layer behind, and what to make of its answers. What was banned before it was protected is
@@ -274,7 +360,9 @@ impl<L: Layer> Guard<L> {
         if is_unban {
             self.free_narrowed(change, through);
         }
-        match self.judge(change) {
+        let verdict = self.judge(change);
+        self.withhold(change, !is_unban && matches!(verdict, Some(Verdict::Refused(_))));
+        match verdict {
             Some(Verdict::Refused(reason)) if !is_unban => {
                 through.extend(unban(change));
                 return Step::Protected(at..through.len(), reason);

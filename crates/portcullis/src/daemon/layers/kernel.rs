@@ -16,7 +16,8 @@ use portcullis_core::time::Timestamp;
 use super::{Job, Work};
 use crate::daemon::way::Way;
 use crate::enforce::nft::{Nft, Scope, TABLE, Wake};
-use crate::enforce::protect::{Guard, Protected};
+use crate::enforce::protect::{Guard, Protected, Spares};
+use crate::enforce::visitors;
 use crate::enforce::{Facts, Held, Layer as _};
 
 /// New bans are read back one by one up to this many; more with the whole.
@@ -31,6 +32,11 @@ const SLOW_TIMES: u32 = 100;
 /// After many new bans, so many times what the last one took.
 const MANY_TIMES: u32 = 20;
 
+/// Before bans of layers that spare who is logged in it is looked who that is, unless that was just done; and again and
+/// again while somebody is spared.
+const VISITORS_FRESH: Duration = Duration::from_millis(500);
+const VISITORS_EVERY: Duration = Duration::from_secs(10);
+
 /// However often somebody touches the table, it is mended no sooner than this after the last time, and no sooner than
 /// this many times what that took.
 const SOON: Duration = Duration::from_millis(200);
@@ -44,8 +50,10 @@ pub(super) struct Kernel {
     clock: Box<dyn Fn() -> Timestamp + Send>,
     wake: Wake,
     open: Option<Guard<Nft>>,
-    scopes: BTreeMap<LayerId, (Scope, bool)>,
+    scopes: BTreeMap<LayerId, (Scope, Spares)>,
     protected: Option<Protected>,
+    /// When it was last looked who is logged in
+    received: Option<Instant>,
     /// Bans that were made and not read back yet
     fresh: Vec<(LayerId, Id)>,
     looks: Looks,
@@ -113,6 +121,7 @@ impl Kernel {
             open: None,
             scopes: BTreeMap::new(),
             protected: None,
+            received: None,
             fresh: Vec::new(),
             looks: Looks::new(),
         }
@@ -132,15 +141,51 @@ impl Kernel {
                 None => Protected::gather().map_err(|error| format!("cannot find out own addresses: {error}"))?,
             };
             let mut guard = Guard::new(nft, protected);
-            for (layer, (scope, protect)) in &self.scopes {
+            for (layer, (scope, spares)) in &self.scopes {
                 guard.inner().configure(layer.clone(), scope.clone());
-                guard.oblige(layer.clone(), *protect);
+                guard.oblige(layer.clone(), *spares);
             }
             self.open = Some(guard);
         }
         self.open
             .as_mut()
             .ok_or_else(|| "the kernel's packet filter is not open".to_owned())
+    }
+
+    /// Looks who is logged in, where that matters for these changes.
+    fn receive(&mut self, changes: &[Change]) {
+        let is_fresh = self.received.is_some_and(|at| at.elapsed() < VISITORS_FRESH);
+        let Some(guard) = self.open.as_mut().filter(|_| !is_fresh) else {
+            return;
+        };
+        if guard.concerns_visitors(changes) {
+            guard.receive(visitors::visitors());
+            self.received = Some(Instant::now());
+        }
+    }
+
+    /// When it is to be looked whether those are still logged in who are spared for it.
+    fn next_visit(&self) -> Option<Instant> {
+        let guard = self.open.as_ref().filter(|guard| guard.is_withholding());
+        guard.and(self.received).map(|at| at + VISITORS_EVERY)
+    }
+
+    /// Bans who was spared and is logged in no more.
+    fn bid_farewell(&mut self) -> Vec<Applied> {
+        let now = (self.clock)();
+        let is_due = self.next_visit().is_some_and(|at| at <= Instant::now());
+        let Some(guard) = self.open.as_mut().filter(|_| is_due) else {
+            return Vec::new();
+        };
+        guard.receive(visitors::visitors());
+        self.received = Some(Instant::now());
+        let due = guard.due();
+        if due.is_empty() {
+            return Vec::new();
+        }
+        let applied = guard.apply(now, &due);
+        self.remember(&applied);
+        applied
     }
 
     /// Bans that were made are to be read back, but for those that were taken back since.
@@ -234,12 +279,12 @@ fn unread(now: Timestamp, layer: &LayerId, error: &str) -> Reading {
 impl Work for Kernel {
     fn put(&mut self, ways: BTreeMap<LayerId, Way>) {
         for (layer, way) in ways {
-            let Way::Nft(scope, protect) = way else { continue };
+            let Way::Nft(scope, spares) = way else { continue };
             if let Some(guard) = &mut self.open {
                 guard.inner().configure(layer.clone(), scope.clone());
-                guard.oblige(layer.clone(), protect);
+                guard.oblige(layer.clone(), spares);
             }
-            self.scopes.insert(layer, (scope, protect));
+            self.scopes.insert(layer, (scope, spares));
         }
     }
 
@@ -257,6 +302,9 @@ impl Work for Kernel {
     fn apply(&mut self, _: Timestamp, changes: &[Change]) -> Vec<Applied> {
         // What waited for long has less time left than when it was ordered.
         let now = (self.clock)();
+        if self.guard().is_ok() {
+            self.receive(changes);
+        }
         let applied = match self.guard() {
             Ok(guard) => guard.apply(now, changes),
             Err(reason) => changes.iter().map(|change| failed(change, &reason)).collect(),
@@ -301,7 +349,10 @@ impl Work for Kernel {
     }
 
     fn rest(&mut self, is_idle: bool) -> Option<Facts> {
-        let applied = if is_idle { self.prove() } else { Vec::new() };
+        let mut applied = self.bid_farewell();
+        if is_idle {
+            applied.extend(self.prove());
+        }
         if let Some(guard) = &mut self.open {
             self.looks.is_due |= guard.inner().is_suspect();
         }
@@ -321,7 +372,11 @@ impl Work for Kernel {
 
     fn pause(&self) -> Option<Duration> {
         self.open.as_ref()?;
-        Some(self.looks.next().saturating_duration_since(Instant::now()))
+        let next = [Some(self.looks.next()), self.next_visit()]
+            .into_iter()
+            .flatten()
+            .min()?;
+        Some(next.saturating_duration_since(Instant::now()))
     }
 }
 

@@ -44,7 +44,7 @@ const POST_TIMES: u32 = 20;
 const POST_EVERY: Duration = Duration::from_millis(250);
 
 /// Who is logged in is looked at so often while there are bans, and before orders unless that was just done.
-const SESSIONS_EVERY: Duration = Duration::from_secs(30);
+const SESSIONS_EVERY: Duration = Duration::from_secs(10);
 const SESSIONS_FRESH: Duration = Duration::from_secs(2);
 
 /// What the lane's helpers tell it.

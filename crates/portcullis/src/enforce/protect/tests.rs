@@ -250,7 +250,7 @@ fn the_guard_keeps_protected_addresses_from_the_layer() {
     let applied = tell(&mut guard, Order::Ban(ticket("192.0.2.7", None)));
     assert_eq!(applied.result, Ok(Standing::Applied));
     assert_eq!(ids(guard.held()), ["192.0.2.7"]);
-    guard.oblige(layer(), false);
+    guard.oblige(layer(), Spares::Nobody);
     tell(&mut guard, Order::Ban(ticket("198.51.100.1", None)));
     assert_eq!(ids(guard.inner().held()), ["192.0.2.7", "198.51.100.1"]);
 }
@@ -316,10 +316,10 @@ fn a_ban_by_prefix_is_narrowed_to_its_offender() {
 #[test]
 fn what_becomes_protected_is_taken_back() {
     let mut guard = Guard::new(Memory::default(), machine());
-    guard.oblige(layer(), false);
+    guard.oblige(layer(), Spares::Nobody);
     tell(&mut guard, Order::Ban(ticket("198.51.100.1", None)));
     tell(&mut guard, Order::Ban(ticket("2001:db8:1::/64", None)));
-    guard.oblige(layer(), true);
+    guard.oblige(layer(), Spares::Machine);
     tell(&mut guard, Order::Ban(ticket("198.51.100.1", None)));
     tell(
         &mut guard,
@@ -328,4 +328,51 @@ fn what_becomes_protected_is_taken_back() {
     assert_eq!(ids(guard.inner().held()), ["2001:db8:1::666"]);
     let applied = tell(&mut guard, Order::Ban(ticket("some text", None)));
     assert_eq!(applied.result, Ok(Standing::Protected("not an address".into())));
+}
+
+#[test]
+fn who_is_logged_in_is_not_banned_until_they_are_gone() {
+    let mut guard = Guard::new(Memory::default(), machine());
+    let visitors = |list: &[&str]| list.iter().map(|net| net.parse().unwrap()).collect::<BTreeSet<IpNet>>();
+    let ban = |ip: &str| Change {
+        layer: layer(),
+        order: Order::Ban(ticket(ip, None)),
+    };
+    guard.receive(visitors(&["203.0.113.9/32"]));
+    assert!(!guard.concerns_visitors(&[ban("203.0.113.9")]));
+    tell(&mut guard, Order::Ban(ticket("203.0.113.9", None)));
+    assert_eq!(
+        ids(guard.held()),
+        ["203.0.113.9"],
+        "by default they are banned like everybody"
+    );
+    tell(&mut guard, Order::Unban(ticket("203.0.113.9", None)));
+
+    guard.oblige(layer(), Spares::Visitors);
+    assert!(guard.concerns_visitors(&[ban("203.0.113.9")]));
+    let applied = tell(&mut guard, Order::Ban(ticket("203.0.113.9", None)));
+    let reason = "protected: 203.0.113.9 is the client of an open SSH session";
+    assert_eq!(applied.result, Ok(Standing::Protected(reason.into())));
+    let net = ticket("203.0.113.0/24", Some("203.0.113.7"));
+    tell(&mut guard, Order::Ban(net));
+    assert_eq!(ids(guard.inner().held()), ["203.0.113.7"]);
+    // What is protected besides is not waited for.
+    tell(&mut guard, Order::Ban(ticket("198.51.100.1", None)));
+    assert!(guard.is_withholding() && guard.due().is_empty());
+
+    guard.receive(visitors(&[]));
+    assert_eq!(guard.due(), [ban("203.0.113.9")]);
+    let due = guard.due();
+    guard.apply(Timestamp::from_seconds(0), &due);
+    assert!(!guard.is_withholding());
+    assert_eq!(ids(guard.inner().held()), ["203.0.113.7", "203.0.113.9"]);
+
+    // An unban while they are logged in is the end of it.
+    guard.receive(visitors(&["203.0.113.10/32"]));
+    tell(&mut guard, Order::Ban(ticket("203.0.113.10", None)));
+    tell(&mut guard, Order::Unban(ticket("203.0.113.10", None)));
+    assert!(!guard.is_withholding());
+    tell(&mut guard, Order::Ban(ticket("203.0.113.10", None)));
+    guard.oblige(layer(), Spares::Machine);
+    assert!(!guard.is_withholding());
 }

@@ -117,8 +117,7 @@ fn run(command: &str) {
 }
 
 fn clients() -> Vec<String> {
-    let spared = spared().into_iter().filter(|(_, what)| what == CLIENT);
-    spared.map(|(net, _)| net.to_string()).collect()
+    visitors().iter().map(IpNet::to_string).collect()
 }
 
 /// Asks until the answer is this one.
