@@ -30,6 +30,7 @@ mod raw;
 mod recipe;
 mod rules;
 mod schema;
+mod twins;
 mod verbs;
 mod vm;
 mod watching;

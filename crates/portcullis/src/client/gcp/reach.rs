@@ -75,19 +75,17 @@ impl Line {
         let api = Api::of(options, machine)?;
         let network = machine.and_then(|machine| machine.interfaces.first());
         let network = network.and_then(|interface| interface.network.rsplit('/').next());
+        let client = Client::open(&api)?;
         let place = Place {
-            project: Some(api.project.clone()),
+            project: Some(api.project),
             rule: options.rule.clone(),
             network: network.map(str::to_owned),
             instance: machine.map(|machine| machine.instance.clone()),
             zone: machine.map(|machine| machine.zone.clone()),
             home: machine.map(|machine| machine.project.clone()),
-            account: machine.and_then(|machine| machine.account.clone()),
+            account: client.account(machine.and_then(|machine| machine.account.as_deref())),
         };
-        Ok(Line {
-            client: Client::open(&api)?,
-            place,
-        })
+        Ok(Line { client, place })
     }
 
     /// The project's id.

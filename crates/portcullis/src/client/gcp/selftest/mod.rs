@@ -18,15 +18,19 @@ use self::trials::{Bench, GENTLE, TRIALS};
 use super::offline;
 use super::pace::{Pace, Real};
 use super::reach::{Line, Reach};
+use super::roles::{self, SCRATCH};
 use super::session::Session;
 use super::sight::Look;
 use crate::client::failure::{fail, print_line};
 use crate::client::{exit, status::print};
 use crate::enforce::gcp::metadata::Metadata;
+use crate::regex::harmless;
 
 /// For all of it, and for putting it away.
 const PATIENCE: Duration = Duration::from_secs(1800);
 const PATIENCE_AT_THE_END: Duration = Duration::from_secs(300);
+/// So long a binding for the test holds.
+const BINDING: Duration = Duration::from_secs(3600);
 
 /// `gcp selftest`
 #[derive(clap::Args, Debug)]
@@ -56,14 +60,14 @@ pub(super) fn main(options: &Options) -> ExitCode {
         Ok(report) => report,
         Err(error) => return fail(json, &error, exit::REFUSED),
     };
+    for text in report.mend.iter().chain(&report.left) {
+        eprintln!("portcullis: {}", harmless(text));
+    }
     let report = if options.public { report.masked() } else { report };
     if json {
         print_line(&report);
     } else {
         print(&report.page());
-    }
-    if let Some(left) = &report.left {
-        eprintln!("portcullis: {}", crate::regex::harmless(left));
     }
     ExitCode::from(if report.left.is_some() || !report.finished {
         exit::REFUSED
@@ -77,10 +81,11 @@ fn run(options: &Options) -> Result<Report, String> {
     let mut pace = Real::careful(options.look.ask.json);
     let name = match &options.rule {
         Some(rule) => rule.clone(),
-        None => format!("portcullis-selftest-{:08x}", pace.random() >> 32),
+        None => format!("{SCRATCH}{:08x}", pace.random() >> 32),
     };
     let rule_options = options.reach.options(&name, &options.look.ask.place)?;
     let mut line = Line::open(&rule_options, machine.as_ref())?;
+    let place = line.place.clone();
     let project = line.project().to_owned();
     let own = offline::host(machine.as_ref()).networks.into_iter().next();
     let network = match (&options.network, own) {
@@ -98,6 +103,7 @@ fn run(options: &Options) -> Result<Report, String> {
         let mut session = Session::new(&mut line, &mut pace, PATIENCE);
         let bench = Bench::on(&name);
         report.finished = trials(&mut session, &bench, GENTLE.iter(), &mut report);
+        report.mend = report.trouble.as_ref().and_then(|trouble| roles::mend(trouble, &place));
         return Ok(report);
     }
     let bench = Bench::on(&name);
@@ -110,11 +116,14 @@ fn run(options: &Options) -> Result<Report, String> {
                 .filter(|(name, _)| *name != trials::LIMIT || options.limit);
             report.finished = trials(&mut session, &bench, chosen, &mut report);
         }
-        Err(trouble) => report.trials.push(Trial::failed("make", &trouble)),
+        Err(trouble) => report.failed("make", &trouble),
     }
     let mut session = Session::new(&mut line, &mut clean, PATIENCE_AT_THE_END);
     put_away(&mut session, &bench, &mut report);
     report.calls += session.calls;
+    let end = format!("{:.0}", jiff::Timestamp::now() + BINDING);
+    let trouble = report.trouble.as_ref();
+    report.mend = trouble.and_then(|trouble| roles::mend_scratch(trouble, &place, &end));
     Ok(report)
 }
 
@@ -167,10 +176,10 @@ fn trials<'t>(
             return false;
         }
         session.pace.tell(&format!("trying: {name}"));
-        report.trials.push(match attempt(session, bench) {
-            Ok((said, took)) => Trial::done(name, &said, took),
-            Err(trouble) => Trial::failed(name, &trouble),
-        });
+        match attempt(session, bench) {
+            Ok((said, took)) => report.trials.push(Trial::done(name, &said, took)),
+            Err(trouble) => report.failed(name, &trouble),
+        }
     }
     report.calls += session.calls;
     true
@@ -187,7 +196,10 @@ fn put_away(session: &mut Session<'_>, bench: &Bench, report: &mut Report) {
                 .trials
                 .push(Trial::done("delete", "the rule was deleted", Some(ended.took))),
             Err(trouble) if trouble.kind == Kind::Missing => {}
-            Err(trouble) => left.push((rule, trouble)),
+            Err(trouble) => {
+                report.trouble.get_or_insert_with(|| trouble.clone());
+                left.push((rule, trouble));
+            }
         }
     }
     let text: Vec<String> = left

@@ -79,7 +79,7 @@ fn run(mut cloud: Cloud, stops: bool) -> (Report, Cloud) {
             report.trials.push(trial);
             report.finished = trials(&mut session, &bench, TRIALS.iter(), &mut report);
         }
-        Err(trouble) => report.trials.push(Trial::failed("make", &trouble)),
+        Err(trouble) => report.failed("make", &trouble),
     }
     // Other ids than before: a request that comes twice is not carried out twice.
     let mut pace = Still {
