@@ -12,6 +12,9 @@
 #[expect(dead_code, reason = "the tests of the daemon use all of it")]
 #[path = "../daemon/house.rs"]
 mod house;
+#[expect(dead_code, reason = "the tests of the daemon use all of it")]
+#[path = "../daemon/nameserver.rs"]
+mod nameserver;
 #[expect(dead_code, reason = "the tests of the services use all of it")]
 #[path = "../service/debian.rs"]
 mod debian;
@@ -22,12 +25,14 @@ mod faults;
 mod flood;
 mod gcloud;
 mod hands;
+mod ignored;
 mod joined;
 mod lists;
 mod machine;
 mod operations;
 mod raw;
 mod recipe;
+mod restored;
 mod rules;
 mod schema;
 mod twins;
