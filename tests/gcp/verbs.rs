@@ -95,6 +95,22 @@ fn what_is_not_written_by_hand() {
         "gcloud compute firewall-rules create nowhere",
     );
     check(&["add", "Block", "198.51.100.7"], "no name of a firewall rule");
+    check(
+        &["add", "nowhere", "198.51.100.7"],
+        "gcloud compute firewall-rules list --project",
+    );
+    check(&["flush", "--yes", "Block"], "no name of a firewall rule");
+    check(&["plan", "nowhere"], "portcullis gcp doctor NAME");
+    check(
+        &["add", "block-ip", "198.51.100.7", "--project", "My Project"],
+        "gcloud projects list",
+    );
+    let (report, code) = asked(&vm, &["selftest", "--rule", "nowhere"]);
+    assert_eq!((code, &report["finished"]), (1, &json!(false)), "{report:#}");
+    assert!(
+        report["mend"].as_str().unwrap().contains("create nowhere"),
+        "{report:#}"
+    );
     assert_eq!(vm.fake.count("PATCH", "block-ip"), 0);
     let (answer, code) = asked(&vm, &["add", "block-ip", "10.1.2.3", "--force"]);
     assert_eq!(code, 0, "{answer}");
@@ -267,6 +283,11 @@ fn a_report_that_is_not_permitted() {
     let help = vm.verb(&["gcp", "selftest", "--help"]);
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     assert!(help.contains("the guide's binding does not permit"), "{help}");
+    assert_eq!(
+        report["left"],
+        Value::Null,
+        "what was refused is not to be deleted: {report:#}"
+    );
     // What the guide's binding permits is enough for this.
     let (report, code) = asked(&vm, &["selftest", "--rule", "block-ip"]);
     assert_eq!((code, &report["mend"]), (0, &Value::Null), "{report:#}");

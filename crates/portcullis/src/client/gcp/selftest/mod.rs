@@ -11,6 +11,7 @@ mod trials;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use portcullis_core::cloud::trouble::{Kind, Trouble};
 use serde_json::{Value, json};
 
 use self::report::{Report, Trial};
@@ -19,7 +20,7 @@ use super::offline;
 use super::pace::{Pace, Real};
 use super::reach::{Line, Reach};
 use super::roles::{self, SCRATCH};
-use super::session::Session;
+use super::session::{Api as _, Session};
 use super::sight::Look;
 use crate::client::failure::{fail, print_line};
 use crate::client::{exit, status::print};
@@ -87,6 +88,12 @@ fn run(options: &Options) -> Result<Report, String> {
     let mut line = Line::open(&rule_options, machine.as_ref())?;
     let place = line.place.clone();
     let project = line.project().to_owned();
+    // Half an hour of patience is for the trials, not for credentials that are not there.
+    if let Err(trouble) = line.send("GET", "global/firewalls?maxResults=1", None)
+        && matches!(trouble.kind, Kind::Credentials | Kind::Unknown)
+    {
+        return Err(line.explain(&trouble));
+    }
     let own = offline::host(machine.as_ref()).networks.into_iter().next();
     let network = match (&options.network, own) {
         (Some(name), _) => format!("projects/{project}/global/networks/{}", checked(name)?),
@@ -102,13 +109,13 @@ fn run(options: &Options) -> Result<Report, String> {
     if options.rule.is_some() {
         let mut session = Session::new(&mut line, &mut pace, PATIENCE);
         let bench = Bench::on(&name);
-        report.finished = trials(&mut session, &bench, GENTLE.iter(), &mut report);
+        report.finished = trials(&mut session, &bench, GENTLE.iter(), &mut report) && report.trouble.is_none();
         report.mend = report.trouble.as_ref().and_then(|trouble| roles::mend(trouble, &place));
         return Ok(report);
     }
     let bench = Bench::on(&name);
     let mut session = Session::new(&mut line, &mut pace, PATIENCE);
-    match made(&mut session, &bench, &network) {
+    match made(&mut session, &bench, &network, &mut report.begun) {
         Ok(trial) => {
             report.trials.push(trial);
             let chosen = TRIALS
@@ -119,7 +126,7 @@ fn run(options: &Options) -> Result<Report, String> {
         Err(trouble) => report.failed("make", &trouble),
     }
     let mut session = Session::new(&mut line, &mut clean, PATIENCE_AT_THE_END);
-    put_away(&mut session, &bench, &mut report);
+    put_away(&mut session, &mut report);
     report.calls += session.calls;
     let end = format!("{:.0}", jiff::Timestamp::now() + BINDING);
     let trouble = report.trouble.as_ref();
@@ -135,19 +142,24 @@ fn checked(network: &str) -> Result<&str, String> {
 }
 
 /// Makes both rules; how long the first took.
-fn made(
-    session: &mut Session<'_>,
-    bench: &Bench,
-    network: &str,
-) -> Result<Trial, portcullis_core::cloud::trouble::Trouble> {
+fn made(session: &mut Session<'_>, bench: &Bench, network: &str, begun: &mut Vec<String>) -> Result<Trial, Trouble> {
     let mut first = None;
     for rule in bench.rules() {
         session.pace.tell(&format!("making rule {rule}"));
-        let ended = session.change("POST", "global/firewalls", Some(&scratch(rule, bench, network)))?;
-        first.get_or_insert(ended);
+        let ended = session.change("POST", "global/firewalls", Some(&scratch(rule, bench, network)));
+        // Of one that was refused nothing is left; of one whose answer was lost something may be.
+        if !matches!(&ended, Err(trouble) if is_refusal(trouble)) {
+            begun.push(rule.to_owned());
+        }
+        first.get_or_insert(ended?);
     }
     let took = first.map(|ended| ended.took);
     Ok(Trial::done("make", "a rule was made", took))
+}
+
+/// Whether the API has said that it did nothing.
+fn is_refusal(trouble: &Trouble) -> bool {
+    matches!(trouble.status, Some(400..=499)) && !matches!(trouble.kind, Kind::Unknown | Kind::Conflict)
 }
 
 /// A rule that meets no machine: its only target is a tag with the rule's own random name.
@@ -186,10 +198,9 @@ fn trials<'t>(
 }
 
 /// Deletes what was made; what could not be is named with the command.
-fn put_away(session: &mut Session<'_>, bench: &Bench, report: &mut Report) {
-    use portcullis_core::cloud::trouble::Kind;
+fn put_away(session: &mut Session<'_>, report: &mut Report) {
     let mut left = Vec::new();
-    for rule in bench.rules() {
+    for rule in report.begun.clone() {
         session.pace.tell(&format!("deleting rule {rule}"));
         match session.change("DELETE", &format!("global/firewalls/{rule}"), None) {
             Ok(ended) => report

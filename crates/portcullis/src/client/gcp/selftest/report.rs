@@ -46,6 +46,9 @@ pub(super) struct Report {
     pub(super) left: Option<String>,
     #[serde(skip)]
     number: String,
+    /// Rules that were made, or may have been
+    #[serde(skip)]
+    pub(super) begun: Vec<String>,
     /// The first trouble that kept something from being tried
     #[serde(skip)]
     pub(super) trouble: Option<Trouble>,
@@ -64,6 +67,7 @@ impl Report {
             mend: None,
             left: None,
             number: number.to_owned(),
+            begun: Vec::new(),
             trouble: None,
         }
     }
