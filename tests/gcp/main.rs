@@ -15,6 +15,9 @@ mod house;
 #[expect(dead_code, reason = "the tests of the daemon use all of it")]
 #[path = "../daemon/packets.rs"]
 mod packets;
+#[expect(dead_code, reason = "the tests of the daemon use all of it")]
+#[path = "../daemon/nameserver.rs"]
+mod nameserver;
 #[expect(dead_code, reason = "the tests of the services use all of it")]
 #[path = "../service/debian.rs"]
 mod debian;
@@ -25,6 +28,7 @@ mod faults;
 mod flood;
 mod gcloud;
 mod hands;
+mod ignored;
 mod joined;
 mod lists;
 mod machine;
@@ -33,9 +37,11 @@ mod operations;
 mod outage;
 mod raw;
 mod recipe;
+mod restored;
 mod rules;
 mod schema;
 mod sessions;
+mod twins;
 mod verbs;
 mod vm;
 mod watching;

@@ -36,7 +36,7 @@ pub(crate) fn api() -> Option<&'static Api> {
             .is_ok_and(|status| status.success());
         if !is_there {
             eprintln!(
-                "SKIPPED: no compute.v1.json (PyPI cannot be reached): calls and answers are not checked against it"
+                "SKIPPED: no compute.v1.json (PyPI cannot be reached, or python3 has no pip): calls and answers are not checked against it"
             );
             return None;
         }

@@ -1,10 +1,11 @@
 //! `portcullis gcp …` without a daemon, against the fake.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::fake::{EXTERNAL, Fault, PROJECT, Problem};
+use crate::fake::{ACCOUNT, EXTERNAL, Fault, PROJECT, Problem};
 use crate::house::{Jail, eventually};
 use crate::vm::Vm;
 
@@ -94,6 +95,22 @@ fn what_is_not_written_by_hand() {
         "gcloud compute firewall-rules create nowhere",
     );
     check(&["add", "Block", "198.51.100.7"], "no name of a firewall rule");
+    check(
+        &["add", "nowhere", "198.51.100.7"],
+        "gcloud compute firewall-rules list --project",
+    );
+    check(&["flush", "--yes", "Block"], "no name of a firewall rule");
+    check(&["plan", "nowhere"], "portcullis gcp doctor NAME");
+    check(
+        &["add", "block-ip", "198.51.100.7", "--project", "My Project"],
+        "gcloud projects list",
+    );
+    let (report, code) = asked(&vm, &["selftest", "--rule", "nowhere"]);
+    assert_eq!((code, &report["finished"]), (1, &json!(false)), "{report:#}");
+    assert!(
+        report["mend"].as_str().unwrap().contains("create nowhere"),
+        "{report:#}"
+    );
     assert_eq!(vm.fake.count("PATCH", "block-ip"), 0);
     let (answer, code) = asked(&vm, &["add", "block-ip", "10.1.2.3", "--force"]);
     assert_eq!(code, 0, "{answer}");
@@ -177,6 +194,37 @@ fn a_doctor_who_finds_nothing_and_one_who_does() {
     assert_eq!(level(&answer, "scopes"), Some("bad"), "{answer:#}");
 }
 
+/// Each permission that is missing is mended by the guide's roles, with this machine's names in the commands.
+#[test]
+fn a_doctor_who_names_the_roles() {
+    let vm = Vm::new();
+    vm.fake.block_ip(&["192.0.2.1/32"]);
+    let check = |lacking: &str, role: &str, condition: &str| {
+        vm.fake
+            .settings(|settings| settings.lacking = [lacking.to_owned()].into());
+        let (answer, _) = asked(&vm, &["doctor", "block-ip"]);
+        let findings = answer["findings"].as_array().unwrap().iter();
+        let mends: Vec<&str> = findings.filter_map(|finding| finding["mend"].as_str()).collect();
+        let make = format!("\ngcloud iam roles create {role} --project={PROJECT} --title=");
+        let bind = format!(
+            "\ngcloud projects add-iam-policy-binding {PROJECT} --member=serviceAccount:{ACCOUNT} \
+             --role=projects/{PROJECT}/roles/{role} --condition={condition}\n"
+        );
+        let update = format!("roles update {role} --project={PROJECT} --add-permissions={lacking}\n");
+        let is_whole = |mend: &&str| [&make, &bind, &update].iter().all(|part| mend.contains(*part));
+        assert!(mends.iter().any(is_whole), "{lacking}: {mends:#?}");
+    };
+    let named = format!(
+        "\"title=block-ip,expression=resource.name.startsWith('projects/{PROJECT}/global/firewalls/block-ip')\""
+    );
+    check("compute.firewalls.get", "portcullis", &named);
+    check("compute.firewalls.update", "portcullis", &named);
+    check("compute.firewalls.create", "portcullis", &named);
+    check("compute.networks.updatePolicy", "portcullisProject", "None");
+    check("compute.globalOperations.get", "portcullisProject", "None");
+    check("compute.instances.getEffectiveFirewalls", "portcullisProject", "None");
+}
+
 #[test]
 fn a_report_of_what_the_service_does() {
     let vm = Vm::new();
@@ -211,6 +259,38 @@ fn a_report_of_what_the_service_does() {
     let (report, code) = asked(&vm, &["selftest", "--rule", "block-ip"]);
     assert_eq!(code, 0, "{report:#}");
     assert_eq!(vm.fake.ranges("block-ip"), ["192.0.2.1/32"]);
+}
+
+/// The guide's binding is to the rule's name: what is refused is said with what permits it, and names nobody who would
+/// not be named.
+#[test]
+fn a_report_that_is_not_permitted() {
+    let vm = Vm::new();
+    vm.fake.block_ip(&["192.0.2.1/32"]);
+    vm.fake
+        .settings(|settings| _ = settings.lacking.insert("compute.firewalls.create".into()));
+    let bind = format!(
+        "gcloud projects add-iam-policy-binding {PROJECT} --member=serviceAccount:{ACCOUNT} \
+         --role=projects/{PROJECT}/roles/portcullis --condition=\"title=portcullis-selftest-until,\
+         expression=resource.name.startsWith('projects/{PROJECT}/global/firewalls/portcullis-selftest-') && request.time < "
+    );
+    let (report, code) = asked(&vm, &["selftest"]);
+    assert_eq!((code, &report["finished"]), (1, &json!(false)), "{report:#}");
+    assert!(report["mend"].as_str().unwrap().contains(&bind), "{report:#}");
+    let output = vm.verb(&["gcp", "selftest", "--public"]);
+    assert!(said(&output).contains(&bind), "{}", said(&output));
+    assert!(!String::from_utf8_lossy(&output.stdout).contains(PROJECT), "{output:?}");
+    let help = vm.verb(&["gcp", "selftest", "--help"]);
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(help.contains("the guide's binding does not permit"), "{help}");
+    assert_eq!(
+        report["left"],
+        Value::Null,
+        "what was refused is not to be deleted: {report:#}"
+    );
+    // What the guide's binding permits is enough for this.
+    let (report, code) = asked(&vm, &["selftest", "--rule", "block-ip"]);
+    assert_eq!((code, &report["mend"]), (0, &Value::Null), "{report:#}");
 }
 
 /// A daemon that has banned somebody in the rule, in which there was an entry of a person's.
@@ -307,42 +387,69 @@ fn ours_goes_and_theirs_stays() {
     assert_eq!((code, &answer["count"]), (0, &json!(0)), "{answer:#}");
 }
 
+/// The page of the documents' fields, held against what the verbs print: neither has one that the other has not.
 #[test]
-fn the_page_of_json_has_every_field() {
-    let vm = banned();
-    let page = include_str!("../../docs/guide/json.md");
-    let section = |name: &str| {
-        let head = format!("\n## {name}\n");
-        let (_, rest) = page.split_once(&head).unwrap_or_else(|| panic!("no section {name}"));
-        let text = rest.split("\n## ").next().unwrap();
-        let rows = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-        rows.map(str::to_owned).collect::<std::collections::BTreeSet<String>>()
+fn the_page_of_json_has_every_field_and_no_other() {
+    let mut vm = banned();
+    vm.house.fail("plain", EXTERNAL);
+    vm.house.until_banned(&format!("plain {EXTERNAL}"));
+    let mut seen: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut ask = |vm: &Vm, words: &[&'static str]| {
+        let (answer, _) = asked(vm, words);
+        assert!(answer.get("error").is_none(), "{words:?}: {answer:#}");
+        fields("", &answer, seen.entry(words[0]).or_default());
+        answer
     };
-    let verbs: [(&str, &[&str]); 5] = [
-        ("gcp plan", &["plan"]),
-        ("gcp status", &["status"]),
-        ("gcp doctor", &["doctor"]),
-        ("gcp add", &["add", "block-ip", "198.51.100.9"]),
-        ("gcp selftest", &["selftest"]),
-    ];
-    for (name, words) in verbs {
-        let (answer, _) = asked(&vm, words);
-        let mut seen = std::collections::BTreeSet::new();
-        fields("", &answer, &mut seen);
-        let unknown: Vec<_> = seen.difference(&section(name)).cloned().collect();
-        assert!(unknown.is_empty(), "{name}: {unknown:?} do not stand on the page");
+    eventually("the protected one is known", || {
+        ask(&vm, &["status"])["projects"][0]["protected"][0] != Value::Null
+    });
+    ask(&vm, &["plan"]);
+    ask(&vm, &["doctor"]);
+    ask(&vm, &["add", "block-ip", "198.51.100.9"]);
+    ask(&vm, &["remove", "block-ip", "198.51.100.9"]);
+    ask(&vm, &["selftest"]);
+    assert_eq!(vm.house.terminate(), Some(0));
+    ask(&vm, &["flush", "--yes"]);
+    // What was taken out is wanted still: a plan with a body, and with somebody who is protected.
+    let plan = ask(&vm, &["plan"]);
+    assert_eq!(plan["pending"], true, "{plan:#}");
+    ask(&vm, &["status"]);
+    for (verb, seen) in &seen {
+        // The two that edit are one section.
+        let name = format!("gcp {}", if *verb == "remove" { "add" } else { verb });
+        let (rows, example) = section(&name);
+        assert_eq!(*seen, rows, "gcp {verb}: what it prints, and what stands on the page");
+        let mut shown = BTreeSet::new();
+        fields("", &example, &mut shown);
+        let unknown: Vec<_> = shown.difference(&rows).collect();
+        assert!(unknown.is_empty(), "{name}: {unknown:?} are in the example alone");
     }
+    assert_eq!(seen.len(), 7, "every verb");
     let found = vm.fake.findings();
-    assert!(
-        found.iter().all(|finding| finding.contains("portcullis-selftest-")),
-        "{found:?}"
-    );
+    let is_known = |finding: &String| finding.contains("portcullis-selftest-");
+    assert!(found.iter().all(is_known), "{found:?}");
+}
+
+/// A section of the page: the fields in its table, and its example.
+fn section(name: &str) -> (BTreeSet<String>, Value) {
+    let page = include_str!("../../docs/guide/json.md");
+    let (_, rest) = page
+        .split_once(&format!("\n## {name}\n"))
+        .unwrap_or_else(|| panic!("no section {name}"));
+    let text = rest.split("\n## ").next().unwrap();
+    let rows = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let example = text
+        .split("\n```json\n")
+        .nth(1)
+        .and_then(|rest| rest.split("\n```").next());
+    let example = serde_json::from_str(example.unwrap_or_else(|| panic!("{name} has no example")));
+    (rows.map(str::to_owned).collect(), example.unwrap())
 }
 
 /// The paths of all fields of a document, as the page has them.
-fn fields(path: &str, value: &Value, seen: &mut std::collections::BTreeSet<String>) {
+fn fields(path: &str, value: &Value, seen: &mut BTreeSet<String>) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {

@@ -36,7 +36,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 pub(crate) use fault::Fault;
-pub(crate) use metadata::{EXTERNAL, INTERNAL};
+pub(crate) use metadata::{ACCOUNT, EXTERNAL, INTERNAL};
 pub(crate) use problem::Problem;
 pub(crate) use record::Record;
 pub(crate) use state::{Busy, Change, INSTANCE, NUMBER, PROJECT, Project, Rule, Settings, State, WIDE, ZONE};

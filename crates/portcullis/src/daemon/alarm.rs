@@ -13,6 +13,36 @@ use crate::observe::notify;
 /// So long nothing is said of a server that has no configuration yet.
 const PATIENCE: Seconds = Seconds::new(60);
 
+/// What is wrong for the time being.
+#[derive(Default)]
+pub(super) struct Alarm {
+    /// Why what is decided may not be in force
+    unprotected: Known,
+    /// Where the cloud lags behind the kernel
+    lags: Known,
+}
+
+/// Troubles that were told of. One that goes on in other words, or for other addresses, is no news.
+#[derive(Default)]
+struct Known(BTreeSet<String>);
+
+impl Known {
+    /// Tells what has begun since the last look, and when nothing is wrong any more; whether anything is other than then.
+    fn take(&mut self, troubles: &[String], begun: impl Fn(&str), over: &str) -> bool {
+        let present: BTreeSet<String> = troubles.iter().map(|text| subject(text).to_owned()).collect();
+        if present == self.0 {
+            return false;
+        }
+        let new = troubles.iter().filter(|text| !self.0.contains(subject(text)));
+        new.for_each(|text| begun(text));
+        if present.is_empty() {
+            say(Level::Notice, SERVER, over);
+        }
+        self.0 = present;
+        true
+    }
+}
+
 impl Daemon {
     /// Says what has begun to be wrong since the last look, and when nothing is any more.
     pub(super) fn watch_protection(&mut self) {
@@ -20,26 +50,17 @@ impl Daemon {
             return;
         }
         let view = self.engine.query(&Query::Status);
-        self.watch_lags(&view);
-        let reasons = self.reasons(&view);
-        // One that goes on failing in other words, or for other addresses, is no news.
-        let present: BTreeSet<String> = reasons.iter().map(|reason| subject(reason).to_owned()).collect();
-        if present == self.alarm {
-            return;
-        }
-        for reason in reasons.iter().filter(|reason| !self.alarm.contains(subject(reason))) {
+        let (lags, reasons) = (self.lags(&view), self.reasons(&view));
+        let lag = |text: &str| say(Level::Error, SERVER, text);
+        let lags = self.alarm.lags.take(&lags, lag, "the cloud lags no more");
+        let cry = |reason: &str| {
             say(Level::Error, SERVER, &format!("NOT PROTECTED: {reason}"));
             eprintln!("portcullis: NOT PROTECTED: {reason}");
+        };
+        let over = "protected again: every layer does what was decided";
+        if self.alarm.unprotected.take(&reasons, cry, over) || lags {
+            self.tell_systemd();
         }
-        if present.is_empty() {
-            say(
-                Level::Notice,
-                SERVER,
-                "protected again: every layer does what was decided",
-            );
-        }
-        self.alarm = present;
-        self.tell_systemd();
     }
 
     /// A few words for whoever started the service by hand: where the log is, and whether all is well.
@@ -96,7 +117,7 @@ impl Daemon {
         notify::status(&match reasons.first() {
             _ if self.dry_run => "dry run: nothing is enforced".to_owned(),
             Some(first) => format!("NOT PROTECTED: {first}"),
-            None => match self.lagging.first() {
+            None => match self.alarm.lags.0.first() {
                 Some(subject) => format!("protected; the cloud lags: {subject}"),
                 None => "protected".to_owned(),
             },
@@ -104,6 +125,6 @@ impl Daemon {
     }
 }
 
-pub(super) fn subject(reason: &str) -> &str {
+fn subject(reason: &str) -> &str {
     reason.split(": ").next().unwrap_or(reason)
 }

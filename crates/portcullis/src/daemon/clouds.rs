@@ -3,7 +3,6 @@
 //! What stands on the lane's board is read, and nobody waits for the lane or the API. Where the kernel holds a ban as
 //! well, a cloud that lags lets nobody in; it is said all the same, everywhere.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -18,7 +17,6 @@ use portcullis_core::engine::{Effect, Input, LayerView, ReplyTo, Request, View};
 use portcullis_core::ledger::{Drift, LayerId};
 use portcullis_core::time::Timestamp;
 
-use super::alarm::subject;
 use super::answers::{milliseconds, rfc3339, seconds};
 use super::notes::account;
 use super::way::{Cloud, Way};
@@ -81,23 +79,6 @@ impl Daemon {
         way.and_then(Way::cloud).is_some_and(|cloud| cloud.options.local)
     }
 
-    /// Says what has begun to lag since the last look, and when nothing does any more.
-    pub(super) fn watch_lags(&mut self, view: &View) {
-        let lags = self.lags(view);
-        let present: BTreeSet<String> = lags.iter().map(|lag| subject(lag).to_owned()).collect();
-        if present == self.lagging {
-            return;
-        }
-        for lag in lags.iter().filter(|lag| !self.lagging.contains(subject(lag))) {
-            say(Level::Error, SERVER, lag);
-        }
-        if present.is_empty() {
-            say(Level::Notice, SERVER, "the cloud lags no more");
-        }
-        self.lagging = present;
-        self.tell_systemd();
-    }
-
     /// Whom a person took out of a rule that is ours alone is freed everywhere: somebody may have locked themselves out.
     /// The lane has said so.
     pub(super) fn free_everywhere(&mut self, freed: &[IpNet], out: &mut Vec<Effect>) {
@@ -112,6 +93,7 @@ impl Daemon {
     /// Says who must not be in a cloud's rule: whom native layers spare, and whom jails ignore.
     pub(super) fn spare_in_clouds(&self) {
         let mut spared = ignored(&self.plan);
+        spared.extend(self.ignored_by_name());
         spared.extend_from_slice(self.protected.entries());
         self.lanes.spare(spared);
     }

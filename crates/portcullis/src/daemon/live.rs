@@ -147,6 +147,7 @@ impl Daemon {
         if is_stream {
             self.bury();
         }
+        self.look_up_ignored();
         self.read_again(taken, readings, &steps.down);
     }
 

@@ -16,6 +16,7 @@ mod keeper;
 mod layers;
 mod live;
 mod logging;
+mod names;
 mod notes;
 mod origin;
 mod reading;
@@ -91,6 +92,7 @@ enum Message {
     Facts(Facts, Instant),
     Answer(Answer),
     Own(BTreeSet<IpAddr>),
+    Names(names::Found),
     Loaded(Box<Setup>, Option<Sender<Reply>>),
     Runner(runner::Event),
     ReadBack(Result<Vec<Held>, String>, verify::Wish, Sender<Reply>),
@@ -167,6 +169,7 @@ struct Daemon {
     origin: Origin,
     kept: reading::Kept,
     protected: Protected,
+    names: names::Names,
     files: BTreeMap<Arc<str>, String>,
     remarks: BTreeMap<(String, &'static str), String>,
     replies: BTreeMap<u64, (Sender<Reply>, Option<Vec<String>>)>,
@@ -185,9 +188,7 @@ struct Daemon {
     /// What is to be said once the daemon is ready
     unsaid: Option<Rest>,
     caution: caution::Caution,
-    alarm: BTreeSet<String>,
-    /// Layers of which it was said that the cloud lags
-    lagging: BTreeSet<String>,
+    alarm: alarm::Alarm,
 }
 
 /// Runs the daemon until it is told to end; the exit code.
@@ -245,6 +246,7 @@ impl Daemon {
             diagnostics: setup.diagnostics,
             jails,
         };
+        self.look_up_ignored();
         self.read_logs(setup.readings);
         self.tell_systemd();
     }
@@ -380,7 +382,13 @@ impl Daemon {
                 }
                 self.free_everywhere(&facts.freed, out);
             }
-            Message::Answer(answer) => self.engine.handle(now, Input::Answer(answer), out),
+            Message::Answer(answer) => {
+                if let Answer::Name { name, addresses } = &answer {
+                    self.hear_name(name, addresses);
+                }
+                self.engine.handle(now, Input::Answer(answer), out);
+            }
+            Message::Names(found) => self.hear_names(found),
             Message::Own(own) => self.engine.handle(now, Input::Own(own), out),
             Message::Asked(asked) => return self.answer(asked, inbox, out),
             Message::Loaded(setup, reply) => {

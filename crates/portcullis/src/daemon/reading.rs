@@ -228,6 +228,7 @@ impl Daemon {
             self.spare_in_clouds();
             self.step(Input::Protected(self.protected.networks()));
         }
+        self.look_up_ignored();
         let outbox = self.outbox.clone();
         let _ = thread::Builder::new().name("own".into()).spawn(move || {
             let _ = outbox.send(Message::Own(resolver::own_addresses_and_names()));

@@ -1,6 +1,6 @@
 //! The start of the daemon: seat, database, threads, and the configuration to begin with.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -81,6 +81,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         origin,
         kept: reading::Kept::from_saved(&saved),
         protected,
+        names: super::names::Names::default(),
         files: BTreeMap::new(),
         remarks: BTreeMap::new(),
         replies: BTreeMap::new(),
@@ -94,8 +95,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         cloud,
         held: super::held::Held::default(),
         unsaid: None,
-        alarm: BTreeSet::new(),
-        lagging: BTreeSet::new(),
+        alarm: super::alarm::Alarm::default(),
         places,
     };
     daemon.begin(setup, saved);

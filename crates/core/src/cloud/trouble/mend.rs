@@ -56,7 +56,9 @@ impl Place {
         value.filter(fits).unwrap_or(word)
     }
 
-    fn project(&self) -> &str {
+    /// The project that holds the rule, as it may stand in a command; `PROJECT` where it is not known.
+    #[must_use]
+    pub fn project(&self) -> &str {
         Place::part(self.project.as_deref().filter(|name| is_project(name)), "PROJECT")
     }
 
@@ -66,7 +68,9 @@ impl Place {
         name.map(|name| format!(" --project {name}")).unwrap_or_default()
     }
 
-    fn account(&self) -> &str {
+    /// The account that we act as, as it may stand in a command; `SERVICE_ACCOUNT` where it is not known.
+    #[must_use]
+    pub fn account(&self) -> &str {
         Place::part(self.account.as_deref(), "SERVICE_ACCOUNT")
     }
 

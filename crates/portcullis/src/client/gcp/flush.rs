@@ -20,7 +20,7 @@ use super::amend::{self, Change, Failure};
 use super::lock::Lock;
 use super::offline;
 use super::pace::{Pace as _, Real};
-use super::reach::{Line, Reach};
+use super::reach::{self, Line, Reach};
 use super::session::Session;
 use super::sight::Look;
 use crate::client::failure::{fail, print_line};
@@ -119,6 +119,7 @@ fn tell(json: bool, document: &Document) -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<Option<Document>, String> {
+    options.rule.as_deref().map_or(Ok(()), reach::named)?;
     let places = offline::places(&options.look);
     let path = offline::books(&places);
     let mut document = Document {

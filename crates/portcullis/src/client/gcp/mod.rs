@@ -16,6 +16,7 @@ mod offline;
 mod pace;
 mod plan;
 mod reach;
+mod roles;
 mod selftest;
 mod session;
 mod sight;
@@ -50,6 +51,7 @@ pub(crate) enum Gcp {
     #[command(after_help = EDITING)]
     Remove(edit::Options),
     /// Try what the API does, on a rule of its own that no machine meets, and print a report that can be shared
+    #[command(after_help = TESTING)]
     Selftest(selftest::Options),
 }
 
@@ -58,6 +60,10 @@ const EXITS: &str = "Where a daemon runs, it is asked; else the configuration, t
 const EDITING: &str = "The list is read, changed, written whole and read back; it never becomes empty, because a deny rule without \
                        sources denies everybody. To a daemon that runs, these entries are somebody else's: it leaves them where \
                        they are. Exit codes: 0 done (also where nothing was to do), 1 refused.";
+const TESTING: &str = "It makes two rules portcullis-selftest-…, which the guide's binding does not permit: that is to the name of \
+                       your rule. Where it is refused, the command is printed that binds the same role to these names for an \
+                       hour. --rule NAME makes none, and is content with the guide's binding; it tries less. \
+                       Exit codes: 0 done, 1 refused or not finished.";
 
 /// Runs one of them.
 pub(crate) fn main(gcp: &Gcp) -> ExitCode {

@@ -1,6 +1,7 @@
 //! Time, chance and patience of the verbs that wait for the API: how long until a failed call is tried again, and what
 //! people are told meanwhile.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,18 +94,8 @@ impl Pace for Real {
     }
 
     fn random(&mut self) -> u64 {
-        let mut bytes = [0; 8];
-        let read = std::fs::File::open("/dev/urandom").and_then(|mut file| {
-            use std::io::Read as _;
-            file.read_exact(&mut bytes)
-        });
-        match read {
-            Ok(()) => u64::from_ne_bytes(bytes),
-            // Two writers at the same nanosecond with the same process id are not to be feared.
-            Err(_) => {
-                self.wall().rotate_left(32) ^ u64::from(std::process::id()) ^ u64::from(self.now().subsec_nanos())
-            }
-        }
+        // Seeded by the system, and another one each time.
+        RandomState::new().build_hasher().finish()
     }
 
     fn tell(&mut self, text: &str) {

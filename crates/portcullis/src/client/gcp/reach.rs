@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use portcullis_core::cloud::options::{self, Options};
-use portcullis_core::cloud::trouble::{Place, Trouble};
+use portcullis_core::cloud::trouble::{Kind, Place, Trouble};
 use serde_json::Value;
 
 use super::aims::Aims;
@@ -35,17 +35,15 @@ impl Reach {
     /// # Errors
     /// A name or an address is none.
     pub(super) fn options(&self, rule: &str, place: &Where) -> Result<Options, String> {
-        if !options::is_rule(rule) {
-            return Err(format!(
-                "'{}' is no name of a firewall rule: small letters, digits and hyphens, a letter first, at most 63",
-                rule.escape_default()
-            ));
-        }
+        named(rule)?;
         let known = Aims::read(place).of(rule).cloned();
         let mut options = known.unwrap_or_else(|| Options::new(rule));
         if let Some(project) = &self.project {
             if !options::is_project(project) {
-                return Err(format!("'{}' is no project", project.escape_default()));
+                return Err(format!(
+                    "'{}' is no id of a project; gcloud projects list shows them",
+                    project.escape_default()
+                ));
             }
             options.project = Some(project.clone());
         }
@@ -57,6 +55,20 @@ impl Reach {
         }
         Ok(options)
     }
+}
+
+/// Refuses what is no name of a rule.
+///
+/// # Errors
+/// What a name is.
+pub(super) fn named(rule: &str) -> Result<(), String> {
+    if options::is_rule(rule) {
+        return Ok(());
+    }
+    Err(format!(
+        "'{}' is no name of a firewall rule: small letters, digits and hyphens, a letter first, at most 63",
+        rule.escape_default()
+    ))
 }
 
 /// The API of one project.
@@ -75,19 +87,17 @@ impl Line {
         let api = Api::of(options, machine)?;
         let network = machine.and_then(|machine| machine.interfaces.first());
         let network = network.and_then(|interface| interface.network.rsplit('/').next());
+        let client = Client::open(&api)?;
         let place = Place {
-            project: Some(api.project.clone()),
+            project: Some(api.project),
             rule: options.rule.clone(),
             network: network.map(str::to_owned),
             instance: machine.map(|machine| machine.instance.clone()),
             zone: machine.map(|machine| machine.zone.clone()),
             home: machine.map(|machine| machine.project.clone()),
-            account: machine.and_then(|machine| machine.account.clone()),
+            account: client.account(machine.and_then(|machine| machine.account.as_deref())),
         };
-        Ok(Line {
-            client: Client::open(&api)?,
-            place,
-        })
+        Ok(Line { client, place })
     }
 
     /// The project's id.
@@ -98,7 +108,17 @@ impl Line {
     /// What went wrong, with what mends it.
     pub(super) fn explain(&self, trouble: &Trouble) -> String {
         match trouble.mend(&self.place) {
+            Some(mend) if trouble.kind == Kind::Missing => {
+                let project = self.place.project();
+                format!(
+                    "{trouble}; mend: {mend}; which rules there are: gcloud compute firewall-rules list --project {project}"
+                )
+            }
             Some(mend) => format!("{trouble}; mend: {mend}"),
+            None if trouble.is_unknown() => format!(
+                "{trouble}; what is in the way: portcullis gcp doctor {}",
+                self.place.rule
+            ),
             None => trouble.to_string(),
         }
     }

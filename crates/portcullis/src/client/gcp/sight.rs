@@ -51,7 +51,9 @@ pub(super) fn look(look: &Look, rule: Option<&str>) -> Result<Sight, ExitCode> {
         }
         sight.clouds.retain(|view| !view.rules.is_empty());
         if sight.clouds.is_empty() {
-            let nobody = format!("no jail that is switched on bans in a rule '{rule}'");
+            let nobody = format!(
+                "no jail that is switched on bans in a rule '{rule}'; give one action = gcp-firewall[rule=NAME], or look at a rule without that: portcullis gcp doctor NAME"
+            );
             return Err(fail(json, &sight.reason(nobody), exit::REFUSED));
         }
     } else if sight.clouds.is_empty() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use portcullis_core::config::parse_bool;
 use portcullis_core::config::plan::{ActionPlan, JailPlan};
 use portcullis_core::diagnostic::{Diagnostic, Severity};
 use portcullis_core::ledger::LayerId;
@@ -38,6 +39,7 @@ impl Setup {
             };
             self.say_of_gcloud(plan, &action);
             if let Some(cloud) = way.cloud() {
+                self.say_of_restored(plan, &action);
                 if !cloud.options.local {
                     self.complain(&plan.name, alone(&action));
                 } else if kinds.cloud.is_empty() {
@@ -80,6 +82,18 @@ impl Setup {
         match way::way(&twin, self.manner) {
             Ok(way) => self.add_way((plan, kinds), twin, way),
             Err(reason) => self.drop_action(plan, &twin, reason),
+        }
+    }
+
+    /// `norestored` says that a restart tells nothing again. To a rule nothing is told twice in any case: it holds who is
+    /// banned, and a restart finds it so.
+    fn say_of_restored(&mut self, plan: &JailPlan, action: &ActionPlan) {
+        if action.property("norestored").is_some_and(|text| parse_bool(&text)) {
+            let text = format!(
+                "action '{}': norestored has no effect on a rule in the cloud, which holds whoever is banned, also after a restart",
+                action.name
+            );
+            self.complain(&plan.name, Diagnostic::new(Severity::Note, GCLOUD, text));
         }
     }
 

@@ -65,7 +65,7 @@ impl Api {
                     .filter(|id| !id.is_empty())
             })
             .or_else(|| token::project(environment))
-            .ok_or("nobody names the project that holds the rule: say project=ID in the action")?;
+            .ok_or("nobody names the project that holds the rule: say project=ID in the action, or --project ID, or set CLOUDSDK_CORE_PROJECT")?;
         if !is_project(&project) {
             return Err(format!("'{}' is no project id", project.escape_default()));
         }

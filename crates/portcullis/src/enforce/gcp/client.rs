@@ -74,6 +74,11 @@ impl Client {
         self.tokens.origin()
     }
 
+    /// The account that we act as, if that can be told, on a machine of this account.
+    pub(crate) fn account(&self, machine: Option<&str>) -> Option<String> {
+        self.tokens.account(machine)
+    }
+
     /// What is to be mended about the credentials though they work: others can read the file.
     pub(crate) fn warning(&self) -> Option<String> {
         self.tokens.warning()

@@ -83,6 +83,18 @@ impl Tokens {
         }
     }
 
+    /// The account that we act as: the machine's, or the one that the file names.
+    pub(super) fn account(&self, machine: Option<&str>) -> Option<String> {
+        match &self.source {
+            Source::Machine => machine.map(str::to_owned),
+            Source::Token(_) => None,
+            Source::Credentials(path) => {
+                let content: Value = serde_json::from_str(&read(path).ok()?).ok()?;
+                Some(content.get("client_email")?.as_str()?.to_owned())
+            }
+        }
+    }
+
     /// What is to be mended about the file, though it works.
     pub(super) fn warning(&self) -> Option<String> {
         let (Source::Token(path) | Source::Credentials(path)) = &self.source else {

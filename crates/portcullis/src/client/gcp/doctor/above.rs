@@ -1,23 +1,28 @@
 //! Judgements about what is looked at before the rule: hierarchical policies and those of the network.
 
-use portcullis_core::cloud::trouble::{Kind, Trouble};
+use portcullis_core::cloud::trouble::{Kind, Place, Trouble};
 use serde_json::Value;
 
 use super::finding::Finding;
 use super::ports::{Door, meets};
+use crate::client::gcp::roles;
 use crate::client::gcp::session::{text, texts};
+
+/// What it takes to see all that is in force for a machine.
+const SEES: &str = "compute.instances.getEffectiveFirewalls";
 
 /// What the API says is in force for this machine, from `instances.getEffectiveFirewalls`.
 pub(super) fn effective(
-    rule: &str,
+    place: &Place,
     answer: &Result<Value, Trouble>,
     doors: &[Door],
     policies_first: Option<bool>,
 ) -> Vec<Finding> {
     let answer = match answer {
         Ok(answer) => answer,
-        Err(trouble) => return vec![unseen(trouble)],
+        Err(trouble) => return vec![unseen(place, trouble)],
     };
+    let rule = &*place.rule;
     let rules = answer.get("firewalls").and_then(Value::as_array);
     let mut found = Vec::new();
     if rules.into_iter().flatten().any(|other| text(other, "name") == rule) {
@@ -36,15 +41,28 @@ pub(super) fn effective(
 }
 
 /// Without the permission nobody can say that packets are dropped.
-fn unseen(trouble: &Trouble) -> Finding {
+fn unseen(place: &Place, trouble: &Trouble) -> Finding {
     let why = match trouble.kind {
-        Kind::Permission => "the permission compute.instances.getEffectiveFirewalls is missing".to_owned(),
+        Kind::Permission => format!("the permission {SEES} is missing"),
         _ => trouble.to_string(),
     };
     let text = format!(
         "what stands above the rule cannot be seen ({why}): a ban in the cloud is read back, and never verified"
     );
-    Finding::warn("policies", text).mend("add compute.instances.getEffectiveFirewalls to the role (optional)")
+    // It is asked of the machine, which may lie in another project than the rule.
+    let home = Place {
+        project: place.home.clone().or_else(|| place.project.clone()),
+        ..place.clone()
+    };
+    let mend = match trouble.kind {
+        Kind::Permission => Some(roles::of(SEES).grant(&home, &[SEES])),
+        _ => trouble.mend(&home),
+    };
+    let finding = Finding::warn("policies", text);
+    match mend {
+        Some(mend) => finding.mend(mend),
+        None => finding,
+    }
 }
 
 /// The allowing rules of one policy that are looked at before VPC rules.
@@ -139,6 +157,15 @@ mod tests {
     use super::*;
     use crate::client::gcp::pace::tests::trouble;
 
+    fn place(rule: &str) -> Place {
+        Place {
+            project: Some("rules".into()),
+            home: Some("machines".into()),
+            rule: rule.into(),
+            ..Place::default()
+        }
+    }
+
     fn policy(kind: &str, rule: Value) -> Value {
         json!({
             "firewalls": [{"name": "block-ip"}, {"name": "default-allow-ssh"}],
@@ -154,7 +181,7 @@ mod tests {
             "srcIpRanges": ["0.0.0.0/0"], "layer4Configs": [{"ipProtocol": "tcp", "ports": ["25", "587"]}]}})
         };
         let check = |kind: &str, rule: Value, first: Option<bool>, expect: Option<Level>| {
-            let found = effective("block-ip", &Ok(policy(kind, rule.clone())), &smtp, first);
+            let found = effective(&place("block-ip"), &Ok(policy(kind, rule.clone())), &smtp, first);
             assert_eq!(found[0].level, Level::Ok);
             assert_eq!(found.get(1).map(|finding| finding.level), expect, "{kind} {rule}");
         };
@@ -197,10 +224,19 @@ mod tests {
 
     #[test]
     fn not_in_force_and_not_seen() {
-        let found = effective("other", &Ok(policy("HIERARCHY", json!({"action": "deny"}))), &[], None);
+        let found = effective(
+            &place("other"),
+            &Ok(policy("HIERARCHY", json!({"action": "deny"}))),
+            &[],
+            None,
+        );
         assert_eq!((found[0].level, found[0].code), (Level::Bad, "effective"));
-        let found = effective("block-ip", &Err(trouble(Kind::Permission)), &[], None);
+        let found = effective(&place("block-ip"), &Err(trouble(Kind::Permission)), &[], None);
         assert_eq!(found[0].level, Level::Warn);
         assert!(found[0].text.contains("read back, and never verified"));
+        let mend = found[0].mend.as_deref().unwrap();
+        assert!(
+            mend.contains("roles update portcullisProject --project=machines --add-permissions=compute.instances.get")
+        );
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use portcullis_core::cloud::trouble::{Kind, Place, Trouble};
 use serde_json::Value;
 
-use super::finding::Finding;
+use super::finding::{Finding, Level};
+use crate::client::gcp::roles;
 use crate::client::gcp::session::text;
 
 /// Asked of the rule itself, so that a grant that is bound to the rule's name is seen.
@@ -32,7 +33,7 @@ pub(super) fn granted(answer: &Value) -> BTreeSet<String> {
         .collect()
 }
 
-/// One finding for each of `wanted` that is missing; one for all where none is.
+/// One finding for all of `wanted` that one role has.
 pub(super) fn permissions(place: &Place, wanted: &[&str], answer: &Granted) -> Vec<Finding> {
     let granted = match answer {
         Ok(granted) => granted,
@@ -51,28 +52,36 @@ pub(super) fn permissions(place: &Place, wanted: &[&str], answer: &Granted) -> V
     if missing.is_empty() {
         return vec![Finding::ok("permission", format!("granted: {}", wanted.join(", ")))];
     }
-    missing.into_iter().map(|name| lacks(place, name)).collect()
+    vec![lacks(place, &missing)]
 }
 
-/// A permission that is not granted.
-fn lacks(place: &Place, name: &str) -> Finding {
-    let refusal = Trouble::without_answer(Kind::Permission, &format!("Required '{name}' permission"));
-    let mend = refusal.mend(place).unwrap_or_default();
-    let text = format!("the permission {name} is missing");
-    if OPTIONAL.contains(&name) {
-        Finding::warn("permission", text + ", so the quota of rules cannot be read").mend(mend)
-    } else if OF_PARTS.contains(&name) {
-        let text = text + ": a rule that is full gets no second one, and IPv6 gets none";
-        Finding::warn("permission", text).mend(mend)
-    } else {
-        Finding::bad("permission", text).mend(mend)
+/// Permissions of one role that are not granted, at least one.
+fn lacks(place: &Place, names: &[&str]) -> Finding {
+    let any = |of: &[&str]| names.iter().any(|name| of.contains(name));
+    let mut text = match names {
+        [name] => format!("the permission {name} is missing"),
+        names => format!("the permissions {} are missing", names.join(", ")),
+    };
+    let is_needed = |name: &&str| !OPTIONAL.contains(name) && !OF_PARTS.contains(name);
+    let is_bad = names.iter().any(is_needed);
+    if any(&OPTIONAL) {
+        text += ", so the quota of rules cannot be read";
     }
+    if any(&OF_PARTS) {
+        text += ", so a rule that is full gets no second one, and IPv6 gets none";
+    }
+    if is_bad {
+        text += ": bans do not come to be";
+    }
+    let level = if is_bad { Level::Bad } else { Level::Warn };
+    let role = roles::of(names.first().copied().unwrap_or_default());
+    Finding::new(level, "permission", text).mend(role.grant(place, names))
 }
 
 /// Whether operations can be followed, found out by asking for one that there is not.
 pub(super) fn operations(place: &Place, answer: &Result<Value, Trouble>) -> Finding {
     match answer {
-        Err(trouble) if trouble.kind == Kind::Permission => lacks(place, "compute.globalOperations.get"),
+        Err(trouble) if trouble.kind == Kind::Permission => lacks(place, &["compute.globalOperations.get"]),
         Ok(_) => Finding::ok("permission", "operations can be followed"),
         Err(trouble) if trouble.kind == Kind::Missing => Finding::ok("permission", "operations can be followed"),
         Err(trouble) => Finding::warn(
@@ -88,7 +97,9 @@ pub(super) fn quota(answer: &Result<Value, Trouble>, most_rules: usize) -> Findi
         Ok(project) => project,
         Err(trouble) => {
             let text = format!("the quota of firewall rules cannot be read: {trouble}");
-            return Finding::warn("quota", text).mend("grant compute.projects.get, or look at IAM & Admin > Quotas");
+            return Finding::warn("quota", text).mend(
+                "the role portcullisProject (docs/guide/gcp-role-project.yaml) has compute.projects.get; or look at IAM & Admin > Quotas",
+            );
         }
     };
     let quotas = project.get("quotas").and_then(Value::as_array);
@@ -118,7 +129,6 @@ pub(super) fn quota(answer: &Result<Value, Trouble>, most_rules: usize) -> Findi
 mod tests {
     use serde_json::json;
 
-    use super::super::finding::Level;
     use super::*;
     use crate::client::gcp::pace::tests::trouble;
 
@@ -145,7 +155,14 @@ mod tests {
         assert!(optional.iter().all(|finding| finding.level == Level::Warn));
         let unknown = permissions(&place(), &OF_RULE, &Err(trouble(Kind::Unknown)));
         assert_eq!((unknown.len(), unknown[0].level), (1, Level::Warn));
-        assert_eq!(permissions(&place(), &OF_PROJECT, &Ok(granted(&json!({})))).len(), 4);
+        let none = permissions(&place(), &OF_PROJECT, &Ok(granted(&json!({}))));
+        assert_eq!((none.len(), none[0].level), (1, Level::Bad));
+        assert!(
+            none[0]
+                .text
+                .contains("compute.networks.updatePolicy, compute.globalOperations.get")
+        );
+        assert!(none[0].mend.as_deref().unwrap().contains("gcp-role-project.yaml"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::finding::Finding;
 use super::ports::{Door, covered, meets};
 use crate::client::gcp::amend::networks;
 use crate::client::gcp::ink::shown;
+use crate::client::gcp::roles;
 use crate::client::gcp::session::{text, texts};
 
 /// A writer that has not said anything for so long is taken for dead, in seconds.
@@ -71,7 +72,7 @@ pub(super) fn unread(place: &Place, trouble: &Trouble) -> Finding {
         _ => Finding::bad("rule", format!("it cannot be read: {trouble}")),
     };
     let finding = finding.of(&place.rule);
-    match trouble.mend(place) {
+    match roles::mend(trouble, place) {
         Some(mend) => finding.mend(mend),
         None => finding,
     }

@@ -233,7 +233,7 @@ impl Visit<'_> {
         if let Some(metadata) = self.metadata {
             let first = policies_first(line, &rule.network);
             let effective = effective(line, metadata);
-            found.extend(above::effective(name, &effective, &self.subject.doors, first));
+            found.extend(above::effective(&line.place, &effective, &self.subject.doors, first));
         }
     }
 

@@ -11,6 +11,7 @@ mod trials;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use portcullis_core::cloud::trouble::{Kind, Trouble};
 use serde_json::{Value, json};
 
 use self::report::{Report, Trial};
@@ -18,15 +19,19 @@ use self::trials::{Bench, GENTLE, TRIALS};
 use super::offline;
 use super::pace::{Pace, Real};
 use super::reach::{Line, Reach};
-use super::session::Session;
+use super::roles::{self, SCRATCH};
+use super::session::{Api as _, Session};
 use super::sight::Look;
 use crate::client::failure::{fail, print_line};
 use crate::client::{exit, status::print};
 use crate::enforce::gcp::metadata::Metadata;
+use crate::regex::harmless;
 
 /// For all of it, and for putting it away.
 const PATIENCE: Duration = Duration::from_secs(1800);
 const PATIENCE_AT_THE_END: Duration = Duration::from_secs(300);
+/// So long a binding for the test holds.
+const BINDING: Duration = Duration::from_secs(3600);
 
 /// `gcp selftest`
 #[derive(clap::Args, Debug)]
@@ -56,14 +61,14 @@ pub(super) fn main(options: &Options) -> ExitCode {
         Ok(report) => report,
         Err(error) => return fail(json, &error, exit::REFUSED),
     };
+    for text in report.mend.iter().chain(&report.left) {
+        eprintln!("portcullis: {}", harmless(text));
+    }
     let report = if options.public { report.masked() } else { report };
     if json {
         print_line(&report);
     } else {
         print(&report.page());
-    }
-    if let Some(left) = &report.left {
-        eprintln!("portcullis: {}", crate::regex::harmless(left));
     }
     ExitCode::from(if report.left.is_some() || !report.finished {
         exit::REFUSED
@@ -77,11 +82,18 @@ fn run(options: &Options) -> Result<Report, String> {
     let mut pace = Real::careful(options.look.ask.json);
     let name = match &options.rule {
         Some(rule) => rule.clone(),
-        None => format!("portcullis-selftest-{:08x}", pace.random() >> 32),
+        None => format!("{SCRATCH}{:08x}", pace.random() >> 32),
     };
     let rule_options = options.reach.options(&name, &options.look.ask.place)?;
     let mut line = Line::open(&rule_options, machine.as_ref())?;
+    let place = line.place.clone();
     let project = line.project().to_owned();
+    // Half an hour of patience is for the trials, not for credentials that are not there.
+    if let Err(trouble) = line.send("GET", "global/firewalls?maxResults=1", None)
+        && matches!(trouble.kind, Kind::Credentials | Kind::Unknown)
+    {
+        return Err(line.explain(&trouble));
+    }
     let own = offline::host(machine.as_ref()).networks.into_iter().next();
     let network = match (&options.network, own) {
         (Some(name), _) => format!("projects/{project}/global/networks/{}", checked(name)?),
@@ -97,12 +109,13 @@ fn run(options: &Options) -> Result<Report, String> {
     if options.rule.is_some() {
         let mut session = Session::new(&mut line, &mut pace, PATIENCE);
         let bench = Bench::on(&name);
-        report.finished = trials(&mut session, &bench, GENTLE.iter(), &mut report);
+        report.finished = trials(&mut session, &bench, GENTLE.iter(), &mut report) && report.trouble.is_none();
+        report.mend = report.trouble.as_ref().and_then(|trouble| roles::mend(trouble, &place));
         return Ok(report);
     }
     let bench = Bench::on(&name);
     let mut session = Session::new(&mut line, &mut pace, PATIENCE);
-    match made(&mut session, &bench, &network) {
+    match made(&mut session, &bench, &network, &mut report.begun) {
         Ok(trial) => {
             report.trials.push(trial);
             let chosen = TRIALS
@@ -110,11 +123,14 @@ fn run(options: &Options) -> Result<Report, String> {
                 .filter(|(name, _)| *name != trials::LIMIT || options.limit);
             report.finished = trials(&mut session, &bench, chosen, &mut report);
         }
-        Err(trouble) => report.trials.push(Trial::failed("make", &trouble)),
+        Err(trouble) => report.failed("make", &trouble),
     }
     let mut session = Session::new(&mut line, &mut clean, PATIENCE_AT_THE_END);
-    put_away(&mut session, &bench, &mut report);
+    put_away(&mut session, &mut report);
     report.calls += session.calls;
+    let end = format!("{:.0}", jiff::Timestamp::now() + BINDING);
+    let trouble = report.trouble.as_ref();
+    report.mend = trouble.and_then(|trouble| roles::mend_scratch(trouble, &place, &end));
     Ok(report)
 }
 
@@ -126,19 +142,24 @@ fn checked(network: &str) -> Result<&str, String> {
 }
 
 /// Makes both rules; how long the first took.
-fn made(
-    session: &mut Session<'_>,
-    bench: &Bench,
-    network: &str,
-) -> Result<Trial, portcullis_core::cloud::trouble::Trouble> {
+fn made(session: &mut Session<'_>, bench: &Bench, network: &str, begun: &mut Vec<String>) -> Result<Trial, Trouble> {
     let mut first = None;
     for rule in bench.rules() {
         session.pace.tell(&format!("making rule {rule}"));
-        let ended = session.change("POST", "global/firewalls", Some(&scratch(rule, bench, network)))?;
-        first.get_or_insert(ended);
+        let ended = session.change("POST", "global/firewalls", Some(&scratch(rule, bench, network)));
+        // Of one that was refused nothing is left; of one whose answer was lost something may be.
+        if !matches!(&ended, Err(trouble) if is_refusal(trouble)) {
+            begun.push(rule.to_owned());
+        }
+        first.get_or_insert(ended?);
     }
     let took = first.map(|ended| ended.took);
     Ok(Trial::done("make", "a rule was made", took))
+}
+
+/// Whether the API has said that it did nothing.
+fn is_refusal(trouble: &Trouble) -> bool {
+    matches!(trouble.status, Some(400..=499)) && !matches!(trouble.kind, Kind::Unknown | Kind::Conflict)
 }
 
 /// A rule that meets no machine: its only target is a tag with the rule's own random name.
@@ -167,27 +188,29 @@ fn trials<'t>(
             return false;
         }
         session.pace.tell(&format!("trying: {name}"));
-        report.trials.push(match attempt(session, bench) {
-            Ok((said, took)) => Trial::done(name, &said, took),
-            Err(trouble) => Trial::failed(name, &trouble),
-        });
+        match attempt(session, bench) {
+            Ok((said, took)) => report.trials.push(Trial::done(name, &said, took)),
+            Err(trouble) => report.failed(name, &trouble),
+        }
     }
     report.calls += session.calls;
     true
 }
 
 /// Deletes what was made; what could not be is named with the command.
-fn put_away(session: &mut Session<'_>, bench: &Bench, report: &mut Report) {
-    use portcullis_core::cloud::trouble::Kind;
+fn put_away(session: &mut Session<'_>, report: &mut Report) {
     let mut left = Vec::new();
-    for rule in bench.rules() {
+    for rule in report.begun.clone() {
         session.pace.tell(&format!("deleting rule {rule}"));
         match session.change("DELETE", &format!("global/firewalls/{rule}"), None) {
             Ok(ended) => report
                 .trials
                 .push(Trial::done("delete", "the rule was deleted", Some(ended.took))),
             Err(trouble) if trouble.kind == Kind::Missing => {}
-            Err(trouble) => left.push((rule, trouble)),
+            Err(trouble) => {
+                report.trouble.get_or_insert_with(|| trouble.clone());
+                left.push((rule, trouble));
+            }
         }
     }
     let text: Vec<String> = left

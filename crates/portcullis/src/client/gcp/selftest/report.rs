@@ -27,15 +27,6 @@ impl Trial {
             took: took.map(|took| took.as_secs_f64()),
         }
     }
-
-    pub(super) fn failed(name: &str, trouble: &Trouble) -> Trial {
-        Trial {
-            name: name.to_owned(),
-            result: "refused",
-            said: trouble.to_string(),
-            took: None,
-        }
-    }
 }
 
 /// `gcp selftest --json`
@@ -49,10 +40,18 @@ pub(super) struct Report {
     pub(super) finished: bool,
     pub(super) calls: u64,
     pub(super) trials: Vec<Trial>,
+    /// What mends the first trouble; never in what is shared
+    pub(super) mend: Option<String>,
     /// What could not be deleted, with the command
     pub(super) left: Option<String>,
     #[serde(skip)]
     number: String,
+    /// Rules that were made, or may have been
+    #[serde(skip)]
+    pub(super) begun: Vec<String>,
+    /// The first trouble that kept something from being tried
+    #[serde(skip)]
+    pub(super) trouble: Option<Trouble>,
 }
 
 impl Report {
@@ -65,9 +64,23 @@ impl Report {
             finished: false,
             calls: 0,
             trials: Vec::new(),
+            mend: None,
             left: None,
             number: number.to_owned(),
+            begun: Vec::new(),
+            trouble: None,
         }
+    }
+
+    /// A trial that could not be made.
+    pub(super) fn failed(&mut self, name: &str, trouble: &Trouble) {
+        self.trials.push(Trial {
+            name: name.to_owned(),
+            result: "refused",
+            said: trouble.to_string(),
+            took: None,
+        });
+        self.trouble.get_or_insert_with(|| trouble.clone());
     }
 
     /// Without the names of project and network. What is still to be deleted keeps them: its owner must find it.
@@ -92,6 +105,7 @@ impl Report {
             project: "PROJECT".to_owned(),
             network: "NETWORK".to_owned(),
             number: String::new(),
+            mend: None,
             trials: self.trials.iter().map(trial).collect(),
             ..self.clone()
         }

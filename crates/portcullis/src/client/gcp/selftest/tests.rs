@@ -1,7 +1,5 @@
 use std::collections::BTreeMap;
 
-use portcullis_core::cloud::trouble::{Kind, Trouble};
-
 use super::super::pace::tests::{Still, trouble};
 use super::super::session::{Api, text, texts};
 use super::*;
@@ -74,12 +72,17 @@ fn run(mut cloud: Cloud, stops: bool) -> (Report, Cloud) {
         ..Still::default()
     };
     let mut session = Session::new(&mut cloud, &mut pace, PATIENCE);
-    match made(&mut session, &bench, "projects/p/global/networks/default") {
+    match made(
+        &mut session,
+        &bench,
+        "projects/p/global/networks/default",
+        &mut report.begun,
+    ) {
         Ok(trial) => {
             report.trials.push(trial);
             report.finished = trials(&mut session, &bench, TRIALS.iter(), &mut report);
         }
-        Err(trouble) => report.trials.push(Trial::failed("make", &trouble)),
+        Err(trouble) => report.failed("make", &trouble),
     }
     // Other ids than before: a request that comes twice is not carried out twice.
     let mut pace = Still {
@@ -87,7 +90,7 @@ fn run(mut cloud: Cloud, stops: bool) -> (Report, Cloud) {
         ..Still::default()
     };
     let mut session = Session::new(&mut cloud, &mut pace, PATIENCE_AT_THE_END);
-    put_away(&mut session, &bench, &mut report);
+    put_away(&mut session, &mut report);
     (report, cloud)
 }
 
