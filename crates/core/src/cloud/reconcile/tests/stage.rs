@@ -53,6 +53,8 @@ pub(super) struct Writer {
     /// What was wanted when the write under way was sent
     wanted_at_write: BTreeSet<IpNet>,
     pub(super) crashes: usize,
+    /// The longest that one input took, on a real clock
+    pub(super) slowest: std::time::Duration,
     starts: u64,
 }
 
@@ -96,6 +98,7 @@ impl Writer {
             reads: BTreeMap::new(),
             wanted_at_write: BTreeSet::new(),
             crashes: 0,
+            slowest: std::time::Duration::ZERO,
             starts: 0,
         }
     }
@@ -114,6 +117,12 @@ impl Writer {
         if let Some(flight) = &mut self.flight {
             flight.fault = Some(fault);
         }
+    }
+
+    /// Whether a list or a mark is on its way.
+    pub(super) fn is_writing(&self) -> bool {
+        let is_read = |call: &Call| matches!(call, Call::Read { .. } | Call::List { .. });
+        self.flight.as_ref().is_some_and(|flight| !is_read(&flight.call))
     }
 
     /// Whether it is to be banned there.
@@ -239,6 +248,12 @@ impl Stage {
         self.hear(index, Input::Protect(all));
     }
 
+    /// A process dies, and its books with it; another one starts.
+    pub(super) fn lose_books(&mut self, index: usize) {
+        self.writers[index].books = State::default();
+        self.start(index);
+    }
+
     /// Somebody else writes a rule: at once, as the console seems to.
     pub(super) fn edit(&mut self, rule: &str, edit: impl FnOnce(&mut Vec<String>)) {
         if let Some(rule) = self.api.rules.get_mut(rule) {
@@ -250,7 +265,10 @@ impl Stage {
     pub(super) fn hear(&mut self, index: usize, input: Input) {
         let now = self.clock();
         let mut out = Vec::new();
+        let began = std::time::Instant::now();
         self.writers[index].reconciler.handle(now, input, &mut out);
+        let writer = &mut self.writers[index];
+        writer.slowest = writer.slowest.max(began.elapsed());
         let mut lifted = Vec::new();
         for output in out {
             if let Some(left) = &mut self.writers[index].dies_after {
