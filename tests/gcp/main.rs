@@ -24,6 +24,7 @@ mod gcloud;
 mod hands;
 mod joined;
 mod lists;
+mod lost;
 mod machine;
 mod operations;
 mod raw;

@@ -309,6 +309,13 @@ impl Reconciler {
         self.wake
     }
 
+    /// Whether the call that is to be answered only looks whether there is a rule from before the books: that there is
+    /// none is no trouble.
+    #[must_use]
+    pub fn is_looking(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| work.task == work::Task::Probe)
+    }
+
     fn group_of(&mut self, layer: &LayerId) -> Option<&mut Group> {
         self.groups.values_mut().find(|group| group.layers.contains_key(layer))
     }
