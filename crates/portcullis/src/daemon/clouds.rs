@@ -23,7 +23,7 @@ use super::answers::{milliseconds, rfc3339, seconds};
 use super::notes::account;
 use super::way::{Cloud, Way};
 use super::{Daemon, Message, SERVER};
-use crate::control::answer::{CloudProtected, CloudRule, CloudView, Clouds, Layer, Progress, state};
+use crate::control::answer::{CloudProtected, CloudRule, CloudView, Clouds, Layer, Progress, Verification, state};
 use crate::enforce::gcp::board::{Posted, Posts};
 use crate::observe::log::{Level, note as say};
 
@@ -64,9 +64,17 @@ impl Daemon {
         stands.filter(|stand| is_without(stand)).count()
     }
 
-    /// What `verify` says of actions whose rules are full: where the kernel holds all bans, and where nothing does. It is
-    /// counted for that alone, ban by ban; the lane says by name who finds no room when that happens.
-    pub(super) fn full(&self) -> (Vec<String>, Vec<String>) {
+    /// What `verify` says of clouds that do not hold everything.
+    pub(super) fn tell_clouds(&self, view: &View, verification: &mut Verification) {
+        let (held, alone) = self.full();
+        verification.lagging = self.lags(view);
+        verification.lagging.extend(held);
+        verification.not_protected.extend(alone);
+    }
+
+    /// The actions whose rules are full: where the kernel holds all bans, and where nothing does. It is counted ban by
+    /// ban, and so only where somebody asks; the lane says by name who finds no room when that happens.
+    fn full(&self) -> (Vec<String>, Vec<String>) {
         let clouds = self.setup.ways.iter().filter_map(|(id, way)| Some((id, way.cloud()?)));
         let full = clouds.filter_map(|(id, cloud)| {
             let what = full(self.without_room(id))?;

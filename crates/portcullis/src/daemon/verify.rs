@@ -108,10 +108,7 @@ impl Daemon {
             verification.not_protected.push(text);
         }
         verification.not_protected.extend(self.not_protected(&view));
-        let (held, alone) = self.full();
-        verification.lagging = self.lags(&view);
-        verification.lagging.extend(held);
-        verification.not_protected.extend(alone);
+        self.tell_clouds(&view, &mut verification);
         verification
             .not_protected
             .extend(verification.layers.iter().filter_map(absent));

@@ -25,15 +25,14 @@ impl Reconciler {
 
     /// Settles anew which names each base rule leaves out, and says so.
     pub(super) fn settle_names(&mut self, out: &mut Vec<Output>) {
-        let mut all: Vec<(Arc<str>, BTreeMap<Arc<str>, Arc<str>>)> = Vec::new();
-        for (base, group) in &self.groups {
-            let names = group.names().filter_map(|name| {
-                let owner = self.owner(&name).filter(|owner| owner != base)?;
+        let bases: Vec<Arc<str>> = self.groups.keys().cloned().collect();
+        for base in bases {
+            let names = self.groups.get(&base).into_iter().flat_map(Group::names);
+            let names = names.filter_map(|name| {
+                let owner = self.owner(&name).filter(|owner| *owner != base)?;
                 Some((Arc::from(name), owner))
             });
-            all.push((Arc::clone(base), names.collect()));
-        }
-        for (base, taken) in all {
+            let taken: BTreeMap<Arc<str>, Arc<str>> = names.collect();
             let Some(group) = self.groups.get_mut(&base).filter(|group| group.taken != taken) else {
                 continue;
             };

@@ -123,12 +123,10 @@ fn fifty_thousand_bans_are_kept_and_one_more_is_one_write() {
     stage.run(Seconds::new(600));
     let writes = stage.api.writes;
     let plans = stage.writers[0].reconciler.plans;
-    stage.writers[0].slowest = std::time::Duration::ZERO;
     stage.ban(0, &address(50_001));
     stage.run(Seconds::new(30));
     assert_eq!(stage.api.writes, writes + 1);
     assert!(stage.writers[0].reconciler.plans <= plans + 2);
     let sizes: Vec<usize> = stage.api.rules.values().map(|rule| rule.source_ranges.len()).collect();
     assert_eq!(sizes.iter().sum::<usize>(), 50_001 + sizes.len());
-    println!("the slowest step of one more ban: {:?}", stage.writers[0].slowest);
 }

@@ -53,8 +53,6 @@ pub(super) struct Writer {
     /// What was wanted when the write under way was sent
     wanted_at_write: BTreeSet<IpNet>,
     pub(super) crashes: usize,
-    /// The longest that one input took, on a real clock
-    pub(super) slowest: std::time::Duration,
     starts: u64,
 }
 
@@ -98,7 +96,6 @@ impl Writer {
             reads: BTreeMap::new(),
             wanted_at_write: BTreeSet::new(),
             crashes: 0,
-            slowest: std::time::Duration::ZERO,
             starts: 0,
         }
     }
@@ -265,10 +262,7 @@ impl Stage {
     pub(super) fn hear(&mut self, index: usize, input: Input) {
         let now = self.clock();
         let mut out = Vec::new();
-        let began = std::time::Instant::now();
         self.writers[index].reconciler.handle(now, input, &mut out);
-        let writer = &mut self.writers[index];
-        writer.slowest = writer.slowest.max(began.elapsed());
         let mut lifted = Vec::new();
         for output in out {
             if let Some(left) = &mut self.writers[index].dies_after {
