@@ -31,6 +31,7 @@ mod hands;
 mod ignored;
 mod joined;
 mod lists;
+mod lost;
 mod machine;
 mod monitor;
 mod operations;

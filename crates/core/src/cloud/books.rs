@@ -70,6 +70,11 @@ pub enum Entry {
         /// The base rule
         base: String,
     },
+    /// The rule was looked at while these were the books: what is in it and not in them is somebody else's
+    Known {
+        /// The rule
+        rule: String,
+    },
     /// The rule is no concern of ours any more: all entries about it go
     Unmake {
         /// The rule
@@ -121,6 +126,9 @@ pub struct Account {
     pub limit: Option<usize>,
     /// The base rule of which it is a part, where we made it
     pub base: Option<String>,
+    /// Whether something was written down about the rule itself. Where nothing was, and the rule carries our mark, books
+    /// were lost.
+    pub is_known: bool,
 }
 
 /// A write that was meant.
@@ -143,6 +151,7 @@ impl State {
             return;
         }
         let account = self.rules.entry(rule.to_owned()).or_default();
+        account.is_known |= !matches!(entry, Entry::Put { .. } | Entry::Forget { .. });
         match entry.clone() {
             Entry::Put { range, claim, .. } => _ = account.claims.insert(range, claim),
             Entry::Forget { range, .. } => _ = account.claims.remove(&range),
@@ -158,11 +167,17 @@ impl State {
             }
             Entry::Limit { most, .. } => account.limit = Some(most),
             Entry::Made { base, .. } => account.base = Some(base),
-            Entry::Unmake { .. } => {}
+            Entry::Known { .. } | Entry::Unmake { .. } => {}
         }
         if *account == Account::default() {
             self.rules.remove(rule);
         }
+    }
+
+    /// Whether this rule was looked at while these were the books.
+    #[must_use]
+    pub fn knows(&self, rule: &str) -> bool {
+        self.rules.get(rule).is_some_and(|account| account.is_known)
     }
 
     /// The fewest entries that come to the same.
@@ -185,6 +200,9 @@ impl State {
 impl Account {
     fn write(&self, name: &str, out: &mut Vec<Entry>) {
         let rule = || name.to_owned();
+        if self.is_known {
+            out.push(Entry::Known { rule: rule() });
+        }
         if let Some(base) = self.base.clone() {
             out.push(Entry::Made { rule: rule(), base });
         }
@@ -224,6 +242,7 @@ fn rule_of(entry: &Entry) -> &str {
         | Entry::Operation { rule, .. }
         | Entry::Limit { rule, .. }
         | Entry::Made { rule, .. }
+        | Entry::Known { rule }
         | Entry::Unmake { rule } => rule,
     }
 }

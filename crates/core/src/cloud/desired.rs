@@ -31,6 +31,7 @@ pub(crate) use name::name_besides;
 pub use name::{listed_under, rule_name, rule_number};
 use placement::{Placement, Slot, Written};
 use refusal::Fence;
+pub use refusal::private;
 
 /// Entries that one rule takes where nothing else is known or was learned: the most that compute v1 documents.
 pub const MAX_RANGES: usize = 5_000;

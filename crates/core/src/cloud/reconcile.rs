@@ -16,8 +16,10 @@ mod dice;
 mod draft;
 mod drift;
 mod group;
+mod names;
 mod outcome;
 mod pace;
+mod orphan;
 mod part;
 mod plan;
 mod reading;
@@ -194,6 +196,9 @@ pub enum Loudness {
     Error,
 }
 
+/// Why a ban is in no rule, where all are full.
+pub const NO_ROOM: &str = "there is no room for it in the cloud rules";
+
 /// One project's rules.
 ///
 /// Nothing is called before [`Input::Settled`]. One call is made at a time, whatever the rule, since all rules of a
@@ -229,6 +234,7 @@ impl Reconciler {
         let mark = Mark {
             writer: host.writer.clone(),
             at: "-".to_owned(),
+            is_alone: false,
         };
         let writer = Mark::of(&Mark::write("", &mark)).map(|mark| mark.writer);
         Reconciler {
@@ -280,7 +286,10 @@ impl Reconciler {
                     group.unban(now.steady, &layer, &range);
                 }
             }
-            Input::Settled => self.settle(now.steady),
+            Input::Settled => {
+                self.settle(now.steady);
+                self.settle_names(out);
+            }
             Input::Protect(networks) => {
                 if self.protected != networks {
                     self.protected = networks;
@@ -300,12 +309,22 @@ impl Reconciler {
         self.wake
     }
 
+    /// Whether the call that is to be answered only looks whether there is a rule from before the books: that there is
+    /// none is no trouble.
+    #[must_use]
+    pub fn is_looking(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| work.task == work::Task::Probe)
+    }
+
     fn group_of(&mut self, layer: &LayerId) -> Option<&mut Group> {
         self.groups.values_mut().find(|group| group.layers.contains_key(layer))
     }
 
     fn open(&mut self, layer: LayerId, options: Options, out: &mut Vec<Output>) {
         let base: Arc<str> = options.rule.as_str().into();
+        if let Some(clash) = self.clash(&base) {
+            return out.push(Output::Failing(layer, Some(clash)));
+        }
         let books = &self.books;
         let group = self
             .groups
@@ -316,17 +335,23 @@ impl Reconciler {
         if let Some(failing) = &group.failing {
             out.push(Output::Failing(layer, Some(failing.text.clone())));
         }
+        self.settle_names(out);
     }
 
     /// All that was kept is ordered. What is ours in a rule for which nobody bans any more is to go as well.
     fn settle(&mut self, now: Timestamp) {
         self.is_settled = true;
         for (rule, account) in &self.books.rules {
-            let base: Arc<str> = account.base.as_ref().unwrap_or(rule).as_str().into();
-            if !account.claims.is_empty() || account.base.is_some() {
-                let options = || Group::from_books(Options::new(&base), &self.books);
-                self.groups.entry(Arc::clone(&base)).or_insert_with(options);
+            if account.claims.is_empty() && account.base.is_none() {
+                continue;
             }
+            // What another writer made as a part has no base in our books, and is a part all the same.
+            let base = account.base.as_deref().map(Arc::from);
+            let base = base
+                .or_else(|| self.owner(rule))
+                .unwrap_or_else(|| rule.as_str().into());
+            let options = || Group::from_books(Options::new(&base), &self.books);
+            self.groups.entry(Arc::clone(&base)).or_insert_with(options).join(rule);
         }
         for group in self.groups.values_mut() {
             group.loose_since.get_or_insert(now);

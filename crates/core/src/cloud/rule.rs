@@ -63,13 +63,16 @@ pub struct Rule {
     pub log_config: Option<Value>,
 }
 
-/// What our mark in a description says: `[portcullis writer=NAME at=TIME]`.
+/// What our mark in a description says: `[portcullis writer=NAME at=TIME]`, or `[portcullis writer=NAME at=TIME alone]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// Who writes the rule
     pub writer: String,
     /// When it last said so, RFC 3339 in UTC
     pub at: String,
+    /// Whether nothing but the writer's own entries stood in the rule then. Whoever writes there as well, or sees that
+    /// somebody does, takes the word out.
+    pub is_alone: bool,
 }
 
 impl Rule {

@@ -83,7 +83,7 @@ fn page(verification: &Verification, colours: bool) -> String {
     for (line, layer) in table(&rows).into_iter().zip(states) {
         let line = harmless(&line).into_owned();
         text += &match layer.map(|layer| layer.state.as_str()) {
-            Some(state::DRIFT | state::FAILING | state::UNREADABLE | state::LAGGING) => paint(line, red),
+            Some(state::DRIFT | state::FAILING | state::UNREADABLE | state::LAGGING | state::FULL) => paint(line, red),
             Some(state::VERIFIED | state::READ_BACK) => paint(line, green),
             _ => line,
         };
@@ -196,6 +196,8 @@ fn advice(verification: &Verification) -> Option<String> {
         "'portcullis banned' says by address what failed, and the log when; it is tried again by itself"
     } else if any(state::LAGGING) {
         "'portcullis gcp doctor' says what is wrong with the cloud, and how to mend it"
+    } else if any(state::FULL) {
+        "'portcullis gcp plan' names who is not in the cloud's rules; a higher max_rules, or a shorter bantime, makes room"
     } else if verification.drift {
         "ask again in a few seconds, when it is mended; if it comes back, the log says who changes the packet filter"
     } else if !verification.not_protected.is_empty() {

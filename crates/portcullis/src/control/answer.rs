@@ -310,6 +310,8 @@ pub(crate) mod state {
     pub(crate) const READ_BACK: &str = "read back";
     /// The cloud is still at work, and not late.
     pub(crate) const PENDING: &str = "pending";
+    /// The cloud's rules are full, and do not hold everything.
+    pub(crate) const FULL: &str = "full";
     /// The cloud does not follow.
     pub(crate) const LAGGING: &str = "lagging";
     /// It enforces nothing, on purpose.

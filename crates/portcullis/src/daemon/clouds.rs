@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use portcullis_core::address::Id;
 use portcullis_core::cloud::desired::entry;
-use portcullis_core::cloud::reconcile::{RuleView, View as Rules};
+use portcullis_core::cloud::reconcile::{NO_ROOM, RuleView, View as Rules};
 use portcullis_core::cloud::{is_sentinel, normal};
 use portcullis_core::config::plan::Plan;
 use portcullis_core::engine::{Effect, Input, LayerView, ReplyTo, Request, View};
-use portcullis_core::ledger::{Drift, LayerId};
+use portcullis_core::ledger::{Drift, LayerId, Stand, Standing};
 use portcullis_core::time::Timestamp;
 
 use super::answers::{milliseconds, rfc3339, seconds};
 use super::notes::account;
 use super::way::{Cloud, Way};
 use super::{Daemon, Message, SERVER};
-use crate::control::answer::{CloudProtected, CloudRule, CloudView, Clouds, Layer, Progress, state};
+use crate::control::answer::{CloudProtected, CloudRule, CloudView, Clouds, Layer, Progress, Verification, state};
 use crate::enforce::gcp::board::{Posted, Posts};
 use crate::observe::log::{Level, note as say};
 
@@ -47,6 +47,47 @@ impl Daemon {
             layer.lag.clone().or_else(drift)
         };
         clouds.filter_map(|(id, cloud)| Some((id, cloud, lag(id)?))).collect()
+    }
+
+    /// How many bans of an action found no room in its rules.
+    fn without_room(&self, id: &LayerId) -> usize {
+        if self.engine.progress(id).failed == 0 {
+            return 0;
+        }
+        let is_without = |stand: &Stand| matches!(&stand.standing, Standing::Failed(why) if **why == *NO_ROOM);
+        let stands = self
+            .engine
+            .bans(&id.jail)
+            .filter_map(|ban| self.engine.stand(id, &ban.id));
+        stands.filter(|stand| is_without(stand)).count()
+    }
+
+    /// What `verify` says of clouds that do not hold everything.
+    pub(super) fn tell_clouds(&self, view: &View, verification: &mut Verification) {
+        let (held, alone) = self.full();
+        verification.lagging = self.lags(view);
+        verification.lagging.extend(held);
+        verification.not_protected.extend(alone);
+    }
+
+    /// The actions whose rules are full: where the kernel holds all bans, and where nothing does. It is counted ban by
+    /// ban, and so only where somebody asks; the lane says by name who finds no room when that happens.
+    fn full(&self) -> (Vec<String>, Vec<String>) {
+        let clouds = self.setup.ways.iter().filter_map(|(id, way)| Some((id, way.cloud()?)));
+        let full = clouds.filter_map(|(id, cloud)| {
+            let what = full(self.without_room(id))?;
+            let local = cloud.options.local;
+            let holder = if local {
+                "the kernel holds them"
+            } else {
+                "nothing else holds them: local = no"
+            };
+            let LayerId { jail, action } = id;
+            Some((local, format!("jail '{jail}', action '{action}': {what} ({holder})")))
+        });
+        let (held, alone): (Vec<_>, Vec<_>) = full.partition(|(local, _)| *local);
+        let text = |all: Vec<(bool, String)>| all.into_iter().map(|(_, text)| text).collect();
+        (text(held), text(alone))
     }
 
     /// Where the cloud lags behind, while the kernel holds everything.
@@ -180,6 +221,8 @@ impl Daemon {
             state::LAGGING
         } else if layer.is_some_and(open) {
             state::DRIFT
+        } else if known.failed > 0 && known.failed == self.without_room(id) {
+            state::FULL
         } else if known.failed > 0 {
             state::FAILING
         } else if known.verified < known.decided {
@@ -201,6 +244,17 @@ impl Daemon {
             ..Layer::default()
         }
     }
+}
+
+/// That so many bans are not in the cloud, with what can be done about it; nothing where there are none.
+fn full(count: usize) -> Option<String> {
+    let bans = if count == 1 { "ban is" } else { "bans are" };
+    (count > 0).then(|| {
+        format!(
+            "the cloud's rules are full, and {count} {bans} not in them; mend: more rules (max_rules, at most 100), or bans \
+             that end sooner"
+        )
+    })
 }
 
 /// The networks that jails ignore, and which jail does.

@@ -108,7 +108,7 @@ impl Daemon {
             verification.not_protected.push(text);
         }
         verification.not_protected.extend(self.not_protected(&view));
-        verification.lagging = self.lags(&view);
+        self.tell_clouds(&view, &mut verification);
         verification
             .not_protected
             .extend(verification.layers.iter().filter_map(absent));

@@ -34,6 +34,11 @@ const PRIVATE: [&str; 6] = [
     "fc00::/7",
 ];
 
+/// The private ranges.
+pub fn private() -> impl Iterator<Item = IpNet> {
+    PRIVATE.iter().filter_map(|text| entry(text))
+}
+
 /// Networks, to be asked which of them another one touches: two networks touch where one holds the other.
 #[derive(Default)]
 struct Nets<'a> {
@@ -77,9 +82,7 @@ pub(super) struct Fence<'a> {
 impl<'a> Fence<'a> {
     pub(super) fn new(protected: &'a [(IpNet, String)], allow_private: bool) -> Fence<'a> {
         let always = ALWAYS.iter().filter_map(|(text, what)| Some((entry(text)?, *what)));
-        let private = PRIVATE
-            .iter()
-            .filter_map(|text| Some((entry(text)?, "a private range")));
+        let private = private().map(|net| (net, "a private range"));
         let always = Nets::of(always);
         let protected = Nets::of(protected.iter().map(|(net, what)| (*net, what.as_str())));
         let private = (!allow_private).then(|| Nets::of(private));

@@ -77,10 +77,11 @@ impl Group {
     }
 
     fn count(&self, counts: impl Fn(&Ban) -> bool) -> BTreeMap<LayerId, usize> {
-        let mut all = BTreeMap::new();
-        for ban in self.bans.values().filter(|ban| counts(ban)) {
-            for layer in ban.layers() {
-                *all.entry(layer.clone()).or_insert(0) += 1;
+        let mut all: BTreeMap<LayerId, usize> = BTreeMap::new();
+        for layer in self.bans.values().filter(|ban| counts(ban)).flat_map(Ban::layers) {
+            match all.get_mut(layer) {
+                Some(count) => *count += 1,
+                None => _ = all.insert(layer.clone(), 1),
             }
         }
         all

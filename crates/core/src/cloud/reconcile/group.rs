@@ -44,6 +44,10 @@ pub(super) struct Group {
     pub(super) evicted: BTreeSet<IpNet>,
     /// When all parts were last read and found whole, on the steady clock
     pub(super) whole_at: Option<Timestamp>,
+    /// Names of parts of which the books know nothing, the next one last: there may be such rules, from before the books
+    pub(super) unseen: Vec<Arc<str>>,
+    /// Names that its further rules cannot have, and the base rules whose they are
+    pub(super) taken: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 /// Why the layers cannot do what they are told.
@@ -172,6 +176,8 @@ impl Group {
             adrift: BTreeSet::new(),
             evicted: BTreeSet::new(),
             whole_at: None,
+            unseen: Vec::new(),
+            taken: BTreeMap::new(),
         }
     }
 
@@ -186,7 +192,18 @@ impl Group {
         }
         let base = group.options.rule.clone();
         group.parts.sort_by_key(|part| rule_number(&base, &part.name));
+        group.unseen = group.unseen(books);
         group
+    }
+
+    /// This rule is a part, unless it is one already or cannot be one.
+    pub(super) fn join(&mut self, rule: &str) {
+        let number = rule_number(self.base(), rule).filter(|_| self.part(rule).is_none());
+        if let Some((family, _)) = number {
+            self.parts.push(Part::new(rule, family));
+            let base = self.options.rule.clone();
+            self.parts.sort_by_key(|part| rule_number(&base, &part.name));
+        }
     }
 
     /// The base rule's name.

@@ -20,7 +20,7 @@ const REFUSED: Seconds = Seconds::new(60);
 /// A used-up quota of rules.
 const QUOTA: Seconds = Seconds::new(3600);
 /// Another operation is in the way.
-const BUSY: (Seconds, Seconds) = (Seconds::new(1), Seconds::new(5));
+pub(super) const BUSY: (Seconds, Seconds) = (Seconds::new(1), Seconds::new(5));
 /// The same request is sent again as often; with [`super::pace`]'s waiting times that is two minutes.
 const TRIES: u32 = 7;
 /// So many calls in a row without an answer, and the layers are said to fail.
@@ -36,6 +36,7 @@ impl Reconciler {
             self.pace.answered();
         }
         match result {
+            Ok(Answer::Rule(rule)) if work.task == Task::Probe => self.was_seen(now.steady, &work, &rule, out),
             Ok(Answer::Rule(rule)) => {
                 self.is_token_retried = false;
                 self.forget_trouble(false);
@@ -98,7 +99,7 @@ impl Reconciler {
                 let rule = work.target.rule.to_string();
                 self.keep(vec![Entry::Unmake { rule }], out);
             }
-            Task::Read | Task::Resume | Task::Claim => {}
+            Task::Read | Task::Resume | Task::Claim | Task::Probe => {}
         }
     }
 
@@ -167,6 +168,9 @@ impl Reconciler {
 
     /// A call was refused, or its operation ended with an error, or nobody knows.
     fn failed(&mut self, now: Clock, work: Work, trouble: &Trouble, out: &mut Vec<Output>) {
+        if work.task == Task::Probe {
+            return self.was_not_seen(now, &work, trouble, out);
+        }
         let text = self.complaint(&work, trouble);
         self.trouble = Some((work.is_write(), text.clone()));
         if trouble.kind == Kind::Unknown {
@@ -203,13 +207,13 @@ impl Reconciler {
         }
     }
 
-    fn pause(&mut self, now: Timestamp, (least, most): (Seconds, Seconds)) {
+    pub(super) fn pause(&mut self, now: Timestamp, (least, most): (Seconds, Seconds)) {
         let pause = self.dice.between(least, most);
         self.pace.wait(now, pause);
     }
 
     /// What was planned on what was read before may be wrong.
-    fn read_again(&mut self, work: &Work) {
+    pub(super) fn read_again(&mut self, work: &Work) {
         let group = self.groups.get_mut(&work.target.base);
         if let Some(part) = group.and_then(|group| group.part_mut(&work.target.rule)) {
             part.read_by = None;
@@ -364,7 +368,7 @@ fn operation(work: &Work, operation: Option<String>) -> Entry {
 }
 
 /// The list that a call sent.
-fn ranges(call: &Call) -> Vec<IpNet> {
+pub(super) fn ranges(call: &Call) -> Vec<IpNet> {
     match call {
         Call::Write { ranges, .. } => ranges.clone(),
         Call::Create { rule, .. } => {

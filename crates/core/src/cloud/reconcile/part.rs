@@ -32,6 +32,8 @@ pub(super) struct Part {
     pub(super) most_adds: Option<usize>,
     /// Since when there is nothing of ours in it
     pub(super) empty_since: Option<Timestamp>,
+    /// Since when it is known to carry our mark and to be in no books
+    pub(super) orphaned_since: Option<Timestamp>,
 }
 
 /// Whether there is such a rule.
@@ -74,6 +76,7 @@ impl Part {
             refused: None,
             most_adds: None,
             empty_since: None,
+            orphaned_since: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::draft::beyond;
 use super::group::{Group, Place};
 use super::part::Part;
 use super::{Host, Loudness, Output};
@@ -100,6 +101,11 @@ impl Group {
             return Err(why.clone());
         }
         let six = rule_name(self.base(), Family::Inet6, 1);
+        if let Some(owner) = self.taken.get(six.as_str()) {
+            return Err(format!(
+                "rule {six} is {owner}'s, the rule of another action; mend: give one of the two another name"
+            ));
+        }
         let part = self.part(&six);
         if let Some(why) = part.and_then(|part| part.refused.clone()) {
             return Err(why);
@@ -138,16 +144,17 @@ impl Group {
             };
             all.insert(part.name.to_string(), present);
         }
+        let closed = || Present {
+            is_closed: true,
+            ..Present::default()
+        };
+        all.extend(self.taken.keys().map(|name| (name.to_string(), closed())));
         if self.closed.is_some() {
             let families = [Family::Inet4, Family::Inet6];
             let names = families.iter().flat_map(|&family| {
                 (1..=self.options.max_rules).map(move |number| rule_name(self.base(), family, number))
             });
             for name in names.filter(|name| *name != self.options.rule) {
-                let closed = || Present {
-                    is_closed: true,
-                    ..Present::default()
-                };
                 all.entry(name).or_insert_with(closed);
             }
         }
@@ -209,10 +216,7 @@ impl Group {
                 let why = desired.local_because.clone().unwrap_or_default();
                 (Place::Local(why.clone()), Standing::Protected(format!("{LOCAL}{why}")))
             } else {
-                (
-                    Place::Evicted,
-                    Standing::Failed("there is no room for it in the cloud rules".to_owned()),
-                )
+                (Place::Evicted, Standing::Failed(super::NO_ROOM.to_owned()))
             };
             ban.place = place;
             ban.stand(&standing, out);
@@ -253,11 +257,9 @@ impl Group {
         let mut all = Vec::new();
         for part in &self.parts {
             let claims = books.rules.get(&*part.name).map(|account| &account.claims);
-            let going = claims
-                .into_iter()
-                .flatten()
-                .filter(|(range, claim)| **claim != Claim::Gone && !part.wanted.contains(*range));
-            all.extend(going.map(|(range, _)| (Arc::clone(&part.name), *range)));
+            let ours = claims.into_iter().flatten().filter(|(_, claim)| **claim != Claim::Gone);
+            let going = beyond(ours.map(|(range, _)| range), part.wanted.iter());
+            all.extend(going.map(|range| (Arc::clone(&part.name), *range)));
         }
         all
     }

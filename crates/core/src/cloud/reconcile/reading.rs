@@ -1,6 +1,6 @@
 //! What a read of a rule tells: which of our entries are there, which vanished, and who is to hear of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -53,7 +53,7 @@ impl Reconciler {
         let was_here = part.found().is_some();
         part.presence = Presence::Here(Box::new(Found::new(rule, now)));
         part.read_by = Some(review);
-        if !self.accept(now, base, name, out) {
+        if !self.accept(now, base, name, out) || !self.adopt(now.steady, base, name, out) {
             return;
         }
         let Some(group) = self.groups.get_mut(base) else { return };
@@ -76,9 +76,8 @@ impl Reconciler {
         let Some(part) = group.part(name) else { return false };
         let refusal = group.refusal(now, part, &self.host);
         let is_base = group.is_base(part);
-        if part.refused != refusal {
-            group.is_dirty = true;
-        }
+        let is_news = part.refused != refusal;
+        group.is_dirty |= is_news;
         if let Some(part) = group.part_mut(name) {
             part.refused.clone_from(&refusal);
             if refusal.is_some() && is_base {
@@ -90,7 +89,9 @@ impl Reconciler {
             None => {}
             Some(text) if is_base => group.fail(text, Cause::Rule, out),
             Some(text) => {
-                out.push(Output::Note(Loudness::Warning, text));
+                if is_news {
+                    out.push(Output::Note(Loudness::Warning, text));
+                }
                 let lost = self.lost_claims(base, name);
                 self.keep(lost, out);
             }
@@ -305,19 +306,17 @@ impl Part {
                 (false, true) => {}
                 (false, false) if freed.iter().any(|net| net.contains(&range) || range.contains(net)) => {}
                 (false, false) => {
-                    let first = *self.absent.entry(range).or_insert(now);
-                    if now - first > operation {
-                        self.absent.remove(&range);
+                    let again = stays_away(&mut self.absent, range, (now, operation));
+                    if again.is_none() {
                         self.returns.remove(&range);
                         finding.entries.push(Entry::Forget { rule: rule(), range });
-                    } else {
-                        look_again = look_again.max(Some(first));
                     }
+                    look_again = look_again.max(again);
                 }
             }
         }
-        if let Some(first) = look_again {
-            self.read_before(first + operation + Seconds::new(1));
+        if let Some(at) = look_again {
+            self.read_before(at);
         }
         let is_empty = self.wanted.is_empty() && self.is_bare();
         self.empty_since = self.empty_since.or(Some(now)).filter(|_| is_empty);
@@ -332,19 +331,32 @@ impl Part {
         let mut taken = Vec::new();
         let mut look_again = None;
         for range in vanished {
-            let first = *self.suspects.entry(*range).or_insert(now);
-            if now - first > operation {
-                self.suspects.remove(range);
+            let again = stays_away(&mut self.suspects, *range, (now, operation));
+            if again.is_none() {
                 taken.push(*range);
-            } else {
-                look_again = look_again.max(Some(first));
             }
+            look_again = look_again.max(again);
         }
-        if let Some(first) = look_again {
-            self.read_before(first + operation + Seconds::new(1));
+        if let Some(at) = look_again {
+            self.read_before(at);
         }
         taken
     }
+}
+
+/// A range was not there when the rule was read. When to look again; none once it was away for longer than an operation
+/// takes, and is not counted any more.
+fn stays_away(
+    away: &mut BTreeMap<IpNet, Timestamp>,
+    range: IpNet,
+    (now, operation): (Timestamp, Seconds),
+) -> Option<Timestamp> {
+    let first = *away.entry(range).or_insert(now);
+    let is_over = now - first > operation;
+    if is_over {
+        away.remove(&range);
+    }
+    (!is_over).then(|| first + operation + Seconds::new(1))
 }
 
 impl Group {

@@ -3,6 +3,8 @@
 mod api;
 mod burst;
 mod chaos;
+mod clash;
+mod lost;
 mod scenes;
 mod stage;
 mod troubles;

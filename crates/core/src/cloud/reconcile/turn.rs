@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp as Moment;
 
-use super::draft::Draft;
+use super::draft::{Draft, beyond};
 use super::group::{Cause, Group};
 use super::part::{Part, Presence};
 use super::plan::Around;
@@ -65,8 +65,10 @@ impl Reconciler {
         if let Some(step) = self.due_read(now.steady) {
             return Some(step);
         }
-        let (_, step) = self.best(now, &bases, out)?;
-        Some(self.on_fresh_read(now.steady, step))
+        match self.best(now, &bases, out) {
+            Some((_, step)) => Some(self.on_fresh_read(now.steady, step)),
+            None => self.probe(now.steady),
+        }
     }
 
     /// An operation of which nobody knows how it ended.
@@ -194,12 +196,17 @@ impl Reconciler {
     fn on_fresh_read(&self, now: Timestamp, step: Step) -> Step {
         let target = match &step {
             Step::Write(target, _) | Step::Claim(target) | Step::Delete(target) => target,
-            Step::Read(_) | Step::Resume(..) | Step::Create(..) => return step,
+            Step::Read(_) | Step::Resume(..) | Step::Create(..) | Step::Probe(_) => return step,
         };
         let part = self.groups.get(&target.base).and_then(|group| group.part(&target.rule));
         let read_at = part.and_then(Part::found).map(|found| found.at.steady);
         if read_at.is_some_and(|at| at + FRESH >= now) {
-            return step;
+            // Whoever is said to be alone there is not any more.
+            let is_shared = part.is_some_and(|part| part.is_another_ones(&self.host.writer));
+            return match step {
+                Step::Write(target, _) if is_shared => Step::Claim(target),
+                step => step,
+            };
         }
         Step::Read(target.clone())
     }
@@ -312,10 +319,14 @@ impl Group {
     /// Whether our mark is to be written into its description, and whether that cannot wait until nothing else is to be
     /// written.
     fn claim_is_due(&self, now: Clock, part: &Part, around: &Around<'_>) -> Option<bool> {
-        if !self.options.own_rule || self.layers.is_empty() || part.found().is_none() {
-            return None;
+        let found = part.found().filter(|_| !self.layers.is_empty())?;
+        let mark = part.mark();
+        let is_marked_alone = |mark: &Mark| mark.writer == around.host.writer && mark.is_alone;
+        if mark.as_ref().is_some_and(is_marked_alone) && !found.is_ours(around.books) {
+            return Some(true);
         }
-        match part.mark() {
+        match mark.filter(|_| self.options.own_rule) {
+            None if !self.options.own_rule => None,
             Some(mark) if mark.writer == around.host.writer => {
                 let age = age(&mark, now);
                 (age > RENEWAL).then_some(age > LAST_RENEWAL)
@@ -344,8 +355,8 @@ impl Group {
     fn has_leftovers(&self, books: &State) -> bool {
         self.parts.iter().any(|part| {
             let claims = books.rules.get(&*part.name).map(|account| &account.claims);
-            let mut ours = claims.into_iter().flatten();
-            ours.any(|(range, _)| part.holds(range) && !part.wanted.contains(range))
+            let ours = claims.into_iter().flat_map(std::collections::BTreeMap::keys);
+            beyond(ours, part.wanted.iter()).any(|range| part.holds(range))
         })
     }
 }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use jiff::Timestamp as Moment;
 use sha1::{Digest, Sha1};
 
-use super::draft::Draft;
+use super::draft::{Draft, touches};
 use super::{Call, Output, Reconciler};
 use crate::cloud::books::{Claim, Entry};
 use crate::cloud::rule::{Mark, Rule};
@@ -22,6 +22,8 @@ pub(super) enum Step {
     Create(Target, Draft),
     Claim(Target),
     Delete(Target),
+    /// A look whether there is such a rule
+    Probe(Target),
 }
 
 /// Which rule of which group.
@@ -40,6 +42,7 @@ pub(super) enum Task {
     Create(Vec<IpNet>),
     Claim,
     Delete,
+    Probe,
 }
 
 /// A call that was made and not answered, or waits to be made again.
@@ -61,7 +64,7 @@ pub(super) struct Work {
 impl Work {
     /// Whether it changes something.
     pub(super) fn is_write(&self) -> bool {
-        !matches!(self.task, Task::Read | Task::Resume)
+        !matches!(self.task, Task::Read | Task::Resume | Task::Probe)
     }
 
     /// What is asked now: how the operation stands, once there is one.
@@ -84,6 +87,7 @@ impl Work {
             Task::Create(_) => format!("creating {rule}"),
             Task::Claim => format!("marking {rule}"),
             Task::Delete => format!("deleting {rule}"),
+            Task::Probe => format!("looking for {rule}"),
         };
         match (&self.operation, self.retry_at) {
             (_, Some(_)) => format!("{what}, to be tried again"),
@@ -100,7 +104,8 @@ impl Reconciler {
         match self.work.as_ref().map(|work| work.retry_at) {
             Some(None) => return,
             Some(Some(at)) if at > now.steady => return self.wake_at(at),
-            Some(Some(_)) => return self.ask(out),
+            Some(Some(_)) if !self.is_overtaken() => return self.ask(out),
+            Some(Some(_)) => self.drop_overtaken(),
             None => {}
         }
         if let Some(at) = self.pace.held(now.steady) {
@@ -108,6 +113,22 @@ impl Reconciler {
         }
         if let Some(step) = self.next_step(now, out) {
             self.perform(now, step, out);
+        }
+    }
+
+    /// Whether a list that is to be sent again has somebody in it who is protected by now.
+    fn is_overtaken(&self) -> bool {
+        let Some(work) = self.work.as_ref().filter(|work| work.operation.is_none()) else {
+            return false;
+        };
+        let sent = super::outcome::ranges(&work.call);
+        work.is_write() && sent.iter().any(|range| touches(&self.protected, range))
+    }
+
+    /// It is not sent again; what became of the first try shows when the rule is read.
+    fn drop_overtaken(&mut self) {
+        if let Some(work) = self.work.take() {
+            self.read_again(&work);
         }
     }
 
@@ -137,6 +158,10 @@ impl Reconciler {
             Step::Read(target) => {
                 let rule = target.rule.to_string();
                 self.begin(now, (Task::Read, target), Call::Read { rule }, out);
+            }
+            Step::Probe(target) => {
+                let rule = target.rule.to_string();
+                self.begin(now, (Task::Probe, target), Call::Read { rule }, out);
             }
             Step::Resume(target, operation) => {
                 let call = Call::Follow {
@@ -227,7 +252,7 @@ impl Reconciler {
             return;
         };
         let name = target.rule.to_string();
-        let mut rule: Rule = model.shard(&name, &Mark::write("", &self.mark(now)));
+        let mut rule: Rule = model.shard(&name, &Mark::write("", &self.mark(now, true)));
         rule.source_ranges = draft.ranges.iter().map(IpNet::to_string).collect();
         let mut entries = vec![Entry::Made {
             rule: name.clone(),
@@ -249,7 +274,16 @@ impl Reconciler {
         let group = self.groups.get(&target.base);
         let found = group.and_then(|group| group.part(&target.rule)?.found());
         let Some(found) = found else { return };
-        let description = Mark::write(&found.rule.description, &self.mark(now));
+        let is_shared = group.is_some_and(|group| !group.options.own_rule);
+        let mark = match Mark::of(&found.rule.description).filter(|_| is_shared) {
+            // Whose rule it is stays as it is; only that nobody else writes there is true no more.
+            Some(mark) => Mark {
+                is_alone: false,
+                ..mark
+            },
+            None => self.mark(now, found.is_ours(&self.books)),
+        };
+        let description = Mark::write(&found.rule.description, &mark);
         let request = self.intend(now, (&target, &format!("describe {description}")), Vec::new(), out);
         let call = Call::Describe {
             rule: target.rule.to_string(),
@@ -259,11 +293,12 @@ impl Reconciler {
         self.begin(now, (Task::Claim, target), call, out);
     }
 
-    fn mark(&self, now: Clock) -> Mark {
+    fn mark(&self, now: Clock, is_alone: bool) -> Mark {
         let moment = Moment::from_second(now.wall.seconds()).unwrap_or_default();
         Mark {
             writer: self.host.writer.clone(),
             at: moment.to_string(),
+            is_alone,
         }
     }
 }

@@ -11,6 +11,8 @@ const LONGEST: usize = 2_048;
 const OPENING: &str = "[portcullis writer=";
 /// Longest name of a writer, in bytes: a host's name.
 const LONGEST_WRITER: usize = 253;
+/// What follows the time where the writer is alone.
+const ALONE: &str = " alone";
 /// Longest time in bytes: `2026-01-02T03:04:05.123456789+00:00`.
 const LONGEST_TIME: usize = 35;
 
@@ -28,9 +30,10 @@ impl Mark {
     #[must_use]
     pub fn write(description: &str, mark: &Mark) -> String {
         let mark = format!(
-            "{OPENING}{} at={}]",
+            "{OPENING}{} at={}{}]",
             plain(&mark.writer, LONGEST_WRITER),
-            plain(&mark.at, LONGEST_TIME)
+            plain(&mark.at, LONGEST_TIME),
+            if mark.is_alone { ALONE } else { "" }
         );
         let mut text = without(cut(description, 2 * LONGEST));
         let room = LONGEST - mark.len() - 1;
@@ -69,12 +72,14 @@ fn find(text: &str, from: usize) -> Option<(usize, usize, Mark)> {
     places
         .filter_map(|(place, opening)| {
             let rest = text.get(from + place + opening.len()..)?;
-            let (writer, rest) = cut(rest, LONGEST_WRITER + LONGEST_TIME + 5).split_once(" at=")?;
-            let (at, _) = rest.split_once(']')?;
+            let (writer, rest) = cut(rest, LONGEST_WRITER + LONGEST_TIME + ALONE.len() + 5).split_once(" at=")?;
+            let (what, _) = rest.split_once(']')?;
+            let (at, is_alone) = what.strip_suffix(ALONE).map_or((what, false), |at| (at, true));
             let is_mark = is_plain(writer, LONGEST_WRITER) && is_plain(at, LONGEST_TIME);
-            let length = opening.len() + writer.len() + " at=".len() + at.len() + 1;
+            let length = opening.len() + writer.len() + " at=".len() + what.len() + 1;
             let (writer, at) = (writer.to_owned(), at.to_owned());
-            is_mark.then_some((from + place, length, Mark { writer, at }))
+            let mark = Mark { writer, at, is_alone };
+            is_mark.then_some((from + place, length, mark))
         })
         .next()
 }

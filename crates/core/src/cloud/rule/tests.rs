@@ -420,6 +420,7 @@ fn mark(writer: &str) -> Mark {
     Mark {
         writer: writer.into(),
         at: "2026-01-02T03:04:05Z".into(),
+        is_alone: false,
     }
 }
 
@@ -443,6 +444,14 @@ fn marks_are_read() {
     check("[Portcullis writer=a at=c]", None);
     check(&format!("[portcullis writer={} at=c]", "w".repeat(254)), None);
     assert_eq!(Mark::of(one), Some(mark("vm-1")));
+    let alone = Mark {
+        is_alone: true,
+        ..mark("vm-1")
+    };
+    assert_eq!(Mark::of(&Mark::write(one, &alone)), Some(alone));
+    check("[portcullis writer=a at=b alone alone]", None);
+    check("[portcullis writer=a at=b  alone]", None);
+    check("[portcullis writer=a at= alone]", None);
 }
 
 #[test]
@@ -464,10 +473,11 @@ fn marks_are_written() {
             "",
             &Mark {
                 writer: "a b]\n".into(),
-                at: String::new()
+                at: String::new(),
+                is_alone: true,
             }
         ),
-        "[portcullis writer=a-b-- at=-]"
+        "[portcullis writer=a-b-- at=- alone]"
     );
 }
 

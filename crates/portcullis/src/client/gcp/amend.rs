@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 use portcullis_core::address::Family;
 use portcullis_core::cloud::aggregate::CEILINGS;
-use portcullis_core::cloud::desired::entry;
+use portcullis_core::cloud::desired::{entry, private};
 use portcullis_core::cloud::rule::{Rule, Why};
 use portcullis_core::cloud::trouble::{Kind, Trouble};
 use portcullis_core::cloud::{SENTINELS, is_sentinel, normal};
@@ -227,25 +227,12 @@ pub(super) fn objection(net: &IpNet, protected: &[(IpNet, String)]) -> Result<Op
         Some(format!("{net} is wider than /{widest}"))
     } else if let Some((other, what)) = protected.iter().find(|(other, _)| meets(other)) {
         Some(format!("{net} is or holds {what} ({other})"))
-    } else if PRIVATE
-        .iter()
-        .filter_map(|text| text.parse().ok())
-        .any(|other: IpNet| meets(&other))
-    {
+    } else if private().any(|other| meets(&other)) {
         Some(format!("{net} is private: who comes from there is on your own network"))
     } else {
         None
     })
 }
-
-/// Private ranges: RFC 1918, RFC 6598, RFC 4193.
-const PRIVATE: [&str; 5] = [
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "100.64.0.0/10",
-    "fc00::/7",
-];
 
 /// A network from the command line, in the only spelling that the API takes.
 ///

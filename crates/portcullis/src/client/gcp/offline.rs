@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use portcullis_core::cloud::books::Books;
 use portcullis_core::cloud::reconcile::{Call, Host, Input, Output, Reconciler, View};
 use portcullis_core::ledger::Ticket;
-use portcullis_core::time::Clock;
+use portcullis_core::time::{Clock, Seconds};
 
 use super::aims::{Aim, Aims};
 use super::pace::{Pace as _, Real};
@@ -29,6 +29,9 @@ use crate::store::{Place, Running, Settings, Store};
 
 /// A plan that asks for more calls than so many is no plan.
 const MOST_CALLS: usize = 1000;
+
+/// The state machine's waiting times are passed over as far as this.
+const WAITS: Seconds = Seconds::new(30);
 
 /// Where things are, as the daemon would have them.
 pub(super) fn places(look: &Look) -> Places {
@@ -216,9 +219,10 @@ fn drive(
     line: &mut Line,
 ) -> (View, Option<String>) {
     let (mut out, mut trouble) = (Vec::new(), None);
+    let mut now = start;
     for _ in 0..MOST_CALLS {
         while let Some(input) = inputs.pop_front() {
-            reconciler.handle(start, input, &mut out);
+            reconciler.handle(now, input, &mut out);
         }
         let calls = std::mem::take(&mut out).into_iter().filter_map(|output| match output {
             Output::Call(number, call @ (Call::Read { .. } | Call::List { .. } | Call::Follow { .. })) => {
@@ -228,16 +232,24 @@ fn drive(
         });
         for (number, call) in calls {
             let answer = line.client.call(&call);
-            if let Err(error) = &answer {
+            if let Err(error) = answer.as_ref()
+                && !reconciler.is_looking()
+            {
                 trouble.get_or_insert_with(|| line.explain(error));
             }
             inputs.push_back(Input::Answer(number, answer));
         }
         if inputs.is_empty() {
-            break;
+            // What a daemon would wait for before it reads on, nobody has to wait for who writes nothing.
+            let Some(next) = reconciler.next_wake().filter(|next| *next <= start.steady + WAITS) else {
+                break;
+            };
+            now.wall = now.wall + (next - now.steady);
+            now.steady = next;
+            inputs.push_back(Input::Tick);
         }
     }
-    (reconciler.view(start), trouble)
+    (reconciler.view(now), trouble)
 }
 
 /// The machine as the state machine wants to know it.

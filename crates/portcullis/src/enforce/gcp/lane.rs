@@ -367,7 +367,12 @@ impl Clouds {
         if !self.around.books.exists() {
             return;
         }
-        let kept = match CloudBooks::open(&self.around.books).and_then(|books| books.projects()) {
+        let opened = CloudBooks::open(&self.around.books);
+        // Whoever opens them next finds new ones, and nothing to say.
+        if let Some(loss) = opened.as_ref().ok().and_then(CloudBooks::loss) {
+            say(Level::Error, LOGGER, loss);
+        }
+        let kept = match opened.and_then(|books| books.projects()) {
             Ok(kept) => kept,
             Err(error) => return say(Level::Error, LOGGER, &error),
         };

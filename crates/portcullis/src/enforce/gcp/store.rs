@@ -86,8 +86,8 @@ impl CloudBooks {
             })?;
         let loss = format!(
             "the books of the cloud firewall {shown} are damaged ({fault}); they were moved to {} and new ones begun: \
-             nothing in the rules is known as ours any more, so what earlier bans left there stays until it is taken \
-             out by hand",
+             nothing in the rules is known as ours any more. What is in a rule with this machine's mark is taken back; \
+             what earlier bans left in a rule without it (own_rule = no) stays until it is taken out by hand",
             aside.display()
         );
         Ok(CloudBooks::over(db, path, Some(loss)))
@@ -207,6 +207,10 @@ fn keep_one(tx: &Transaction<'_>, project: &str, entry: &Entry) -> rusqlite::Res
         }
         Entry::Limit { rule, most } => set(rule, "most", &i64::try_from(*most).unwrap_or(i64::MAX)),
         Entry::Made { rule, base } => set(rule, "base", base),
+        Entry::Known { rule } => tx
+            .prepare_cached("INSERT OR IGNORE INTO rules(project, rule) VALUES(?1, ?2)")?
+            .execute([project, rule])
+            .map(drop),
         Entry::Unmake { rule } => {
             tx.execute("DELETE FROM rules WHERE project = ?1 AND rule = ?2", [project, rule])?;
             tx.execute("DELETE FROM claims WHERE project = ?1 AND rule = ?2", [project, rule])?;
@@ -218,6 +222,8 @@ fn keep_one(tx: &Transaction<'_>, project: &str, entry: &Entry) -> rusqlite::Res
 fn account(row: &Row<'_>, entries: &mut Vec<Entry>) -> rusqlite::Result<()> {
     let rule: String = row.get("rule")?;
     let rule = || rule.clone();
+    // That there is a row is all that is to be known.
+    entries.push(Entry::Known { rule: rule() });
     if let Some(base) = row.get("base")? {
         entries.push(Entry::Made { rule: rule(), base });
     }

@@ -132,7 +132,7 @@ fn an_hour_without_the_api_loses_nothing_and_costs_one_write_a_rule() {
 }
 
 #[test]
-fn many_bans_are_kept_and_one_more_is_one_write() {
+fn fifty_thousand_bans_are_kept_and_one_more_is_one_write() {
     let mut stage = Stage::single(
         Options {
             max_rules: 12,
@@ -140,15 +140,17 @@ fn many_bans_are_kept_and_one_more_is_one_write() {
         },
         &[],
     );
-    stage.writers[0].wanted = (0..12_000)
+    stage.writers[0].wanted = (0..50_000)
         .map(|number| (address(number).parse().unwrap(), None))
         .collect();
     stage.start(0);
-    stage.run(Seconds::new(300));
+    stage.run(Seconds::new(600));
     let writes = stage.api.writes;
     let plans = stage.writers[0].reconciler.plans;
-    stage.ban(0, &address(12_001));
+    stage.ban(0, &address(50_001));
     stage.run(Seconds::new(30));
     assert_eq!(stage.api.writes, writes + 1);
     assert!(stage.writers[0].reconciler.plans <= plans + 2);
+    let sizes: Vec<usize> = stage.api.rules.values().map(|rule| rule.source_ranges.len()).collect();
+    assert_eq!(sizes.iter().sum::<usize>(), 50_001 + sizes.len());
 }

@@ -116,6 +116,12 @@ impl Writer {
         }
     }
 
+    /// Whether a list or a mark is on its way.
+    pub(super) fn is_writing(&self) -> bool {
+        let is_read = |call: &Call| matches!(call, Call::Read { .. } | Call::List { .. });
+        self.flight.as_ref().is_some_and(|flight| !is_read(&flight.call))
+    }
+
     /// Whether it is to be banned there.
     fn may_be_written(&self, range: &IpNet) -> bool {
         !self
@@ -237,6 +243,12 @@ impl Stage {
             .push((range.parse().unwrap(), "somebody is logged in from there".to_owned()));
         let all = writer.protected.clone();
         self.hear(index, Input::Protect(all));
+    }
+
+    /// A process dies, and its books with it; another one starts.
+    pub(super) fn lose_books(&mut self, index: usize) {
+        self.writers[index].books = State::default();
+        self.start(index);
     }
 
     /// Somebody else writes a rule: at once, as the console seems to.

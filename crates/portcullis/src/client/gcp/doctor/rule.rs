@@ -155,7 +155,7 @@ fn priority(rule: &Rule, around: &Around<'_>) -> Finding {
 
 /// Who writes it, and whether they live.
 fn writers(rule: &Rule, around: &Around<'_>) -> Vec<Finding> {
-    let Some(Mark { writer, at }) = Mark::of(&rule.description) else {
+    let Some(Mark { writer, at, .. }) = Mark::of(&rule.description) else {
         return Vec::new();
     };
     let at_seconds = at.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_second);

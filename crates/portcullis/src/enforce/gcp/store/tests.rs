@@ -64,7 +64,8 @@ fn story() -> Vec<Vec<Entry>> {
             range: net("192.0.2.7/32"),
         }],
         vec![intend(&more)],
-        vec![Entry::Unmake { rule: more }],
+        vec![Entry::Unmake { rule: more.clone() }],
+        vec![Entry::Known { rule: more }],
     ]
 }
 
