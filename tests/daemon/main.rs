@@ -62,6 +62,8 @@ mod rotation;
 #[cfg(test)]
 mod rulesets;
 #[cfg(test)]
+mod sandbox;
+#[cfg(test)]
 mod seat;
 #[cfg(test)]
 mod socket;

@@ -15,6 +15,7 @@ mod observe;
 mod place;
 mod regex;
 mod runner;
+mod sandbox;
 mod source;
 mod stock;
 mod store;

@@ -131,6 +131,14 @@ impl Places {
         }
     }
 
+    /// The files outside the state folder that are written whatever the configuration says.
+    pub(crate) fn written(&self) -> Vec<PathBuf> {
+        let pid = self.given_pid.clone();
+        pid.into_iter()
+            .chain([self.socket.clone(), self.fallback_log()])
+            .collect()
+    }
+
     /// The folder's name as the configuration reader takes it.
     pub(crate) fn base(&self) -> String {
         self.config.to_string_lossy().into_owned()

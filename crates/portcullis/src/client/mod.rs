@@ -80,6 +80,9 @@ pub(crate) struct Run {
     /// Decide and log, but enforce nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Keep all rights of whoever starts it; PORTCULLIS_SANDBOX=off in the environment does the same
+    #[arg(long)]
+    pub(crate) no_sandbox: bool,
     /// Begin without a configuration and take it from the socket, as fail2ban-server does
     #[arg(long, hide = true)]
     pub(crate) stream: bool,
@@ -105,6 +108,7 @@ impl Run {
             place: place.clone(),
             state,
             dry_run: false,
+            no_sandbox: false,
             stream: false,
             given: Vec::new(),
             socket_group: None,

@@ -94,6 +94,9 @@ pub(crate) fn words(run: &Run) -> Vec<std::ffi::OsString> {
     if run.dry_run {
         words.push("--dry-run".into());
     }
+    if run.no_sandbox {
+        words.push("--no-sandbox".into());
+    }
     if run.stream {
         words.push("--stream".into());
     }

@@ -121,8 +121,8 @@ impl Lanes {
         facts: impl Fn(Facts) + Clone + Send + 'static,
     ) -> std::io::Result<Lanes> {
         let mut lanes = BTreeMap::new();
-        let clock = Arc::clone(&sky.clock);
-        let kernel = move |jobs: &Sender<Job>| Kernel::new(move || clock().steady, jobs.clone());
+        let (clock, visitors) = (Arc::clone(&sky.clock), Arc::clone(&sky.visitors));
+        let kernel = move |jobs: &Sender<Job>| Kernel::new(move || clock().steady, visitors, jobs.clone());
         lanes.insert(Kind::Nft, Lane::start_with("nft", kernel, facts.clone())?);
         let cloud = |jobs: &Sender<Job>| Cloud::new(sky, jobs.clone());
         lanes.insert(Kind::Cloud, Lane::start_with("cloud", cloud, facts.clone())?);

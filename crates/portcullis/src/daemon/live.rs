@@ -4,6 +4,7 @@
 //! for those that read otherwise, and nothing for the rest: their filters and threads go on.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
@@ -14,9 +15,10 @@ use portcullis_core::exception::Exception;
 use portcullis_core::value::repr_str;
 
 use super::setup::{self, MANUAL, Setup};
-use super::{Daemon, Message, keeper, logging, resolver, seat};
+use super::{Daemon, Message, keeper, logging, resolver};
 use crate::matching::Reading;
 use crate::observe::log::{Level, note as say};
+use crate::sandbox;
 use crate::store::{self, Place};
 
 /// Nobody waits for the answer.
@@ -239,7 +241,7 @@ impl Daemon {
         if place == self.database {
             return Ok(());
         }
-        if let Some(who) = place.path().and_then(seat::holder) {
+        if let Some(who) = place.path().and_then(|path| self.runner.holder(path)) {
             self.plan.server.dbfile.clone_from(&before.dbfile);
             return Err(Exception::from(format!("{place} is in use by {who}; stop it first")));
         }
@@ -252,7 +254,8 @@ impl Daemon {
             }
             Err(error) => {
                 self.plan.server.dbfile.clone_from(&before.dbfile);
-                Err(Exception::from(error))
+                let place = place.path().unwrap_or(Path::new(""));
+                Err(Exception::from(sandbox::explain(place, error)))
             }
         }
     }

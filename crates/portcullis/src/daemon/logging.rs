@@ -9,6 +9,7 @@ use portcullis_core::config::plan::Server;
 use portcullis_core::diagnostic::{Diagnostic, Severity};
 
 use crate::observe::log::{Level, Log, Target, note, unknown_facility};
+use crate::sandbox;
 
 const SERVER: &str = "fail2ban.server";
 const CONFIG: &str = "fail2ban.configreader";
@@ -42,6 +43,10 @@ pub(super) fn open(server: &Server, fallback: &Path) {
 
 /// Directs the log; what is said of it where not all was as it should be.
 fn direct(place: &str, syslogsocket: &str, level: u8) -> Result<Option<String>, String> {
+    aim(place, syslogsocket, level).map_err(|error| sandbox::explain(Path::new(place), error))
+}
+
+fn aim(place: &str, syslogsocket: &str, level: u8) -> Result<Option<String>, String> {
     let named = config::extract(place)?;
     let complaint = unknown_facility(&named.options);
     let target = Target::read(&named.name, &named.options, syslogsocket).map_err(|error| error.to_string())?;
@@ -104,13 +109,20 @@ pub(super) fn level(name: &str) {
     }
 }
 
-/// Whether the log can go to a target: tried, and closed again.
+/// Whether the log can go to a target: tried, and closed again. Why not, the log says.
 pub(super) fn can_log(target: &str, syslogsocket: &str) -> bool {
     let Ok(named) = config::extract(target) else {
         return false;
     };
     let target = Target::read(&named.name, &named.options, syslogsocket);
-    target.is_ok_and(|target| Log::open(target, Level::Critical.number()).is_ok())
+    match target.and_then(|target| Log::open(target, Level::Critical.number())) {
+        Ok(_) => true,
+        Err(error) => {
+            let text = sandbox::explain(Path::new(&named.name), error.to_string());
+            note(Level::Error, SERVER, &text);
+            false
+        }
+    }
 }
 
 /// Where the log goes.

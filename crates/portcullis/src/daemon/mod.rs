@@ -169,6 +169,7 @@ struct Daemon {
     origin: Origin,
     kept: reading::Kept,
     protected: Protected,
+    runner: runner::Link,
     names: names::Names,
     files: BTreeMap<Arc<str>, String>,
     remarks: BTreeMap<(String, &'static str), String>,

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
 
+use portcullis_core::config;
 use portcullis_core::config::plan::Plan;
 use portcullis_core::engine::{Engine, Input};
 
@@ -29,7 +30,7 @@ use crate::observe::log::{Level, note as say};
 use crate::place::Places;
 use crate::source::{Limits, Reader};
 use crate::store::{Place, Running};
-use crate::{runner, store};
+use crate::{runner, sandbox, store};
 
 /// Messages that wait for the engine; a full inbox stops the matching groups, and they the reader.
 const INBOX: usize = 1024;
@@ -44,13 +45,14 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let (mut setup, origin) = first(run, &places);
     logging::open(&setup.server, &places.fallback_log());
     say_version(&places);
+    let database = first_database(run, &places, &setup, &origin);
+    let listener = listener(run, &places)?;
+    let seat = sit(run, &places, &database)?;
+    // No thread may be there before: only those that are started afterwards are confined, too.
+    confine(run, &places, (&setup, &database));
     let ((outbox, inbox), events) = (sync_channel(INBOX), std::sync::mpsc::channel());
-    let given = runner::given_socket(run.given_socket)?;
     let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
     forward(events.1, outbox.clone(), Message::Runner);
-    let database = first_database(run, &places, &setup, &origin);
-    let listener = listener(run, &places, given)?;
-    let seat = sit(run, &places, &database)?;
     let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
     if !run.stream || live::has_bans_by_hand(&saved) {
         setup.manual();
@@ -58,10 +60,9 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let broken = |error: std::io::Error| format!("cannot start a thread: {error}");
     let around = surroundings::Around::new(&clock, &outbox);
     let inquiries = Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?;
-    let (board, (cloud, sky)) = (Arc::clone(&around.board), sky(&clock, &places));
-    let lanes = lanes(link, around, sky, &outbox).map_err(broken)?;
+    let (board, (cloud, sky)) = (Arc::clone(&around.board), sky(&clock, &places, link.clone()));
+    let lanes = lanes(link.clone(), around, sky, &outbox).map_err(broken)?;
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
-    let protected = Protected::gather().unwrap_or_else(|_| Protected::new([], []));
     let mut daemon = Daemon {
         dry_run: run.dry_run,
         database,
@@ -71,6 +72,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         clock,
         zone: setup::zone(),
         lanes,
+        runner: link,
         traces: super::traces::Traces::new(),
         inquiries,
         caution: caution::Caution::begin(run.deaths, &places, &reader),
@@ -80,7 +82,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         plan: Plan::default(),
         origin,
         kept: reading::Kept::from_saved(&saved),
-        protected,
+        protected: Protected::gather().unwrap_or_else(|_| Protected::new([], [])),
         names: super::names::Names::default(),
         files: BTreeMap::new(),
         remarks: BTreeMap::new(),
@@ -103,6 +105,28 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     Ok((daemon, inbox, seat, listener))
 }
 
+/// Gives up what the daemon does not need from now on, and says so.
+fn confine(run: &Run, places: &Places, (setup, database): (&Setup, &Place)) {
+    if run.no_sandbox || sandbox::is_off() {
+        return say(Level::Warning, SERVER, "no sandbox: the daemon keeps all its rights");
+    }
+    let target = config::extract(&setup.server.logtarget).map(|named| PathBuf::from(named.name));
+    let log = target.ok().filter(|target| target.is_absolute());
+    let files: Vec<PathBuf> = [database.path().map(Path::to_owned), log]
+        .into_iter()
+        .flatten()
+        .collect();
+    let files = [files, places.written()].concat();
+    let written = sandbox::written(&files, std::slice::from_ref(&places.state));
+    // Of a client it is told later where its database and its log are.
+    let given = sandbox::enter((!run.stream).then_some(&written));
+    say(Level::Info, SERVER, &format!("sandbox: {}", given.up.join("; ")));
+    if !given.not.is_empty() {
+        let text = format!("sandbox: not given up: {}", given.not.join("; "));
+        say(Level::Warning, SERVER, &text);
+    }
+}
+
 /// The lanes, which ask `around` for what their actions want to know.
 fn lanes(
     link: runner::Link,
@@ -121,18 +145,20 @@ fn lanes(
     )
 }
 
-fn listener(run: &Run, places: &Places, given: Option<UnixListener>) -> Result<listen::Listener, String> {
+fn listener(run: &Run, places: &Places) -> Result<listen::Listener, String> {
+    let given = runner::given_socket(run.given_socket)?;
     let group = run.socket_group.as_deref();
     listen::open(&places.socket, given, group).map_err(|error| error.to_string())
 }
 
 /// What the cloud's lane is given, and where it puts up how its rules stand.
-fn sky(clock: &Running, places: &Places) -> (Board, Sky) {
+fn sky(clock: &Running, places: &Places, link: runner::Link) -> (Board, Sky) {
     let (board, clock) = (Board::default(), clock.clone());
     let sky = Sky {
         clock: Arc::new(move || clock.now()),
         books: places.books(),
         board: board.clone(),
+        visitors: Arc::new(move || link.visitors()),
     };
     (board, sky)
 }

@@ -20,6 +20,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use portcullis_core::address::canonical;
@@ -28,6 +29,9 @@ use self::processes::Processes;
 
 /// What a visitor's address is called.
 pub(crate) const VISITOR: &str = "the client of an open SSH session";
+
+/// Says who that is now; it asks whoever may know.
+pub(crate) type Visitors = Arc<dyn Fn() -> BTreeSet<IpNet> + Send + Sync>;
 
 /// Where the SSH sessions that are open now come from, each a single address. It takes some milliseconds and never
 /// fails.

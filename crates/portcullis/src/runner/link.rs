@@ -1,19 +1,21 @@
 //! The daemon's end of the socket: templates and commands go out, results and signals come in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use portcullis_core::action::Values;
 use portcullis_core::time::Number;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use super::wire::{self, Answer, Item, Lane, Notice, Outcome, Ran, Request, Template, TemplateId};
+use super::wire::{self, Answer, Item, Lane, Look, Notice, Outcome, Ran, Request, Template, TemplateId};
 
 /// What the runner says by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +149,23 @@ impl Link {
             self.shared.deliver(number, ran);
         }
         receiver
+    }
+
+    /// Where the SSH sessions that are open now come from; nobody where the runner is gone.
+    pub(crate) fn visitors(&self) -> BTreeSet<IpNet> {
+        let found = self.look(Look::Visitors);
+        found.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    /// Which other daemon has a database open, if one has.
+    pub(crate) fn holder(&self, database: &Path) -> Option<String> {
+        let found = self.look(Look::Holder(database.to_owned()));
+        Some(found).filter(|who| !who.is_empty())
+    }
+
+    fn look(&self, look: Look) -> String {
+        let ran = self.ask(|number| Request::Look { number, look }).recv();
+        ran.map(|ran| ran.stdout).unwrap_or_default()
     }
 
     /// Runs recognised templates as one batch of their program, and waits for its end.

@@ -11,7 +11,11 @@ use portcullis_core::action::{self, Batch, Form, Operation, Values};
 
 use super::execute::Task;
 use super::lane::{Job, Mailbox, Queue};
-use super::wire::{self, Answer, BATCH_MOST, BESIDE_MOST, Item, Lane, Outcome, Ran, Request, Template, TemplateId};
+use super::wire::{
+    self, Answer, BATCH_MOST, BESIDE_MOST, Item, Lane, Look, Outcome, Ran, Request, Template, TemplateId,
+};
+use crate::daemon;
+use crate::enforce::visitors::visitors;
 
 /// The lanes, which outlive daemons.
 pub(super) struct Lanes {
@@ -107,6 +111,18 @@ fn obey(request: Request, known: &mut Known, lanes: &Lanes, mailbox: &Arc<Mailbo
             fields,
             lane,
         } => (number, lane, run(known, (lane, template), &Values { tags, fields })),
+        Request::Look { number, look } => {
+            let found: Vec<String> = match look {
+                Look::Visitors => visitors().iter().map(ToString::to_string).collect(),
+                Look::Holder(database) => daemon::holder(&database).into_iter().collect(),
+            };
+            let ran = Ran {
+                stdout: found.join("\n"),
+                ..Ran::nothing(Outcome::Exit(0))
+            };
+            mailbox.send(&Answer::Ran { number, ran });
+            return;
+        }
         Request::Batch { number, items, lane } => (number, lane, batch(known, lane, &items)),
     };
     match task {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -72,6 +73,22 @@ pub(crate) enum Request {
         /// Where
         lane: Lane,
     },
+    /// Look at other processes.
+    Look {
+        /// Comes back in the answer, which has a line for each finding
+        number: u64,
+        /// At what
+        look: Look,
+    },
+}
+
+/// What a confined process is not told by the kernel, because it is about what others hold open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Look {
+    /// Who is logged in over SSH: their addresses
+    Visitors,
+    /// Which other daemon has this database open: its name and number
+    Holder(PathBuf),
 }
 
 /// So many commands are put into one batch at most.

@@ -148,6 +148,7 @@ fn run(session: &Session) -> Run {
         },
         state: None,
         dry_run: false,
+        no_sandbox: false,
         socket_group: None,
         given_socket: false,
         stream: true,

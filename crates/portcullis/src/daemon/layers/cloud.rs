@@ -15,6 +15,7 @@ use crate::daemon::way::Way;
 use crate::enforce::Facts;
 use crate::enforce::gcp::board::Board;
 use crate::enforce::gcp::lane::{Around, Clouds, News};
+use crate::enforce::visitors::Visitors;
 
 /// A job that is the cloud's alone.
 pub(super) enum Errand {
@@ -34,6 +35,7 @@ pub(crate) struct Sky {
     /// The file of the books
     pub(crate) books: PathBuf,
     pub(crate) board: Board,
+    pub(crate) visitors: Visitors,
 }
 
 /// The rules in the cloud.
@@ -45,6 +47,7 @@ impl Cloud {
         let around = Around {
             clock: sky.clock,
             books: sky.books,
+            visitors: sky.visitors,
             tell: Arc::new(move |news| drop(jobs.send(Job::Cloud(Errand::News(news))))),
         };
         Cloud(Clouds::new(around, sky.board))

@@ -17,7 +17,7 @@ use super::{Job, Work};
 use crate::daemon::way::Way;
 use crate::enforce::nft::{Nft, Scope, TABLE, Wake};
 use crate::enforce::protect::{Guard, Protected, Spares};
-use crate::enforce::visitors;
+use crate::enforce::visitors::Visitors;
 use crate::enforce::{Facts, Held, Layer as _};
 
 /// New bans are read back one by one up to this many; more with the whole.
@@ -48,6 +48,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The kernel, opened at the first need and again after a failure.
 pub(super) struct Kernel {
     clock: Box<dyn Fn() -> Timestamp + Send>,
+    visitors: Visitors,
     wake: Wake,
     open: Option<Guard<Nft>>,
     scopes: BTreeMap<LayerId, (Scope, Spares)>,
@@ -114,9 +115,10 @@ impl Looks {
 
 impl Kernel {
     /// Nothing is opened yet. `jobs` is where this lane is given its work.
-    pub(super) fn new(clock: impl Fn() -> Timestamp + Send + 'static, jobs: Sender<Job>) -> Kernel {
+    pub(super) fn new(clock: impl Fn() -> Timestamp + Send + 'static, visitors: Visitors, jobs: Sender<Job>) -> Kernel {
         Kernel {
             clock: Box::new(clock),
+            visitors,
             wake: Arc::new(move || drop(jobs.send(Job::Stirred))),
             open: None,
             scopes: BTreeMap::new(),
@@ -159,7 +161,7 @@ impl Kernel {
             return;
         };
         if guard.concerns_visitors(changes) {
-            guard.receive(visitors::visitors());
+            guard.receive((self.visitors)());
             self.received = Some(Instant::now());
         }
     }
@@ -177,7 +179,7 @@ impl Kernel {
         let Some(guard) = self.open.as_mut().filter(|_| is_due) else {
             return Vec::new();
         };
-        guard.receive(visitors::visitors());
+        guard.receive((self.visitors)());
         self.received = Some(Instant::now());
         let due = guard.due();
         if due.is_empty() {

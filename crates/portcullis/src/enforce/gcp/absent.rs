@@ -13,6 +13,7 @@ use portcullis_core::time::Clock;
 
 use super::board::Board;
 use crate::enforce::Facts;
+use crate::enforce::visitors::Visitors;
 
 /// There is nobody who would tell anything.
 pub(crate) enum News {}
@@ -21,6 +22,7 @@ pub(crate) enum News {}
 pub(crate) struct Around {
     pub(crate) clock: Arc<dyn Fn() -> Clock + Send + Sync>,
     pub(crate) books: PathBuf,
+    pub(crate) visitors: Visitors,
     pub(crate) tell: Arc<dyn Fn(News) + Send + Sync>,
 }
 

@@ -30,6 +30,7 @@ use super::metadata::{Interface, Metadata};
 use super::spared;
 use super::store::CloudBooks;
 use crate::enforce::Facts;
+use crate::enforce::visitors::Visitors;
 use crate::observe::log::{Level, note as say};
 
 /// The logger of what the cloud's lane says.
@@ -65,6 +66,7 @@ pub(crate) struct Around {
     pub(crate) clock: Arc<dyn Fn() -> Clock + Send + Sync>,
     /// The file of the books
     pub(crate) books: PathBuf,
+    pub(crate) visitors: Visitors,
     pub(crate) tell: Tell,
 }
 
@@ -295,7 +297,7 @@ impl Clouds {
             return;
         }
         self.here_at = Some(now);
-        let here = spared::spared();
+        let here = spared::with((self.around.visitors)());
         if here != self.here {
             self.here = here;
             self.protect_all();

@@ -3,6 +3,8 @@
 //!
 //! A deny rule of the network is not undone by a login on the machine, so it must not shut out who could do that.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 
 use crate::enforce::visitors::{self, VISITOR};
@@ -19,11 +21,16 @@ const RANGES: &[(&str, &str)] = &[
 /// Networks that must not be written to a cloud rule now, and what they are. A wider network that holds one of them
 /// must not be written either. Cheap enough to be asked before every write; never fails.
 pub(crate) fn spared() -> Vec<(IpNet, String)> {
+    with(visitors::visitors())
+}
+
+/// The same, of these visitors.
+pub(crate) fn with(visitors: BTreeSet<IpNet>) -> Vec<(IpNet, String)> {
     let ranges = RANGES
         .iter()
         .filter_map(|(net, what)| Some((net.parse().ok()?, (*what).to_owned())));
-    let visitors = visitors::visitors().into_iter();
-    ranges.chain(visitors.map(|net| (net, VISITOR.to_owned()))).collect()
+    let visitors = visitors.into_iter().map(|net| (net, VISITOR.to_owned()));
+    ranges.chain(visitors).collect()
 }
 
 #[cfg(test)]
