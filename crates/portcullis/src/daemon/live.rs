@@ -26,7 +26,6 @@ const MADE: &[&str] = &[
     "jail-dropped",
     "jail-blind",
     "no-action",
-    "journal",
     "action-dropped",
     setup::GCLOUD,
     setup::ALONE,

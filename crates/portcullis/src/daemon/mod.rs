@@ -160,6 +160,7 @@ struct Daemon {
     traces: Traces,
     inquiries: Inquiries,
     reader: Reader,
+    link: runner::Link,
     groups: Vec<reading::AtWork>,
     setup: Installed,
     /// The configuration in force; commands change it

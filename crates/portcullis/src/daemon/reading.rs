@@ -15,6 +15,7 @@ use portcullis_core::engine::Input;
 use portcullis_core::filter::Sessions;
 use portcullis_core::json;
 use portcullis_core::ledger::Mark;
+use portcullis_core::time::Seconds;
 
 use super::{Daemon, Message, resolver};
 
@@ -22,6 +23,8 @@ use super::{Daemon, Message, resolver};
 const OWN_EVERY: Duration = Duration::from_secs(300);
 use crate::matching::{self, Group, News, Reading};
 use crate::observe::log::{Level, note as say};
+use crate::runner::Begin;
+use crate::source::journal::{self, JOURNAL, Journal, Matches, Past};
 use crate::source::{Follow, From};
 use crate::store;
 
@@ -63,9 +66,18 @@ impl Kept {
         for path in reading.paths() {
             if let Some(mark) = reading.done(path) {
                 self.marks
-                    .insert((Arc::clone(reading.name()), Arc::clone(path)), mark.clone());
+                    .insert((Arc::clone(reading.name()), kept_as(path)), mark.clone());
             }
         }
+    }
+}
+
+/// The name under which a place in a log is kept: one for all journals, as in Fail2Ban.
+fn kept_as(path: &Arc<str>) -> Arc<str> {
+    if journal::is_journal(path) {
+        JOURNAL.into()
+    } else {
+        Arc::clone(path)
     }
 }
 
@@ -74,7 +86,11 @@ pub(super) struct AtWork {
     group: Group,
     jails: BTreeSet<Arc<str>>,
     paths: BTreeSet<Arc<str>>,
+    /// Of these those that are journals
+    journals: Vec<Journal>,
 }
+
+const FILTER: &str = "fail2ban.filter";
 
 impl Daemon {
     /// Sets jails to read their files.
@@ -98,8 +114,15 @@ impl Daemon {
         let kept = self
             .kept
             .marks
-            .get(&(Arc::clone(reading.name()), Arc::clone(&path)))
+            .get(&(Arc::clone(reading.name()), kept_as(&path)))
             .cloned();
+        if journal::is_journal(&path) {
+            let jail = self.setup.jails.get(reading.name());
+            let findtime = jail.map_or(Seconds::ZERO, |jail| jail.findtime);
+            let past = Past::of(kept.as_ref(), &path, self.clock.now().wall - findtime);
+            reading.follow_journal(Arc::clone(&path), kept, past);
+            return path;
+        }
         let done = kept.or_else(|| file.tail.then(|| end_of(&path)).flatten());
         reading.follow(Arc::clone(&path), done, file.tail);
         path
@@ -108,7 +131,7 @@ impl Daemon {
     fn read_group(&mut self, mut jails: Vec<Reading>) {
         let mut marks: BTreeMap<Arc<str>, Vec<Option<Mark>>> = BTreeMap::new();
         for jail in &jails {
-            for path in jail.paths() {
+            for path in jail.paths().filter(|path| !journal::is_journal(path)) {
                 marks
                     .entry(Arc::clone(path))
                     .or_default()
@@ -132,13 +155,20 @@ impl Daemon {
             .flat_map(|jail| jail.paths().cloned())
             .collect();
         let names = jails.iter().map(|jail| Arc::clone(jail.name())).collect();
+        let journals = journals_of(&jails);
         let outbox = self.outbox.clone();
         let group = Group::spawn(jails, self.clock.clone(), self.caution.careful(), move |news| {
             outbox.try_send(Message::News(news)).map_err(error_of)
         });
         match group {
             Ok(group) => {
-                let paths = begins.keys().cloned().collect();
+                let paths = begins.keys().chain(journals.keys()).cloned().collect();
+                let journals = journals.into_iter().filter_map(|(path, wish)| {
+                    let read = self.read_journal(path, wish, &group);
+                    read.inspect_err(|error| say(Level::Critical, FILTER, &format!("cannot read the journal: {error}")))
+                        .ok()
+                });
+                let journals = journals.collect();
                 for (path, from) in begins {
                     self.reader.add(Follow {
                         wide: wide.contains(&path),
@@ -151,6 +181,7 @@ impl Daemon {
                     group,
                     jails: names,
                     paths,
+                    journals,
                 });
             }
             Err(error) => say(
@@ -159,6 +190,18 @@ impl Daemon {
                 &format!("cannot read logs: {error}"),
             ),
         }
+    }
+
+    fn read_journal(&self, path: Arc<str>, wish: Wish, group: &Group) -> std::io::Result<Journal> {
+        let careful = self.caution.careful();
+        let order = journal::Order {
+            path,
+            begin: wish.begin,
+            matches: wish.matches,
+            to: group.to.clone(),
+            one_by_one: Box::new(move || careful.as_ref().is_some_and(|careful| !careful.is_over())),
+        };
+        Journal::read(order, self.link.clone())
     }
 
     /// Takes all groups down.
@@ -191,7 +234,12 @@ impl Daemon {
         for path in groups.iter().flat_map(|group| &group.paths) {
             self.reader.remove(Arc::clone(path));
         }
-        let closing: Vec<_> = groups.into_iter().map(|group| group.group.close()).collect();
+        let close = |group: AtWork| {
+            // What reads a journal holds on to its group until it has ended.
+            drop(group.journals);
+            group.group.close()
+        };
+        let closing: Vec<_> = groups.into_iter().map(close).collect();
         for message in std::mem::take(&mut self.later) {
             self.sort(message);
         }
@@ -262,6 +310,24 @@ impl Daemon {
             }
         }
     }
+}
+
+/// What the jails of a group want of one journal.
+struct Wish {
+    begin: Begin,
+    matches: Vec<Matches>,
+}
+
+fn journals_of(jails: &[Reading]) -> BTreeMap<Arc<str>, Wish> {
+    let paths: BTreeSet<&Arc<str>> = jails.iter().flat_map(Reading::paths).collect();
+    let journals = paths.into_iter().filter(|path| journal::is_journal(path));
+    let wish = |path: &Arc<str>| {
+        let readers = || jails.iter().filter(|jail| jail.follows(path));
+        let begin = journal::begin(readers().filter_map(|jail| jail.past(path)));
+        let matches = readers().map(|jail| jail.matches().clone()).collect();
+        (Arc::clone(path), Wish { begin, matches })
+    };
+    journals.map(wish).collect()
 }
 
 fn error_of(error: std::sync::mpsc::TrySendError<Message>) -> std::sync::mpsc::TrySendError<News> {

@@ -24,6 +24,7 @@ use ways::Kinds;
 pub(super) use ways::{ALONE, GCLOUD};
 
 use crate::matching::{LogEncoding, Reading, Unseen};
+use crate::source::journal::{self, Matches};
 use crate::place::Places;
 use crate::{folder, place};
 
@@ -380,14 +381,9 @@ impl Setup {
             let text = "has no action: it bans nobody anywhere";
             self.complain(&name, Diagnostic::new(Severity::Warning, "no-action", text));
         }
-        if is_journal(&plan) {
-            let text = "reads the journal, which is not watched yet";
-            let diagnostic = Diagnostic::new(Severity::Error, "journal", text);
-            self.complain(&name, diagnostic.mend("give it a logpath and backend = auto"));
-            self.blind.insert(name, text.into());
-        } else if plan.failregex.is_empty() {
+        if plan.failregex.is_empty() {
             self.blind.insert(name, "has no failregex in force".into());
-        } else if plan.logpath.is_empty() {
+        } else if plan.logpath.is_empty() && !is_journal(&plan) {
             self.blind.insert(name, "has no log file to read".into());
         }
         self.arrange(plan, kinds, reloaded);
@@ -437,13 +433,21 @@ pub(super) fn manual_plan() -> JailPlan {
 fn reading(plan: &JailPlan, unseen: impl FnOnce(&JailPlan) -> Option<Unseen>) -> Result<Reading, String> {
     let encoding = LogEncoding::named(&plan.logencoding).map_err(|error| error.to_string())?;
     let filter = make_filter(plan)?;
-    Ok(Reading::new(Arc::clone(&plan.name), filter, encoding, unseen(plan)))
+    let mut reading = Reading::new(Arc::clone(&plan.name), filter, encoding, unseen(plan));
+    if is_journal(plan) {
+        journal::excerpt(&journal::name(&plan.backend)).map_err(|wrong| wrong.to_string())?;
+        reading.take_only(Matches::new(&plan.journalmatch).map_err(|error| error.to_string())?);
+    }
+    Ok(reading)
 }
 
 /// The files that a jail reads.
 pub(super) fn files(plan: &JailPlan) -> Vec<LogPath> {
     if is_journal(plan) {
-        Vec::new()
+        vec![LogPath {
+            path: journal::name(&plan.backend),
+            tail: false,
+        }]
     } else {
         plan.logpath.clone()
     }
@@ -460,7 +464,8 @@ pub(super) fn read_alike(one: &JailPlan, other: &JailPlan) -> bool {
         && (one.usedns, one.maxlines, one.findtime) == (other.usedns, other.maxlines, other.findtime)
         && (&one.datepattern, &one.logtimezone) == (&other.datepattern, &other.logtimezone)
         && (&one.logencoding, &one.backend) == (&other.logencoding, &other.backend)
-        && paths(one).eq(paths(other))
+        && (is_journal(one) || paths(one).eq(paths(other)))
+        && (!is_journal(one) || one.journalmatch == other.journalmatch)
 }
 
 fn paths(plan: &JailPlan) -> impl Iterator<Item = &str> {

@@ -58,6 +58,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let broken = |error: std::io::Error| format!("cannot start a thread: {error}");
     let around = surroundings::Around::new(&clock, &outbox);
     let inquiries = Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?;
+    let follower = link.clone();
     let (board, (cloud, sky)) = (Arc::clone(&around.board), sky(&clock, &places));
     let lanes = lanes(link, around, sky, &outbox).map_err(broken)?;
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
@@ -75,6 +76,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         inquiries,
         caution: caution::Caution::begin(run.deaths, &places, &reader),
         reader,
+        link: follower,
         groups: Vec::new(),
         setup: Installed::default(),
         plan: Plan::default(),

@@ -3,21 +3,25 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
 
 use portcullis_core::encoding::{Encoding, Text};
-use portcullis_core::filter::{Failure, Filter, Outcome, Sessions, Warning};
+use portcullis_core::filter::{self, Failure, Filter, Outcome, Sessions, Warning};
 use portcullis_core::json;
 use portcullis_core::ledger::Mark;
 use portcullis_core::time::{Clock, Seconds, Timestamp, print_length};
 
 use super::joiner::{Joiner, Whole};
 use super::{LogEncoding, News};
+use crate::source::journal::{self, Entry, JOURNAL, Matches, Past};
 use crate::source::{Chunk, Ending, Line};
 
 /// What is said at most once a day and jail.
 const DAILY: Seconds = Seconds::new(86_400);
 /// So much of a line is quoted in the log.
 const QUOTED: usize = 300;
+/// An entry that is no older is a new one (contract §6.6).
+const MOMENT: Seconds = Seconds::new(1);
 /// Most files of one path in which a line may wait for its end; fewer are watched for late writers.
 const GENERATIONS: usize = 8;
 
@@ -52,6 +56,8 @@ pub(crate) struct Reading {
     name: Arc<str>,
     filter: Filter,
     encoding: LogEncoding,
+    /// Which entries of a journal are its
+    matches: Matches,
     unseen: Option<Unseen>,
     files: BTreeMap<Arc<str>, Progress>,
     warned: BTreeMap<&'static str, Timestamp>,
@@ -65,6 +71,8 @@ struct Progress {
     done: Option<Mark>,
     /// Where an earlier run came, while the group reads again what lies before, for another jail
     behind: Option<Behind>,
+    /// Which entries of a journal are not for it
+    past: Option<Past>,
     /// Whether the end of the file was reached once
     operating: bool,
     /// The newest file read under this path
@@ -91,6 +99,7 @@ impl Reading {
             name,
             filter,
             encoding,
+            matches: Matches::default(),
             unseen,
             files: BTreeMap::new(),
             warned: BTreeMap::new(),
@@ -106,11 +115,34 @@ impl Reading {
             Progress {
                 done,
                 behind: None,
+                past: None,
                 operating,
                 generation: 0,
                 joiners: BTreeMap::new(),
             },
         );
+    }
+
+    /// Which entries of a journal are its.
+    pub(crate) fn take_only(&mut self, matches: Matches) {
+        self.matches = matches;
+    }
+
+    pub(crate) fn matches(&self) -> &Matches {
+        &self.matches
+    }
+
+    /// Adds a journal. What is `past` is not for it. One that it read before it reads on.
+    pub(crate) fn follow_journal(&mut self, path: Arc<str>, done: Option<Mark>, past: Past) {
+        let operating = self.files.get(&path).is_some_and(|former| former.operating);
+        self.follow(Arc::clone(&path), done, operating);
+        if let Some(progress) = self.files.get_mut(&path) {
+            progress.past = Some(past);
+        }
+    }
+
+    pub(crate) fn past(&self, path: &str) -> Option<&Past> {
+        self.files.get(path)?.past.as_ref()
     }
 
     /// The group begins a file at `begin`, or at its start: where that is not how far this jail has come, what lies
@@ -177,6 +209,9 @@ impl Reading {
         let Some(progress) = self.files.get_mut(&chunk.path) else {
             return;
         };
+        if let Some(entry) = &line.entry {
+            return self.entry(clock, chunk, entry, found);
+        }
         if progress.has_read(chunk, line.end) {
             return;
         }
@@ -200,29 +235,75 @@ impl Reading {
             break_on_purpose(&text);
             self.filter.read(clock, operating, &text)
         }));
+        let place = || format!("{} before byte {}", chunk.path, line.end);
+        if self.take(clock, reading, (&text, &place), found) {
+            self.look_beside(|unseen| unseen.read(clock, operating, &text));
+        }
+    }
+
+    /// Reads one entry of a journal, unless it is past or not for this jail.
+    fn entry(&mut self, clock: Clock, chunk: &Chunk, entry: &Entry, found: &mut Found) {
+        let Some(progress) = self.files.get_mut(&chunk.path) else {
+            return;
+        };
+        if let Some(past) = &progress.past {
+            if past.has(entry) {
+                progress.past.take_if(|past| past.ends_with(entry));
+                return;
+            }
+            progress.past = None;
+        }
+        if !self.matches.take(entry) {
+            return;
+        }
+        if entry.at >= clock.wall - MOMENT && !progress.operating {
+            progress.operating = true;
+            found.news.push(in_operation(&self.name));
+        }
+        let operating = progress.operating;
+        self.counts.cut += u64::from(entry.is_cut);
+        let text = entry.line(self.encoding.encoding);
+        let reading = catch_unwind(AssertUnwindSafe(|| {
+            break_on_purpose(&text);
+            self.filter.read_entry(clock, operating, (entry.at, &entry.date), &text)
+        }));
+        let place = || format!("{} of {}", chunk.path, entry.date.trim_end());
+        if self.take(clock, reading, (&text, &place), found) {
+            let date = (entry.at, &*entry.date);
+            self.look_beside(|unseen| unseen.read_entry(clock, operating, date, &text));
+        }
+    }
+
+    /// Takes what the filter made of a line. Returns whether it found nothing.
+    fn take(
+        &mut self,
+        clock: Clock,
+        reading: thread::Result<filter::Reading>,
+        (text, place): (&str, &dyn Fn() -> String),
+        found: &mut Found,
+    ) -> bool {
         let Ok(reading) = reading else {
             self.counts.broken += 1;
-            let place = format!("{} before byte {}", chunk.path, line.end);
             let text = format!(
-                "[{}] the matcher broke on a line of {place}, skipped: {}",
+                "[{}] the matcher broke on a line of {}, skipped: {}",
                 self.name,
-                quote(&text)
+                place(),
+                quote(text)
             );
             found.news.push(News::Said {
                 logger: "fail2ban.filter",
                 warning: true,
                 text,
             });
-            return;
+            return false;
         };
         self.counts.unknown += u64::from(reading.outcome == Outcome::Unknown);
-        if reading.failures.is_empty() {
-            self.look_beside(clock, operating, &text);
-        }
+        let is_nothing = reading.failures.is_empty();
         found.failures.extend(reading.failures);
         for warning in &reading.warnings {
             self.warn(clock, warning, &mut found.news);
         }
+        is_nothing
     }
 
     /// Passes over a line that was in hand when the daemon died, twice.
@@ -243,17 +324,27 @@ impl Reading {
         self.remarks(news);
     }
 
-    fn look_beside(&mut self, clock: Clock, operating: bool, text: &str) {
+    fn look_beside(&mut self, read: impl FnOnce(&mut Filter) -> filter::Reading) {
         let Some(unseen) = &mut self.unseen else { return };
-        let seen = catch_unwind(AssertUnwindSafe(|| {
-            unseen.filter.read(clock, operating, text).failures.len()
-        }));
+        let seen = catch_unwind(AssertUnwindSafe(|| read(&mut unseen.filter).failures.len()));
         self.counts.unseen += u64::from(seen.is_ok_and(|failures| failures > 0));
     }
 
     /// A chunk was read: how far the jail has come now.
-    pub(super) fn reached(&mut self, chunk: &Chunk) -> Option<(Arc<str>, Arc<str>, Mark)> {
+    pub(super) fn reached(&mut self, chunk: &Chunk, news: &mut Vec<News>) -> Option<(Arc<str>, Arc<str>, Mark)> {
         let progress = self.files.get_mut(&chunk.path)?;
+        if journal::is_journal(&chunk.path) {
+            if chunk.caught_up && !progress.operating {
+                progress.operating = true;
+                news.push(in_operation(&self.name));
+            }
+            // Who still waits for its place in the journal has come no further.
+            if chunk.lines.is_empty() || progress.past.is_some() {
+                return None;
+            }
+            progress.done = Some(chunk.mark.clone());
+            return Some((Arc::clone(&self.name), JOURNAL.into(), chunk.mark.clone()));
+        }
         progress.operating |= chunk.caught_up;
         let had_read = progress.has_read(chunk, chunk.mark.offset);
         progress.catch_up(chunk);
@@ -374,6 +465,15 @@ impl Reading {
             );
             remark("unseen", counts.unseen, text);
         }
+    }
+}
+
+/// What Fail2Ban says when the entries of a journal are new ones.
+fn in_operation(jail: &str) -> News {
+    News::Said {
+        logger: "fail2ban.filtersystemd",
+        warning: false,
+        text: format!("[{jail}] Jail is in operation now (process new journal entries)"),
     }
 }
 
