@@ -154,3 +154,230 @@ fn every_entry_is_read_once() {
     until_read(&house, &journal);
     assert_eq!(house.said("192.0.2.99"), [""; 0]);
 }
+
+/// A path that several hold on to is not there for the daemon any more.
+fn without_journalctl(house: &mut House) {
+    house.through = ["env", "PATH=/nowhere"].map(str::to_owned).into();
+}
+
+/// Why the daemon says that it does not protect.
+fn reasons(house: &House) -> String {
+    house.json(&["status"])["reasons"].to_string() + &house.json(&["status"])["not_protected"].to_string()
+}
+
+#[test]
+fn without_the_program_it_is_said_and_other_jails_go_on() {
+    let mut house = house("");
+    let mut journal = Journald::start(&house);
+    let jail = |name, options| Jail {
+        name,
+        maxretry: 1,
+        options,
+    };
+    house.jails(&[
+        jail("plain", "backend = systemd\nfilter = entry"),
+        jail("file", "backend = polling"),
+    ]);
+    without_journalctl(&mut house);
+    house.start();
+    house.until_said("NOT PROTECTED: jail 'plain' sees nothing: systemd-journal: cannot be read: journalctl is not installed");
+    assert!(reasons(&house).contains("apt-get install systemd"), "{}", reasons(&house));
+    house.fail("file", "192.0.2.1");
+    house.until_banned("file 192.0.2.1");
+    journal.fail("192.0.2.2", 1);
+    house.terminate();
+    // What was written meanwhile is read as soon as it can be.
+    house.through.clear();
+    house.start();
+    house.until_banned("plain 192.0.2.2");
+    assert_eq!(house.said("cannot be read: journalctl is not installed").len(), 2, "once and its alarm");
+}
+
+#[test]
+fn a_journal_that_appears_later_is_read() {
+    let mut house = house("maxretry = 1");
+    // The house's own folders for logs are empty.
+    let empty = house.inside("sh").args(["-c", "mount -t tmpfs t /run; mount -t tmpfs t /var/log"]).status().unwrap();
+    assert!(empty.success());
+    house.start();
+    house.until_said("NOT PROTECTED: jail 'plain' sees nothing: systemd-journal: cannot be read: there is no journal");
+    let mut journal = Journald::start(&house);
+    journal.fail("192.0.2.2", 1);
+    house.until_banned("plain 192.0.2.2");
+    house.until_said("protected again");
+}
+
+#[test]
+fn a_program_that_dies_again_and_again_is_loud() {
+    let mut house = house("maxretry = 1");
+    let mut journal = Journald::start(&house);
+    house.start();
+    house.until_said("Jail is in operation now");
+    for _ in 0..3 {
+        eventually("it is started again", || printer(&house).is_some());
+        let _ = kill_process(printer(&house).unwrap(), Signal::KILL);
+    }
+    house.until_said("journalctl was ended by signal 9; it is started again");
+    house.until_said("NOT PROTECTED: jail 'plain' sees nothing: systemd-journal: cannot be read: journalctl was ended by signal 9");
+    journal.fail("192.0.2.2", 1);
+    house.until_banned("plain 192.0.2.2");
+    house.until_said("protected again");
+}
+
+/// The client's reply.
+fn reply(house: &House, words: &[&str]) -> String {
+    let output = house.inside(crate::house::PROGRAM).arg("client").arg("-s").arg(house.path("socket")).args(words).output();
+    String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
+}
+
+#[test]
+fn matches_are_changed_while_it_runs() {
+    let mut house = house("maxretry = 1");
+    let mut journal = Journald::start(&house);
+    house.start();
+    house.until_said("Jail is in operation now");
+    let other = [("SYSLOG_IDENTIFIER", "plain-two"), ("A_B", "1"), ("MESSAGE", "fail from 192.0.2.3")];
+    journal.write(&other);
+    journal.fail("192.0.2.1", 1);
+    house.until_banned("plain 192.0.2.1");
+    let shown = reply(&house, &["set", "plain", "addjournalmatch", "SYSLOG_IDENTIFIER=plain-two", "A_B=1"]);
+    assert_eq!(shown, "Current match filter:\nSYSLOG_IDENTIFIER=plain + SYSLOG_IDENTIFIER=plain-two A_B=1\n");
+    journal.write(&[("SYSLOG_IDENTIFIER", "plain-two"), ("A_B", "2"), ("MESSAGE", "fail from 192.0.2.5")]);
+    journal.write(&[("SYSLOG_IDENTIFIER", "plain-two"), ("A_B", "1"), ("MESSAGE", "fail from 192.0.2.4")]);
+    house.until_banned("plain 192.0.2.4");
+    reply(&house, &["set", "plain", "deljournalmatch", "SYSLOG_IDENTIFIER=plain"]);
+    journal.fail("192.0.2.6", 1);
+    journal.write(&[("SYSLOG_IDENTIFIER", "plain-two"), ("A_B", "1"), ("MESSAGE", "fail from 192.0.2.7")]);
+    house.until_banned("plain 192.0.2.7");
+    let status = reply(&house, &["status", "plain"]);
+    assert!(status.contains("   `- Journal matches:\tSYSLOG_IDENTIFIER=plain-two A_B=1\n"), "{status}");
+    let banned = ["plain 192.0.2.1", "plain 192.0.2.4", "plain 192.0.2.7"];
+    let mut now = house.banned();
+    now.sort();
+    assert_eq!(now, banned);
+}
+
+/// Lines of a mail server whose clients guess passwords, as both logs have them.
+const MAIL: &[(&str, &str, &str)] = &[
+    ("postfix.service", "postfix/smtpd", "warning: unknown[192.0.2.7]: SASL LOGIN authentication failed: UGFzc3dvcmQ6"),
+    ("postfix@-.service", "postfix/submission/smtpd", "warning: unknown[192.0.2.7]: SASL PLAIN authentication failed:"),
+    ("postfix@-.service", "postfix/smtpd", "warning: unknown[192.0.2.8]: SASL PLAIN authentication failed:"),
+    ("postfix@-.service", "postfix/smtpd", "connect from unknown[192.0.2.9]"),
+    ("dovecot.service", "dovecot", "imap-login: Disconnected (auth failed, 1 attempts in 2 secs): user=<a>, method=PLAIN, rip=192.0.2.10, lip=198.51.100.1, session=<x>"),
+    ("dovecot.service", "dovecot", "imap-login: Disconnected (auth failed, 1 attempts in 2 secs): user=<a>, method=PLAIN, rip=192.0.2.10, lip=198.51.100.1, session=<y>"),
+    ("dovecot.service", "dovecot", "imap-login: Login: user=<a>, method=PLAIN, rip=192.0.2.11, lip=198.51.100.1, mpid=1, session=<z>"),
+    ("ssh.service", "sshd", "Failed password for root from 192.0.2.12 port 22 ssh2"),
+    ("ssh.service", "sshd", "Failed password for root from 192.0.2.12 port 22 ssh2"),
+];
+
+/// A journal of these lines, in a folder of the house. Only the journal's own daemon may say of which unit an entry is.
+fn mail_journal(house: &House) {
+    let now = jiff::Timestamp::now().as_microsecond() - 20_000_000;
+    let mut text = String::new();
+    for (number, (unit, who, message)) in MAIL.iter().enumerate() {
+        text += &format!(
+            "__REALTIME_TIMESTAMP={}\n__MONOTONIC_TIMESTAMP={number}\n_BOOT_ID={:032}\n_HOSTNAME=mx1\n_SYSTEMD_UNIT={unit}\n\
+             SYSLOG_IDENTIFIER={who}\n_PID={number}\nMESSAGE={message}\n\n",
+            now + i64::try_from(number).unwrap() * 1000,
+            7
+        );
+    }
+    house.write("mail.export", text);
+    fs::create_dir(house.path("journal")).unwrap();
+    let ended = house
+        .inside("/lib/systemd/systemd-journal-remote")
+        .arg("-o")
+        .arg(house.path("journal/system.journal"))
+        .arg(house.path("mail.export"))
+        .stderr(Stdio::null())
+        .status();
+    assert!(ended.unwrap().success());
+}
+
+#[test]
+fn the_stock_jails_read_the_journal_as_the_file() {
+    let mut in_journal = House::empty();
+    mail_journal(&in_journal);
+    let folder = in_journal.path("journal").display().to_string();
+    let jails = |house: &House, backend: &str, logpath: &str| {
+        let mut text = format!(
+            "[DEFAULT]\nmaxretry = 2\nignoreself = false\nbackend = {backend}\nlogpath = {logpath}\n"
+        );
+        for name in ["postfix", "dovecot", "sshd"] {
+            text += &format!("[{name}]\nenabled = true\nlogpath = {logpath}\naction = note[name={name}]\n");
+        }
+        house.write("etc/jail.local", text);
+    };
+    let expect = ["dovecot 192.0.2.10", "postfix 192.0.2.7", "sshd 192.0.2.12"];
+    jails(&in_journal, &format!("systemd[journalpath={folder}]"), "/nowhere");
+    let mut in_file = House::empty();
+    let stamp = |message: &str| format!("{} {message}\n", jiff::Zoned::now().strftime("%b %e %H:%M:%S"));
+    let lines = MAIL.iter().enumerate();
+    let lines: String = lines.map(|(number, (_, who, text))| stamp(&format!("mx1 {who}[{number}]: {text}"))).collect();
+    in_file.write("mail.log", lines);
+    jails(&in_file, "auto", in_file.path("mail.log").to_str().unwrap());
+    for house in [&mut in_journal, &mut in_file] {
+        house.start();
+        for who in expect {
+            house.until_banned(who);
+        }
+        let mut banned = house.banned();
+        banned.sort();
+        assert_eq!(banned, expect);
+    }
+    // One program prints for all three.
+    let words = fs::read(format!("/proc/{}/cmdline", printer(&in_journal).unwrap().as_raw_nonzero())).unwrap();
+    let words = String::from_utf8(words).unwrap();
+    for unit in ["postfix@-.service", "dovecot.service", "ssh.service"] {
+        assert!(words.contains(&format!("_SYSTEMD_UNIT={unit}")), "{words}");
+    }
+}
+
+#[test]
+fn files_of_a_journal_are_followed_over_their_rotation() {
+    let mut house = House::empty();
+    mail_journal(&house);
+    let pattern = house.path("journal/sys*.journal").display().to_string();
+    house.write("etc/filter.d/entry.conf", "[Definition]\nfailregex = \\[<HOST>\\]: SASL \n");
+    house.jails(&[Jail {
+        name: "plain",
+        maxretry: 1_000,
+        options: &format!("filter = entry\nbackend = systemd[journalfiles={pattern}]\njournalmatch = _HOSTNAME=mx1"),
+    }]);
+    house.start();
+    let expect = |times: u64| BTreeMap::from([("192.0.2.7".to_owned(), 2 * times), ("192.0.2.8".to_owned(), times)]);
+    house.counts_become("plain", &expect(1));
+    for times in 2..4 {
+        let old = format!("journal/system@{:032}-{times:016}-{times:016}.journal", 5);
+        fs::rename(house.path("journal/system.journal"), house.path(&old)).unwrap();
+        let now = jiff::Timestamp::now().as_microsecond();
+        let text = house.read("mail.export");
+        let (_, rest) = text.split_once("__MONOTONIC").unwrap();
+        let text = format!("__REALTIME_TIMESTAMP={now}\n__MONOTONIC{rest}");
+        let text = text.replace("MESSAGE=warning", &format!("ROUND={times}\nMESSAGE=warning"));
+        house.write("mail.export", retimed(&text, now));
+        let ended = house
+            .inside("/lib/systemd/systemd-journal-remote")
+            .arg("-o")
+            .arg(house.path("journal/system.journal"))
+            .arg(house.path("mail.export"))
+            .stderr(Stdio::null())
+            .status();
+        assert!(ended.unwrap().success());
+        house.counts_become("plain", &expect(times));
+    }
+}
+
+/// The entries with other times.
+fn retimed(text: &str, from: i64) -> String {
+    let mut number = from;
+    let lines = text.lines().map(|line| {
+        number += 1;
+        if line.starts_with("__REALTIME") {
+            format!("__REALTIME_TIMESTAMP={number}\n")
+        } else {
+            format!("{line}\n")
+        }
+    });
+    lines.collect()
+}

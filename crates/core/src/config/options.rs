@@ -163,11 +163,11 @@ pub(crate) fn split_words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c| is_space(c) || c == ',').filter(|word| !word.is_empty())
 }
 
-/// Words as a POSIX shell quotes them, without any expansion.
+/// Words as a POSIX shell quotes them, without any expansion (contract §1.8).
 ///
 /// # Errors
 /// A quotation or an escape that does not end.
-pub(crate) fn split_shell(text: &str) -> Result<Vec<String>, &'static str> {
+pub fn split_shell(text: &str) -> Result<Vec<String>, &'static str> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote: Option<char> = None;

@@ -119,6 +119,14 @@ impl Daemon {
         if journal::is_journal(&path) {
             let jail = self.setup.jails.get(reading.name());
             let findtime = jail.map_or(Seconds::ZERO, |jail| jail.findtime);
+            if reading.matches().is_empty() && !reading.follows(&path) {
+                let text = format!(
+                    "[{}] Jail started without 'journalmatch' set. Jail regexs will be checked against all journal \
+                     entries, which is not advised for performance reasons.",
+                    reading.name()
+                );
+                say(Level::Notice, "fail2ban.filtersystemd", &text);
+            }
             let past = Past::of(kept.as_ref(), &path, self.clock.now().wall - findtime);
             reading.follow_journal(Arc::clone(&path), kept, past);
             return path;
