@@ -299,8 +299,12 @@ impl Daemon {
                 if loud {
                     say(Level::Notice, "fail2ban.filter", &format!("{path}: {state}"));
                 }
+                let is_journal = journal::is_journal(&path);
                 self.files.insert(path, state);
-                if loud {
+                // A log file may be missing for a moment while it is rotated; a journal may not.
+                if loud && is_journal {
+                    self.watch_protection();
+                } else if loud {
                     self.tell_systemd();
                 }
             }
