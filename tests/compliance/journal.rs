@@ -74,12 +74,17 @@ impl Journal {
 }
 
 fn now() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
     u64::try_from(since.as_micros()).unwrap()
 }
 
 fn entry(fields: &[(&str, &[u8])]) -> Entry {
-    fields.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect()
+    fields
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.to_vec()))
+        .collect()
 }
 
 /// Entries with all that is odd about them.
@@ -98,9 +103,26 @@ fn odd() -> Vec<Entry> {
         &[host, sshd, message, ("SYSLOG_PID", b"0"), ("_PID", b"12")],
         &[host, sshd, message, ("SYSLOG_PID", b" 42 ")],
         &[host, sshd, message, ("SYSLOG_PID", b"-3")],
+        &[host, sshd, message, ("SYSLOG_PID", b"+1_000")],
+        &[host, sshd, message, ("SYSLOG_PID", b"0x1F")],
+        &[host, sshd, message, ("SYSLOG_PID", b"-0b_11")],
+        &[host, sshd, message, ("SYSLOG_PID", b"0o")],
+        &[host, sshd, message, ("SYSLOG_PID", b"1__0")],
+        &[host, sshd, message, ("SYSLOG_PID", b"0x0")],
+        &[host, sshd, message, ("SYSLOG_PID", b"-0"), ("_PID", b"5")],
+        &[host, sshd, message, ("SYSLOG_PID", b"123456789012345678901234567890")],
         &[host, sshd, message, ("SYSLOG_PID", b"x[1]\n'")],
-        &[host, ("SYSLOG_IDENTIFIER", b"kernel"), ("MESSAGE", b"IN=eth0 SRC=192.0.2.5")],
-        &[host, ("SYSLOG_IDENTIFIER", b"kernel"), message, ("_SOURCE_MONOTONIC_TIMESTAMP", b"1234567890")],
+        &[
+            host,
+            ("SYSLOG_IDENTIFIER", b"kernel"),
+            ("MESSAGE", b"IN=eth0 SRC=192.0.2.5"),
+        ],
+        &[
+            host,
+            ("SYSLOG_IDENTIFIER", b"kernel"),
+            message,
+            ("_SOURCE_MONOTONIC_TIMESTAMP", b"1234567890"),
+        ],
         &[host, ("SYSLOG_IDENTIFIER", b"kernel"), message, ("_PID", b"1")],
         &[host, sshd, ("MESSAGE", b"two\nlines from 192.0.2.6\n")],
         &[host, sshd, ("MESSAGE", b"one from 192.0.2.7"), ("MESSAGE", b"two")],
@@ -110,9 +132,19 @@ fn odd() -> Vec<Entry> {
         &[("MESSAGE", b"from 192.0.2.9 \r\t ")],
         &[host, sshd, ("MESSAGE", b"caf\xc3\xa9 from 192.0.2.10")],
         &[host, sshd, ("MESSAGE", b"caf\xe9 from 192.0.2.11 \x00\x1b[31m")],
-        &[("_HOSTNAME", b"m\xc3\xbcller"), ("SYSLOG_IDENTIFIER", b"a b: c"), message],
+        &[
+            ("_HOSTNAME", b"m\xc3\xbcller"),
+            ("SYSLOG_IDENTIFIER", b"a b: c"),
+            message,
+        ],
         &[host, sshd, message, ("_SOURCE_REALTIME_TIMESTAMP", b"1700000000000000")],
-        &[host, sshd, message, ("_SOURCE_REALTIME_TIMESTAMP", b"1700000000000001"), ("_UID", b"5")],
+        &[
+            host,
+            sshd,
+            message,
+            ("_SOURCE_REALTIME_TIMESTAMP", b"1700000000000001"),
+            ("_UID", b"5"),
+        ],
         &[host, sshd, message, ("_UID", b"5"), ("A_B", b"c d")],
     ];
     rows.iter().map(|row| entry(row)).collect()
@@ -130,7 +162,9 @@ fn run(program: &Path, script: Option<&Path>, words: &[&str]) -> (Option<i32>, S
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let lines = text.split_inclusive('\n').filter(|line| !line.starts_with("[processed in "));
+    let lines = text
+        .split_inclusive('\n')
+        .filter(|line| !line.starts_with("[processed in "));
     (output.status.code(), lines.collect())
 }
 
@@ -154,7 +188,13 @@ fn lines_of_entries() {
         &["from <HOST>", "192", "--print-all-ignored"],
         &["from <HOST>", "-o", "msg", "-i"],
         &[all, "-o", "id", "-m", "SYSLOG_IDENTIFIER=sshd"],
-        &[all, "-o", "id", "-m", "SYSLOG_IDENTIFIER=sshd _UID=5 + SYSLOG_IDENTIFIER=kernel"],
+        &[
+            all,
+            "-o",
+            "id",
+            "-m",
+            "SYSLOG_IDENTIFIER=sshd _UID=5 + SYSLOG_IDENTIFIER=kernel",
+        ],
         &[all, "-m", "SYSLOG_PID=0 SYSLOG_PID=007 'A_B=c d'"],
         &[all, "-m", "'A_B=c d' + _PID=7"],
         &[all, "-m", ""],
@@ -166,7 +206,10 @@ fn lines_of_entries() {
         &["recidive", "-m", "_HOSTNAME=mail"],
     ] {
         let words = [&[&*log], words].concat();
-        let (ours, theirs) = (run(&ours, None, &words), run(Path::new(oracle::PYTHON), Some(&theirs), &words));
+        let (ours, theirs) = (
+            run(&ours, None, &words),
+            run(Path::new(oracle::PYTHON), Some(&theirs), &words),
+        );
         count.compare(&ours, &theirs, || words.join(" "));
     }
     count.close(18);
@@ -201,7 +244,10 @@ fn theirs(oracle: &mut Oracle, journal: &Journal, database: &Path, maxretry: u32
 /// A house whose jail reads the journal.
 fn house(journal: &Journal, maxretry: u32) -> House {
     let house = House::empty();
-    house.write("etc/filter.d/entry.conf", format!("[Definition]\nfailregex = {FAILREGEX}\n"));
+    house.write(
+        "etc/filter.d/entry.conf",
+        format!("[Definition]\nfailregex = {FAILREGEX}\n"),
+    );
     let options = format!(
         "backend = systemd[journalpath={}]\nfilter = entry\njournalmatch = SYSLOG_IDENTIFIER=plain\nusedns = no\nfindtime = 1h",
         journal.folder()
@@ -225,7 +271,11 @@ fn ours(house: &mut House) -> Value {
     let db = house.database().unwrap();
     let place = db
         .query_row("SELECT path, firstlinemd5, lastfilepos FROM logs", [], |row| {
-            Ok(json!([row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, f64>(2)?]))
+            Ok(json!([
+                row.get::<_, String>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, f64>(2)?
+            ]))
         })
         .unwrap();
     fs::remove_file(house.path("fail2ban.log")).unwrap();
@@ -249,7 +299,9 @@ fn what_a_jail_finds_and_how_far_it_comes() {
         let mut house = house(&journal, maxretry);
         let folder = tempfile::tempdir().unwrap();
         let theirs = theirs(&mut oracle, &journal, &folder.path().join("f.sqlite3"), maxretry);
-        count.compare(&ours(&mut house), &common(&theirs), || format!("{many} entries, maxretry {maxretry}"));
+        count.compare(&ours(&mut house), &common(&theirs), || {
+            format!("{many} entries, maxretry {maxretry}")
+        });
     }
     count.close(3);
 }
@@ -280,7 +332,14 @@ fn each_goes_on_where_the_other_was() {
     let mut second = house(&journal, 1000);
     fs::copy(&after_theirs, second.path("state/fail2ban.sqlite3")).unwrap();
     let fresh = ours(&mut second);
-    let sum = |told: &Value| -> u64 { told["found"].as_array().unwrap().iter().map(|row| row[1].as_u64().unwrap()).sum() };
+    let sum = |told: &Value| -> u64 {
+        told["found"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row[1].as_u64().unwrap())
+            .sum()
+    };
     let all = failures(0, 200).iter().filter(|entry| entry[1].1 == b"plain").count() as u64;
     count.compare(&(sum(&found) + sum(&fresh)), &all, || "we after Fail2Ban".to_owned());
     // And after ourselves.

@@ -13,7 +13,8 @@ use crate::house::{House, Jail, eventually};
 const ENTRIES: usize = 12_000;
 const ENTRIES_FULL: usize = 100_000;
 
-const FILTER: &str = "[Definition]\nfailregex = ^\\S+ plain\\S*: fail from <HOST>\njournalmatch = SYSLOG_IDENTIFIER=plain\n";
+const FILTER: &str =
+    "[Definition]\nfailregex = ^\\S+ plain\\S*: fail from <HOST>\njournalmatch = SYSLOG_IDENTIFIER=plain\n";
 
 /// A folder of the machine that the house has for itself, and what it needs to be found there.
 const FURNISH: &str = "set -e
@@ -34,9 +35,16 @@ struct Journald {
 
 impl Journald {
     fn start(house: &House) -> Journald {
-        let child = house.inside("sh").args(["-c", FURNISH]).stderr(Stdio::null()).spawn().unwrap();
+        let child = house
+            .inside("sh")
+            .args(["-c", FURNISH])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let socket = format!("/proc/{}/root/run/systemd/journal/socket", house.holder());
-        eventually("journald listens", || UnixDatagram::unbound().unwrap().connect(&socket).is_ok());
+        eventually("journald listens", || {
+            UnixDatagram::unbound().unwrap().connect(&socket).is_ok()
+        });
         Journald {
             child,
             socket,
@@ -74,7 +82,11 @@ impl Drop for Journald {
 
 fn journalctl(house: &House, words: &[&str]) {
     let output = house.inside("journalctl").args(words).output().unwrap();
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{words:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// A house with a jail that reads the journal of the machine.
@@ -106,9 +118,14 @@ fn printer(house: &House) -> Option<Pid> {
     let children = fs::read_to_string(format!("/proc/{runner}/task/{runner}/children")).unwrap_or_default();
     let threads = fs::read_dir(format!("/proc/{runner}/task")).unwrap().flatten();
     let of_threads = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
-    let all: String = std::iter::once(children).chain(of_threads).collect::<Vec<_>>().join(" ");
+    let all: String = std::iter::once(children)
+        .chain(of_threads)
+        .collect::<Vec<_>>()
+        .join(" ");
     let is_it = |pid: &&str| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "journalctl\n");
-    all.split_whitespace().find(is_it).and_then(|pid| Pid::from_raw(pid.parse().unwrap()))
+    all.split_whitespace()
+        .find(is_it)
+        .and_then(|pid| Pid::from_raw(pid.parse().unwrap()))
 }
 
 #[test]
@@ -179,8 +196,14 @@ fn without_the_program_it_is_said_and_other_jails_go_on() {
     ]);
     without_journalctl(&mut house);
     house.start();
-    house.until_said("NOT PROTECTED: jail 'plain' sees nothing: systemd-journal: cannot be read: journalctl is not installed");
-    assert!(reasons(&house).contains("apt-get install systemd"), "{}", reasons(&house));
+    house.until_said(
+        "NOT PROTECTED: jail 'plain' sees nothing: systemd-journal: cannot be read: journalctl is not installed",
+    );
+    assert!(
+        reasons(&house).contains("apt-get install systemd"),
+        "{}",
+        reasons(&house)
+    );
     house.fail("file", "192.0.2.1");
     house.until_banned("file 192.0.2.1");
     journal.fail("192.0.2.2", 1);
@@ -189,14 +212,22 @@ fn without_the_program_it_is_said_and_other_jails_go_on() {
     house.through.clear();
     house.start();
     house.until_banned("plain 192.0.2.2");
-    assert_eq!(house.said("cannot be read: journalctl is not installed").len(), 2, "once and its alarm");
+    assert_eq!(
+        house.said("cannot be read: journalctl is not installed").len(),
+        2,
+        "once and its alarm"
+    );
 }
 
 #[test]
 fn a_journal_that_appears_later_is_read() {
     let mut house = house(1);
     // The house's own folders for logs are empty.
-    let empty = house.inside("sh").args(["-c", "mount -t tmpfs t /run; mount -t tmpfs t /var/log"]).status().unwrap();
+    let empty = house
+        .inside("sh")
+        .args(["-c", "mount -t tmpfs t /run; mount -t tmpfs t /var/log"])
+        .status()
+        .unwrap();
     assert!(empty.success());
     house.start();
     house.until_said("NOT PROTECTED: jail 'plain' sees nothing: systemd-journal: cannot be read: there is no journal");
@@ -214,12 +245,16 @@ fn a_program_that_dies_again_and_again_is_loud() {
     house.until_said("Jail is in operation now");
     let mut last = None;
     for _ in 0..3 {
-        eventually("it is started again", || printer(&house).is_some_and(|pid| Some(pid) != last));
+        eventually("it is started again", || {
+            printer(&house).is_some_and(|pid| Some(pid) != last)
+        });
         last = printer(&house);
         kill_process(last.unwrap(), Signal::KILL).unwrap();
     }
     house.until_said("journalctl was ended by signal 9; it is started again");
-    house.until_said("NOT PROTECTED: jail 'plain' sees nothing: systemd-journal: cannot be read: journalctl was ended by signal 9");
+    house.until_said(
+        "NOT PROTECTED: jail 'plain' sees nothing: systemd-journal: cannot be read: journalctl was ended by signal 9",
+    );
     journal.fail("192.0.2.2", 1);
     house.until_banned("plain 192.0.2.2");
     house.until_said("protected again");
@@ -228,7 +263,12 @@ fn a_program_that_dies_again_and_again_is_loud() {
 /// The client's reply.
 fn reply(house: &House, words: &[&str]) -> String {
     let mut client = house.inside(crate::house::PROGRAM);
-    client.arg("client").arg("-c").arg(house.path("etc")).arg("-s").arg(house.path("socket"));
+    client
+        .arg("client")
+        .arg("-c")
+        .arg(house.path("etc"))
+        .arg("-s")
+        .arg(house.path("socket"));
     String::from_utf8_lossy(&client.args(words).output().unwrap().stdout).into_owned()
 }
 
@@ -239,21 +279,52 @@ fn matches_are_changed_while_it_runs() {
     let mut journal = Journald::start(&house);
     house.start();
     house.until_said("Jail is in operation now");
-    let other = [("SYSLOG_IDENTIFIER", "plain-two"), ("A_B", "1"), ("MESSAGE", "fail from 192.0.2.3")];
+    let other = [
+        ("SYSLOG_IDENTIFIER", "plain-two"),
+        ("A_B", "1"),
+        ("MESSAGE", "fail from 192.0.2.3"),
+    ];
     journal.write(&other);
     journal.fail("192.0.2.1", 1);
     house.until_banned("plain 192.0.2.1");
-    let shown = reply(&house, &["set", "plain", "addjournalmatch", "SYSLOG_IDENTIFIER=plain-two", "A_B=1"]);
-    assert_eq!(shown, "Current match filter:\nSYSLOG_IDENTIFIER=plain + SYSLOG_IDENTIFIER=plain-two A_B=1\n");
-    journal.write(&[("SYSLOG_IDENTIFIER", "plain-two"), ("A_B", "2"), ("MESSAGE", "fail from 192.0.2.5")]);
-    journal.write(&[("SYSLOG_IDENTIFIER", "plain-two"), ("A_B", "1"), ("MESSAGE", "fail from 192.0.2.4")]);
+    let shown = reply(
+        &house,
+        &[
+            "set",
+            "plain",
+            "addjournalmatch",
+            "SYSLOG_IDENTIFIER=plain-two",
+            "A_B=1",
+        ],
+    );
+    assert_eq!(
+        shown,
+        "Current match filter:\nSYSLOG_IDENTIFIER=plain + SYSLOG_IDENTIFIER=plain-two A_B=1\n"
+    );
+    journal.write(&[
+        ("SYSLOG_IDENTIFIER", "plain-two"),
+        ("A_B", "2"),
+        ("MESSAGE", "fail from 192.0.2.5"),
+    ]);
+    journal.write(&[
+        ("SYSLOG_IDENTIFIER", "plain-two"),
+        ("A_B", "1"),
+        ("MESSAGE", "fail from 192.0.2.4"),
+    ]);
     house.until_banned("plain 192.0.2.4");
     reply(&house, &["set", "plain", "deljournalmatch", "SYSLOG_IDENTIFIER=plain"]);
     journal.fail("192.0.2.6", 1);
-    journal.write(&[("SYSLOG_IDENTIFIER", "plain-two"), ("A_B", "1"), ("MESSAGE", "fail from 192.0.2.7")]);
+    journal.write(&[
+        ("SYSLOG_IDENTIFIER", "plain-two"),
+        ("A_B", "1"),
+        ("MESSAGE", "fail from 192.0.2.7"),
+    ]);
     house.until_banned("plain 192.0.2.7");
     let status = reply(&house, &["status", "plain"]);
-    assert!(status.contains("   `- Journal matches:\tSYSLOG_IDENTIFIER=plain-two A_B=1\n"), "{status}");
+    assert!(
+        status.contains("|  `- Journal matches:\tSYSLOG_IDENTIFIER=plain-two A_B=1\n"),
+        "{status}"
+    );
     let banned = ["plain 192.0.2.1", "plain 192.0.2.4", "plain 192.0.2.7"];
     let mut now = house.banned();
     now.sort();
@@ -262,15 +333,47 @@ fn matches_are_changed_while_it_runs() {
 
 /// Lines of a mail server whose clients guess passwords, as both logs have them.
 const MAIL: &[(&str, &str, &str)] = &[
-    ("postfix.service", "postfix/smtpd", "warning: unknown[192.0.2.7]: SASL LOGIN authentication failed: UGFzc3dvcmQ6"),
-    ("postfix@-.service", "postfix/submission/smtpd", "warning: unknown[192.0.2.7]: SASL PLAIN authentication failed:"),
-    ("postfix@-.service", "postfix/smtpd", "warning: unknown[192.0.2.8]: SASL PLAIN authentication failed:"),
+    (
+        "postfix.service",
+        "postfix/smtpd",
+        "warning: unknown[192.0.2.7]: SASL LOGIN authentication failed: UGFzc3dvcmQ6",
+    ),
+    (
+        "postfix@-.service",
+        "postfix/submission/smtpd",
+        "warning: unknown[192.0.2.7]: SASL PLAIN authentication failed:",
+    ),
+    (
+        "postfix@-.service",
+        "postfix/smtpd",
+        "warning: unknown[192.0.2.8]: SASL PLAIN authentication failed:",
+    ),
     ("postfix@-.service", "postfix/smtpd", "connect from unknown[192.0.2.9]"),
-    ("dovecot.service", "dovecot", "imap-login: Disconnected (auth failed, 1 attempts in 2 secs): user=<a>, method=PLAIN, rip=192.0.2.10, lip=198.51.100.1, session=<x>"),
-    ("dovecot.service", "dovecot", "imap-login: Disconnected (auth failed, 1 attempts in 2 secs): user=<a>, method=PLAIN, rip=192.0.2.10, lip=198.51.100.1, session=<y>"),
-    ("dovecot.service", "dovecot", "imap-login: Login: user=<a>, method=PLAIN, rip=192.0.2.11, lip=198.51.100.1, mpid=1, session=<z>"),
-    ("ssh.service", "sshd", "Failed password for root from 192.0.2.12 port 22 ssh2"),
-    ("ssh.service", "sshd", "Failed password for root from 192.0.2.12 port 22 ssh2"),
+    (
+        "dovecot.service",
+        "dovecot",
+        "imap-login: Disconnected (auth failed, 1 attempts in 2 secs): user=<a>, method=PLAIN, rip=192.0.2.10, lip=198.51.100.1, session=<x>",
+    ),
+    (
+        "dovecot.service",
+        "dovecot",
+        "imap-login: Disconnected (auth failed, 1 attempts in 2 secs): user=<a>, method=PLAIN, rip=192.0.2.10, lip=198.51.100.1, session=<y>",
+    ),
+    (
+        "dovecot.service",
+        "dovecot",
+        "imap-login: Login: user=<a>, method=PLAIN, rip=192.0.2.11, lip=198.51.100.1, mpid=1, session=<z>",
+    ),
+    (
+        "ssh.service",
+        "sshd",
+        "Failed password for root from 192.0.2.12 port 22 ssh2",
+    ),
+    (
+        "ssh.service",
+        "sshd",
+        "Failed password for root from 192.0.2.12 port 22 ssh2",
+    ),
 ];
 
 /// A journal of these lines, in a folder of the house. Only the journal's own daemon may say of which unit an entry is.
@@ -303,9 +406,8 @@ fn the_stock_jails_read_the_journal_as_the_file() {
     mail_journal(&in_journal);
     let folder = in_journal.path("journal").display().to_string();
     let jails = |house: &House, backend: &str, logpath: &str| {
-        let mut text = format!(
-            "[DEFAULT]\nmaxretry = 2\nignoreself = false\nbackend = {backend}\nlogpath = {logpath}\n"
-        );
+        let mut text =
+            format!("[DEFAULT]\nmaxretry = 2\nignoreself = false\nbackend = {backend}\nlogpath = {logpath}\n");
         for name in ["postfix", "dovecot", "sshd"] {
             text += &format!("[{name}]\nenabled = true\nlogpath = {logpath}\naction = note[name={name}]\n");
         }
@@ -316,7 +418,9 @@ fn the_stock_jails_read_the_journal_as_the_file() {
     let mut in_file = House::empty();
     let stamp = |message: &str| format!("{} {message}\n", jiff::Zoned::now().strftime("%b %e %H:%M:%S"));
     let lines = MAIL.iter().enumerate();
-    let lines: String = lines.map(|(number, (_, who, text))| stamp(&format!("mx1 {who}[{number}]: {text}"))).collect();
+    let lines: String = lines
+        .map(|(number, (_, who, text))| stamp(&format!("mx1 {who}[{number}]: {text}")))
+        .collect();
     in_file.write("mail.log", lines);
     jails(&in_file, "auto", in_file.path("mail.log").to_str().unwrap());
     for house in [&mut in_journal, &mut in_file] {
@@ -329,7 +433,11 @@ fn the_stock_jails_read_the_journal_as_the_file() {
         assert_eq!(banned, expect);
     }
     // One program prints for all three.
-    let words = fs::read(format!("/proc/{}/cmdline", printer(&in_journal).unwrap().as_raw_nonzero())).unwrap();
+    let words = fs::read(format!(
+        "/proc/{}/cmdline",
+        printer(&in_journal).unwrap().as_raw_nonzero()
+    ))
+    .unwrap();
     let words = String::from_utf8(words).unwrap();
     for unit in ["postfix@-.service", "dovecot.service", "ssh.service"] {
         assert!(words.contains(&format!("_SYSTEMD_UNIT={unit}")), "{words}");
@@ -341,7 +449,10 @@ fn files_of_a_journal_are_followed_over_their_rotation() {
     let mut house = House::empty();
     mail_journal(&house);
     let pattern = house.path("journal/sys*.journal").display().to_string();
-    house.write("etc/filter.d/entry.conf", "[Definition]\nfailregex = \\[<HOST>\\]: SASL \n");
+    house.write(
+        "etc/filter.d/entry.conf",
+        "[Definition]\nfailregex = \\[<HOST>\\]: SASL \n",
+    );
     house.jails(&[Jail {
         name: "plain",
         maxretry: 1_000,

@@ -18,13 +18,13 @@ use portcullis_core::filter::{Error as FilterError, Filter, Settings};
 use portcullis_core::pattern::{Error as PatternError, Flags, Pattern};
 use portcullis_core::stamp::Error as StampError;
 
-use crate::source::journal::{self, Matches};
 use crate::daemon::read_list;
 use crate::daemon::way::{GCP, Manner, way};
 use crate::enforce::mail;
 use crate::enforce::ports::{Ports, Services, protocols};
 use crate::matching::LogEncoding;
 use crate::observe::log::{Target, unknown_facility};
+use crate::source::journal::{self, Matches};
 
 /// Where the names of ports are.
 const SERVICES: &str = "/etc/services";

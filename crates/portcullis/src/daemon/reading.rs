@@ -137,19 +137,7 @@ impl Daemon {
     }
 
     fn read_group(&mut self, mut jails: Vec<Reading>) {
-        let mut marks: BTreeMap<Arc<str>, Vec<Option<Mark>>> = BTreeMap::new();
-        for jail in &jails {
-            for path in jail.paths().filter(|path| !journal::is_journal(path)) {
-                marks
-                    .entry(Arc::clone(path))
-                    .or_default()
-                    .push(jail.done(path).cloned());
-            }
-        }
-        let begins: BTreeMap<_, _> = marks
-            .into_iter()
-            .map(|(path, marks)| (Arc::clone(&path), matching::begin(&path, marks)))
-            .collect();
+        let begins = begins_of(&jails);
         for (path, from) in &begins {
             let mark = match from {
                 From::Mark(mark) => Some(mark),
@@ -322,6 +310,23 @@ impl Daemon {
             }
         }
     }
+}
+
+/// Where the group of these jails begins each log file.
+fn begins_of(jails: &[Reading]) -> BTreeMap<Arc<str>, From> {
+    let mut marks: BTreeMap<Arc<str>, Vec<Option<Mark>>> = BTreeMap::new();
+    for jail in jails {
+        for path in jail.paths().filter(|path| !journal::is_journal(path)) {
+            marks
+                .entry(Arc::clone(path))
+                .or_default()
+                .push(jail.done(path).cloned());
+        }
+    }
+    marks
+        .into_iter()
+        .map(|(path, marks)| (Arc::clone(&path), matching::begin(&path, marks)))
+        .collect()
 }
 
 /// What the jails of a group want of one journal.

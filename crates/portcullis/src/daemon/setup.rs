@@ -24,8 +24,8 @@ use ways::Kinds;
 pub(super) use ways::{ALONE, GCLOUD};
 
 use crate::matching::{LogEncoding, Reading, Unseen};
-use crate::source::journal::{self, Matches};
 use crate::place::Places;
+use crate::source::journal::{self, Matches};
 use crate::{folder, place};
 
 /// The pseudo-jail of bans by hand.

@@ -36,6 +36,10 @@ const INBOX: usize = 1024;
 
 pub(super) type Started = (Daemon, Receiver<Message>, seat::Seat, listen::Listener);
 
+fn broken(error: std::io::Error) -> String {
+    format!("cannot start a thread: {error}")
+}
+
 /// Makes the daemon.
 ///
 /// # Errors
@@ -55,11 +59,9 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     if !run.stream || live::has_bans_by_hand(&saved) {
         setup.manual();
     }
-    let broken = |error: std::io::Error| format!("cannot start a thread: {error}");
     let around = surroundings::Around::new(&clock, &outbox);
     let inquiries = Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?;
-    let follower = link.clone();
-    let (board, (cloud, sky)) = (Arc::clone(&around.board), sky(&clock, &places));
+    let (board, (cloud, sky), printer) = (Arc::clone(&around.board), sky(&clock, &places), link.clone());
     let lanes = lanes(link, around, sky, &outbox).map_err(broken)?;
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
     let protected = Protected::gather().unwrap_or_else(|_| Protected::new([], []));
@@ -76,7 +78,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         inquiries,
         caution: caution::Caution::begin(run.deaths, &places, &reader),
         reader,
-        link: follower,
+        link: printer,
         groups: Vec::new(),
         setup: Installed::default(),
         plan: Plan::default(),

@@ -5,16 +5,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use portcullis_core::encoding::{Encoding, Text};
+use portcullis_core::encoding::Text;
 use portcullis_core::filter::{self, Failure, Filter, Outcome, Sessions, Warning};
 use portcullis_core::json;
 use portcullis_core::ledger::Mark;
 use portcullis_core::time::{Clock, Seconds, Timestamp, print_length};
 
-use super::joiner::{Joiner, Whole};
+use super::joiner::Whole;
+use super::progress::{Behind, Progress, is_same_file};
 use super::{LogEncoding, News};
 use crate::source::journal::{self, Entry, JOURNAL, Matches, Past};
-use crate::source::{Chunk, Ending, Line};
+use crate::source::{Chunk, Line};
 
 /// What is said at most once a day and jail.
 const DAILY: Seconds = Seconds::new(86_400);
@@ -22,8 +23,6 @@ const DAILY: Seconds = Seconds::new(86_400);
 const QUOTED: usize = 300;
 /// An entry that is no older is a new one (contract §6.6).
 const MOMENT: Seconds = Seconds::new(1);
-/// Most files of one path in which a line may wait for its end; fewer are watched for late writers.
-const GENERATIONS: usize = 8;
 
 /// Another mode of the jail's filter that would see failures which this one lets pass.
 pub(crate) struct Unseen {
@@ -63,22 +62,6 @@ pub(crate) struct Reading {
     warned: BTreeMap<&'static str, Timestamp>,
     counts: Counts,
     shown: Counts,
-}
-
-/// How far the jail has come in one file.
-struct Progress {
-    /// How far it was read, by an earlier run or by this one
-    done: Option<Mark>,
-    /// Where an earlier run came, while the group reads again what lies before, for another jail
-    behind: Option<Behind>,
-    /// Which entries of a journal are not for it
-    past: Option<Past>,
-    /// Whether the end of the file was reached once
-    operating: bool,
-    /// The newest file read under this path
-    generation: u64,
-    /// The beginning of a line that is not whole yet, in each file read under this path
-    joiners: BTreeMap<u64, Joiner>,
 }
 
 /// What status shows beside failures and bans.
@@ -474,87 +457,6 @@ fn in_operation(jail: &str) -> News {
         logger: "fail2ban.filtersystemd",
         warning: false,
         text: format!("[{jail}] Jail is in operation now (process new journal entries)"),
-    }
-}
-
-/// Where an earlier run of the jail came, in a file that is read again from further up.
-struct Behind {
-    mark: Mark,
-    /// Whether the group begins in an older file, so that the file of the mark is still to come
-    elsewhere: bool,
-    /// Whether the file of the mark is being read
-    reached: bool,
-}
-
-impl Progress {
-    /// The line that `line` makes whole.
-    fn join<'l>(&mut self, encoding: Encoding, generation: u64, line: &'l Line) -> Option<Whole<'l>> {
-        if line.ending != Ending::Nul && !encoding.is_wide() && self.joiners.is_empty() {
-            return Some(Whole::of(line));
-        }
-        if self.joiners.len() > GENERATIONS {
-            self.joiners.pop_first();
-        }
-        self.joiners.entry(generation).or_default().take(encoding, line)
-    }
-
-    /// How far the jail has come with a chunk: a line counts as read once it is whole. Nothing where it is not further
-    /// than before.
-    fn whole(&self, chunk: &Chunk) -> Option<Mark> {
-        let joiner = self.joiners.get(&chunk.generation).filter(|joiner| joiner.is_joining());
-        let Some(joiner) = joiner else {
-            return Some(chunk.mark.clone());
-        };
-        // What stands before that place is not at hand, so it is not compared.
-        let mark = Mark {
-            offset: joiner.begin()?,
-            tail: String::new(),
-            ..chunk.mark.clone()
-        };
-        let place = |mark: &Mark| (mark.device, mark.inode, mark.offset);
-        let is_further = self.done.as_ref().is_none_or(|done| place(done) != place(&mark));
-        is_further.then_some(mark)
-    }
-
-    /// Whether the jail has read a line that ends at `end`, in an earlier run.
-    fn has_read(&self, chunk: &Chunk, end: u64) -> bool {
-        let Some(behind) = &self.behind else { return false };
-        // Late lines stand in another file than the one that the chunk's mark names.
-        if chunk.generation < self.generation {
-            return false;
-        }
-        if is_same_file(&behind.mark, &chunk.mark) {
-            end <= behind.mark.offset
-        } else {
-            behind.elsewhere && !behind.reached
-        }
-    }
-
-    /// Forgets where the earlier run came once that place is behind. A file that begins anew under the same number
-    /// has new lines from its first byte.
-    fn catch_up(&mut self, chunk: &Chunk) {
-        let Some(behind) = &mut self.behind else { return };
-        if is_same_file(&behind.mark, &chunk.mark) {
-            behind.reached = true;
-            if chunk.mark.offset > behind.mark.offset {
-                self.behind = None;
-            }
-        } else if behind.reached || !behind.elsewhere {
-            self.behind = None;
-        }
-        if chunk.caught_up {
-            self.behind = None;
-        }
-    }
-}
-
-/// Whether two marks lie in the same file: its first line tells, also in a copy; the number alone is given to a new
-/// file as soon as the old one is deleted, and stays when a file is truncated.
-fn is_same_file(one: &Mark, other: &Mark) -> bool {
-    if one.head.is_empty() || other.head.is_empty() {
-        (one.device, one.inode) == (other.device, other.inode)
-    } else {
-        one.head == other.head
     }
 }
 

@@ -8,6 +8,7 @@ mod careful;
 mod encoding;
 mod jail;
 mod joiner;
+mod progress;
 #[cfg(test)]
 mod tests;
 

@@ -36,7 +36,10 @@ impl Entries {
         let excerpt: Excerpt = journal::wanted(excerpt, &[matches], Begin::Start);
         let encoding = Encoding::named(encoding).map_err(|_| Error::Encoding(encoding.to_owned()))?;
         let mut child = runner::print(&excerpt).map_err(|error| wrong(error.to_string()))?;
-        let output = child.stdout.take().ok_or_else(|| wrong("journalctl prints nothing".to_owned()))?;
+        let output = child
+            .stdout
+            .take()
+            .ok_or_else(|| wrong("journalctl prints nothing".to_owned()))?;
         Ok(Entries {
             child,
             output,
@@ -61,7 +64,9 @@ impl Entries {
             }
             let (mut entries, zone) = (Vec::new(), &self.zone);
             let piece = piece.get(..length).unwrap_or_default();
-            let pushed = self.export.push(piece, |fields| entries.extend(Entry::new(fields, zone)));
+            let pushed = self
+                .export
+                .push(piece, |fields| entries.extend(Entry::new(fields, zone)));
             pushed.map_err(|damage: Damage| io::Error::other(damage.to_string()))?;
             self.waiting = entries.into_iter();
         }

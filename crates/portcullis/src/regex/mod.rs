@@ -269,7 +269,13 @@ impl Trial<'_> {
         };
         let place = options.inputs.first().map(String::as_str).unwrap_or_default();
         let quiet = options.out.is_some();
-        let opened = Lines::open((place, &made.matches), &options.encoding, made.filter.spans_lines(), quiet, screen)?;
+        let opened = Lines::open(
+            (place, &made.matches),
+            &options.encoding,
+            made.filter.spans_lines(),
+            quiet,
+            screen,
+        )?;
         Ok(match opened {
             Ok(lines) => Ok((log, made, lines)),
             Err(error) => Err(Halt::new(error.to_string())),

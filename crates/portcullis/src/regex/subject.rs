@@ -240,7 +240,13 @@ impl<'a, W: Write> Subject<'a, W> {
             self.say_options(options)?;
             let absolute = std::path::absolute(path)?;
             let path = absolute.to_string_lossy();
-            config::filter_options(self.tree, dir_name(&path), FilterName::Path(&path), options, &self.plan.backend)
+            config::filter_options(
+                self.tree,
+                dir_name(&path),
+                FilterName::Path(&path),
+                options,
+                &self.plan.backend,
+            )
         };
         match read {
             Ok(alone) => {
@@ -275,7 +281,9 @@ impl<'a, W: Write> Subject<'a, W> {
             };
             if verb == "addjournalmatch" {
                 if self.options.journalmatch.is_none() {
-                    self.plan.journalmatch.push(values.iter().map(ToString::to_string).collect());
+                    self.plan
+                        .journalmatch
+                        .push(values.iter().map(ToString::to_string).collect());
                 }
                 continue;
             }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portcullis_core::config::Tree as _;
+use portcullis_core::config::{Tree as _, is_journal_field, is_journal_match};
 use rustix::process::Pid;
 
 use super::execute::{Running, Watched, outcome};
@@ -210,39 +210,33 @@ fn check(excerpt: &Excerpt) -> io::Result<()> {
     if !excerpt.directory.iter().chain(&excerpt.files).all(is_absolute) {
         return Err(bad("a journal must be given by its whole path, from / on"));
     }
-    if !excerpt.fields.iter().all(|field| is_field(field)) {
+    if !excerpt.fields.iter().all(|field| is_journal_field(field)) {
         return Err(bad("a field of the journal has a name that none can have"));
     }
-    if let Some(term) = excerpt.matches.iter().flatten().find(|term| !is_match(term)) {
+    if let Some(term) = excerpt
+        .matches
+        .iter()
+        .flatten()
+        .find(|term| term.len() > WORD_MOST || !is_journal_match(term))
+    {
         return Err(bad(&format!("{term:?} is no match of the journal: FIELD=value")));
     }
     if excerpt.matches.iter().any(Vec::is_empty) {
         return Err(bad("a group of matches is empty"));
     }
-    let texts = [excerpt.namespace.as_deref(), match &excerpt.begin {
-        Begin::Cursor(cursor) => Some(cursor.as_str()),
-        Begin::Start | Begin::Since(_) => None,
-    }];
-    let is_plain = |text: &str| !text.is_empty() && text.len() <= WORD_MOST && text.chars().all(|c| c.is_ascii_graphic());
+    let texts = [
+        excerpt.namespace.as_deref(),
+        match &excerpt.begin {
+            Begin::Cursor(cursor) => Some(cursor.as_str()),
+            Begin::Start | Begin::Since(_) => None,
+        },
+    ];
+    let is_plain =
+        |text: &str| !text.is_empty() && text.len() <= WORD_MOST && text.chars().all(|c| c.is_ascii_graphic());
     if !texts.into_iter().flatten().all(is_plain) {
         return Err(bad("a namespace or a place in the journal is none"));
     }
     Ok(())
-}
-
-/// Whether a field of the journal can have this name.
-pub(crate) fn is_field(name: &str) -> bool {
-    let is_letter = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-    !name.is_empty() && name.len() <= 64 && name.bytes().all(is_letter)
-}
-
-/// Whether this is a match: a field that programs or the journal itself set, and its value.
-pub(crate) fn is_match(term: &str) -> bool {
-    term.len() <= WORD_MOST
-        && !term.contains('\0')
-        && term
-            .split_once('=')
-            .is_some_and(|(name, _)| is_field(name) && !name.starts_with("__"))
 }
 
 /// The files of a journal that is given by files, the rotated ones among them: what was not read of them comes first.

@@ -24,10 +24,12 @@ mod tests;
 mod wire;
 
 pub(crate) use handover::{activated, given_socket};
-pub(crate) use journal::{is_field, is_match, print};
+pub(crate) use journal::print;
 pub(crate) use link::{Catalogue, Event, Feed, Link};
 pub(crate) use supervise::supervise;
-pub(crate) use wire::{BATCH_MOST, BESIDE_MOST, Begin, Excerpt, Item, Lane, Notice, Outcome, Ran, Template, TemplateId};
+pub(crate) use wire::{
+    BATCH_MOST, BESIDE_MOST, Begin, Excerpt, Item, Lane, Notice, Outcome, Ran, Template, TemplateId,
+};
 
 use std::time::Duration;
 

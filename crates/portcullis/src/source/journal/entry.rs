@@ -97,27 +97,58 @@ impl Entry {
     /// The number of a process as Python shows it; 0 is none. A client may write there what it likes.
     fn process(&self, name: &str) -> Option<String> {
         let value = self.get(name)?;
-        let text = std::str::from_utf8(value).map(str::trim).unwrap_or_default();
-        let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
-        let digits = digits.strip_prefix('+').filter(|_| sign.is_empty()).unwrap_or(digits);
-        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Some(repr_bytes(value));
+        let text = std::str::from_utf8(value).unwrap_or_default();
+        let text = text.trim_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
+        let (sign, text) = match text.strip_prefix(['-', '+']) {
+            Some(rest) if text.starts_with('-') => ("-", rest),
+            Some(rest) => ("", rest),
+            None => ("", text),
+        };
+        if let Some(digits) = digits(text, 10) {
+            let number = digits.trim_start_matches('0');
+            return (!number.is_empty()).then(|| format!("{sign}{number}"));
         }
-        let number = digits.trim_start_matches('0');
-        (!number.is_empty()).then(|| format!("{sign}{number}"))
+        let other = [("0x", 16), ("0o", 8), ("0b", 2)]
+            .into_iter()
+            .find_map(|(prefix, radix)| {
+                let head = text.get(..2).filter(|head| head.eq_ignore_ascii_case(prefix))?;
+                let rest = text.strip_prefix(head)?;
+                let digits = digits(rest.strip_prefix('_').unwrap_or(rest), radix)?;
+                u128::from_str_radix(&digits, radix).ok()
+            });
+        let other = other.map(|number| {
+            if number == 0 {
+                "0".to_owned()
+            } else {
+                format!("{sign}{number}")
+            }
+        });
+        Some(other.unwrap_or_else(|| repr_bytes(value)))
     }
 
     /// The time since the start of the machine, as the kernel's log shows it.
     fn uptime(&self) -> String {
-        let micros = |name| first(&self.fields, name).and_then(|value| std::str::from_utf8(value).ok()?.parse::<u64>().ok());
+        let micros =
+            |name| first(&self.fields, name).and_then(|value| std::str::from_utf8(value).ok()?.parse::<u64>().ok());
         let micros = micros("_SOURCE_MONOTONIC_TIMESTAMP").or_else(|| micros("__MONOTONIC_TIMESTAMP"));
         let micros = micros.unwrap_or(0);
         format!("[{:>5}.{:06}]", micros / 1_000_000, micros % 1_000_000)
     }
 }
 
+/// The digits of a number in Python's writing, in which one underscore may stand between two.
+fn digits(text: &str, radix: u32) -> Option<String> {
+    let mut parts = text.split('_');
+    parts
+        .all(|part| !part.is_empty() && part.chars().all(|c| c.is_digit(radix)))
+        .then(|| text.replace('_', ""))
+}
+
 fn first<'f>(fields: &'f [Field], name: &str) -> Option<&'f [u8]> {
-    fields.iter().find(|field| *field.name == *name).map(|field| &*field.value)
+    fields
+        .iter()
+        .find(|field| *field.name == *name)
+        .map(|field| &*field.value)
 }
 
 /// What is UTF-8 is read as that, whatever the jail's encoding.
@@ -160,15 +191,23 @@ mod tests {
             let utf8 = Encoding::named("utf-8").unwrap();
             assert_eq!(entry(fields).line(utf8), expect, "{fields:?}");
         };
-        let (host, message): ((&str, &[u8]), (&str, &[u8])) = (("_HOSTNAME", b"mail"), ("MESSAGE", b"hello"));
+        let host: (&str, &[u8]) = ("_HOSTNAME", b"mail");
+        let message: (&str, &[u8]) = ("MESSAGE", b"hello");
         check(&[message], "hello");
         check(&[], "");
-        check(&[host, message, ("SYSLOG_IDENTIFIER", b"sshd"), ("_PID", b"12")], "mail sshd[12]: hello");
-        check(&[host, message, ("SYSLOG_IDENTIFIER", b""), ("_COMM", b"c")], "mail c: hello");
+        check(
+            &[host, message, ("SYSLOG_IDENTIFIER", b"sshd"), ("_PID", b"12")],
+            "mail sshd[12]: hello",
+        );
+        check(
+            &[host, message, ("SYSLOG_IDENTIFIER", b""), ("_COMM", b"c")],
+            "mail c: hello",
+        );
         check(&[message, ("_PID", b"12")], "hello");
         let both: [(&str, &[u8]); 3] = [("_COMM", b"c"), ("SYSLOG_PID", b"007"), ("_PID", b"12")];
         check(&both, "c[7]: ");
         check(&[("_COMM", b"c"), ("SYSLOG_PID", b"0"), ("_PID", b"12")], "c[12]: ");
+        check(&[("_COMM", b"c"), ("SYSLOG_PID", b"0x1F")], "c[31]: ");
         check(&[("_COMM", b"c"), ("SYSLOG_PID", b"x\n1")], "c[b'x\\\\n1']: ");
         let kernel: [(&str, &[u8]); 2] = [("SYSLOG_IDENTIFIER", b"kernel"), ("__MONOTONIC_TIMESTAMP", b"5004321")];
         check(&kernel, "kernel: [    5.004321] ");
@@ -186,7 +225,10 @@ mod tests {
             assert_eq!(date(micros, &zone), expect);
         }
         let late = entry(&[("_SOURCE_REALTIME_TIMESTAMP", b"1699999999000000")]);
-        assert_eq!((late.at.seconds(), late.taken.seconds()), (1_699_999_999, 1_700_000_000));
+        assert_eq!(
+            (late.at.seconds(), late.taken.seconds()),
+            (1_699_999_999, 1_700_000_000)
+        );
     }
 
     #[test]

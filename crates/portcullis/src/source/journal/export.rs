@@ -6,8 +6,7 @@
 //! make long is passed over without being held.
 
 use memchr::memchr;
-
-use crate::runner::is_field;
+use portcullis_core::config::is_journal_field;
 
 /// A longer value is cut here. A line of a log file has the same cap.
 pub(crate) const LONGEST: usize = 64 << 10;
@@ -173,7 +172,7 @@ impl Export {
             }
             return Ok(());
         }
-        let name = String::from_utf8(name).ok().filter(|name| is_field(name));
+        let name = String::from_utf8(name).ok().filter(|name| is_journal_field(name));
         let name: Box<str> = name.ok_or(Damage::Name)?.into();
         self.any = true;
         self.state = if is_text {
@@ -233,7 +232,12 @@ mod tests {
         let (mut export, mut entries) = (Export::new(wanted()), Vec::new());
         for piece in pieces {
             export.push(piece, |fields| {
-                entries.push(fields.into_iter().map(|field| (field.name.into(), field.value.into())).collect());
+                entries.push(
+                    fields
+                        .into_iter()
+                        .map(|field| (field.name.into(), field.value.into()))
+                        .collect(),
+                );
             })?;
         }
         Ok(entries)
@@ -262,7 +266,11 @@ mod tests {
         let text = b"__CURSOR=s=1;i=2\n_PID=7\nOTHER=x\nMESSAGE\n\x05\0\0\0\0\0\0\0a\nb=\n\n\n\n_PID=\nMESSAGE=a=b\n\n_PID=8\n";
         let field = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
         let expect = vec![
-            vec![field("__CURSOR", "s=1;i=2"), field("_PID", "7"), field("MESSAGE", "a\nb=\n")],
+            vec![
+                field("__CURSOR", "s=1;i=2"),
+                field("_PID", "7"),
+                field("MESSAGE", "a\nb=\n"),
+            ],
             vec![field("_PID", ""), field("MESSAGE", "a=b")],
         ];
         // The newline after the binary value is missing by one: the value says so.
@@ -294,9 +302,12 @@ mod tests {
         text.extend_from_slice(b"\n_PID=1\n\n");
         let (mut export, mut seen) = (Export::new(wanted()), Vec::new());
         export.push(&text, |fields| seen = fields).unwrap();
-        let shape = |fields: &[Field]| -> Vec<_> { fields.iter().map(|field| (field.value.len(), field.is_cut)).collect() };
+        let shape =
+            |fields: &[Field]| -> Vec<_> { fields.iter().map(|field| (field.value.len(), field.is_cut)).collect() };
         assert_eq!(shape(&seen), [(LONGEST, true), (1, false)]);
-        let text = [b"MESSAGE=".repeat(1), b"x".repeat(LONGEST), b"\n".to_vec()].concat().repeat(9);
+        let text = [b"MESSAGE=".to_vec(), b"x".repeat(LONGEST), b"\n".to_vec()]
+            .concat()
+            .repeat(9);
         export.push(&text, |_| ()).unwrap();
         export.push(&b"_PID=1\n".repeat(1000), |_| ()).unwrap();
         export.push(b"\n", |fields| seen = fields).unwrap();
@@ -306,7 +317,10 @@ mod tests {
 
     fn fields() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
         let name = prop::sample::select(vec!["MESSAGE", "_PID", "__CURSOR"]).prop_map(str::to_owned);
-        let value = prop_oneof![prop::collection::vec(any::<u8>(), 0..40), "[a-z =]{0,40}".prop_map(String::into_bytes)];
+        let value = prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..40),
+            "[a-z =]{0,40}".prop_map(String::into_bytes)
+        ];
         prop::collection::vec((name, value), 1..6)
     }
 

@@ -1,7 +1,8 @@
 //! `journalmatch`: which entries are a jail's (contract §6.6).
 
+use portcullis_core::config::is_journal_match;
+
 use super::entry::Entry;
-use crate::runner::is_match;
 
 /// The matches of one jail: an entry is the jail's if one of the groups holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +28,7 @@ impl Matches {
         for terms in lines.iter().flat_map(|line| line.split(|term| term == "+")) {
             let mut group = Group::new();
             for term in terms {
-                let known = term.split_once('=').filter(|_| is_match(term));
+                let known = term.split_once('=').filter(|_| is_journal_match(term));
                 let (name, value) = known.ok_or_else(|| NoMatch(term.clone()))?;
                 let value: Box<[u8]> = value.as_bytes().into();
                 match group.iter_mut().find(|(other, _)| **other == *name) {
@@ -135,7 +136,10 @@ mod tests {
     fn one_reader_for_all_jails() {
         let union = |all: &[&Matches]| Matches::union(all.iter().copied());
         let (one, two) = (matches(&["A=1 B=2 A=3"]), matches(&["C=1 + A=1", "C=1"]));
-        assert_eq!(union(&[&one, &two]), [vec!["A=1", "A=3", "B=2"], vec!["C=1"], vec!["A=1"]]);
+        assert_eq!(
+            union(&[&one, &two]),
+            [vec!["A=1", "A=3", "B=2"], vec!["C=1"], vec!["A=1"]]
+        );
         assert_eq!(union(&[&one, &Matches::default()]), [] as [Vec<String>; 0]);
         for term in ["A", "a=1", "=1", "__CURSOR=1", "/usr/bin/x", "-f", "--file=x", "A=\0"] {
             assert!(Matches::new(&[vec![term.to_owned()]]).is_err(), "{term}");

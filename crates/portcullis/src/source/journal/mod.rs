@@ -96,7 +96,11 @@ impl Drop for Journal {
 
 /// What the program is to print, so that each of these finds its own in it.
 pub(crate) fn wanted(excerpt: Excerpt, all: &[Matches], begin: Begin) -> Excerpt {
-    let fields: BTreeSet<&str> = all.iter().flat_map(Matches::fields).chain(entry::FIELDS.iter().copied()).collect();
+    let fields: BTreeSet<&str> = all
+        .iter()
+        .flat_map(Matches::fields)
+        .chain(entry::FIELDS.iter().copied())
+        .collect();
     Excerpt {
         matches: Matches::union(all.iter()),
         fields: fields.into_iter().map(str::to_owned).collect(),

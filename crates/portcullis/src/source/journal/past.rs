@@ -162,7 +162,11 @@ mod tests {
     #[test]
     fn the_journal_begins_where_the_first_does() {
         let at = Timestamp::from_micros;
-        let (entry, until, before) = (Past::Entry("s=a;i=1;t=20".into()), Past::Until(at(33)), Past::Before(at(32)));
+        let (entry, until, before) = (
+            Past::Entry("s=a;i=1;t=20".into()),
+            Past::Until(at(33)),
+            Past::Before(at(32)),
+        );
         let begin = |all: &[&Past]| super::begin(all.iter().copied());
         assert_eq!(begin(&[]), Begin::Start);
         assert_eq!(begin(&[&entry, &until]), Begin::Cursor("s=a;i=1;t=20".into()));

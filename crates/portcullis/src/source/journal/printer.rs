@@ -313,7 +313,9 @@ fn explained(ran: &Ran) -> String {
 }
 
 fn pause(failures: u32) -> Duration {
-    let factor = 1_u32.checked_shl(failures.saturating_sub(1).min(16)).unwrap_or(u32::MAX);
+    let factor = 1_u32
+        .checked_shl(failures.saturating_sub(1).min(16))
+        .unwrap_or(u32::MAX);
     FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE)
 }
 

@@ -39,7 +39,8 @@ pub(crate) fn name(backend: &str) -> String {
 
 /// Whether a path is a journal's name.
 pub(crate) fn is_journal(path: &str) -> bool {
-    path.strip_prefix(JOURNAL).is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+    path.strip_prefix(JOURNAL)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
 }
 
 /// What is to be read of the journal with this name: nothing yet but where it is.
@@ -131,7 +132,7 @@ mod tests {
                 "systemd[namespace=mail]",
                 Excerpt {
                     namespace: Some("mail".into()),
-                    ..machine.clone()
+                    ..machine
                 },
             ),
         ] {
@@ -139,7 +140,11 @@ mod tests {
             assert!(is_journal(&name));
             assert_eq!(excerpt(&name), Ok(expect), "{backend}");
         }
-        for backend in ["systemd[journalflags=x]", "systemd[journalflags=16]", "systemd[jornalpath=/j]"] {
+        for backend in [
+            "systemd[journalflags=x]",
+            "systemd[journalflags=16]",
+            "systemd[jornalpath=/j]",
+        ] {
             assert!(excerpt(&name(backend)).is_err(), "{backend}");
         }
         assert!(!is_journal("/var/log/systemd-journal") && !is_journal("systemd-journals"));
