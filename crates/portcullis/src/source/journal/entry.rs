@@ -208,7 +208,7 @@ mod tests {
         check(&both, "c[7]: ");
         check(&[("_COMM", b"c"), ("SYSLOG_PID", b"0"), ("_PID", b"12")], "c[12]: ");
         check(&[("_COMM", b"c"), ("SYSLOG_PID", b"0x1F")], "c[31]: ");
-        check(&[("_COMM", b"c"), ("SYSLOG_PID", b"x\n1")], "c[b'x\\\\n1']: ");
+        check(&[("_COMM", b"c"), ("SYSLOG_PID", b"x\n1")], "c[b'x\\n1']: ");
         let kernel: [(&str, &[u8]); 2] = [("SYSLOG_IDENTIFIER", b"kernel"), ("__MONOTONIC_TIMESTAMP", b"5004321")];
         check(&kernel, "kernel: [    5.004321] ");
         check(&[("MESSAGE", b"a\nb"), ("MESSAGE", b"c")], "a\\nb c");
