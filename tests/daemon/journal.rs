@@ -497,3 +497,49 @@ fn retimed(text: &str, from: i64) -> String {
     });
     lines.collect()
 }
+
+#[test]
+fn a_log_that_appears_later_takes_the_place_of_the_journal() {
+    let mut house = house(3);
+    let log = house.path("later.log");
+    house.write(
+        "etc/filter.d/both.conf",
+        "[Definition]\nfailregex = ^\\s*\\S+ plain\\S*: fail from <HOST>\njournalmatch = SYSLOG_IDENTIFIER=plain\n",
+    );
+    let jail = |logpath: &str| {
+        let options = format!("backend = auto\nsystemd_if_nologs = true\nfilter = both\nlogpath = {logpath}");
+        house.jails(&[Jail {
+            name: "plain",
+            maxretry: 3,
+            options: &options,
+        }]);
+    };
+    jail(&log.display().to_string());
+    fs::remove_file(house.log_of("plain")).unwrap();
+    let mut journal = Journald::start(&house);
+    house.start();
+    house.until_said("Have not found any log file for 'plain' jail");
+    house.until_said("Jail is in operation now");
+    journal.fail("192.0.2.1", 2);
+    journal.fail("192.0.2.2", 3);
+    house.until_banned("plain 192.0.2.2");
+    house.counts_become("plain", &BTreeMap::from([("192.0.2.1".to_owned(), 2)]));
+    // The log begins with what stood in the journal.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let line = |off, who: &str| format!("{} mx plain[1]: fail from {who}\n", crate::house::stamp(off));
+    house.write("later.log", line(-3, "192.0.2.1").repeat(2));
+    house.until_said("is there now: it is read, and the journal no longer");
+    house.counts_become("plain", &BTreeMap::from([("192.0.2.1".to_owned(), 2)]));
+    assert_eq!(house.banned(), ["plain 192.0.2.2"]);
+    crate::house::append(&log, line(0, "192.0.2.1").as_bytes());
+    house.until_banned("plain 192.0.2.1");
+    journal.fail("192.0.2.3", 3);
+    // And so it is after a start.
+    house.terminate();
+    house.start();
+    crate::house::append(&log, line(0, "192.0.2.4").repeat(3).as_bytes());
+    house.until_banned("plain 192.0.2.4");
+    let mut banned = house.banned();
+    banned.sort();
+    assert_eq!(banned, ["plain 192.0.2.1", "plain 192.0.2.2", "plain 192.0.2.4"]);
+}

@@ -139,6 +139,8 @@ pub struct Outcome {
     pub held: BTreeMap<String, String>,
     /// Enabled jails that cannot be, and why
     pub skipped: BTreeMap<String, String>,
+    /// The lines of `logpath` of jails that read the journal because no such log is there
+    pub awaited: BTreeMap<String, Vec<String>>,
 }
 
 /// Reads a folder.

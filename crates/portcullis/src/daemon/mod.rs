@@ -10,6 +10,7 @@ mod caution;
 mod clouds;
 mod commands;
 mod ending;
+mod files;
 mod held;
 mod inquiries;
 mod keeper;
@@ -126,6 +127,8 @@ struct Installed {
     held: BTreeMap<String, String>,
     blind: BTreeMap<String, String>,
     dropped: BTreeMap<String, String>,
+    /// The logs for want of which jails read the journal
+    awaited: BTreeMap<String, Vec<String>>,
     diagnostics: Vec<Diagnostic>,
     /// The jails as they are in force, but for the pseudo-jail
     jails: BTreeMap<Arc<str>, JailPlan>,
@@ -174,6 +177,7 @@ struct Daemon {
     next_reply: u64,
     own_due: Instant,
     hourly_due: Instant,
+    files_due: Instant,
     outbox: SyncSender<Message>,
     /// Messages that came while groups were taken down
     later: VecDeque<Message>,
@@ -243,6 +247,7 @@ impl Daemon {
             held: setup.held,
             blind: setup.blind,
             dropped: setup.dropped,
+            awaited: setup.awaited,
             diagnostics: setup.diagnostics,
             jails,
         };
@@ -308,7 +313,11 @@ impl Daemon {
             Duration::from_micros(u64::try_from((wake - now).micros()).unwrap_or(0))
         });
         let clock = Instant::now();
-        let due = self.own_due.min(self.hourly_due).saturating_duration_since(clock);
+        let due = self.own_due.min(self.hourly_due);
+        let due = self
+            .files_due()
+            .map_or(due, |files| files.min(due))
+            .saturating_duration_since(clock);
         let unsaved = if self.keeper.unsaved() > 0 {
             UNSAVED_EVERY
         } else {
@@ -354,6 +363,7 @@ impl Daemon {
             self.watch_protection();
         }
         self.chores(clock);
+        self.turn_to_files(inbox);
         None
     }
 

@@ -15,7 +15,7 @@ use portcullis_core::engine::Input;
 use portcullis_core::filter::Sessions;
 use portcullis_core::json;
 use portcullis_core::ledger::Mark;
-use portcullis_core::time::Seconds;
+use portcullis_core::time::{Seconds, Timestamp};
 
 use super::{Daemon, Message, resolver};
 
@@ -58,6 +58,17 @@ impl Kept {
         for (jail, open) in sessions {
             self.sessions.entry(jail).or_insert(open);
         }
+    }
+
+    /// When a jail last read one of its logs of this kind.
+    fn read_at(&self, jail: &str, is_meant: impl Fn(&str) -> bool) -> Option<Timestamp> {
+        let marks = self
+            .marks
+            .iter()
+            .filter(|((name, path), _)| **name == *jail && is_meant(path));
+        // Of a file's place that Fail2Ban kept the time is not known.
+        let timed = marks.filter(|((_, path), mark)| journal::is_journal(path) || mark.inode != 0);
+        timed.map(|(_, mark)| mark.read_at).max()
     }
 
     fn take_back(&mut self, reading: &Reading) {
@@ -127,12 +138,24 @@ impl Daemon {
                 );
                 say(Level::Notice, "fail2ban.filtersystemd", &text);
             }
-            let past = Past::of(kept.as_ref(), &path, self.clock.now().wall - findtime);
+            let now = self.clock.now().wall;
+            let oldest = now - findtime;
+            // What it read in files meanwhile stands in the journal, too.
+            let files = self.kept.read_at(reading.name(), |path| path != JOURNAL);
+            let past = match files.filter(|at| kept.as_ref().is_none_or(|mark| mark.read_at < *at)) {
+                Some(at) => Past::Until(at.max(oldest).min(now)),
+                None => Past::of(kept.as_ref(), &path, (oldest, now)),
+            };
             reading.follow_journal(Arc::clone(&path), kept, past);
             return path;
         }
+        let elsewhere = self.kept.read_at(reading.name(), |path| path == JOURNAL);
+        let elsewhere = elsewhere.filter(|at| kept.as_ref().is_none_or(|mark| mark.read_at < *at));
         let done = kept.or_else(|| file.tail.then(|| end_of(&path)).flatten());
         reading.follow(Arc::clone(&path), done, file.tail);
+        if let Some(time) = elsewhere {
+            reading.begin_after(&path, time);
+        }
         path
     }
 

@@ -80,6 +80,8 @@ pub(crate) struct Setup {
     pub(crate) blind: BTreeMap<String, String>,
     /// Jails that are not in force, and why
     pub(crate) dropped: BTreeMap<String, String>,
+    /// The lines of `logpath` of jails that read the journal for want of these logs
+    pub(crate) awaited: BTreeMap<String, Vec<String>>,
     /// What is wrong
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// Where options are written, by jail and option
@@ -109,6 +111,7 @@ pub(crate) fn read(places: &Places) -> Setup {
         let mut setup = Setup::empty(live, places.manner());
         setup.held = std::mem::take(&mut outcome.held);
         setup.origins.clone_from(&outcome.origins);
+        setup.awaited.clone_from(&outcome.awaited);
         let unseen = Other {
             tree,
             base: &base,
@@ -310,6 +313,7 @@ impl Setup {
             origins: BTreeMap::new(),
             blind: BTreeMap::new(),
             dropped: BTreeMap::new(),
+            awaited: BTreeMap::new(),
             diagnostics: Vec::new(),
             manner,
         }

@@ -91,6 +91,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         next_reply: 0,
         own_due: Instant::now(),
         hourly_due: Instant::now() + HOURLY,
+        files_due: Instant::now(),
         outbox,
         later: VecDeque::new(),
         farewell: None,

@@ -99,6 +99,8 @@ impl Reading {
                 done,
                 behind: None,
                 past: None,
+                place: None,
+                floor: None,
                 operating,
                 generation: 0,
                 joiners: BTreeMap::new(),
@@ -121,6 +123,13 @@ impl Reading {
         self.follow(Arc::clone(&path), done, operating);
         if let Some(progress) = self.files.get_mut(&path) {
             progress.past = Some(past);
+        }
+    }
+
+    /// What failed in a log up to this time was read elsewhere: in the journal, before there was such a log.
+    pub(crate) fn begin_after(&mut self, path: &str, time: Timestamp) {
+        if let Some(progress) = self.files.get_mut(path) {
+            progress.floor = Some(time);
         }
     }
 
@@ -199,6 +208,8 @@ impl Reading {
             return;
         }
         let operating = progress.operating;
+        // A time that is still to come is one of a clock that was put back.
+        let floor = progress.floor.filter(|floor| *floor <= clock.wall);
         let encoding = self.encoding.encoding;
         let Some(Whole { bytes, truncated }) = progress.join(encoding, chunk.generation, line) else {
             return;
@@ -216,7 +227,11 @@ impl Reading {
         // read no worse for it than lines of a new start.
         let reading = catch_unwind(AssertUnwindSafe(|| {
             break_on_purpose(&text);
-            self.filter.read(clock, operating, &text)
+            let mut reading = self.filter.read(clock, operating, &text);
+            reading
+                .failures
+                .retain(|failure| floor.is_none_or(|floor| failure.time > floor));
+            reading
         }));
         let place = || format!("{} before byte {}", chunk.path, line.end);
         if self.take(clock, reading, (&text, &place), found) {
@@ -239,6 +254,7 @@ impl Reading {
         if !self.matches.take(entry) {
             return;
         }
+        progress.place = Some(journal::mark(&chunk.path, entry));
         if entry.at >= clock.wall - MOMENT && !progress.operating {
             progress.operating = true;
             found.news.push(in_operation(&self.name));
@@ -294,6 +310,14 @@ impl Reading {
         self.counts.deadly += 1;
         if let Some(progress) = self.files.get_mut(&chunk.path) {
             progress.joiners.remove(&chunk.generation);
+            let entry = chunk
+                .lines
+                .iter()
+                .find(|line| line.end == end)
+                .and_then(|line| line.entry.as_ref());
+            if let Some(entry) = entry {
+                progress.place = Some(journal::mark(&chunk.path, entry));
+            }
         }
         let text = format!(
             "[{}] the daemon died twice over the line of {} before byte {end}; it is skipped",
@@ -321,12 +345,9 @@ impl Reading {
                 progress.operating = true;
                 news.push(in_operation(&self.name));
             }
-            // Who still waits for its place in the journal has come no further.
-            if chunk.lines.is_empty() || progress.past.is_some() {
-                return None;
-            }
-            progress.done = Some(chunk.mark.clone());
-            return Some((Arc::clone(&self.name), JOURNAL.into(), chunk.mark.clone()));
+            let mark = progress.place.take()?;
+            progress.done = Some(mark.clone());
+            return Some((Arc::clone(&self.name), JOURNAL.into(), mark));
         }
         progress.operating |= chunk.caught_up;
         let had_read = progress.has_read(chunk, chunk.mark.offset);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use portcullis_core::encoding::Encoding;
 use portcullis_core::ledger::Mark;
+use portcullis_core::time::Timestamp;
 
 use super::joiner::{Joiner, Whole};
 use crate::source::journal::Past;
@@ -20,6 +21,10 @@ pub(super) struct Progress {
     pub(super) behind: Option<Behind>,
     /// Which entries of a journal are not for it
     pub(super) past: Option<Past>,
+    /// The last entry of a journal that was its, until that is kept
+    pub(super) place: Option<Mark>,
+    /// Up to when the same lines were read elsewhere
+    pub(super) floor: Option<Timestamp>,
     /// Whether the end of the file was reached once
     pub(super) operating: bool,
     /// The newest file read under this path

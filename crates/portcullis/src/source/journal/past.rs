@@ -12,6 +12,8 @@ use crate::runner::Begin;
 pub(crate) enum Past {
     /// All up to this entry, and with it
     Entry(String),
+    /// The same of an entry of a time that is still to come, because the clock was put back: its time tells nothing
+    Ahead(String),
     /// All that was written up to this time, as another program kept it that knows no entries
     Until(Timestamp),
     /// All that the journal took before this time
@@ -21,10 +23,12 @@ pub(crate) enum Past {
 impl Past {
     /// Where a jail begins that came so far in the journal of this name: there, or at `oldest`, before which nothing
     /// counts any more (contract §6.6).
-    pub(crate) fn of(done: Option<&Mark>, path: &str, oldest: Timestamp) -> Past {
+    pub(crate) fn of(done: Option<&Mark>, path: &str, (oldest, now): (Timestamp, Timestamp)) -> Past {
         match done {
             Some(mark) if mark.read_at < oldest => Past::Before(oldest),
-            Some(mark) if mark.tail.is_empty() || mark.inode != number_of(path) => Past::Until(mark.read_at),
+            // Nothing that is still to be written is past.
+            Some(mark) if mark.tail.is_empty() || mark.inode != number_of(path) => Past::Until(mark.read_at.min(now)),
+            Some(mark) if Place::of(&mark.tail).time > now.micros() => Past::Ahead(mark.tail.clone()),
             Some(mark) => Past::Entry(mark.tail.clone()),
             None => Past::Before(oldest),
         }
@@ -33,7 +37,8 @@ impl Past {
     /// Whether an entry belongs to it. Those behind the first that does not are new all.
     pub(crate) fn has(&self, entry: &Entry) -> bool {
         match self {
-            Past::Entry(cursor) => **cursor == *entry.cursor || !is_later(&entry.cursor, cursor),
+            Past::Entry(cursor) => !is_later(&entry.cursor, cursor, true),
+            Past::Ahead(cursor) => !is_later(&entry.cursor, cursor, false),
             Past::Until(time) => entry.at <= *time,
             Past::Before(time) => entry.taken < *time,
         }
@@ -41,12 +46,12 @@ impl Past {
 
     /// Whether an entry is the last one of it.
     pub(crate) fn ends_with(&self, entry: &Entry) -> bool {
-        matches!(self, Past::Entry(cursor) if **cursor == *entry.cursor)
+        matches!(self, Past::Entry(cursor) | Past::Ahead(cursor) if **cursor == *entry.cursor)
     }
 
     fn time(&self) -> Timestamp {
         match self {
-            Past::Entry(cursor) => Timestamp::from_micros(Place::of(cursor).time),
+            Past::Entry(cursor) | Past::Ahead(cursor) => Timestamp::from_micros(Place::of(cursor).time),
             Past::Until(time) | Past::Before(time) => *time,
         }
     }
@@ -55,10 +60,10 @@ impl Past {
 /// Where to begin a journal so that each jail gets what it has not had.
 pub(crate) fn begin<'p>(all: impl Iterator<Item = &'p Past>) -> Begin {
     // Of equal times the one that names no entry begins further up.
-    let first = all.min_by_key(|past| (past.time(), matches!(past, Past::Entry(_))));
+    let first = all.min_by_key(|past| (past.time(), matches!(past, Past::Entry(_) | Past::Ahead(_))));
     match first {
         None => Begin::Start,
-        Some(Past::Entry(cursor)) => Begin::Cursor(cursor.clone()),
+        Some(Past::Entry(cursor) | Past::Ahead(cursor)) => Begin::Cursor(cursor.clone()),
         Some(past) => Begin::Since(past.time().micros()),
     }
 }
@@ -86,13 +91,13 @@ impl<'c> Place<'c> {
 }
 
 /// Whether the entry at `one` was written after the one at `other`. Within one machine's journal the numbers tell;
-/// between those of several machines only the time does.
-fn is_later(one: &str, other: &str) -> bool {
+/// between those of several machines only the time does, if that.
+fn is_later(one: &str, other: &str, by_time: bool) -> bool {
     let (one, other) = (Place::of(one), Place::of(other));
     if one.series == other.series {
         one.number > other.number
     } else {
-        one.time > other.time
+        !by_time || one.time > other.time
     }
 }
 
@@ -131,24 +136,29 @@ mod tests {
     #[test]
     fn where_a_jail_begins() {
         let at = Timestamp::from_micros;
-        let of = |mark: Option<Mark>| Past::of(mark.as_ref(), "j", at(100));
+        let of = |mark: Option<Mark>| Past::of(mark.as_ref(), "j", (at(100), at(200)));
         assert_eq!(of(None), Past::Before(at(100)));
         assert_eq!(of(Some(mark("c", "j", 99))), Past::Before(at(100)));
         assert_eq!(of(Some(mark("c", "j", 100))), Past::Entry("c".into()));
         assert_eq!(of(Some(mark("c", "other", 150))), Past::Until(at(150)));
         assert_eq!(of(Some(mark("", "j", 150))), Past::Until(at(150)));
+        assert_eq!(of(Some(mark("", "j", 250))), Past::Until(at(200)));
+        assert_eq!(of(Some(mark("s=a;t=c9", "j", 150))), Past::Ahead("s=a;t=c9".into()));
     }
 
     #[test]
     fn what_is_past() {
         let at = Timestamp::from_micros;
         let cursor = Past::Entry("s=a;i=10;t=20".into());
+        let ahead = Past::Ahead("s=a;i=10;t=20".into());
         for (past, other, expect) in [
             (&cursor, entry("s=a;i=f;t=99", 0, 0), true),
             (&cursor, entry("s=a;i=10;t=20", 0, 0), true),
             (&cursor, entry("s=a;i=11;t=1", 0, 0), false),
             (&cursor, entry("s=b;i=99;t=19", 0, 0), true),
             (&cursor, entry("s=b;i=1;t=21", 0, 0), false),
+            (&ahead, entry("s=a;i=f;t=99", 0, 0), true),
+            (&ahead, entry("s=b;i=99;t=19", 0, 0), false),
             (&Past::Until(at(50)), entry("c", 60, 50), true),
             (&Past::Until(at(50)), entry("c", 60, 51), false),
             (&Past::Before(at(50)), entry("c", 49, 60), true),

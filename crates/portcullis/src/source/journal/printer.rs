@@ -327,7 +327,7 @@ pub(crate) fn number_of(text: &str) -> u64 {
 }
 
 /// The place behind an entry. Its parts that Fail2Ban keeps are the time, and that as text; ours is the cursor.
-fn mark(path: &str, entry: &Entry) -> Mark {
+pub(crate) fn mark(path: &str, entry: &Entry) -> Mark {
     Mark {
         head: entry.date.to_string(),
         tail: entry.cursor.to_string(),
