@@ -40,12 +40,11 @@ pub(crate) use traces::{is_here, network, past};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use portcullis_core::action::JailFacts;
 use portcullis_core::config::plan::{JailPlan, Plan};
 use portcullis_core::diagnostic::Diagnostic;
 use portcullis_core::engine::{Answer, Effect, Engine, Event, Input, Query, ReplyTo, Saved};
@@ -467,11 +466,6 @@ impl Daemon {
         }
     }
 
-    /// Shell actions may ask for a jail's counters.
-    fn put_up_counters(&self) {
-        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = self.counters();
-    }
-
     /// Ends jails. What stops them is told their counters, also where another of the name follows.
     fn part_with(&mut self, input: Input, is_meant: impl Fn(&str) -> bool) {
         let mut facts = self.counters();
@@ -480,23 +474,6 @@ impl Daemon {
         self.lanes.part(&facts);
         self.step(input);
         self.lanes.part(&BTreeMap::new());
-    }
-
-    fn counters(&self) -> BTreeMap<String, JailFacts> {
-        let view = self.engine.query(&Query::Status);
-        let facts = view.jails.iter().map(|jail| {
-            let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-            let facts = JailFacts {
-                name: jail.name.to_string(),
-                bantime: jail.bantime,
-                banned: count(jail.banned),
-                banned_total: jail.bans_total,
-                found: count(jail.failing),
-                found_total: jail.failures,
-            };
-            (facts.name.clone(), facts)
-        });
-        facts.collect()
     }
 
     fn obey(&mut self, event: runner::Event) -> Option<End> {

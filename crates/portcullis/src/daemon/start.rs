@@ -64,7 +64,6 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let (board, (cloud, sky), printer) = (Arc::clone(&around.board), sky(&clock, &places), link.clone());
     let lanes = lanes(link, around, sky, &outbox).map_err(broken)?;
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
-    let protected = Protected::gather().unwrap_or_else(|_| Protected::new([], []));
     let mut daemon = Daemon {
         dry_run: run.dry_run,
         database,
@@ -84,7 +83,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         plan: Plan::default(),
         origin,
         kept: reading::Kept::from_saved(&saved),
-        protected,
+        protected: Protected::gather().unwrap_or_else(|_| Protected::new([], [])),
         files: BTreeMap::new(),
         remarks: BTreeMap::new(),
         replies: BTreeMap::new(),
