@@ -301,3 +301,117 @@ fn place(excerpt: &Excerpt) -> String {
         None => format!("in {}", PLACES.join(" or ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words that the program is started with.
+    fn words(excerpt: &Excerpt) -> io::Result<Vec<String>> {
+        let command = command(excerpt, &[PathBuf::from("/j/a b.journal")])?;
+        Ok(command
+            .get_args()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect())
+    }
+
+    #[test]
+    fn no_value_is_an_option() {
+        let excerpt = Excerpt {
+            directory: Some("/j".into()),
+            namespace: Some("--file".into()),
+            system: true,
+            matches: vec![vec!["A=--all".into(), "B=".into()], vec!["C=a b".into()]],
+            fields: vec!["MESSAGE".into(), "A".into()],
+            begin: Begin::Since(1_500_000_000_000_007),
+            follow: true,
+            ..Excerpt::default()
+        };
+        let expect = [
+            "--directory=/j",
+            "--namespace=--file",
+            "--since=@1500000000.000007",
+            "--output-fields=MESSAGE,A",
+            "--file=/j/a b.journal",
+            "--system",
+            "--follow",
+            "A=--all",
+            "B=",
+            "+",
+            "C=a b",
+        ];
+        assert_eq!(words(&excerpt).unwrap()[5..], expect);
+    }
+
+    #[test]
+    fn what_is_no_value_is_refused() {
+        let plain = Excerpt::default;
+        for excerpt in [
+            Excerpt {
+                directory: Some("j".into()),
+                ..plain()
+            },
+            Excerpt {
+                files: vec!["-x".into()],
+                ..plain()
+            },
+            Excerpt {
+                namespace: Some("a b".into()),
+                ..plain()
+            },
+            Excerpt {
+                begin: Begin::Cursor("s=1\n".into()),
+                ..plain()
+            },
+            Excerpt {
+                fields: vec!["A,B".into()],
+                ..plain()
+            },
+            Excerpt {
+                matches: vec![vec!["--all".into()]],
+                ..plain()
+            },
+            Excerpt {
+                matches: vec![vec!["/usr/bin/x".into()]],
+                ..plain()
+            },
+            Excerpt {
+                matches: vec![vec![format!("A={}", "x".repeat(WORD_MOST))]],
+                ..plain()
+            },
+            Excerpt {
+                matches: vec![Vec::new()],
+                ..plain()
+            },
+        ] {
+            let error = words(&excerpt).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{excerpt:?}");
+        }
+    }
+
+    #[test]
+    fn rotated_files_belong_to_their_journal() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "s[1].journal",
+            "s[1]@x-1.journal",
+            "s1@x.journal",
+            "t.journal",
+            "t@y.journal~",
+        ] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let pattern = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let of = |names: &[&str]| -> Vec<String> {
+            let excerpt = Excerpt {
+                files: names.iter().map(|name| pattern(name)).collect(),
+                ..Excerpt::default()
+            };
+            let name = |path: PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+            files_of(&excerpt).into_iter().map(name).collect()
+        };
+        assert_eq!(of(&["s*].journal"]), ["s[1].journal", "s[1]@x-1.journal"]);
+        assert_eq!(of(&["t.journal", "*.journal"]).len(), 4);
+        assert_eq!(of(&["none*"]), [""; 0]);
+    }
+}
