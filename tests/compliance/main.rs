@@ -21,6 +21,7 @@ mod folder;
 #[path = "../daemon/house.rs"]
 mod house;
 mod ini;
+mod journal;
 mod jumbles;
 mod mutations;
 mod names;

@@ -39,6 +39,8 @@ mod hostile;
 #[cfg(test)]
 mod house;
 #[cfg(test)]
+mod journal;
+#[cfg(test)]
 mod json;
 #[cfg(test)]
 mod kernel;

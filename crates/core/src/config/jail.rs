@@ -160,7 +160,13 @@ impl JailReader<'_, '_> {
 
     fn finish(&mut self, mut commands: Commands, options: &Options, actions: Commands) -> Result<Read, Stop> {
         let mut backend = options.get("backend").map_or(Value::from("auto"), Datum::value);
-        let logs = logpath::find(self.shelf, self.request, self.name, options)?;
+        let is_match = |command: &Command| command.get(2).and_then(Value::as_str) == Some("addjournalmatch");
+        let reader = logpath::Reader {
+            name: self.name,
+            options,
+            is_matched: commands.list.iter().any(|(command, _)| is_match(command)),
+        };
+        let logs = logpath::find(self.shelf, self.request, &reader)?;
         if logs.skipped {
             let text = format!("Jail '{}' skipped, because of missing log files.", self.name);
             let mut only = Commands::default();
@@ -172,6 +178,9 @@ impl JailReader<'_, '_> {
         }
         if logs.to_journal {
             backend = "systemd".into();
+            let paths = options.get("logpath").map(Datum::to_text).unwrap_or_default();
+            let lines = paths.lines().map(|(line, _)| line.to_owned()).collect();
+            self.outcome.awaited.insert(self.name.to_owned(), lines);
         }
         logpath::push_settings(&mut commands, self.name, options);
         commands.list.extend(logs.commands.list);

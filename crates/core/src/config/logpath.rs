@@ -33,8 +33,24 @@ pub(crate) struct Logs {
     pub(crate) skipped: bool,
 }
 
+/// Where a machine keeps its journal.
+const JOURNALS: [&str; 2] = ["/var/log/journal/*/*.journal", "/run/log/journal/*/*.journal"];
+
+/// A jail, as far as it matters for its logs.
+pub(crate) struct Reader<'j> {
+    /// Its name
+    pub(crate) name: &'j str,
+    /// Its own options
+    pub(crate) options: &'j Options,
+    /// Whether it has a journalmatch, be it of its filter
+    pub(crate) is_matched: bool,
+}
+
 /// Looks for the log files of a jail.
-pub(crate) fn find(shelf: &mut Shelf<'_>, request: &Request<'_>, jail: &str, options: &Options) -> Result<Logs, Stop> {
+pub(crate) fn find(shelf: &mut Shelf<'_>, request: &Request<'_>, reader: &Reader<'_>) -> Result<Logs, Stop> {
+    let Reader {
+        name: jail, options, ..
+    } = *reader;
     let mut logs = Logs::default();
     let backend = options.get("backend").map(Datum::to_text).unwrap_or_default();
     let Some(paths) = options.get("logpath").map(Datum::to_text) else {
@@ -63,22 +79,31 @@ pub(crate) fn find(shelf: &mut Shelf<'_>, request: &Request<'_>, jail: &str, opt
         }
         return Ok(logs);
     }
-    without_files(shelf, request, (jail, options, &paths), logs)
+    without_files(shelf, request, (reader, &paths), logs)
 }
 
 fn without_files(
     shelf: &mut Shelf<'_>,
     request: &Request<'_>,
-    jail: (&str, &Options, &Text),
+    (reader, paths): (&Reader<'_>, &Text),
     mut logs: Logs,
 ) -> Result<Logs, Stop> {
-    let (name, options, paths) = jail;
+    let Reader { name, options, .. } = *reader;
     let is_true = |option: &str| options.get(option).is_some_and(Datum::is_true);
     let backend = options.get("backend").map(Datum::to_text).unwrap_or_default();
     let has_match = options.get("journalmatch").is_some_and(|value| *value != Datum::None);
-    let message = format!("Have not found any log file for '{name}' jail.");
+    // Fail2Ban looks at the jail's own match alone (D-214).
+    let is_ours = request.face == Face::Portcullis && reader.is_matched;
+    let has_match = has_match || is_ours && JOURNALS.iter().any(|place| !shelf.tree().glob(place).is_empty());
+    let turns = backend.as_str().starts_with("auto") && is_true("systemd_if_nologs") && has_match;
+    let goes_on = if turns {
+        " Jail will monitor systemd journal."
+    } else {
+        ""
+    };
+    let message = format!("Have not found any log file for '{name}' jail.{goes_on}");
     let problem = Problem::new("no-log-files", message, paths.mark());
-    if backend.as_str().starts_with("auto") && is_true("systemd_if_nologs") && has_match {
+    if turns {
         logs.to_journal = true;
     } else if is_true("skip_if_nologs") {
         logs.skipped = true;

@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 
 pub use apply::split_line;
 pub(crate) use options::near_names;
-pub use options::{Named, extract, parse_bool, parse_int};
+pub use options::{Named, extract, is_journal_field, is_journal_match, parse_bool, parse_int, split_shell};
 pub use plan::CommandError;
 pub use refusal::Refusal;
 pub use stream::{stream_of, stream_value};
@@ -139,6 +139,8 @@ pub struct Outcome {
     pub held: BTreeMap<String, String>,
     /// Enabled jails that cannot be, and why
     pub skipped: BTreeMap<String, String>,
+    /// The lines of `logpath` of jails that read the journal because no such log is there
+    pub awaited: BTreeMap<String, Vec<String>>,
 }
 
 /// Reads a folder.

@@ -163,11 +163,26 @@ pub(crate) fn split_words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c| is_space(c) || c == ',').filter(|word| !word.is_empty())
 }
 
-/// Words as a POSIX shell quotes them, without any expansion.
+/// Whether a field of systemd's journal can have this name.
+#[must_use]
+pub fn is_journal_field(name: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(is_letter)
+}
+
+/// Whether a word of `journalmatch` is a match: a field that programs or the journal's daemon set, and its value
+/// (contract §6.6).
+#[must_use]
+pub fn is_journal_match(term: &str) -> bool {
+    let parts = term.split_once('=').filter(|_| !term.contains('\0'));
+    parts.is_some_and(|(name, _)| is_journal_field(name) && !name.starts_with("__"))
+}
+
+/// Words as a POSIX shell quotes them, without any expansion (contract §1.8).
 ///
 /// # Errors
 /// A quotation or an escape that does not end.
-pub(crate) fn split_shell(text: &str) -> Result<Vec<String>, &'static str> {
+pub fn split_shell(text: &str) -> Result<Vec<String>, &'static str> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote: Option<char> = None;

@@ -420,6 +420,28 @@ fn log_files() {
 }
 
 #[test]
+fn who_turns_to_the_journal() {
+    let jail = "[j]\nenabled=true\nfilter=g\naction=a\nlogpath=/nope/*.log tail\n";
+    let filter = "[Definition]\nfailregex = ^<HOST>\njournalmatch = _A=1\n";
+    for (face, journal, backend) in [
+        (Face::Fail2Ban, "/var/log/journal/m/system.journal", "auto"),
+        (Face::Portcullis, "/var/log/journal/m/system.journal", "systemd"),
+        (Face::Portcullis, "/run/log/journal/m/system.journal", "systemd"),
+        (Face::Portcullis, "/var/log/syslog", "auto"),
+    ] {
+        let mut tree = folder(&[("jail.conf", jail), ("filter.d/g.conf", filter)]);
+        tree.0.insert(journal.to_owned(), Vec::new());
+        let mut request = Request::new("/f", face, "1.1.2");
+        request.allow_no_files = true;
+        let outcome = read(&tree, &request);
+        let add = vec!["add".into(), "j".into(), backend.into()];
+        assert!(outcome.stream.contains(&add), "{face:?} {journal}");
+        let awaited = outcome.awaited.get("j").map(Vec::as_slice).unwrap_or_default();
+        assert_eq!(awaited == ["/nope/*.log tail"], backend == "systemd", "{awaited:?}");
+    }
+}
+
+#[test]
 fn a_bad_jail_is_left_out() {
     let jails = |filter: &str, action: &str| {
         format!("[DEFAULT]\nenabled=true\n[k]\nfilter={filter}\naction={action}\n[j]\nfilter=f\naction=a\n")

@@ -24,6 +24,7 @@ use crate::enforce::mail;
 use crate::enforce::ports::{Ports, Services, protocols};
 use crate::matching::LogEncoding;
 use crate::observe::log::{Target, unknown_facility};
+use crate::source::journal::{self, Matches};
 
 /// Where the names of ports are.
 const SERVICES: &str = "/etc/services";
@@ -183,25 +184,33 @@ impl Deep<'_> {
             .push(finding.mend("mend the pattern, or take the line out; the other patterns stay in force"));
     }
 
+    /// Which entries of which journal.
+    fn journal(&mut self, jail: &JailPlan) {
+        if let Err(wrong) = journal::excerpt(&journal::name(&jail.backend)) {
+            let finding = Diagnostic::new(Severity::Error, "bad-backend", wrong.to_string());
+            let mend = "the options are journalpath, journalfiles, journalflags, namespace and rotated";
+            self.tell(jail, finding.mend(mend), "backend");
+        }
+        match Matches::new(&jail.journalmatch) {
+            Err(error) => {
+                let finding = Diagnostic::new(Severity::Error, "bad-journalmatch", error.to_string());
+                let mend = "write journalmatch = _SYSTEMD_UNIT=NAME.service";
+                self.tell(jail, finding.mend(mend), "journalmatch");
+            }
+            Ok(matches) if matches.is_empty() => {
+                let text = "it reads every entry of the journal: there is no journalmatch";
+                let finding = Diagnostic::new(Severity::Warning, "no-journalmatch", text);
+                let mend = "name the service: journalmatch = _SYSTEMD_UNIT=NAME.service";
+                self.tell(jail, finding.mend(mend), "backend");
+            }
+            Ok(_) => {}
+        }
+    }
+
     /// Where the lines come from.
     fn source(&mut self, jail: &JailPlan) {
         if is_journal(jail) {
-            let (message, mend) = if self.told_no_log(jail) {
-                (
-                    "no log file is there, and the journal, which is read instead, is not watched yet: this jail finds nothing",
-                    "let the service log to the file (rsyslog does it for most), then reload",
-                )
-            } else {
-                (
-                    "the journal is not watched yet: this jail finds nothing",
-                    "let the service log to a file, and set backend = auto and logpath in this jail",
-                )
-            };
-            self.tell(
-                jail,
-                Diagnostic::new(Severity::Error, "no-journal", message).mend(mend),
-                "backend",
-            );
+            self.journal(jail);
         } else if jail.logpath.is_empty() && !self.told_no_log(jail) {
             let finding = Diagnostic::new(
                 Severity::Warning,

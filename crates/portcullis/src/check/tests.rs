@@ -32,6 +32,20 @@ fn a_clean_jail_is_clean() {
 }
 
 #[test]
+fn which_entries_of_which_journal() {
+    for (options, expect) in [
+        ("backend = systemd\njournalmatch = A=1", ("", 0)),
+        ("backend = systemd", ("no-journalmatch", 1)),
+        ("backend = systemd[journal=/x]\njournalmatch = A=1", ("bad-backend", 2)),
+        ("backend = systemd\njournalmatch = _COMM", ("bad-journalmatch", 2)),
+    ] {
+        let report = jail(options, FILTER, ACTION);
+        let expect_codes: Vec<&str> = Some(expect.0).filter(|code| !code.is_empty()).into_iter().collect();
+        assert_eq!((codes(&report), report.exit()), (expect_codes, expect.1), "{options}");
+    }
+}
+
+#[test]
 fn the_real_parts_are_tried() {
     let native = "[Definition]\n[Init]\nlayer = nft\nport = %(port)s\n";
     let kill = "[Definition]\n[Init]\nlayer = nft\nport = 25\nkill_sessions = yes\n";
@@ -46,7 +60,6 @@ fn the_real_parts_are_tried() {
         ),
         ("datepattern = ^(%%Y", FILTER, ACTION, ("bad-datepattern", 2)),
         ("logencoding = gbk", FILTER, ACTION, ("not-supported", 2)),
-        ("backend = systemd", FILTER, ACTION, ("no-journal", 2)),
         ("ignoreip = 10.0.0.0/255.0.255.0", FILTER, ACTION, ("bad-ignoreip", 2)),
         ("ignoreip = 192.0.2.300", FILTER, ACTION, ("odd-ignoreip", 1)),
         ("ignoreip = file:/nowhere/at/all", FILTER, ACTION, ("bad-ignoreip", 2)),

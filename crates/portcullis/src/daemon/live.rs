@@ -28,7 +28,6 @@ const MADE: &[&str] = &[
     "jail-dropped",
     "jail-blind",
     "no-action",
-    "journal",
     "action-dropped",
     setup::GCLOUD,
     setup::ALONE,
@@ -241,7 +240,7 @@ impl Daemon {
         if place == self.database {
             return Ok(());
         }
-        if let Some(who) = place.path().and_then(|path| self.runner.holder(path)) {
+        if let Some(who) = place.path().and_then(|path| self.link.holder(path)) {
             self.plan.server.dbfile.clone_from(&before.dbfile);
             return Err(Exception::from(format!("{place} is in use by {who}; stop it first")));
         }

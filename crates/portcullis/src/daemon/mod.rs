@@ -10,6 +10,7 @@ mod caution;
 mod clouds;
 mod commands;
 mod ending;
+mod files;
 mod held;
 mod inquiries;
 mod keeper;
@@ -40,12 +41,11 @@ pub(crate) use traces::{is_here, network, past};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use portcullis_core::action::JailFacts;
 use portcullis_core::config::plan::{JailPlan, Plan};
 use portcullis_core::diagnostic::Diagnostic;
 use portcullis_core::engine::{Answer, Effect, Engine, Event, Input, Query, ReplyTo, Saved};
@@ -128,6 +128,8 @@ struct Installed {
     held: BTreeMap<String, String>,
     blind: BTreeMap<String, String>,
     dropped: BTreeMap<String, String>,
+    /// The logs for want of which jails read the journal
+    awaited: BTreeMap<String, Vec<String>>,
     diagnostics: Vec<Diagnostic>,
     /// The jails as they are in force, but for the pseudo-jail
     jails: BTreeMap<Arc<str>, JailPlan>,
@@ -162,6 +164,7 @@ struct Daemon {
     traces: Traces,
     inquiries: Inquiries,
     reader: Reader,
+    link: runner::Link,
     groups: Vec<reading::AtWork>,
     setup: Installed,
     /// The configuration in force; commands change it
@@ -169,7 +172,6 @@ struct Daemon {
     origin: Origin,
     kept: reading::Kept,
     protected: Protected,
-    runner: runner::Link,
     names: names::Names,
     files: BTreeMap<Arc<str>, String>,
     remarks: BTreeMap<(String, &'static str), String>,
@@ -177,6 +179,7 @@ struct Daemon {
     next_reply: u64,
     own_due: Instant,
     hourly_due: Instant,
+    files_due: Instant,
     outbox: SyncSender<Message>,
     /// Messages that came while groups were taken down
     later: VecDeque<Message>,
@@ -244,6 +247,7 @@ impl Daemon {
             held: setup.held,
             blind: setup.blind,
             dropped: setup.dropped,
+            awaited: setup.awaited,
             diagnostics: setup.diagnostics,
             jails,
         };
@@ -310,7 +314,11 @@ impl Daemon {
             Duration::from_micros(u64::try_from((wake - now).micros()).unwrap_or(0))
         });
         let clock = Instant::now();
-        let due = self.own_due.min(self.hourly_due).saturating_duration_since(clock);
+        let due = self.own_due.min(self.hourly_due);
+        let due = self
+            .files_due()
+            .map_or(due, |files| files.min(due))
+            .saturating_duration_since(clock);
         let unsaved = if self.keeper.unsaved() > 0 {
             UNSAVED_EVERY
         } else {
@@ -356,6 +364,7 @@ impl Daemon {
             self.watch_protection();
         }
         self.chores(clock);
+        self.turn_to_files(inbox);
         None
     }
 
@@ -465,11 +474,6 @@ impl Daemon {
         }
     }
 
-    /// Shell actions may ask for a jail's counters.
-    fn put_up_counters(&self) {
-        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = self.counters();
-    }
-
     /// Ends jails. What stops them is told their counters, also where another of the name follows.
     fn part_with(&mut self, input: Input, is_meant: impl Fn(&str) -> bool) {
         let mut facts = self.counters();
@@ -478,23 +482,6 @@ impl Daemon {
         self.lanes.part(&facts);
         self.step(input);
         self.lanes.part(&BTreeMap::new());
-    }
-
-    fn counters(&self) -> BTreeMap<String, JailFacts> {
-        let view = self.engine.query(&Query::Status);
-        let facts = view.jails.iter().map(|jail| {
-            let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-            let facts = JailFacts {
-                name: jail.name.to_string(),
-                bantime: jail.bantime,
-                banned: count(jail.banned),
-                banned_total: jail.bans_total,
-                found: count(jail.failing),
-                found_total: jail.failures,
-            };
-            (facts.name.clone(), facts)
-        });
-        facts.collect()
     }
 
     fn obey(&mut self, event: runner::Event) -> Option<End> {

@@ -15,6 +15,7 @@ use portcullis_core::engine::Input;
 use portcullis_core::filter::Sessions;
 use portcullis_core::json;
 use portcullis_core::ledger::Mark;
+use portcullis_core::time::{Seconds, Timestamp};
 
 use super::{Daemon, Message, resolver};
 
@@ -22,6 +23,8 @@ use super::{Daemon, Message, resolver};
 const OWN_EVERY: Duration = Duration::from_secs(300);
 use crate::matching::{self, Group, News, Reading};
 use crate::observe::log::{Level, note as say};
+use crate::runner::Begin;
+use crate::source::journal::{self, JOURNAL, Journal, Matches, Past};
 use crate::source::{Follow, From};
 use crate::store;
 
@@ -57,15 +60,35 @@ impl Kept {
         }
     }
 
+    /// When a jail last read one of its logs of this kind.
+    fn read_at(&self, jail: &str, is_meant: impl Fn(&str) -> bool) -> Option<Timestamp> {
+        let marks = self
+            .marks
+            .iter()
+            .filter(|((name, path), _)| **name == *jail && is_meant(path));
+        // Of a file's place that Fail2Ban kept the time is not known.
+        let timed = marks.filter(|((_, path), mark)| journal::is_journal(path) || mark.inode != 0);
+        timed.map(|(_, mark)| mark.read_at).max()
+    }
+
     fn take_back(&mut self, reading: &Reading) {
         self.sessions
             .insert(Arc::clone(reading.name()), reading.filter().sessions().clone());
         for path in reading.paths() {
             if let Some(mark) = reading.done(path) {
                 self.marks
-                    .insert((Arc::clone(reading.name()), Arc::clone(path)), mark.clone());
+                    .insert((Arc::clone(reading.name()), kept_as(path)), mark.clone());
             }
         }
+    }
+}
+
+/// The name under which a place in a log is kept: one for all journals, as in Fail2Ban.
+fn kept_as(path: &Arc<str>) -> Arc<str> {
+    if journal::is_journal(path) {
+        JOURNAL.into()
+    } else {
+        Arc::clone(path)
     }
 }
 
@@ -74,7 +97,11 @@ pub(super) struct AtWork {
     group: Group,
     jails: BTreeSet<Arc<str>>,
     paths: BTreeSet<Arc<str>>,
+    /// Of these those that are journals
+    journals: Vec<Journal>,
 }
+
+const FILTER: &str = "fail2ban.filter";
 
 impl Daemon {
     /// Sets jails to read their files.
@@ -98,27 +125,42 @@ impl Daemon {
         let kept = self
             .kept
             .marks
-            .get(&(Arc::clone(reading.name()), Arc::clone(&path)))
+            .get(&(Arc::clone(reading.name()), kept_as(&path)))
             .cloned();
+        if journal::is_journal(&path) {
+            let jail = self.setup.jails.get(reading.name());
+            let findtime = jail.map_or(Seconds::ZERO, |jail| jail.findtime);
+            if reading.matches().is_empty() && !reading.follows(&path) {
+                let text = format!(
+                    "[{}] Jail started without 'journalmatch' set. Jail regexs will be checked against all journal \
+                     entries, which is not advised for performance reasons.",
+                    reading.name()
+                );
+                say(Level::Notice, "fail2ban.filtersystemd", &text);
+            }
+            let now = self.clock.now().wall;
+            let oldest = now - findtime;
+            // What it read in files meanwhile stands in the journal, too.
+            let files = self.kept.read_at(reading.name(), |path| path != JOURNAL);
+            let past = match files.filter(|at| kept.as_ref().is_none_or(|mark| mark.read_at < *at)) {
+                Some(at) => Past::Until(at.max(oldest).min(now)),
+                None => Past::of(kept.as_ref(), &path, (oldest, now)),
+            };
+            reading.follow_journal(Arc::clone(&path), kept, past);
+            return path;
+        }
+        let elsewhere = self.kept.read_at(reading.name(), |path| path == JOURNAL);
+        let elsewhere = elsewhere.filter(|at| kept.as_ref().is_none_or(|mark| mark.read_at < *at));
         let done = kept.or_else(|| file.tail.then(|| end_of(&path)).flatten());
         reading.follow(Arc::clone(&path), done, file.tail);
+        if let Some(time) = elsewhere {
+            reading.begin_after(&path, time);
+        }
         path
     }
 
     fn read_group(&mut self, mut jails: Vec<Reading>) {
-        let mut marks: BTreeMap<Arc<str>, Vec<Option<Mark>>> = BTreeMap::new();
-        for jail in &jails {
-            for path in jail.paths() {
-                marks
-                    .entry(Arc::clone(path))
-                    .or_default()
-                    .push(jail.done(path).cloned());
-            }
-        }
-        let begins: BTreeMap<_, _> = marks
-            .into_iter()
-            .map(|(path, marks)| (Arc::clone(&path), matching::begin(&path, marks)))
-            .collect();
+        let begins = begins_of(&jails);
         for (path, from) in &begins {
             let mark = match from {
                 From::Mark(mark) => Some(mark),
@@ -132,13 +174,20 @@ impl Daemon {
             .flat_map(|jail| jail.paths().cloned())
             .collect();
         let names = jails.iter().map(|jail| Arc::clone(jail.name())).collect();
+        let journals = journals_of(&jails);
         let outbox = self.outbox.clone();
         let group = Group::spawn(jails, self.clock.clone(), self.caution.careful(), move |news| {
             outbox.try_send(Message::News(news)).map_err(error_of)
         });
         match group {
             Ok(group) => {
-                let paths = begins.keys().cloned().collect();
+                let paths = begins.keys().chain(journals.keys()).cloned().collect();
+                let journals = journals.into_iter().filter_map(|(path, wish)| {
+                    let read = self.read_journal(path, wish, &group);
+                    read.inspect_err(|error| say(Level::Critical, FILTER, &format!("cannot read the journal: {error}")))
+                        .ok()
+                });
+                let journals = journals.collect();
                 for (path, from) in begins {
                     self.reader.add(Follow {
                         wide: wide.contains(&path),
@@ -151,6 +200,7 @@ impl Daemon {
                     group,
                     jails: names,
                     paths,
+                    journals,
                 });
             }
             Err(error) => say(
@@ -159,6 +209,18 @@ impl Daemon {
                 &format!("cannot read logs: {error}"),
             ),
         }
+    }
+
+    fn read_journal(&self, path: Arc<str>, wish: Wish, group: &Group) -> std::io::Result<Journal> {
+        let careful = self.caution.careful();
+        let order = journal::Order {
+            path,
+            begin: wish.begin,
+            matches: wish.matches,
+            to: group.to.clone(),
+            one_by_one: Box::new(move || careful.as_ref().is_some_and(|careful| !careful.is_over())),
+        };
+        Journal::read(order, self.link.clone())
     }
 
     /// Takes all groups down.
@@ -191,7 +253,12 @@ impl Daemon {
         for path in groups.iter().flat_map(|group| &group.paths) {
             self.reader.remove(Arc::clone(path));
         }
-        let closing: Vec<_> = groups.into_iter().map(|group| group.group.close()).collect();
+        let close = |group: AtWork| {
+            // What reads a journal holds on to its group until it has ended.
+            drop(group.journals);
+            group.group.close()
+        };
+        let closing: Vec<_> = groups.into_iter().map(close).collect();
         for message in std::mem::take(&mut self.later) {
             self.sort(message);
         }
@@ -244,8 +311,12 @@ impl Daemon {
                 if loud {
                     say(Level::Notice, "fail2ban.filter", &format!("{path}: {state}"));
                 }
+                let is_journal = journal::is_journal(&path);
                 self.files.insert(path, state);
-                if loud {
+                // A log file may be missing for a moment while it is rotated; a journal may not.
+                if loud && is_journal {
+                    self.watch_protection();
+                } else if loud {
                     self.tell_systemd();
                 }
             }
@@ -263,6 +334,41 @@ impl Daemon {
             }
         }
     }
+}
+
+/// Where the group of these jails begins each log file.
+fn begins_of(jails: &[Reading]) -> BTreeMap<Arc<str>, From> {
+    let mut marks: BTreeMap<Arc<str>, Vec<Option<Mark>>> = BTreeMap::new();
+    for jail in jails {
+        for path in jail.paths().filter(|path| !journal::is_journal(path)) {
+            marks
+                .entry(Arc::clone(path))
+                .or_default()
+                .push(jail.done(path).cloned());
+        }
+    }
+    marks
+        .into_iter()
+        .map(|(path, marks)| (Arc::clone(&path), matching::begin(&path, marks)))
+        .collect()
+}
+
+/// What the jails of a group want of one journal.
+struct Wish {
+    begin: Begin,
+    matches: Vec<Matches>,
+}
+
+fn journals_of(jails: &[Reading]) -> BTreeMap<Arc<str>, Wish> {
+    let paths: BTreeSet<&Arc<str>> = jails.iter().flat_map(Reading::paths).collect();
+    let journals = paths.into_iter().filter(|path| journal::is_journal(path));
+    let wish = |path: &Arc<str>| {
+        let readers = || jails.iter().filter(|jail| jail.follows(path));
+        let begin = journal::begin(readers().filter_map(|jail| jail.past(path)));
+        let matches = readers().map(|jail| jail.matches().clone()).collect();
+        (Arc::clone(path), Wish { begin, matches })
+    };
+    journals.map(wish).collect()
 }
 
 fn error_of(error: std::sync::mpsc::TrySendError<Message>) -> std::sync::mpsc::TrySendError<News> {

@@ -25,6 +25,7 @@ pub(super) use ways::{ALONE, GCLOUD};
 
 use crate::matching::{LogEncoding, Reading, Unseen};
 use crate::place::Places;
+use crate::source::journal::{self, Matches};
 use crate::{folder, place};
 
 /// The pseudo-jail of bans by hand.
@@ -79,6 +80,8 @@ pub(crate) struct Setup {
     pub(crate) blind: BTreeMap<String, String>,
     /// Jails that are not in force, and why
     pub(crate) dropped: BTreeMap<String, String>,
+    /// The lines of `logpath` of jails that read the journal for want of these logs
+    pub(crate) awaited: BTreeMap<String, Vec<String>>,
     /// What is wrong
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// Where options are written, by jail and option
@@ -108,6 +111,7 @@ pub(crate) fn read(places: &Places) -> Setup {
         let mut setup = Setup::empty(live, places.manner());
         setup.held = std::mem::take(&mut outcome.held);
         setup.origins.clone_from(&outcome.origins);
+        setup.awaited.clone_from(&outcome.awaited);
         let unseen = Other {
             tree,
             base: &base,
@@ -309,6 +313,7 @@ impl Setup {
             origins: BTreeMap::new(),
             blind: BTreeMap::new(),
             dropped: BTreeMap::new(),
+            awaited: BTreeMap::new(),
             diagnostics: Vec::new(),
             manner,
         }
@@ -380,14 +385,9 @@ impl Setup {
             let text = "has no action: it bans nobody anywhere";
             self.complain(&name, Diagnostic::new(Severity::Warning, "no-action", text));
         }
-        if is_journal(&plan) {
-            let text = "reads the journal, which is not watched yet";
-            let diagnostic = Diagnostic::new(Severity::Error, "journal", text);
-            self.complain(&name, diagnostic.mend("give it a logpath and backend = auto"));
-            self.blind.insert(name, text.into());
-        } else if plan.failregex.is_empty() {
+        if plan.failregex.is_empty() {
             self.blind.insert(name, "has no failregex in force".into());
-        } else if plan.logpath.is_empty() {
+        } else if plan.logpath.is_empty() && !is_journal(&plan) {
             self.blind.insert(name, "has no log file to read".into());
         }
         self.arrange(plan, kinds, reloaded);
@@ -437,13 +437,21 @@ pub(super) fn manual_plan() -> JailPlan {
 fn reading(plan: &JailPlan, unseen: impl FnOnce(&JailPlan) -> Option<Unseen>) -> Result<Reading, String> {
     let encoding = LogEncoding::named(&plan.logencoding).map_err(|error| error.to_string())?;
     let filter = make_filter(plan)?;
-    Ok(Reading::new(Arc::clone(&plan.name), filter, encoding, unseen(plan)))
+    let mut reading = Reading::new(Arc::clone(&plan.name), filter, encoding, unseen(plan));
+    if is_journal(plan) {
+        journal::excerpt(&journal::name(&plan.backend)).map_err(|wrong| wrong.to_string())?;
+        reading.take_only(Matches::new(&plan.journalmatch).map_err(|error| error.to_string())?);
+    }
+    Ok(reading)
 }
 
 /// The files that a jail reads.
 pub(super) fn files(plan: &JailPlan) -> Vec<LogPath> {
     if is_journal(plan) {
-        Vec::new()
+        vec![LogPath {
+            path: journal::name(&plan.backend),
+            tail: false,
+        }]
     } else {
         plan.logpath.clone()
     }
@@ -460,7 +468,8 @@ pub(super) fn read_alike(one: &JailPlan, other: &JailPlan) -> bool {
         && (one.usedns, one.maxlines, one.findtime) == (other.usedns, other.maxlines, other.findtime)
         && (&one.datepattern, &one.logtimezone) == (&other.datepattern, &other.logtimezone)
         && (&one.logencoding, &one.backend) == (&other.logencoding, &other.backend)
-        && paths(one).eq(paths(other))
+        && (is_journal(one) || paths(one).eq(paths(other)))
+        && (!is_journal(one) || one.journalmatch == other.journalmatch)
 }
 
 fn paths(plan: &JailPlan) -> impl Iterator<Item = &str> {

@@ -37,6 +37,10 @@ const INBOX: usize = 1024;
 
 pub(super) type Started = (Daemon, Receiver<Message>, seat::Seat, listen::Listener);
 
+fn broken(error: std::io::Error) -> String {
+    format!("cannot start a thread: {error}")
+}
+
 /// Makes the daemon.
 ///
 /// # Errors
@@ -57,7 +61,6 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     if !run.stream || live::has_bans_by_hand(&saved) {
         setup.manual();
     }
-    let broken = |error: std::io::Error| format!("cannot start a thread: {error}");
     let around = surroundings::Around::new(&clock, &outbox);
     let inquiries = Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?;
     let (board, (cloud, sky)) = (Arc::clone(&around.board), sky(&clock, &places, link.clone()));
@@ -72,11 +75,11 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         clock,
         zone: setup::zone(),
         lanes,
-        runner: link,
         traces: super::traces::Traces::new(),
         inquiries,
         caution: caution::Caution::begin(run.deaths, &places, &reader),
         reader,
+        link,
         groups: Vec::new(),
         setup: Installed::default(),
         plan: Plan::default(),
@@ -90,6 +93,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         next_reply: 0,
         own_due: Instant::now(),
         hourly_due: Instant::now() + HOURLY,
+        files_due: Instant::now(),
         outbox,
         later: VecDeque::new(),
         farewell: None,

@@ -3,23 +3,26 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
 
-use portcullis_core::encoding::{Encoding, Text};
-use portcullis_core::filter::{Failure, Filter, Outcome, Sessions, Warning};
+use portcullis_core::encoding::Text;
+use portcullis_core::filter::{self, Failure, Filter, Outcome, Sessions, Warning};
 use portcullis_core::json;
 use portcullis_core::ledger::Mark;
 use portcullis_core::time::{Clock, Seconds, Timestamp, print_length};
 
-use super::joiner::{Joiner, Whole};
+use super::joiner::Whole;
+use super::progress::{Behind, Progress, is_same_file};
 use super::{LogEncoding, News};
-use crate::source::{Chunk, Ending, Line};
+use crate::source::journal::{self, Entry, JOURNAL, Matches, Past};
+use crate::source::{Chunk, Line};
 
 /// What is said at most once a day and jail.
 const DAILY: Seconds = Seconds::new(86_400);
 /// So much of a line is quoted in the log.
 const QUOTED: usize = 300;
-/// Most files of one path in which a line may wait for its end; fewer are watched for late writers.
-const GENERATIONS: usize = 8;
+/// An entry that is no older is a new one (contract §6.6).
+const MOMENT: Seconds = Seconds::new(1);
 
 /// Another mode of the jail's filter that would see failures which this one lets pass.
 pub(crate) struct Unseen {
@@ -52,25 +55,13 @@ pub(crate) struct Reading {
     name: Arc<str>,
     filter: Filter,
     encoding: LogEncoding,
+    /// Which entries of a journal are its
+    matches: Matches,
     unseen: Option<Unseen>,
     files: BTreeMap<Arc<str>, Progress>,
     warned: BTreeMap<&'static str, Timestamp>,
     counts: Counts,
     shown: Counts,
-}
-
-/// How far the jail has come in one file.
-struct Progress {
-    /// How far it was read, by an earlier run or by this one
-    done: Option<Mark>,
-    /// Where an earlier run came, while the group reads again what lies before, for another jail
-    behind: Option<Behind>,
-    /// Whether the end of the file was reached once
-    operating: bool,
-    /// The newest file read under this path
-    generation: u64,
-    /// The beginning of a line that is not whole yet, in each file read under this path
-    joiners: BTreeMap<u64, Joiner>,
 }
 
 /// What status shows beside failures and bans.
@@ -91,6 +82,7 @@ impl Reading {
             name,
             filter,
             encoding,
+            matches: Matches::default(),
             unseen,
             files: BTreeMap::new(),
             warned: BTreeMap::new(),
@@ -106,11 +98,43 @@ impl Reading {
             Progress {
                 done,
                 behind: None,
+                past: None,
+                place: None,
+                floor: None,
                 operating,
                 generation: 0,
                 joiners: BTreeMap::new(),
             },
         );
+    }
+
+    /// Which entries of a journal are its.
+    pub(crate) fn take_only(&mut self, matches: Matches) {
+        self.matches = matches;
+    }
+
+    pub(crate) fn matches(&self) -> &Matches {
+        &self.matches
+    }
+
+    /// Adds a journal. What is `past` is not for it. One that it read before it reads on.
+    pub(crate) fn follow_journal(&mut self, path: Arc<str>, done: Option<Mark>, past: Past) {
+        let operating = self.files.get(&path).is_some_and(|former| former.operating);
+        self.follow(Arc::clone(&path), done, operating);
+        if let Some(progress) = self.files.get_mut(&path) {
+            progress.past = Some(past);
+        }
+    }
+
+    /// What failed in a log up to this time was read elsewhere: in the journal, before there was such a log.
+    pub(crate) fn begin_after(&mut self, path: &str, time: Timestamp) {
+        if let Some(progress) = self.files.get_mut(path) {
+            progress.floor = Some(time);
+        }
+    }
+
+    pub(crate) fn past(&self, path: &str) -> Option<&Past> {
+        self.files.get(path)?.past.as_ref()
     }
 
     /// The group begins a file at `begin`, or at its start: where that is not how far this jail has come, what lies
@@ -177,10 +201,15 @@ impl Reading {
         let Some(progress) = self.files.get_mut(&chunk.path) else {
             return;
         };
+        if let Some(entry) = &line.entry {
+            return self.entry(clock, chunk, entry, found);
+        }
         if progress.has_read(chunk, line.end) {
             return;
         }
         let operating = progress.operating;
+        // A time that is still to come is one of a clock that was put back.
+        let floor = progress.floor.filter(|floor| *floor <= clock.wall);
         let encoding = self.encoding.encoding;
         let Some(Whole { bytes, truncated }) = progress.join(encoding, chunk.generation, line) else {
             return;
@@ -198,31 +227,82 @@ impl Reading {
         // read no worse for it than lines of a new start.
         let reading = catch_unwind(AssertUnwindSafe(|| {
             break_on_purpose(&text);
-            self.filter.read(clock, operating, &text)
+            let mut reading = self.filter.read(clock, operating, &text);
+            reading
+                .failures
+                .retain(|failure| floor.is_none_or(|floor| failure.time > floor));
+            reading
         }));
+        let place = || format!("{} before byte {}", chunk.path, line.end);
+        if self.take(clock, reading, (&text, &place), found) {
+            self.look_beside(|unseen| unseen.read(clock, operating, &text));
+        }
+    }
+
+    /// Reads one entry of a journal, unless it is past or not for this jail.
+    fn entry(&mut self, clock: Clock, chunk: &Chunk, entry: &Entry, found: &mut Found) {
+        let Some(progress) = self.files.get_mut(&chunk.path) else {
+            return;
+        };
+        if let Some(past) = &progress.past {
+            if past.has(entry) {
+                progress.past.take_if(|past| past.ends_with(entry));
+                return;
+            }
+            progress.past = None;
+        }
+        if !self.matches.take(entry) {
+            return;
+        }
+        progress.place = Some(journal::mark(&chunk.path, entry));
+        if entry.at >= clock.wall - MOMENT && !progress.operating {
+            progress.operating = true;
+            found.news.push(in_operation(&self.name));
+        }
+        let operating = progress.operating;
+        self.counts.cut += u64::from(entry.is_cut);
+        let text = entry.line(self.encoding.encoding);
+        let reading = catch_unwind(AssertUnwindSafe(|| {
+            break_on_purpose(&text);
+            self.filter.read_entry(clock, operating, (entry.at, &entry.date), &text)
+        }));
+        let place = || format!("{} of {}", chunk.path, entry.date.trim_end());
+        if self.take(clock, reading, (&text, &place), found) {
+            let date = (entry.at, &*entry.date);
+            self.look_beside(|unseen| unseen.read_entry(clock, operating, date, &text));
+        }
+    }
+
+    /// Takes what the filter made of a line. Returns whether it found nothing.
+    fn take(
+        &mut self,
+        clock: Clock,
+        reading: thread::Result<filter::Reading>,
+        (text, place): (&str, &dyn Fn() -> String),
+        found: &mut Found,
+    ) -> bool {
         let Ok(reading) = reading else {
             self.counts.broken += 1;
-            let place = format!("{} before byte {}", chunk.path, line.end);
             let text = format!(
-                "[{}] the matcher broke on a line of {place}, skipped: {}",
+                "[{}] the matcher broke on a line of {}, skipped: {}",
                 self.name,
-                quote(&text)
+                place(),
+                quote(text)
             );
             found.news.push(News::Said {
                 logger: "fail2ban.filter",
                 warning: true,
                 text,
             });
-            return;
+            return false;
         };
         self.counts.unknown += u64::from(reading.outcome == Outcome::Unknown);
-        if reading.failures.is_empty() {
-            self.look_beside(clock, operating, &text);
-        }
+        let is_nothing = reading.failures.is_empty();
         found.failures.extend(reading.failures);
         for warning in &reading.warnings {
             self.warn(clock, warning, &mut found.news);
         }
+        is_nothing
     }
 
     /// Passes over a line that was in hand when the daemon died, twice.
@@ -230,6 +310,14 @@ impl Reading {
         self.counts.deadly += 1;
         if let Some(progress) = self.files.get_mut(&chunk.path) {
             progress.joiners.remove(&chunk.generation);
+            let entry = chunk
+                .lines
+                .iter()
+                .find(|line| line.end == end)
+                .and_then(|line| line.entry.as_ref());
+            if let Some(entry) = entry {
+                progress.place = Some(journal::mark(&chunk.path, entry));
+            }
         }
         let text = format!(
             "[{}] the daemon died twice over the line of {} before byte {end}; it is skipped",
@@ -243,17 +331,24 @@ impl Reading {
         self.remarks(news);
     }
 
-    fn look_beside(&mut self, clock: Clock, operating: bool, text: &str) {
+    fn look_beside(&mut self, read: impl FnOnce(&mut Filter) -> filter::Reading) {
         let Some(unseen) = &mut self.unseen else { return };
-        let seen = catch_unwind(AssertUnwindSafe(|| {
-            unseen.filter.read(clock, operating, text).failures.len()
-        }));
+        let seen = catch_unwind(AssertUnwindSafe(|| read(&mut unseen.filter).failures.len()));
         self.counts.unseen += u64::from(seen.is_ok_and(|failures| failures > 0));
     }
 
     /// A chunk was read: how far the jail has come now.
-    pub(super) fn reached(&mut self, chunk: &Chunk) -> Option<(Arc<str>, Arc<str>, Mark)> {
+    pub(super) fn reached(&mut self, chunk: &Chunk, news: &mut Vec<News>) -> Option<(Arc<str>, Arc<str>, Mark)> {
         let progress = self.files.get_mut(&chunk.path)?;
+        if journal::is_journal(&chunk.path) {
+            if chunk.caught_up && !progress.operating {
+                progress.operating = true;
+                news.push(in_operation(&self.name));
+            }
+            let mark = progress.place.take()?;
+            progress.done = Some(mark.clone());
+            return Some((Arc::clone(&self.name), JOURNAL.into(), mark));
+        }
         progress.operating |= chunk.caught_up;
         let had_read = progress.has_read(chunk, chunk.mark.offset);
         progress.catch_up(chunk);
@@ -377,84 +472,12 @@ impl Reading {
     }
 }
 
-/// Where an earlier run of the jail came, in a file that is read again from further up.
-struct Behind {
-    mark: Mark,
-    /// Whether the group begins in an older file, so that the file of the mark is still to come
-    elsewhere: bool,
-    /// Whether the file of the mark is being read
-    reached: bool,
-}
-
-impl Progress {
-    /// The line that `line` makes whole.
-    fn join<'l>(&mut self, encoding: Encoding, generation: u64, line: &'l Line) -> Option<Whole<'l>> {
-        if line.ending != Ending::Nul && !encoding.is_wide() && self.joiners.is_empty() {
-            return Some(Whole::of(line));
-        }
-        if self.joiners.len() > GENERATIONS {
-            self.joiners.pop_first();
-        }
-        self.joiners.entry(generation).or_default().take(encoding, line)
-    }
-
-    /// How far the jail has come with a chunk: a line counts as read once it is whole. Nothing where it is not further
-    /// than before.
-    fn whole(&self, chunk: &Chunk) -> Option<Mark> {
-        let joiner = self.joiners.get(&chunk.generation).filter(|joiner| joiner.is_joining());
-        let Some(joiner) = joiner else {
-            return Some(chunk.mark.clone());
-        };
-        // What stands before that place is not at hand, so it is not compared.
-        let mark = Mark {
-            offset: joiner.begin()?,
-            tail: String::new(),
-            ..chunk.mark.clone()
-        };
-        let place = |mark: &Mark| (mark.device, mark.inode, mark.offset);
-        let is_further = self.done.as_ref().is_none_or(|done| place(done) != place(&mark));
-        is_further.then_some(mark)
-    }
-
-    /// Whether the jail has read a line that ends at `end`, in an earlier run.
-    fn has_read(&self, chunk: &Chunk, end: u64) -> bool {
-        let Some(behind) = &self.behind else { return false };
-        // Late lines stand in another file than the one that the chunk's mark names.
-        if chunk.generation < self.generation {
-            return false;
-        }
-        if is_same_file(&behind.mark, &chunk.mark) {
-            end <= behind.mark.offset
-        } else {
-            behind.elsewhere && !behind.reached
-        }
-    }
-
-    /// Forgets where the earlier run came once that place is behind. A file that begins anew under the same number
-    /// has new lines from its first byte.
-    fn catch_up(&mut self, chunk: &Chunk) {
-        let Some(behind) = &mut self.behind else { return };
-        if is_same_file(&behind.mark, &chunk.mark) {
-            behind.reached = true;
-            if chunk.mark.offset > behind.mark.offset {
-                self.behind = None;
-            }
-        } else if behind.reached || !behind.elsewhere {
-            self.behind = None;
-        }
-        if chunk.caught_up {
-            self.behind = None;
-        }
-    }
-}
-
-/// Whether two marks lie in the same file: its first line tells, also in a copy; the number alone is given to a new
-/// file as soon as the old one is deleted, and stays when a file is truncated.
-fn is_same_file(one: &Mark, other: &Mark) -> bool {
-    if one.head.is_empty() || other.head.is_empty() {
-        (one.device, one.inode) == (other.device, other.inode)
-    } else {
-        one.head == other.head
+/// What Fail2Ban says when the entries of a journal are new ones.
+fn in_operation(jail: &str) -> News {
+    News::Said {
+        logger: "fail2ban.filtersystemd",
+        warning: false,
+        text: format!("[{jail}] Jail is in operation now (process new journal entries)"),
     }
 }
 

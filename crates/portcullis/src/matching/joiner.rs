@@ -141,6 +141,7 @@ mod tests {
                 end: at as u64 + 1,
                 truncated: false,
                 ending,
+                entry: None,
             };
             begin = at + 1;
             let whole = joiner.take(encoding, &piece);

@@ -8,6 +8,7 @@ mod careful;
 mod encoding;
 mod jail;
 mod joiner;
+mod progress;
 #[cfg(test)]
 mod tests;
 
@@ -161,6 +162,7 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
                         format!("Log rotation detected for {path}, reason: {reason}{lost}"),
                     );
                 }
+                Report::Interrupted { path, why } => self.said_of(&path, format!("{path}: {why}; it is started again")),
                 Report::Unreadable { path, error } => self.file(path, format!("cannot be read: {error}"), true),
             }
         }
@@ -212,7 +214,7 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
         }
         let (mut reads, mut sessions) = (Vec::new(), Vec::new());
         for jail in self.jails.iter_mut().filter(|jail| jail.follows(&chunk.path)) {
-            reads.extend(jail.reached(chunk));
+            reads.extend(jail.reached(chunk, &mut found.news));
             sessions.extend(jail.sessions());
             jail.remarks(&mut found.news);
         }

@@ -1,12 +1,16 @@
 //! LOG: the lines to be tried, from a file or from the command line itself.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use portcullis_core::encoding::Encoding;
+use portcullis_core::filter::{Filter, Reading};
+use portcullis_core::time::{Clock, Timestamp};
 
+use super::entries::{self, Entries};
 use super::screen::Screen;
 use crate::observe::words_of;
 
@@ -23,6 +27,35 @@ pub(crate) enum Lines {
     File(FileLines),
     /// Of the command line
     Text(std::vec::IntoIter<String>),
+    /// Entries of the journal
+    Journal(Box<Entries>),
+}
+
+/// One of them.
+#[derive(Clone, Copy)]
+pub(crate) enum Tested<'l> {
+    /// A line, with its date somewhere in it
+    Line(&'l str),
+    /// When an entry was written, that as text, and its line
+    Entry(Timestamp, &'l str, &'l str),
+}
+
+impl<'l> Tested<'l> {
+    /// What a filter makes of it.
+    pub(crate) fn read(self, filter: &mut Filter, clock: Clock) -> Reading {
+        match self {
+            Tested::Line(line) => filter.read(clock, false, line),
+            Tested::Entry(at, date, line) => filter.read_entry(clock, false, (at, date), line),
+        }
+    }
+
+    /// As it is shown.
+    pub(crate) fn text(self) -> Cow<'l, str> {
+        match self {
+            Tested::Line(line) => line.into(),
+            Tested::Entry(_, date, line) => format!("{date}{line}").into(),
+        }
+    }
 }
 
 /// The lines of a file, by bytes.
@@ -49,6 +82,9 @@ pub(crate) enum Error {
     /// The encoding is none of ours.
     #[error("ERROR: unknown encoding: {0}")]
     Encoding(String),
+    /// The journal cannot be read so.
+    #[error("ERROR: {0}")]
+    Journal(String),
 }
 
 /// A text cut to what fits into a line of the output.
@@ -63,7 +99,7 @@ pub(crate) fn short(text: &str) -> String {
 impl Lines {
     /// Opens LOG and says what it is, unless `quiet`. `buffered` is said of filters whose matches span lines.
     pub(crate) fn open<W: Write>(
-        log: &str,
+        (log, matches): (&str, &[String]),
         encoding: &str,
         buffered: bool,
         quiet: bool,
@@ -77,6 +113,15 @@ impl Lines {
                 say(&format!("Use         encoding : {encoding}"))?;
             }
             return Ok(opened.map(Lines::File));
+        }
+        if entries::is_journal(log) {
+            say("Use         systemd journal")?;
+            say(&format!("Use         encoding : {encoding}"))?;
+            let opened = Entries::open(log, matches, encoding);
+            if opened.is_ok() && !matches.is_empty() {
+                say(&format!("Use    journal match : {}", matches.join(" ")))?;
+            }
+            return Ok(opened.map(|entries| Lines::Journal(Box::new(entries))));
         }
         if !buffered && !log.contains('\n') {
             say(&format!("Use      single line : {}", short(log)))?;
@@ -95,16 +140,22 @@ impl Lines {
     }
 
     /// Hands each line that counts, without its line end, to `take`. Empty lines and comments are left out.
-    pub(crate) fn each(mut self, mut take: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+    pub(crate) fn each(mut self, mut take: impl FnMut(Tested<'_>) -> io::Result<()>) -> io::Result<()> {
         let mut keep = |line: &str| {
             let line = line.trim_end_matches(['\r', '\n']);
             if line.is_empty() || line.starts_with('#') {
                 Ok(())
             } else {
-                take(line)
+                take(Tested::Line(line))
             }
         };
         match &mut self {
+            Lines::Journal(entries) => {
+                while let Some((at, date, line)) = entries.next()? {
+                    take(Tested::Entry(at, &date, &line))?;
+                }
+                Ok(())
+            }
             Lines::Text(lines) => lines.try_for_each(|line| keep(&line)),
             Lines::File(file) => {
                 while file.next()? {

@@ -5,6 +5,7 @@
 //! file is read once, and of its lines only those that are printed are kept.
 
 mod document;
+mod entries;
 mod lines;
 mod log;
 mod options;
@@ -180,9 +181,18 @@ struct Trial<'a> {
 
 /// What came of all lines.
 struct Tried {
-    filter: Filter,
+    made: Made,
     tally: Tally,
     took: Duration,
+}
+
+/// REGEX and IGNOREREGEX, made ready.
+struct Made {
+    filter: Filter,
+    /// Which entries of the journal are meant
+    matches: Vec<String>,
+    /// Whether it looks for dates: entries of the journal have theirs beside them
+    looks_for_dates: bool,
 }
 
 impl Trial<'_> {
@@ -197,15 +207,15 @@ impl Trial<'_> {
 
     /// Everything from the first line of the output to the last; returns the exit code.
     fn run<W: Write>(&self, tree: &dyn Tree, screen: &mut Screen<W>) -> io::Result<u8> {
-        let (mut log, mut filter, lines) = match self.prepare(tree, screen)? {
+        let (mut log, mut made, lines) = match self.prepare(tree, screen)? {
             Ok(prepared) => prepared,
             Err(halt) => return halt.tell(screen),
         };
         match self.options.out.as_deref().map(Token::parse) {
-            Some(token) => self.print_failures(&token, (&mut filter, lines), &mut log, screen)?,
+            Some(token) => self.print_failures(&token, (&mut made.filter, lines), &mut log, screen)?,
             None => {
                 screen.line("")?;
-                if let Some(tried) = self.count((filter, lines), &mut log, screen)? {
+                if let Some(tried) = self.count((made, lines), &mut log, screen)? {
                     self.report(&tried).print(screen)?;
                 }
             }
@@ -216,11 +226,11 @@ impl Trial<'_> {
     /// The same as a document; nothing is printed.
     fn document(&self, tree: &dyn Tree) -> io::Result<Result<Document, Halt>> {
         let screen = &mut Screen::nowhere();
-        let (mut log, filter, lines) = match self.prepare(tree, screen)? {
+        let (mut log, made, lines) = match self.prepare(tree, screen)? {
             Ok(prepared) => prepared,
             Err(halt) => return Ok(Err(halt)),
         };
-        let tried = self.count((filter, lines), &mut log, screen)?;
+        let tried = self.count((made, lines), &mut log, screen)?;
         Ok(match tried {
             Some(tried) => Ok(Document::new(&self.report(&tried))),
             None => Err(Halt::broken()),
@@ -230,7 +240,8 @@ impl Trial<'_> {
     fn report<'t>(&'t self, tried: &'t Tried) -> Report<'t> {
         Report {
             options: self.options,
-            filter: &tried.filter,
+            filter: &tried.made.filter,
+            looks_for_dates: tried.made.looks_for_dates,
             tally: &tried.tally,
             zone: &self.zone,
             now: clock().wall,
@@ -243,7 +254,7 @@ impl Trial<'_> {
         &self,
         tree: &dyn Tree,
         screen: &mut Screen<W>,
-    ) -> io::Result<Result<(Log, Filter, Lines), Halt>> {
+    ) -> io::Result<Result<(Log, Made, Lines), Halt>> {
         let options = self.options;
         if options.out.is_none() {
             screen.line("\nRunning tests\n=============\n")?;
@@ -252,21 +263,27 @@ impl Trial<'_> {
             Ok(log) => log,
             Err(wrong) => return Ok(Err(wrong.into())),
         };
-        let filter = match self.filter(tree, screen)? {
-            Ok(filter) => filter,
+        let made = match self.filter(tree, screen)? {
+            Ok(made) => made,
             Err(error) => return Ok(Err(Halt::new(error))),
         };
         let place = options.inputs.first().map(String::as_str).unwrap_or_default();
         let quiet = options.out.is_some();
-        let opened = Lines::open(place, &options.encoding, filter.spans_lines(), quiet, screen)?;
+        let opened = Lines::open(
+            (place, &made.matches),
+            &options.encoding,
+            made.filter.spans_lines(),
+            quiet,
+            screen,
+        )?;
         Ok(match opened {
-            Ok(lines) => Ok((log, filter, lines)),
+            Ok(lines) => Ok((log, made, lines)),
             Err(error) => Err(Halt::new(error.to_string())),
         })
     }
 
     /// The filter that REGEX and IGNOREREGEX stand for, or what is wrong with them.
-    fn filter<W: Write>(&self, tree: &dyn Tree, screen: &mut Screen<W>) -> io::Result<Result<Filter, String>> {
+    fn filter<W: Write>(&self, tree: &dyn Tree, screen: &mut Screen<W>) -> io::Result<Result<Made, String>> {
         let options = self.options;
         let mut subject = Subject::new(options, tree, screen);
         if let Err(error) = subject.preset()? {
@@ -276,13 +293,22 @@ impl Trial<'_> {
             return Ok(Err(error));
         }
         let made = self.compile(&subject.plan);
-        match (options.inputs.get(2), made) {
+        let made = match (options.inputs.get(2), made) {
             (Some(ignore), Ok(_)) => {
                 subject.ignore(ignore)?;
-                Ok(self.compile(&subject.plan))
+                self.compile(&subject.plan)
             }
-            (_, made) => Ok(made),
-        }
+            (_, made) => made,
+        };
+        // Where there are several, the last counts.
+        let matches = subject.plan.journalmatch.pop().unwrap_or_default();
+        let place = options.inputs.first().map(String::as_str).unwrap_or_default();
+        let looks_for_dates = !entries::is_journal(place) || subject.plan.datepattern.is_some();
+        Ok(made.map(|filter| Made {
+            filter,
+            matches,
+            looks_for_dates,
+        }))
     }
 
     fn compile(&self, plan: &JailPlan) -> Result<Filter, String> {
@@ -311,7 +337,7 @@ impl Trial<'_> {
     /// Nothing comes of a run that Fail2Ban would have broken off.
     fn count<W: Write>(
         &self,
-        (mut filter, lines): (Filter, Lines),
+        (mut made, lines): (Made, Lines),
         log: &mut Log,
         screen: &mut Screen<W>,
     ) -> io::Result<Option<Tried>> {
@@ -321,15 +347,16 @@ impl Trial<'_> {
             if log.is_broken() {
                 return Ok(());
             }
-            let (before, reading) = tally.read(&mut filter, clock(), line);
-            log.note(line, &reading, screen)?;
+            let (before, reading) = tally.read(&mut made.filter, clock(), line);
+            let line = line.text();
+            log.note(&line, &reading, screen)?;
             if !log.is_broken() {
-                tally.line(self.options, &filter, (before, reading), line);
+                tally.line(self.options, &made.filter, (before, reading), &line);
             }
             Ok(())
         })?;
         let took = start.elapsed();
-        Ok((!log.is_broken()).then_some(Tried { filter, tally, took }))
+        Ok((!log.is_broken()).then_some(Tried { made, tally, took }))
     }
 
     /// `--out`: of each line that fails its failures, or, inverted, each line that does not.
@@ -345,8 +372,9 @@ impl Trial<'_> {
             if log.is_broken() {
                 return Ok(());
             }
-            let reading = filter.read(clock(), false, line);
-            log.note(line, &reading, screen)?;
+            let reading = line.read(filter, clock());
+            let line = line.text();
+            log.note(&line, &reading, screen)?;
             if log.is_broken() {
                 return Ok(());
             }
@@ -366,7 +394,7 @@ impl Trial<'_> {
                         address: None,
                         time: token::python_time(filter.last_date()),
                         fields: &fields,
-                        matches: &[line.to_owned()],
+                        matches: &[line.clone().into_owned()],
                     };
                     token.print(&[missed], screen)
                 }

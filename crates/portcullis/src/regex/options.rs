@@ -48,7 +48,7 @@ pub(crate) struct Options {
         allow_hyphen_values = true
     )]
     pub(crate) maxlines: i64,
-    /// Journal match (the journal is not supported yet)
+    /// Journal match, in place of the filter's
     #[arg(short = 'm', long, value_name = "MATCH")]
     pub(crate) journalmatch: Option<String>,
     /// What to log of the lines: `error`, `warning`, `notice`; at `critical` nothing
@@ -140,16 +140,6 @@ impl Options {
 
     /// What is asked for and not supported yet, by name.
     pub(crate) fn unsupported(&self) -> Option<String> {
-        if self.journalmatch.is_some() {
-            return Some("--journalmatch (the systemd journal) is not supported yet".to_owned());
-        }
-        if self
-            .inputs
-            .first()
-            .is_some_and(|log| log.starts_with("systemd-journal"))
-        {
-            return Some("systemd-journal is not supported yet".to_owned());
-        }
         if self.debuggex {
             return Some("--debuggex is not supported: it would hand log lines to a web site".to_owned());
         }

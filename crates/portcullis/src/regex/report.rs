@@ -20,6 +20,8 @@ pub(crate) struct Report<'r> {
     pub(crate) options: &'r Options,
     /// The filter that was tried
     pub(crate) filter: &'r Filter,
+    /// Whether it looks for dates
+    pub(crate) looks_for_dates: bool,
     /// What was counted
     pub(crate) tally: &'r Tally,
     /// The zone in which times are shown
@@ -135,6 +137,10 @@ impl Report<'_> {
     }
 
     fn templates<W: Write>(&self, screen: &mut Screen<W>) -> io::Result<()> {
+        // The journal's entries come with their dates, so that none is looked for unless a pattern asks for it.
+        if !self.looks_for_dates {
+            return Ok(());
+        }
         let mut items = Vec::new();
         for template in self.filter.detector().templates() {
             if template.hits == 0 && self.options.verbosity() == 0 {

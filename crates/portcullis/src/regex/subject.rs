@@ -10,6 +10,7 @@ use portcullis_core::diagnostic::Diagnostic;
 use portcullis_core::stamp::{Detector, PatternName};
 use portcullis_core::value::{Value, repr_str};
 
+use super::entries::is_journal;
 use super::lines::short;
 use super::options::Options;
 use super::screen::Screen;
@@ -29,7 +30,9 @@ pub(crate) type Outcome = io::Result<Result<(), String>>;
 impl<'a, W: Write> Subject<'a, W> {
     /// A plan of the options alone.
     pub(crate) fn new(options: &'a Options, tree: &'a dyn Tree, screen: &'a mut Screen<W>) -> Self {
-        let mut plan = JailPlan::new("fail2ban-regex-jail", "auto");
+        let log = options.inputs.first().map(String::as_str).unwrap_or_default();
+        let backend = if is_journal(log) { "systemd" } else { "auto" };
+        let mut plan = JailPlan::new("fail2ban-regex-jail", backend);
         plan.usedns = usedns(options);
         plan.logtimezone.clone_from(&options.timezone);
         Subject {
@@ -42,6 +45,12 @@ impl<'a, W: Write> Subject<'a, W> {
 
     /// What the options of the command line set.
     pub(crate) fn preset(&mut self) -> Outcome {
+        if let Some(text) = &self.options.journalmatch {
+            match config::split_shell(text) {
+                Ok(words) => self.plan.journalmatch = vec![words],
+                Err(reason) => return Ok(Err(format!("ERROR: {reason}"))),
+            }
+        }
         if self.options.maxlines != 0
             && let Err(error) = self.maxlines(self.options.maxlines)?
         {
@@ -138,7 +147,7 @@ impl<'a, W: Write> Subject<'a, W> {
     /// Reads the jail of that name; false if there is none.
     fn jail(&mut self, name: &str, options: &[(String, String)], text: &str) -> io::Result<Result<bool, String>> {
         let mut forced = options.to_vec();
-        forced.push(("backend".to_owned(), "auto".to_owned()));
+        forced.push(("backend".to_owned(), self.plan.backend.clone()));
         let request = Request {
             jail: Some(name),
             forced: Some(&forced),
@@ -225,13 +234,19 @@ impl<'a, W: Write> Subject<'a, W> {
             let name = stem(base_name(&named));
             self.say(&format!("Use {:>11} file : {name}, basedir: {base}", "filter"))?;
             self.say_options(options)?;
-            config::filter_options(self.tree, base, FilterName::Stock(name), options, "auto")
+            config::filter_options(self.tree, base, FilterName::Stock(name), options, &self.plan.backend)
         } else {
             self.say(&format!("Use {:>11} file : {named}", "filter"))?;
             self.say_options(options)?;
             let absolute = std::path::absolute(path)?;
             let path = absolute.to_string_lossy();
-            config::filter_options(self.tree, dir_name(&path), FilterName::Path(&path), options, "auto")
+            config::filter_options(
+                self.tree,
+                dir_name(&path),
+                FilterName::Path(&path),
+                options,
+                &self.plan.backend,
+            )
         };
         match read {
             Ok(alone) => {
@@ -264,6 +279,14 @@ impl<'a, W: Write> Subject<'a, W> {
                 [Value::Str(set), _, Value::Str(verb), Value::List(values)] if set == "multi-set" => (verb, values),
                 _ => continue,
             };
+            if verb == "addjournalmatch" {
+                if self.options.journalmatch.is_none() {
+                    self.plan
+                        .journalmatch
+                        .push(values.iter().map(ToString::to_string).collect());
+                }
+                continue;
+            }
             for value in values {
                 if let Err(error) = self.set(verb, value)? {
                     return Ok(Err(error));

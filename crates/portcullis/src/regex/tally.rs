@@ -6,6 +6,7 @@ use portcullis_core::filter::{Buffered, Filter, Hit, Identity, Reading};
 use portcullis_core::ledger::Field;
 use portcullis_core::time::{Clock, Timestamp};
 
+use super::lines::Tested;
 use super::options::Options;
 
 /// Lines of one kind that are printed without being asked for, when `--maxlines` says nothing else.
@@ -77,14 +78,14 @@ impl Tally {
     }
 
     /// Reads a line; with the lines that waited for it.
-    pub(crate) fn read(&self, filter: &mut Filter, clock: Clock, line: &str) -> (Vec<Buffered>, Reading) {
+    pub(crate) fn read(&self, filter: &mut Filter, clock: Clock, line: Tested<'_>) -> (Vec<Buffered>, Reading) {
         let before: Vec<Buffered> = filter
             .buffered()
             .iter()
             .skip(usize::from(filter.is_buffer_full()))
             .cloned()
             .collect();
-        (before, filter.read(clock, false, line))
+        (before, line.read(filter, clock))
     }
 
     /// Counts what a line was.

@@ -230,14 +230,6 @@ fn what_is_wrong_is_said_and_fails() {
 #[test]
 fn what_is_not_supported_is_named() {
     let check = |options: Options, expect: &str| assert!(options.unsupported().unwrap().contains(expect), "{expect}");
-    check(options(&["systemd-journal", "sshd"]), "systemd-journal");
-    check(
-        Options {
-            journalmatch: Some("_COMM=sshd".into()),
-            ..options(&[LINE, "sshd"])
-        },
-        "--journalmatch",
-    );
     check(
         Options {
             debuggex: true,

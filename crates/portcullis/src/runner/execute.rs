@@ -33,6 +33,11 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Remembers the group of a command that was started.
+    pub(super) fn begin(&self, group: Pid) {
+        *self.lock() = Some(group);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Pid>> {
         self.group.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -51,7 +56,7 @@ impl Running {
     }
 
     /// Collects the child. Its number is free for others only after that, so nothing may kill it from here on.
-    fn collect(&self, child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
+    pub(super) fn collect(&self, child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
         let mut group = self.lock();
         let status = child.try_wait();
         *group = None;
@@ -76,7 +81,7 @@ pub(super) fn execute(task: &Task, timeout: Duration, running: &Running) -> Ran 
         Err(error) => return Ran::nothing(Outcome::CouldNotStart(error.to_string())),
     };
     let group = Pid::from_child(&child);
-    *running.lock() = Some(group);
+    running.begin(group);
     let mut watched = Watched::new(&mut child, group);
     let in_time = watched.wait(start.checked_add(timeout));
     if !in_time {
@@ -134,7 +139,7 @@ fn input(text: &str) -> std::io::Result<Stdio> {
     Ok(Stdio::from(file))
 }
 
-fn outcome(status: ExitStatus) -> Outcome {
+pub(super) fn outcome(status: ExitStatus) -> Outcome {
     match (status.code(), status.signal()) {
         (Some(code), _) => Outcome::Exit(code),
         (None, signal) => Outcome::Signal(signal.unwrap_or(0)),
@@ -147,7 +152,7 @@ fn as_python(status: ExitStatus) -> i32 {
 }
 
 /// A child and its output.
-struct Watched {
+pub(super) struct Watched {
     group: Pid,
     pidfd: Option<OwnedFd>,
     stdout: Output,
@@ -155,7 +160,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(child: &mut Child, group: Pid) -> Self {
+    pub(super) fn new(child: &mut Child, group: Pid) -> Self {
         Watched {
             group,
             pidfd: pidfd_open(group, PidfdFlags::empty()).ok(),
@@ -165,7 +170,7 @@ impl Watched {
     }
 
     /// Waits for the end of the child, reading its output; `false` if the deadline comes first.
-    fn wait(&mut self, deadline: Option<Instant>) -> bool {
+    pub(super) fn wait(&mut self, deadline: Option<Instant>) -> bool {
         loop {
             if self.has_ended() {
                 return true;
@@ -203,6 +208,12 @@ impl Watched {
         self.stderr.read();
     }
 
+    /// What it said on its error output.
+    pub(super) fn complaint(&mut self) -> String {
+        self.read();
+        self.stderr.text()
+    }
+
     /// Whether the child has ended; it is not collected, so that its group keeps its number.
     fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -210,7 +221,7 @@ impl Watched {
     }
 
     /// Ends the child and all that it started.
-    fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         let _ = kill_process_group(self.group, Signal::TERM);
         let deadline = Instant::now().checked_add(GRACE);
         self.wait(deadline);

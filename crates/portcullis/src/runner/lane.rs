@@ -1,6 +1,7 @@
 //! Lanes: in each one command at a time, in the order of the requests.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -9,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::execute::{Running, Task, execute};
+use super::passing;
 use super::wire::{self, Answer, Outcome, Ran};
 
 /// So many commands may wait in a lane; the daemon waits for its commands, so an honest one has few.
@@ -40,11 +42,20 @@ impl Mailbox {
         }
     }
 
+    /// Sends an answer together with a descriptor.
+    pub(super) fn send_with(&self, answer: &Answer, descriptor: BorrowedFd<'_>) {
+        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut to = passing::With::new(&stream, descriptor);
+        if !self.is_gone() && wire::send(&mut to, answer).is_err() {
+            self.close();
+        }
+    }
+
     pub(super) fn close(&self) {
         self.gone.store(true, Ordering::Release);
     }
 
-    fn is_gone(&self) -> bool {
+    pub(super) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
 }

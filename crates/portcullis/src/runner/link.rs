@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,7 +15,8 @@ use portcullis_core::action::Values;
 use portcullis_core::time::Number;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use super::wire::{self, Answer, Item, Lane, Look, Notice, Outcome, Ran, Request, Template, TemplateId};
+use super::passing::Passing;
+use super::wire::{self, Answer, Excerpt, Item, Lane, Look, Notice, Outcome, Ran, Request, Template, TemplateId};
 
 /// What the runner says by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,15 @@ pub(crate) enum Event {
     Notice(Notice),
     /// The main process is no more: end, keeping the bans.
     Gone,
+}
+
+/// What comes of an order for entries of the journal.
+#[derive(Debug)]
+pub(crate) enum Feed {
+    /// They are to be read here.
+    Opened(OwnedFd),
+    /// There will be no more.
+    Ended(Ran),
 }
 
 /// The templates of all layers, each with a number that is never given to another one while this lives.
@@ -86,6 +96,7 @@ struct Waiting {
     next: u64,
     gone: bool,
     senders: BTreeMap<u64, Sender<Ran>>,
+    feeds: BTreeMap<u64, Sender<Feed>>,
 }
 
 impl Link {
@@ -107,7 +118,7 @@ impl Link {
     /// # Errors
     /// If the socket cannot be shared with a thread.
     pub(crate) fn new(stream: UnixStream, events: Sender<Event>) -> io::Result<Link> {
-        let answers = BufReader::new(stream.try_clone()?);
+        let answers = BufReader::new(Passing::new(stream.try_clone()?));
         let shared = Arc::new(Shared {
             stream: Mutex::new(stream),
             waiting: Mutex::default(),
@@ -168,6 +179,26 @@ impl Link {
         ran.map(|ran| ran.stdout).unwrap_or_default()
     }
 
+    /// Asks for entries of the journal. Returns the number of the order, and what comes of it: nothing more if the
+    /// runner is gone.
+    pub(crate) fn journal(&self, excerpt: Excerpt) -> (u64, Receiver<Feed>) {
+        let (sender, receiver) = channel();
+        let number = self.shared.number();
+        if self.shared.expect_feed(number, sender)
+            && let Err(error) = self.shared.send(&Request::Journal { number, excerpt })
+        {
+            let ran = Ran::nothing(Outcome::CouldNotStart(error.to_string()));
+            self.shared.feed(number, Feed::Ended(ran));
+        }
+        (number, receiver)
+    }
+
+    /// Says that the entries of an order are no longer wanted.
+    pub(crate) fn hush(&self, number: u64) {
+        // A runner that is gone prints nothing.
+        let _ = self.shared.send(&Request::Hush { number });
+    }
+
     /// Runs recognised templates as one batch of their program, and waits for its end.
     pub(crate) fn batch(&self, items: Vec<Item>, lane: Lane) -> Ran {
         let gone = |_| Ran::nothing(Outcome::CouldNotStart("the runner is gone".to_owned()));
@@ -203,6 +234,32 @@ impl Shared {
         Some(number)
     }
 
+    fn number(&self) -> u64 {
+        let mut waiting = self.waiting();
+        waiting.next += 1;
+        waiting.next - 1
+    }
+
+    fn expect_feed(&self, number: u64, sender: Sender<Feed>) -> bool {
+        let mut waiting = self.waiting();
+        if !waiting.gone {
+            waiting.feeds.insert(number, sender);
+        }
+        !waiting.gone
+    }
+
+    fn feed(&self, number: u64, feed: Feed) {
+        let mut waiting = self.waiting();
+        let is_last = matches!(feed, Feed::Ended(_));
+        if let Some(sender) = waiting.feeds.get(&number) {
+            // Who asked may have gone; a descriptor is closed then.
+            let _ = sender.send(feed);
+        }
+        if is_last {
+            waiting.feeds.remove(&number);
+        }
+    }
+
     fn deliver(&self, number: u64, ran: Ran) {
         let sender = self.waiting().senders.remove(&number);
         if let Some(sender) = sender {
@@ -211,18 +268,25 @@ impl Shared {
         }
     }
 
-    fn listen(&self, mut answers: BufReader<UnixStream>, events: &Sender<Event>) {
+    fn listen(&self, mut answers: BufReader<Passing>, events: &Sender<Event>) {
         while let Ok(Some(answer)) = wire::receive(&mut answers) {
             match answer {
                 Answer::Ran { number, ran } => self.deliver(number, ran),
                 Answer::Notice(notice) => {
                     let _ = events.send(Event::Notice(notice));
                 }
+                Answer::Journal { number } => {
+                    if let Some(descriptor) = answers.get_mut().next() {
+                        self.feed(number, Feed::Opened(descriptor));
+                    }
+                }
+                Answer::Hushed { number, ran } => self.feed(number, Feed::Ended(ran)),
             }
         }
         let mut waiting = self.waiting();
         waiting.gone = true;
         waiting.senders.clear();
+        waiting.feeds.clear();
         drop(waiting);
         let _ = events.send(Event::Gone);
     }

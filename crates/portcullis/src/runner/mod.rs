@@ -4,7 +4,8 @@
 //! its standard input, starts it again when it dies, and runs what it asks for: a template that it learned at
 //! (re)load, filled with values by the same function of the core that the daemon uses. A finished command line is
 //! never taken, so that a daemon in the wrong hands can only ban and unban. Many commands that are recognised here, too,
-//! it makes into one batch of their program, of templates and addresses in the same way. The daemon itself never forks
+//! it makes into one batch of their program, of templates and addresses in the same way. It also starts the program that
+//! prints the journal, and passes on the end of a pipe with the entries. The daemon itself never forks
 //! and can be locked up, while users' actions keep what they need.
 //!
 //! [`supervise`] is the parent's whole life; [`Link`] is the daemon's end of the socket.
@@ -12,8 +13,10 @@
 mod execute;
 mod find;
 mod handover;
+mod journal;
 mod lane;
 mod link;
+mod passing;
 mod serve;
 mod supervise;
 #[cfg(test)]
@@ -21,9 +24,12 @@ mod tests;
 mod wire;
 
 pub(crate) use handover::{activated, given_socket};
-pub(crate) use link::{Catalogue, Event, Link};
+pub(crate) use journal::print;
+pub(crate) use link::{Catalogue, Event, Feed, Link};
 pub(crate) use supervise::supervise;
-pub(crate) use wire::{BATCH_MOST, BESIDE_MOST, Item, Lane, Notice, Outcome, Ran, Template, TemplateId};
+pub(crate) use wire::{
+    BATCH_MOST, BESIDE_MOST, Begin, Excerpt, Item, Lane, Notice, Outcome, Ran, Template, TemplateId,
+};
 
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use portcullis_core::action::{self, Batch, Form, Operation, Values};
 
 use super::execute::Task;
+use super::journal::Printers;
 use super::lane::{Job, Mailbox, Queue};
 use super::wire::{
     self, Answer, BATCH_MOST, BESIDE_MOST, Item, Lane, Look, Outcome, Ran, Request, Template, TemplateId,
@@ -83,10 +84,16 @@ pub(super) fn serve(stream: UnixStream, lanes: Arc<Lanes>) -> io::Result<Arc<Mai
     thread::Builder::new().name("runner".to_owned()).spawn(move || {
         let mut requests = BufReader::new(stream);
         let mut known = BTreeMap::new();
+        let printers = Printers::default();
         while let Ok(Some(request)) = wire::receive(&mut requests) {
-            obey(request, &mut known, &lanes, &answers);
+            match request {
+                Request::Journal { number, excerpt } => printers.start(number, excerpt, &answers),
+                Request::Hush { number } => printers.stop(number),
+                request => obey(request, &mut known, &lanes, &answers),
+            }
         }
         answers.close();
+        printers.stop_all();
     })?;
     Ok(mailbox)
 }
@@ -124,6 +131,7 @@ fn obey(request: Request, known: &mut Known, lanes: &Lanes, mailbox: &Arc<Mailbo
             return;
         }
         Request::Batch { number, items, lane } => (number, lane, batch(known, lane, &items)),
+        Request::Journal { .. } | Request::Hush { .. } => return,
     };
     match task {
         Ok((task, timeout)) => lanes.lane(lane).push(Job {

@@ -64,6 +64,18 @@ pub(crate) enum Request {
         /// Where
         lane: Lane,
     },
+    /// Print entries of the journal. The answer brings the end of a pipe to read them from.
+    Journal {
+        /// Comes back in the answers
+        number: u64,
+        /// Which entries
+        excerpt: Excerpt,
+    },
+    /// The entries of that order are no longer wanted.
+    Hush {
+        /// The order's
+        number: u64,
+    },
     /// Run templates that are recognised as one batch of their program.
     Batch {
         /// Comes back in the answer
@@ -117,6 +129,54 @@ pub(crate) enum Answer {
     },
     /// The main process was sent a signal.
     Notice(Notice),
+    /// Entries of the journal are printed; with this frame comes the descriptor to read them from.
+    Journal {
+        /// The order's
+        number: u64,
+    },
+    /// They are not printed any more, or cannot be.
+    Hushed {
+        /// The order's
+        number: u64,
+        /// Why
+        ran: Ran,
+    },
+}
+
+/// Which entries of which journal are wanted. No word of it ever is an option of a program: each is a value behind one,
+/// or a match of a form that is checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Excerpt {
+    /// The journal in this folder, not the machine's
+    pub(crate) directory: Option<String>,
+    /// The journal in these files, which may be patterns; their rotated files belong to them
+    pub(crate) files: Vec<String>,
+    /// The journal of this namespace
+    pub(crate) namespace: Option<String>,
+    /// Only what the system's services and the kernel wrote
+    pub(crate) system: bool,
+    /// Only what the own user wrote
+    pub(crate) user: bool,
+    /// Entries that match one of these groups of `FIELD=value`; all entries where there is none
+    pub(crate) matches: Vec<Vec<String>>,
+    /// The fields that are printed
+    pub(crate) fields: Vec<String>,
+    /// Where to begin
+    pub(crate) begin: Begin,
+    /// Whether to wait for more at the end
+    pub(crate) follow: bool,
+}
+
+/// Where in the journal to begin.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Begin {
+    /// At its first entry
+    #[default]
+    Start,
+    /// At the entry with this cursor, or where it would stand
+    Cursor(String),
+    /// At the first entry of this time, in microseconds since 1970
+    Since(i64),
 }
 
 /// What a signal to the main process asks of the daemon.

@@ -60,6 +60,7 @@ impl Framer {
             end,
             truncated: self.over,
             ending,
+            entry: None,
         };
         self.clear(ending == Ending::Newline);
         line

@@ -1,4 +1,4 @@
-//! From log files to lines: one thread frames the raw bytes of all of them.
+//! From log files to lines: one thread frames the raw bytes of all of them. [`journal`]: the same of systemd's journal.
 //!
 //! In goes a list of paths with the place to begin at ([`Follow`]); out come [`Report`]s, one bounded channel a
 //! path. Nothing here knows about encodings, dates or jails: a line is the bytes between two newlines, and
@@ -8,6 +8,7 @@
 mod file;
 mod follower;
 mod frame;
+pub(crate) mod journal;
 mod late;
 mod reader;
 mod rotation;
@@ -36,6 +37,8 @@ pub(crate) struct Line {
     pub(crate) truncated: bool,
     /// What it ends in.
     pub(crate) ending: Ending,
+    /// The entry of a journal that it is made of; its bytes are empty then, and its end tells entries apart
+    pub(crate) entry: Option<Box<journal::Entry>>,
 }
 
 /// Where a line was cut off.
@@ -91,6 +94,13 @@ pub(crate) enum Report {
         /// Whether the place that was read last was found again. Where it is false, lines that were written
         /// after it are gone or compressed.
         complete: bool,
+    },
+    /// What reads a journal ended, and is started again where it was.
+    Interrupted {
+        /// The journal
+        path: Arc<str>,
+        /// Why, as a sentence without its stop
+        why: String,
     },
     /// The file cannot be read; said once for each new reason, and retried.
     Unreadable {

@@ -98,7 +98,7 @@ fn adopt_marks(tx: &Transaction<'_>, clock: Clock) -> rusqlite::Result<usize> {
          SELECT l.jail, l.path, 0, 0,
              CASE WHEN l.path = ?2 THEN 0 ELSE max(0, CAST(l.lastfilepos AS INTEGER)) END,
              COALESCE(CAST(l.firstlinemd5 AS TEXT), ''), '',
-             CASE WHEN l.path = ?2 THEN CAST(l.lastfilepos * 1000000 AS INTEGER) ELSE ?1 END, l.lastfilepos
+             CASE WHEN l.path = ?2 THEN CAST(ROUND(l.lastfilepos * 1000000) AS INTEGER) ELSE ?1 END, l.lastfilepos
          FROM logs l LEFT JOIN portcullis_marks m ON m.jail = l.jail AND m.path = l.path
          WHERE l.path IS NOT NULL AND typeof(l.lastfilepos) IN ('integer', 'real')
              AND (m.path IS NULL OR l.lastfilepos IS NOT m.seen_pos OR COALESCE(l.firstlinemd5, '') IS NOT m.head)",

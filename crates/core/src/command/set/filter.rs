@@ -3,8 +3,8 @@
 use crate::allow::list_path;
 use crate::command::kind::{self, Words};
 use crate::command::{Session, get, reads_journal};
-use crate::config::extract;
 use crate::config::plan::JailPlan;
+use crate::config::{extract, is_journal_match};
 use crate::exception::{Class, Exception};
 use crate::pattern::Pattern;
 use crate::stamp::{self, Detector};
@@ -238,6 +238,9 @@ fn journal(session: &mut Session<'_>, words: Words<'_>, is_new: bool) -> Result<
     let mut groups = get::journal_matches(jail);
     let terms: Vec<String> = words.from(2).iter().map(ToString::to_string).collect();
     if is_new {
+        if terms.iter().any(|term| term != "+" && !is_journal_match(term)) {
+            return Err(Exception::value("Invalid match"));
+        }
         groups.extend(terms.split(|term| term == "+").map(<[String]>::to_vec));
     } else {
         let shown = || Value::List(words.from(2).to_vec()).repr();
