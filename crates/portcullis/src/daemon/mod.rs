@@ -40,11 +40,10 @@ pub(crate) use traces::{is_here, network, past};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use portcullis_core::action::JailFacts;
 use portcullis_core::config::plan::{JailPlan, Plan};
 use portcullis_core::diagnostic::Diagnostic;
 use portcullis_core::engine::{Answer, Effect, Engine, Event, Input, Query, ReplyTo, Saved};
@@ -185,6 +184,7 @@ struct Daemon {
     /// What is to be said once the daemon is ready
     unsaid: Option<Rest>,
     caution: caution::Caution,
+    watchdog: notify::Watchdog,
     alarm: BTreeSet<String>,
     /// Layers of which it was said that the cloud lags
     lagging: BTreeSet<String>,
@@ -318,7 +318,8 @@ impl Daemon {
             .due()
             .map_or(HOURLY, |due| due.saturating_duration_since(clock));
         let owed = if self.keeper.owes() { Duration::ZERO } else { HOURLY };
-        wake.min(due).min(unsaved).min(held).min(owed)
+        let watched = self.watchdog.due(clock).unwrap_or(HOURLY);
+        wake.min(due).min(unsaved).min(held).min(owed).min(watched)
     }
 
     fn turn(&mut self, mut messages: VecDeque<Message>, inbox: &Receiver<Message>) -> Option<End> {
@@ -353,6 +354,7 @@ impl Daemon {
             self.watch_protection();
         }
         self.chores(clock);
+        self.watchdog.beat(Instant::now());
         None
     }
 
@@ -456,11 +458,6 @@ impl Daemon {
         }
     }
 
-    /// Shell actions may ask for a jail's counters.
-    fn put_up_counters(&self) {
-        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = self.counters();
-    }
-
     /// Ends jails. What stops them is told their counters, also where another of the name follows.
     fn part_with(&mut self, input: Input, is_meant: impl Fn(&str) -> bool) {
         let mut facts = self.counters();
@@ -469,23 +466,6 @@ impl Daemon {
         self.lanes.part(&facts);
         self.step(input);
         self.lanes.part(&BTreeMap::new());
-    }
-
-    fn counters(&self) -> BTreeMap<String, JailFacts> {
-        let view = self.engine.query(&Query::Status);
-        let facts = view.jails.iter().map(|jail| {
-            let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-            let facts = JailFacts {
-                name: jail.name.to_string(),
-                bantime: jail.bantime,
-                banned: count(jail.banned),
-                banned_total: jail.bans_total,
-                found: count(jail.failing),
-                found_total: jail.failures,
-            };
-            (facts.name.clone(), facts)
-        });
-        facts.collect()
     }
 
     fn obey(&mut self, event: runner::Event) -> Option<End> {

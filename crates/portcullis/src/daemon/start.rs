@@ -26,6 +26,7 @@ use crate::enforce::nft::TABLE;
 use crate::enforce::protect::Protected;
 use crate::enforce::shell::ShellLayer;
 use crate::observe::log::{Level, note as say};
+use crate::observe::notify::Watchdog;
 use crate::place::Places;
 use crate::source::{Limits, Reader};
 use crate::store::{Place, Running};
@@ -74,6 +75,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         traces: super::traces::Traces::new(),
         inquiries,
         caution: caution::Caution::begin(run.deaths, &places, &reader),
+        watchdog: Watchdog::asked(),
         reader,
         groups: Vec::new(),
         setup: Installed::default(),

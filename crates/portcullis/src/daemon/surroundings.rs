@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_core::action::{Fetched, JailFacts, Merged, Need};
 use portcullis_core::address::Id;
+use portcullis_core::engine::Query;
 use portcullis_core::ledger::Ticket;
 use portcullis_core::time::{Clock, Timestamp};
 
@@ -14,7 +15,7 @@ use crate::enforce::shell::{Level as Loudness, Line, Surroundings};
 use crate::observe::log::{Level, note};
 use crate::store::{self, Running};
 
-use super::{Message, resolver};
+use super::{Daemon, Message, resolver};
 
 /// An action waits so long for what the database knows.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -170,5 +171,30 @@ impl Question {
     pub(super) fn answer(self, look: impl FnOnce(&str, Option<&str>) -> Option<store::Merged>) {
         // Who does not wait any more needs no answer.
         let _ = self.to.send(look(&self.ip, self.jail.as_deref()));
+    }
+}
+
+impl Daemon {
+    /// Shell actions may ask for a jail's counters.
+    pub(super) fn put_up_counters(&self) {
+        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = self.counters();
+    }
+
+    /// Each jail's numbers.
+    pub(super) fn counters(&self) -> BTreeMap<String, JailFacts> {
+        let view = self.engine.query(&Query::Status);
+        let facts = view.jails.iter().map(|jail| {
+            let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+            let facts = JailFacts {
+                name: jail.name.to_string(),
+                bantime: jail.bantime,
+                banned: count(jail.banned),
+                banned_total: jail.bans_total,
+                found: count(jail.failing),
+                found_total: jail.failures,
+            };
+            (facts.name.clone(), facts)
+        });
+        facts.collect()
     }
 }
