@@ -8,6 +8,7 @@ pub(crate) mod flush;
 #[cfg(feature = "gcp")]
 pub(crate) mod gcp;
 pub(crate) mod namesake;
+mod pages;
 pub(crate) mod probe;
 pub(crate) mod service;
 pub(crate) mod status;
@@ -134,6 +135,9 @@ pub(crate) enum Verb {
     /// Keep out whom a server has banned, until another that takes its seat has them; for the package's scripts
     #[command(hide = true)]
     Bridge(bridge::Options),
+    /// Write the man pages and the completions of the shells, for a package
+    #[command(hide = true)]
+    Pages(pages::Options),
     /// Show how things stand, in all jails or in one
     Status {
         /// Only this jail, with its bans
@@ -236,6 +240,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Detached { pname, run } => service::detached(&pname, &run),
         Verb::Daemon(run) => service::daemon(&run),
         Verb::Bridge(options) => bridge::main(&options),
+        Verb::Pages(options) => pages::main(&options),
         Verb::Status { jail, ask } => status::status(jail, &ask),
         Verb::Banned { jail, ask } => status::banned(jail, &ask),
         Verb::Ban(ban) => banning::ban(ban),

@@ -26,7 +26,7 @@ use crate::enforce::nft::TABLE;
 use crate::enforce::protect::Protected;
 use crate::enforce::shell::ShellLayer;
 use crate::observe::log::{Level, note as say};
-use crate::observe::notify::Watchdog;
+use crate::observe::notify::{self, Watchdog};
 use crate::place::Places;
 use crate::source::{Limits, Reader};
 use crate::store::{Place, Running};
@@ -48,6 +48,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let ((outbox, inbox), events) = (sync_channel(INBOX), std::sync::mpsc::channel());
     let given = runner::given_socket(run.given_socket)?;
     let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
+    notify::through(&link);
     forward(events.1, outbox.clone(), Message::Runner);
     let database = first_database(run, &places, &setup, &origin);
     let listener = listener(run, &places, given)?;

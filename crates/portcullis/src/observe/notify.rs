@@ -1,8 +1,13 @@
 //! Telling systemd how we are. Without systemd nothing happens.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
+
+use crate::runner::Link;
+
+static RUNNER: OnceLock<Link> = OnceLock::new();
 
 /// So many times within the time that systemd grants it hears from us.
 const BEATS: u32 = 3;
@@ -43,34 +48,58 @@ impl Watchdog {
             return false;
         };
         self.next = now + every;
-        send(&[NotifyState::Watchdog]);
+        send(&NotifyState::Watchdog);
         true
     }
 }
 
 /// Everything is in force.
 pub(crate) fn ready() {
-    send(&[NotifyState::Ready]);
+    send(&NotifyState::Ready);
 }
 
 /// The configuration is being read again.
 pub(crate) fn reloading() {
-    send(&[NotifyState::Reloading]);
+    send(&NotifyState::Reloading);
 }
 
 /// The end has begun.
 pub(crate) fn stopping() {
-    send(&[NotifyState::Stopping]);
+    send(&NotifyState::Stopping);
 }
 
 /// One line for `systemctl status`.
 pub(crate) fn status(text: &str) {
-    send(&[NotifyState::Status(text)]);
+    // A line break would begin another assignment.
+    send(&NotifyState::Status(&text.replace('\n', " ")));
 }
 
-fn send(states: &[NotifyState<'_>]) {
+/// From now on the runner passes on what is to be said: systemd listens to the main process alone, so that no command of
+/// an action can speak for the service.
+pub(crate) fn through(link: &Link) {
+    if std::env::var_os("NOTIFY_SOCKET").is_some() {
+        let _ = RUNNER.set(link.clone());
+    }
+}
+
+/// The runner's part: of what the daemon says, that which it has to say.
+pub(crate) fn pass_on(state: &str) {
+    let known: Vec<&str> = state.lines().filter(|line| is_known(line)).collect();
+    if !known.is_empty() {
+        let _ = sd_notify::notify(&[NotifyState::Custom(&known.join("\n"))]);
+    }
+}
+
+fn is_known(line: &str) -> bool {
+    matches!(line, "READY=1" | "RELOADING=1" | "STOPPING=1" | "WATCHDOG=1") || line.starts_with("STATUS=")
+}
+
+fn send(state: &NotifyState<'_>) {
     // A manager that does not listen is none of our troubles.
-    let _ = sd_notify::notify(states);
+    let _ = match RUNNER.get() {
+        Some(link) => link.tell(state.to_string()),
+        None => sd_notify::notify(std::slice::from_ref(state)),
+    };
 }
 
 #[cfg(test)]
@@ -93,6 +122,21 @@ mod tests {
             check(Some(odd), None, None);
         }
         check(Some("3000000"), Some("x"), None);
+    }
+
+    #[test]
+    fn what_the_runner_passes_on() {
+        for (line, expect) in [
+            ("READY=1", true),
+            ("STATUS=NOT PROTECTED: x", true),
+            ("WATCHDOG=1", true),
+            ("WATCHDOG=trigger", false),
+            ("MAINPID=1", false),
+            ("FDSTORE=1", false),
+            ("", false),
+        ] {
+            assert_eq!(is_known(line), expect, "{line}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use portcullis_core::action::{self, Batch, Form, Operation, Values};
 use super::execute::Task;
 use super::lane::{Job, Mailbox, Queue};
 use super::wire::{self, Answer, BATCH_MOST, BESIDE_MOST, Item, Lane, Outcome, Ran, Request, Template, TemplateId};
+use crate::observe::notify;
 
 /// The lanes, which outlive daemons.
 pub(super) struct Lanes {
@@ -108,6 +109,7 @@ fn obey(request: Request, known: &mut Known, lanes: &Lanes, mailbox: &Arc<Mailbo
             lane,
         } => (number, lane, run(known, (lane, template), &Values { tags, fields })),
         Request::Batch { number, items, lane } => (number, lane, batch(known, lane, &items)),
+        Request::Tell { state } => return notify::pass_on(&state),
     };
     match task {
         Ok((task, timeout)) => lanes.lane(lane).push(Job {

@@ -72,6 +72,11 @@ pub(crate) enum Request {
         /// Where
         lane: Lane,
     },
+    /// Tell systemd this, in the form of `sd_notify`: it listens to the main process alone.
+    Tell {
+        /// Lines of `NAME=VALUE`
+        state: String,
+    },
 }
 
 /// So many commands are put into one batch at most.
