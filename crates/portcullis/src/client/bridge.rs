@@ -43,7 +43,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     pid: PathBuf,
     /// Go after so many seconds, whatever the new server says
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, default_value_t = 600)]
     seconds: u32,
     #[command(flatten)]
     place: Where,
@@ -173,7 +173,8 @@ fn has_all(place: &Where, wanted: &BTreeSet<Id>) -> bool {
     };
     // Fail2Ban's server does not know the question, and has nothing more to say.
     match call::json::<Vec<Banned>>(&ask, &Verb::Banned { jail: None }) {
-        Ok((bans, _)) => bans.iter().all(|ban| !ban.layers.values().any(|word| word == "decided")),
+        // One layer is enough: that of a cloud may lag for long, and the kernel holds its bans meanwhile.
+        Ok((bans, _)) => bans.iter().all(|ban| ban.layers.values().any(|word| word != "decided")),
         Err(_) => true,
     }
 }

@@ -38,6 +38,9 @@ pub(crate) fn flush(state: Option<PathBuf>, until_start: bool, ask: &Ask) -> Exi
         errors.push(error);
         0
     });
+    if !until_start {
+        notes.push(format!("{count} kept bans are forgotten"));
+    }
     tell(ask.json, count, notes, &errors)
 }
 
@@ -64,7 +67,7 @@ fn tell(json: bool, count: usize, notes: Vec<String>, errors: &[String]) -> Exit
             failed,
         });
     } else {
-        print(&format!("{}; {count} kept bans are forgotten\n", notes.join("; ")));
+        print(&format!("{}\n", notes.join("; ")));
     }
     ExitCode::from(if errors.is_empty() { exit::DONE } else { exit::REFUSED })
 }
