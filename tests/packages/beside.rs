@@ -5,7 +5,7 @@ use crate::fresh::lets_nobody_in;
 use crate::machine::{Machine, text, until};
 
 const JAILS: &str = include_str!("../service/first-user/jail.local");
-const ACTION: &str = include_str!("../service/first-user/gcloud-ban.conf");
+const ACTION: &str = include_str!("../gcp/first-user/gcloud-ban.conf");
 
 /// Half of them in each jail; one address is in both.
 const BANS: usize = 1000;

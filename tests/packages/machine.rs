@@ -134,7 +134,7 @@ impl Machine {
         Command::new("nsenter")
             .args(["-t", &self.leader.to_string(), "-a", "--", "env", "-i"])
             .args(ENVIRONMENT)
-            .args(["/bin/sh", "-c", &format!("cd /root\n{script}")])
+            .args(["timeout", "-k", "5", "100", "/bin/sh", "-c", &format!("cd /root\n{script}")])
             .stdin(Stdio::null())
             .output()
             .unwrap()
