@@ -156,3 +156,50 @@ fn freed(machine: &Machine, attacker: &Attacker) {
     let left = machine.type_in("dpkg-divert --list '*fail2ban*'; systemctl list-unit-files --no-legend 'fail2ban*' || true");
     assert_eq!(left, "");
 }
+
+/// What shell actions do, in the words of users: the packet filter, files, mail, other users, slower programs.
+const DEEDS: &str = "[Definition]
+actionban = mkdir -p /var/lib/theirs && cd /var/lib/theirs
+            iptables -I INPUT -s <ip> -j DROP
+            nft 'add table inet theirs'
+            echo 'ALL: <ip>' >>/etc/hosts.deny
+            echo <ip> >list && chown nobody list && kill -0 1
+            date >/run/last-ban; date >/opt/last-ban; date >/tmp/last-ban; date >/root/.config/last-ban
+            printf 'Subject: banned\\n\\n<ip> is banned\\n' | sendmail root
+            su -s /bin/sh -c 'id -un' nobody >who
+            nice -n 5 id -un >nice
+            touch /usr/theirs 2>refused
+            mount -t tmpfs none /mnt 2>>refused
+            unshare --net true 2>>refused
+            date >done
+";
+
+/// The hardening of the unit leaves the commands of actions what they need, and nothing that no action needs.
+#[test]
+fn actions_keep_what_they_need() {
+    let machine = Machine::boot();
+    machine.install();
+    machine.write("/etc/fail2ban/action.d/deeds.conf", DEEDS);
+    machine.write("/etc/fail2ban/jail.local", "[sshd]\nenabled = true\naction = deeds\nlogpath = /var/log/mail.log\n");
+    machine.type_in("touch /var/log/mail.log; mkdir -p /root/.config; systemctl restart fail2ban");
+    machine.type_in("fail2ban-client set sshd banip 203.0.113.9");
+    machine.until_said("cat /var/lib/theirs/done", "20");
+    for (look, expect) in [
+        ("iptables -S INPUT", "-s 203.0.113.9/32 -j DROP"),
+        ("nft list tables", "inet theirs"),
+        ("cat /etc/hosts.deny", "ALL: 203.0.113.9"),
+        ("stat -c %U /var/lib/theirs/list", "nobody"),
+        ("cat /var/lib/theirs/who", "nobody"),
+        ("cat /var/lib/theirs/nice", "root"),
+        ("cat /run/last-ban /opt/last-ban /root/.config/last-ban", "20"),
+        ("cat /var/mail/*", "203.0.113.9 is banned"),
+        ("cat /var/lib/theirs/refused", "touch: cannot touch '/usr/theirs': Read-only file system"),
+        ("cat /var/lib/theirs/refused", "mount: /mnt: "),
+        ("cat /var/lib/theirs/refused", "unshare: unshare failed: Operation not permitted"),
+    ] {
+        machine.until_said(look, expect);
+    }
+    assert!(!machine.exists("/usr/theirs"));
+    // What a command has in /tmp is its own.
+    assert!(!machine.exists("/tmp/last-ban"));
+}
