@@ -1,9 +1,11 @@
 //! What comes with the program: the package itself, man pages, completions, units.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 
-use crate::machine::{package, text};
+use crate::machine::{Machine, package, root, text};
 
 /// As `systemd-analyze security` counts: 0 is a service that can do nothing, 10 one that can do everything.
 const EXPOSURE: f64 = 3.0;
@@ -125,4 +127,42 @@ fn the_unit_exposes_little() {
     let figure = line.split(": ").nth(1).and_then(|rest| rest.split(' ').next());
     let figure: f64 = figure.unwrap().parse().unwrap();
     assert!(figure <= EXPOSURE, "{table}");
+}
+
+/// The repository of a release, handed out by a plain web server: apt takes it by its key, and refuses it changed.
+#[test]
+fn a_repository_that_any_web_server_hands_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys");
+    fs::create_dir(&keys).unwrap();
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o700)).unwrap();
+    let command = |program: &Path, words: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(words).env("GNUPGHOME", &keys).env("COMPRESSION", "-Zgzip -z1");
+        command.env("PROGRAM", env!("CARGO_BIN_EXE_portcullis")).env("KEY", "release@portcullis.invalid");
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{program:?} {words:?}: {}", text(&done.stderr));
+    };
+    let key = ["--batch", "--quiet", "--passphrase", "", "--quick-gen-key", "release@portcullis.invalid"];
+    command(Path::new("gpg"), &key);
+    let out = folder.path().join("out");
+    command(&root().join("pkg/release"), &[out.to_str().unwrap()]);
+    let sums = Command::new("sha256sum").args(["-c", "SHA256SUMS"]).current_dir(&out).output().unwrap();
+    assert!(sums.status.success(), "{}", text(&sums.stdout));
+
+    let machine = Machine::boot();
+    let packed = Command::new("tar").arg("-C").arg(&out).args(["-c", "apt"]).output().unwrap();
+    fs::write(format!("/proc/{}/root/root/apt.tar", machine.leader()), packed.stdout).unwrap();
+    machine.type_in(
+        "rm portcullis_*.deb; tar -xf apt.tar; cp apt/portcullis.gpg /usr/share/keyrings/portcullis.gpg
+         ip link set lo up
+         systemd-run --quiet --working-directory=/root/apt python3 -m http.server 8000 --bind 127.0.0.1
+         echo 'deb [signed-by=/usr/share/keyrings/portcullis.gpg] http://127.0.0.1:8000 stable main' >/etc/apt/sources.list
+         rm -rf /etc/apt/sources.list.d/* /var/lib/apt/lists/*; sleep 1",
+    );
+    machine.type_in("apt-get update 2>&1 && apt-get install -y portcullis 2>&1");
+    machine.until_said("fail2ban-client ping", "pong");
+    machine.type_in("rm -rf /var/lib/apt/lists/*; sed -i s/portcullis/portculliz/ apt/dists/stable/InRelease apt/dists/stable/Release");
+    let changed = machine.run("apt-get update 2>&1");
+    assert!(text(&changed.stdout).contains("BADSIG") || !changed.status.success(), "{}", text(&changed.stdout));
 }
