@@ -82,7 +82,10 @@ impl Attacker {
         let script = format!("set -e\n{inside}");
         let leader = machine.leader().to_string();
         // The namespace's number is meant as we see it, so only the network is entered.
-        let laid = Command::new("nsenter").args(["-t", &leader, "-n", "sh", "-c", &script]).output().unwrap();
+        let laid = Command::new("nsenter")
+            .args(["-t", &leader, "-n", "sh", "-c", &script])
+            .output()
+            .unwrap();
         assert!(laid.status.success(), "{}", text(&laid.stderr));
         let other = format!(
             "set -e
@@ -104,9 +107,18 @@ impl Attacker {
     /// Guesses a password so often.
     pub(crate) fn guess(&self, who: &str, port: u16, times: usize) {
         let words = [who, HERE, &port.to_string(), &times.to_string()];
-        let done = self.command("python3").args(["-c", GUESS]).args(words).output().unwrap();
+        let done = self
+            .command("python3")
+            .args(["-c", GUESS])
+            .args(words)
+            .output()
+            .unwrap();
         // Who is banned in the middle of it does not come to its end.
-        println!("guesses of {who} at {port}: {} {}", done.status, text(&done.stderr).lines().last().unwrap_or(""));
+        println!(
+            "guesses of {who} at {port}: {} {}",
+            done.status,
+            text(&done.stderr).lines().last().unwrap_or("")
+        );
     }
 
     /// Begins to connect without a pause.

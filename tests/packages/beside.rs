@@ -53,7 +53,10 @@ fn fail2ban() -> (Machine, Attacker) {
     let attacker = Attacker::of(&machine);
     machine.write("/usr/bin/gcloud", "#!/bin/sh\nexit 0\n");
     machine.type_in("chmod 755 /usr/bin/gcloud; touch /var/log/mail.log");
-    machine.write("/etc/fail2ban/action.d/gcloud-ban.conf", &ACTION.replace("%(banip)s", "<ip>"));
+    machine.write(
+        "/etc/fail2ban/action.d/gcloud-ban.conf",
+        &ACTION.replace("%(banip)s", "<ip>"),
+    );
     machine.write("/etc/fail2ban/jail.local", JAILS);
     machine.write("/etc/fail2ban/jail.d/more.local", MORE);
     machine.type_in("apt-get install -y --no-install-recommends fail2ban");
@@ -75,7 +78,11 @@ fn fail2ban() -> (Machine, Attacker) {
 }
 
 fn is_ours(machine: &Machine) -> bool {
-    let exe = text(&machine.run("readlink /proc/$(systemctl show -p MainPID --value fail2ban)/exe").stdout);
+    let exe = text(
+        &machine
+            .run("readlink /proc/$(systemctl show -p MainPID --value fail2ban)/exe")
+            .stdout,
+    );
     exe.trim() == "/usr/bin/portcullis"
 }
 
@@ -103,7 +110,11 @@ fn the_seat_is_taken_and_given_back() {
     assert!(is_ours(&machine));
     assert_eq!(machine.banned(), banned);
     assert_eq!(machine.type_in(KEPT), kept);
-    assert_eq!(machine.type_in("cd /etc/fail2ban; find . -type f | sort | xargs md5sum"), files, "no file of theirs changes");
+    assert_eq!(
+        machine.type_in("cd /etc/fail2ban; find . -type f | sort | xargs md5sum"),
+        files,
+        "no file of theirs changes"
+    );
     assert!(machine.type_in("fail2ban-python -c 'print(1)'").starts_with('1'));
 
     lets_nobody_in(&machine, &attacker, 143, "portcullis to Fail2Ban", || {
@@ -117,7 +128,10 @@ fn the_seat_is_taken_and_given_back() {
     assert_eq!(machine.type_in("dpkg-divert --list '*fail2ban*'"), "");
     machine.type_in("apt-get purge -y portcullis");
     assert_eq!(machine.banned(), banned, "the purge leaves Fail2Ban whole");
-    assert_eq!(machine.type_in("cd /etc/fail2ban; find . -type f | sort | xargs md5sum"), files);
+    assert_eq!(
+        machine.type_in("cd /etc/fail2ban; find . -type f | sort | xargs md5sum"),
+        files
+    );
     assert_eq!(machine.type_in("dpkg --verify fail2ban"), "");
 }
 
@@ -132,7 +146,10 @@ fn fail2ban_goes_and_takes_nothing_of_ours() {
     let banned = machine.banned();
     machine.install();
     crossed(&machine);
-    for (what, command) in [("removed", "apt-get remove -y fail2ban"), ("purged", "apt-get purge -y fail2ban")] {
+    for (what, command) in [
+        ("removed", "apt-get remove -y fail2ban"),
+        ("purged", "apt-get purge -y fail2ban"),
+    ] {
         lets_nobody_in(&machine, &attacker, 143, what, || {
             machine.type_in(command);
             machine.until_said("fail2ban-client ping", "pong");
@@ -140,7 +157,11 @@ fn fail2ban_goes_and_takes_nothing_of_ours() {
         assert!(is_ours(&machine), "{what}");
         assert_eq!(machine.banned(), banned, "{what}");
         assert_eq!(machine.type_in("systemctl is-enabled fail2ban"), "enabled\n", "{what}");
-        for file in ["/var/lib/fail2ban/fail2ban.sqlite3", "/var/log/fail2ban.log", "/etc/fail2ban/jail.local"] {
+        for file in [
+            "/var/lib/fail2ban/fail2ban.sqlite3",
+            "/var/log/fail2ban.log",
+            "/etc/fail2ban/jail.local",
+        ] {
             assert!(machine.exists(file), "{file} after it was {what}");
         }
     }

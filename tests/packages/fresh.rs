@@ -46,7 +46,10 @@ fn the_seven_steps(machine: &Machine) {
     machine.type_in("grep mdre-auth /etc/fail2ban/filter.d/postfix.conf");
     machine.type_in("sudo systemctl restart fail2ban");
     let log = text(&machine.run("sudo timeout 2 tail -f /var/log/fail2ban.log").stdout);
-    assert!(log.contains("Server ready") && log.contains("Jail 'dovecot' started"), "{log}");
+    assert!(
+        log.contains("Server ready") && log.contains("Jail 'dovecot' started"),
+        "{log}"
+    );
     let line = PATTERN.trim_end();
     machine.write("/root/pattern", &format!("{line}\n"));
     machine.type_in("sudo tee -a /etc/fail2ban/filter.d/postfix.conf </root/pattern");
@@ -58,12 +61,23 @@ fn the_first_users_machine() {
     let machine = mail_server();
     let attacker = Attacker::of(&machine);
     the_seven_steps(&machine);
-    assert_eq!(machine.type_in("stat -c '%a %U:%G' /var/log/fail2ban.log"), "640 root:adm\n");
+    assert_eq!(
+        machine.type_in("stat -c '%a %U:%G' /var/log/fail2ban.log"),
+        "640 root:adm\n"
+    );
     assert_eq!(machine.type_in("systemctl is-enabled fail2ban"), "enabled\n");
-    assert!(machine.type_in("systemctl status portcullis").contains("fail2ban.service"));
+    assert!(
+        machine
+            .type_in("systemctl status portcullis")
+            .contains("fail2ban.service")
+    );
     machine.until_said("systemctl show -p StatusText fail2ban", "rotected");
     let verified = machine.run("systemd-analyze verify --man=no fail2ban.service portcullis.socket");
-    assert!(verified.status.success() && verified.stderr.is_empty(), "{}", text(&verified.stderr));
+    assert!(
+        verified.status.success() && verified.stderr.is_empty(),
+        "{}",
+        text(&verified.stderr)
+    );
 
     machine.type_in(WATCH);
     attacker.guess(BANNED, 143, 4);
@@ -98,11 +112,16 @@ fn systemd_at_work(machine: &Machine, attacker: &Attacker) {
         machine.type_in(drop_in);
         // It lives on for as long as it is well, although nothing happens.
         let pid = machine.type_in("sleep 5; systemctl show -p MainPID fail2ban");
-        assert_eq!(machine.type_in("systemctl show -p MainPID,NRestarts fail2ban"), format!("{pid}NRestarts=0\n"));
+        assert_eq!(
+            machine.type_in("systemctl show -p MainPID,NRestarts fail2ban"),
+            format!("{pid}NRestarts=0\n")
+        );
         machine.type_in("pkill -STOP -P $(systemctl show -p MainPID --value fail2ban)");
         machine.until_said("systemctl show -p NRestarts fail2ban", "NRestarts=1");
         machine.until_said("fail2ban-client ping", "pong");
-        machine.type_in("rm -r /run/systemd/system/fail2ban.service.d; systemctl daemon-reload; systemctl restart fail2ban");
+        machine.type_in(
+            "rm -r /run/systemd/system/fail2ban.service.d; systemctl daemon-reload; systemctl restart fail2ban",
+        );
     });
 }
 
@@ -139,7 +158,10 @@ fn freed(machine: &Machine, attacker: &Attacker) {
     assert!(!attacker.connects(BANNED, 143), "a start bans again");
     machine.type_in("apt-get remove -y portcullis");
     assert!(attacker.connects(BANNED, 143), "everybody is free");
-    assert!(machine.exists("/etc/fail2ban/jail.conf"), "what may have been edited stays");
+    assert!(
+        machine.exists("/etc/fail2ban/jail.conf"),
+        "what may have been edited stays"
+    );
     machine.type_in("apt-get purge -y portcullis");
     for gone in [
         "/etc/fail2ban/jail.conf",
@@ -153,7 +175,8 @@ fn freed(machine: &Machine, attacker: &Attacker) {
         assert!(!machine.exists(gone), "{gone} is still there");
     }
     assert!(machine.exists("/etc/fail2ban/jail.local"), "that is the user's");
-    let left = machine.type_in("dpkg-divert --list '*fail2ban*'; systemctl list-unit-files --no-legend 'fail2ban*' || true");
+    let left =
+        machine.type_in("dpkg-divert --list '*fail2ban*'; systemctl list-unit-files --no-legend 'fail2ban*' || true");
     assert_eq!(left, "");
 }
 
@@ -180,7 +203,10 @@ fn actions_keep_what_they_need() {
     let machine = Machine::boot();
     machine.install();
     machine.write("/etc/fail2ban/action.d/deeds.conf", DEEDS);
-    machine.write("/etc/fail2ban/jail.local", "[sshd]\nenabled = true\naction = deeds\nlogpath = /var/log/mail.log\n");
+    machine.write(
+        "/etc/fail2ban/jail.local",
+        "[sshd]\nenabled = true\naction = deeds\nlogpath = /var/log/mail.log\n",
+    );
     machine.type_in("touch /var/log/mail.log; systemctl restart fail2ban");
     machine.type_in("fail2ban-client set sshd banip 203.0.113.9");
     machine.until_said("cat /var/lib/theirs/done", "20");
@@ -193,9 +219,15 @@ fn actions_keep_what_they_need() {
         ("cat /var/lib/theirs/nice", "root"),
         ("cat /run/last-ban /opt/last-ban /root/last-ban", "20"),
         ("cat /var/mail/*", "203.0.113.9 is banned"),
-        ("cat /var/lib/theirs/refused", "touch: cannot touch '/usr/theirs': Read-only file system"),
+        (
+            "cat /var/lib/theirs/refused",
+            "touch: cannot touch '/usr/theirs': Read-only file system",
+        ),
         ("cat /var/lib/theirs/refused", "mount: /mnt: "),
-        ("cat /var/lib/theirs/refused", "unshare: unshare failed: Operation not permitted"),
+        (
+            "cat /var/lib/theirs/refused",
+            "unshare: unshare failed: Operation not permitted",
+        ),
     ] {
         machine.until_said(look, expect);
     }

@@ -135,7 +135,15 @@ impl Machine {
         Command::new("nsenter")
             .args(["-t", &self.leader.to_string(), "-a", "--", "env", "-i"])
             .args(ENVIRONMENT)
-            .args(["timeout", "-k", "5", "100", "/bin/sh", "-c", &format!("cd /root\n{script}")])
+            .args([
+                "timeout",
+                "-k",
+                "5",
+                "100",
+                "/bin/sh",
+                "-c",
+                &format!("cd /root\n{script}"),
+            ])
             .stdin(Stdio::null())
             .output()
             .unwrap()
@@ -164,7 +172,11 @@ impl Machine {
 
     /// What the service said last.
     pub(crate) fn journal(&self) -> String {
-        text(&self.run("journalctl -u fail2ban --no-pager -n 30; tail -n 20 /var/log/fail2ban.log").stdout)
+        text(
+            &self
+                .run("journalctl -u fail2ban --no-pager -n 30; tail -n 20 /var/log/fail2ban.log")
+                .stdout,
+        )
     }
 
     /// Installs our package as people do.
@@ -203,7 +215,15 @@ fn start(tree: &Path, folder: &Path) -> Child {
             --machine=portcullis-test-$$ -D $2/root";
     let console = fs::File::create(folder.join("console")).unwrap();
     Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "--"])
+        .args([
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "--",
+        ])
         .args(["sh", "-c", script, "sh"])
         .args([tree, folder])
         .stdin(Stdio::null())

@@ -13,7 +13,12 @@ const EXPOSURE: f64 = 3.0;
 /// The package, unpacked.
 fn unpacked() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let status = Command::new("dpkg").arg("-x").arg(package()).arg(folder.path()).status().unwrap();
+    let status = Command::new("dpkg")
+        .arg("-x")
+        .arg(package())
+        .arg(folder.path())
+        .status()
+        .unwrap();
     assert!(status.success());
     folder
 }
@@ -26,7 +31,10 @@ fn said(program: &str, words: &[&str]) -> (bool, String) {
 
 #[test]
 fn lintian_finds_no_error() {
-    let (_, found) = said("lintian", &["--allow-root", "--fail-on", "error", package().to_str().unwrap()]);
+    let (_, found) = said(
+        "lintian",
+        &["--allow-root", "--fail-on", "error", package().to_str().unwrap()],
+    );
     println!("{found}");
     let errors: Vec<&str> = found.lines().filter(|line| line.starts_with("E:")).collect();
     assert!(errors.is_empty(), "{errors:?}");
@@ -39,7 +47,10 @@ fn lintian_finds_no_error() {
 #[test]
 fn man_pages_render() {
     let folder = unpacked();
-    let pages: Vec<_> = fs::read_dir(folder.path().join("usr/share/man/man1")).unwrap().flatten().collect();
+    let pages: Vec<_> = fs::read_dir(folder.path().join("usr/share/man/man1"))
+        .unwrap()
+        .flatten()
+        .collect();
     assert!(pages.len() > 20, "{}", pages.len());
     for page in pages {
         let path = page.path();
@@ -50,7 +61,11 @@ fn man_pages_render() {
             .env("MANROFFSEQ", "")
             .output()
             .expect("man; tests/run installs it");
-        assert!(output.status.success() && output.stderr.is_empty(), "{path:?}: {}", text(&output.stderr));
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{path:?}: {}",
+            text(&output.stderr)
+        );
         assert!(output.stdout.len() > 500, "{path:?} is empty");
     }
 }
@@ -73,7 +88,11 @@ fn bash_completes() {
             .unwrap();
         let offered = text(&output.stdout);
         for word in expect {
-            assert!(offered.lines().any(|line| line.trim() == *word), "{program} {line:?}: {offered}{}", text(&output.stderr));
+            assert!(
+                offered.lines().any(|line| line.trim() == *word),
+                "{program} {line:?}: {offered}{}",
+                text(&output.stderr)
+            );
         }
     };
     check("portcullis", &["ba"], &["ban", "banned"]);
@@ -90,9 +109,15 @@ fn fish_completes() {
     let folder = unpacked();
     let file = folder.path().join("usr/share/fish/vendor_completions.d");
     let check = |program: &str, line: &str, expect: &str| {
-        let script = format!("source {}; complete -C '{line}'", file.join(format!("{program}.fish")).display());
+        let script = format!(
+            "source {}; complete -C '{line}'",
+            file.join(format!("{program}.fish")).display()
+        );
         let (_, offered) = said("fish", &["--no-config", "-c", &script]);
-        assert!(offered.lines().any(|line| line.split('\t').next() == Some(expect)), "{line}: {offered}");
+        assert!(
+            offered.lines().any(|line| line.split('\t').next() == Some(expect)),
+            "{line}: {offered}"
+        );
     };
     check("portcullis", "portcullis ba", "banned");
     check("fail2ban-client", "fail2ban-client flush", "flushlogs");
@@ -121,8 +146,14 @@ fn zsh_takes_the_completions() {
 fn the_unit_exposes_little() {
     let folder = unpacked();
     let service = folder.path().join("usr/lib/systemd/system/fail2ban.service");
-    let (_, table) = said("systemd-analyze", &["security", "--no-pager", "--offline=true", service.to_str().unwrap()]);
-    let line = table.lines().find(|line| line.contains("Overall exposure level")).unwrap_or_else(|| panic!("{table}"));
+    let (_, table) = said(
+        "systemd-analyze",
+        &["security", "--no-pager", "--offline=true", service.to_str().unwrap()],
+    );
+    let line = table
+        .lines()
+        .find(|line| line.contains("Overall exposure level"))
+        .unwrap_or_else(|| panic!("{table}"));
     println!("{line}");
     let figure = line.split(": ").nth(1).and_then(|rest| rest.split(' ').next());
     let figure: f64 = figure.unwrap().parse().unwrap();
@@ -138,20 +169,41 @@ fn a_repository_that_any_web_server_hands_out() {
     fs::set_permissions(&keys, fs::Permissions::from_mode(0o700)).unwrap();
     let command = |program: &Path, words: &[&str]| {
         let mut command = Command::new(program);
-        command.args(words).env("GNUPGHOME", &keys).env("COMPRESSION", "-Zgzip -z1");
-        command.env("PROGRAM", env!("CARGO_BIN_EXE_portcullis")).env("KEY", "release@portcullis.invalid");
+        command
+            .args(words)
+            .env("GNUPGHOME", &keys)
+            .env("COMPRESSION", "-Zgzip -z1");
+        command
+            .env("PROGRAM", env!("CARGO_BIN_EXE_portcullis"))
+            .env("KEY", "release@portcullis.invalid");
         let done = command.output().unwrap();
         assert!(done.status.success(), "{program:?} {words:?}: {}", text(&done.stderr));
     };
-    let key = ["--batch", "--quiet", "--passphrase", "", "--quick-gen-key", "release@portcullis.invalid"];
+    let key = [
+        "--batch",
+        "--quiet",
+        "--passphrase",
+        "",
+        "--quick-gen-key",
+        "release@portcullis.invalid",
+    ];
     command(Path::new("gpg"), &key);
     let out = folder.path().join("out");
     command(&root().join("pkg/release"), &[out.to_str().unwrap()]);
-    let sums = Command::new("sha256sum").args(["-c", "SHA256SUMS"]).current_dir(&out).output().unwrap();
+    let sums = Command::new("sha256sum")
+        .args(["-c", "SHA256SUMS"])
+        .current_dir(&out)
+        .output()
+        .unwrap();
     assert!(sums.status.success(), "{}", text(&sums.stdout));
 
     let machine = Machine::boot();
-    let packed = Command::new("tar").arg("-C").arg(&out).args(["-c", "apt"]).output().unwrap();
+    let packed = Command::new("tar")
+        .arg("-C")
+        .arg(&out)
+        .args(["-c", "apt"])
+        .output()
+        .unwrap();
     fs::write(format!("/proc/{}/root/root/apt.tar", machine.leader()), packed.stdout).unwrap();
     machine.type_in(
         "rm portcullis_*.deb; tar -xf apt.tar; cp apt/portcullis.gpg /usr/share/keyrings/portcullis.gpg
@@ -164,5 +216,9 @@ fn a_repository_that_any_web_server_hands_out() {
     machine.until_said("fail2ban-client ping", "pong");
     machine.type_in("rm -rf /var/lib/apt/lists/*; sed -i s/portcullis/portculliz/ apt/dists/stable/InRelease apt/dists/stable/Release");
     let changed = machine.run("apt-get update 2>&1");
-    assert!(text(&changed.stdout).contains("BADSIG") || !changed.status.success(), "{}", text(&changed.stdout));
+    assert!(
+        text(&changed.stdout).contains("BADSIG") || !changed.status.success(),
+        "{}",
+        text(&changed.stdout)
+    );
 }

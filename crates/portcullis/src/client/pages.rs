@@ -174,7 +174,10 @@ fn page(program: &'static str) -> io::Result<Vec<u8>> {
     let mut command = namesake(program);
     if program == "fail2ban-client" {
         // Each has more than one line here; they follow by themselves.
-        let words: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+        let words: Vec<String> = command
+            .get_subcommands()
+            .map(|verb| verb.get_name().to_owned())
+            .collect();
         for word in words {
             command = command.mut_subcommand(word, |verb| verb.hide(true));
         }
@@ -197,7 +200,10 @@ fn page(program: &'static str) -> io::Result<Vec<u8>> {
         }
     }
     more.control("SH", ["SEE ALSO"]);
-    more.text([bold("portcullis"), roman("(1); this program is portcullis under the name that Fail2Ban gives it")]);
+    more.text([
+        bold("portcullis"),
+        roman("(1); this program is portcullis under the name that Fail2Ban gives it"),
+    ]);
     more.to_writer(&mut out)?;
     Ok(out)
 }
@@ -236,7 +242,12 @@ mod tests {
             let begin = line.split(['-', '.', '\'']).next().unwrap();
             assert!(client.contains(begin), "{line}");
         }
-        for part in ["bash/portcullis.bash", "zsh/_portcullis", "fish/portcullis.fish", "man/portcullis.1"] {
+        for part in [
+            "bash/portcullis.bash",
+            "zsh/_portcullis",
+            "fish/portcullis.fish",
+            "man/portcullis.1",
+        ] {
             let text = read(part);
             assert!(text.contains("banned") && !text.contains("detached"), "{part}");
         }

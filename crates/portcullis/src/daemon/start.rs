@@ -45,11 +45,9 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let (mut setup, origin) = first(run, &places);
     logging::open(&setup.server, &places.fallback_log());
     say_version(&places);
-    let ((outbox, inbox), events) = (sync_channel(INBOX), std::sync::mpsc::channel());
+    let (outbox, inbox) = sync_channel(INBOX);
     let given = runner::given_socket(run.given_socket)?;
-    let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
-    notify::through(&link);
-    forward(events.1, outbox.clone(), Message::Runner);
+    let link = link(&outbox)?;
     let database = first_database(run, &places, &setup, &origin);
     let listener = listener(run, &places, given)?;
     let seat = sit(run, &places, &database)?;
@@ -104,6 +102,15 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     daemon.begin(setup, saved);
     daemon.listen(&listener).map_err(broken)?;
     Ok((daemon, inbox, seat, listener))
+}
+
+/// The way to the runner, over which systemd hears of us as well.
+fn link(outbox: &SyncSender<Message>) -> Result<runner::Link, String> {
+    let (said, heard) = std::sync::mpsc::channel();
+    let link = runner::Link::from_stdin(said).map_err(|error| format!("the runner does not answer: {error}"))?;
+    notify::through(&link);
+    forward(heard, outbox.clone(), Message::Runner);
+    Ok(link)
 }
 
 /// The lanes, which ask `around` for what their actions want to know.

@@ -25,12 +25,18 @@ impl Watchdog {
     pub(crate) fn asked() -> Watchdog {
         let variable = |name: &str| std::env::var(name).ok();
         let own = [std::process::id(), std::os::unix::process::parent_id()];
-        Watchdog::of(variable("WATCHDOG_USEC").as_deref(), variable("WATCHDOG_PID").as_deref(), own)
+        Watchdog::of(
+            variable("WATCHDOG_USEC").as_deref(),
+            variable("WATCHDOG_PID").as_deref(),
+            own,
+        )
     }
 
     fn of(micros: Option<&str>, pid: Option<&str>, own: [u32; 2]) -> Watchdog {
         let is_ours = pid.is_none_or(|pid| pid.parse().is_ok_and(|pid| own.contains(&pid)));
-        let micros = micros.and_then(|text| text.parse().ok()).filter(|micros| is_ours && *micros > 0);
+        let micros = micros
+            .and_then(|text| text.parse().ok())
+            .filter(|micros| is_ours && *micros > 0);
         Watchdog {
             every: micros.map(|micros| Duration::from_micros(micros) / BEATS),
             next: Instant::now(),

@@ -27,7 +27,14 @@ const GRACE: Duration = Duration::from_millis(200);
 const TICK: Duration = Duration::from_millis(5);
 
 /// What systemd gives a service in its environment, to talk back to it.
-const SYSTEMD: [&str; 6] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+const SYSTEMD: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+];
 
 /// The command that a lane runs just now, so that it can be ended from outside.
 #[derive(Default)]
