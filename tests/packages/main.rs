@@ -8,7 +8,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::expect_used,
     reason = "a test that cannot go on fails"
 )]
 
