@@ -5,11 +5,7 @@
 //! attacker's network. The package is made of the program that the other tests use.
 
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod attacker;
 mod beside;
