@@ -28,6 +28,10 @@ bench *OPTIONS:
 parity *FILTER:
     bench/parity {{FILTER}}
 
+# The tests of the packages on other systems: SUITE is trixie, jammy or noble (as root; some minutes each)
+packages SUITE='trixie':
+    PACKAGES_SUITE={{SUITE}} cargo test --locked --test packages -- --nocapture --test-threads 1
+
 # What is checked before a commit
 check: fmt lint
     cargo test -p portcullis-core --test flow --test house --quiet

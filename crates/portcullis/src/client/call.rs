@@ -59,6 +59,14 @@ impl Error {
 
 /// Sends one request and returns the JSON text of the answer.
 pub(crate) fn text(place: &Where, verb: &Verb) -> Result<String, Error> {
+    Ok(match value(place, verb)? {
+        Value::Str(text) => text,
+        other => other.to_string(),
+    })
+}
+
+/// Sends one request and returns the answer as it is.
+pub(crate) fn value(place: &Where, verb: &Verb) -> Result<Value, Error> {
     let path = place::socket(place);
     let wrap = |error: std::io::Error| match error.kind() {
         ErrorKind::PermissionDenied => Error::Forbidden { path, error },
@@ -66,8 +74,7 @@ pub(crate) fn text(place: &Where, verb: &Verb) -> Result<String, Error> {
     };
     let bytes = exchange(&place::socket(place), verb).map_err(wrap)?;
     match Reply::from_bytes(&bytes).map_err(|error| Error::Unreadable(error.to_string()))? {
-        Reply::Done(Value::Str(text)) => Ok(text),
-        Reply::Done(other) => Ok(other.to_string()),
+        Reply::Done(value) => Ok(value),
         Reply::Refused(exception) => Err(Error::Refused(exception.to_string())),
     }
 }

@@ -17,8 +17,9 @@ use crate::enforce::nft;
 use crate::place::Places;
 use crate::store::{Place, Running, Settings, Store};
 
-/// Has the daemon free everybody; without one, empties the kernel and forgets the bans that are kept.
-pub(crate) fn flush(state: Option<PathBuf>, ask: &Ask) -> ExitCode {
+/// Has the daemon free everybody; without one, empties the kernel and forgets the bans that are kept, or with
+/// `until_start` leaves them to the next start, as `stop` does.
+pub(crate) fn flush(state: Option<PathBuf>, until_start: bool, ask: &Ask) -> ExitCode {
     if !matches!(call::text(&ask.place, &Verb::ping()), Err(call::Error::NoDaemon { .. })) {
         return report(ask, &Verb::Flush, "freed");
     }
@@ -33,10 +34,13 @@ pub(crate) fn flush(state: Option<PathBuf>, ask: &Ask) -> ExitCode {
         let text = "what of ours is in the cloud's rules stays until the next start, or 'portcullis gcp flush'";
         notes.push(text.to_owned());
     }
-    let count = forget(places.kept_database(), &mut notes, &mut errors).unwrap_or_else(|error| {
+    let count = forget(places.kept_database(), until_start, &mut notes, &mut errors).unwrap_or_else(|error| {
         errors.push(error);
         0
     });
+    if !until_start {
+        notes.push(format!("{count} kept bans are forgotten"));
+    }
     tell(ask.json, count, notes, &errors)
 }
 
@@ -63,14 +67,14 @@ fn tell(json: bool, count: usize, notes: Vec<String>, errors: &[String]) -> Exit
             failed,
         });
     } else {
-        print(&format!("{}; {count} kept bans are forgotten\n", notes.join("; ")));
+        print(&format!("{}\n", notes.join("; ")));
     }
     ExitCode::from(if errors.is_empty() { exit::DONE } else { exit::REFUSED })
 }
 
 /// Has shell actions undo what they did, and lifts all kept bans, so that the next start restores none. The database of
 /// a daemon that runs elsewhere is left alone.
-fn forget(place: Place, notes: &mut Vec<String>, errors: &mut Vec<String>) -> Result<usize, String> {
+fn forget(place: Place, until_start: bool, notes: &mut Vec<String>, errors: &mut Vec<String>) -> Result<usize, String> {
     let Some(database) = place.path().filter(|path| path.exists()) else {
         return Ok(0);
     };
@@ -99,6 +103,10 @@ fn forget(place: Place, notes: &mut Vec<String>, errors: &mut Vec<String>) -> Re
         store.unmark(&layers).map_err(wrap)?;
     }
     errors.extend(failed);
+    if until_start {
+        notes.push("the next start bans again".to_owned());
+        return store.close().map(|()| 0).map_err(wrap);
+    }
     let bans: Vec<_> = saved.bans.into_iter().chain(saved.adopted).collect();
     let jails: BTreeSet<_> = bans.iter().map(|(jail, _)| jail.clone()).collect();
     let counters = bans.iter().map(|(jail, ticket)| Entry::Count {

@@ -1,12 +1,14 @@
 //! The command line: our own verbs. Each file here holds one group of them.
 
 pub(crate) mod banning;
+pub(crate) mod bridge;
 pub(crate) mod call;
 pub(crate) mod failure;
 pub(crate) mod flush;
 #[cfg(feature = "gcp")]
 pub(crate) mod gcp;
 pub(crate) mod namesake;
+mod pages;
 pub(crate) mod probe;
 pub(crate) mod service;
 pub(crate) mod status;
@@ -134,6 +136,12 @@ pub(crate) enum Verb {
     /// The daemon proper; started by `run`
     #[command(hide = true)]
     Daemon(Run),
+    /// Keep out whom a server has banned, until another that takes its seat has them; for the package's scripts
+    #[command(hide = true)]
+    Bridge(bridge::Options),
+    /// Write the man pages and the completions of the shells, for a package
+    #[command(hide = true)]
+    Pages(pages::Options),
     /// Show how things stand, in all jails or in one
     Status {
         /// Only this jail, with its bans
@@ -170,6 +178,9 @@ pub(crate) enum Verb {
         /// The daemon's state folder, where it is down [default: /var/lib/portcullis]
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
+        /// Where the daemon is down: leave the bans in the database, so that the next start puts them up again
+        #[arg(long)]
+        until_start: bool,
         #[command(flatten)]
         ask: Ask,
     },
@@ -232,6 +243,8 @@ pub(crate) fn main() -> ExitCode {
         Verb::Run(run) => service::run(&run),
         Verb::Detached { pname, run } => service::detached(&pname, &run),
         Verb::Daemon(run) => service::daemon(&run),
+        Verb::Bridge(options) => bridge::main(&options),
+        Verb::Pages(options) => pages::main(&options),
         Verb::Status { jail, ask } => status::status(jail, &ask),
         Verb::Banned { jail, ask } => status::banned(jail, &ask),
         Verb::Ban(ban) => banning::ban(ban),
@@ -239,7 +252,11 @@ pub(crate) fn main() -> ExitCode {
         Verb::Verify { probe, ask } => verify::verify(&ask, probe),
         Verb::Reload(ask) => service::reload(&ask),
         Verb::Stop(ask) => service::stop(&ask),
-        Verb::Flush { state, ask } => flush::flush(state, &ask),
+        Verb::Flush {
+            state,
+            until_start,
+            ask,
+        } => flush::flush(state, until_start, &ask),
         #[cfg(feature = "gcp")]
         Verb::Gcp(gcp) => gcp::main(&gcp),
         #[cfg(not(feature = "gcp"))]

@@ -76,7 +76,10 @@ impl Daemon {
 
     /// Why what is decided is not, or may not be, in force.
     pub(super) fn not_protected(&self, view: &View) -> Vec<String> {
-        let mut reasons = Vec::new();
+        // First, because more may follow from it, and one reason is all that systemd shows.
+        let lost = setup::lost(&self.setup.diagnostics);
+        let lost = lost.map(|place| format!("part of the configuration was not read: {place}"));
+        let mut reasons: Vec<String> = lost.collect();
         for jail in &view.jails {
             let name = &jail.name;
             if let Some(held) = &jail.held {
@@ -93,9 +96,6 @@ impl Daemon {
         let blind = self.setup.blind.iter();
         reasons.extend(blind.map(|(name, reason)| format!("jail '{name}' sees nothing: it {reason}")));
         reasons.extend(view.jails.iter().filter_map(|jail| self.waits_for_files(&jail.name)));
-        for place in setup::lost(&self.setup.diagnostics) {
-            reasons.push(format!("part of the configuration was not read: {place}"));
-        }
         if let Some(failure) = self.keeper.failure() {
             reasons.push(format!("bans are not saved: {failure}"));
         }

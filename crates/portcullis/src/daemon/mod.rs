@@ -192,6 +192,7 @@ struct Daemon {
     /// What is to be said once the daemon is ready
     unsaid: Option<Rest>,
     caution: caution::Caution,
+    watchdog: notify::Watchdog,
     alarm: alarm::Alarm,
 }
 
@@ -329,7 +330,8 @@ impl Daemon {
             .due()
             .map_or(HOURLY, |due| due.saturating_duration_since(clock));
         let owed = if self.keeper.owes() { Duration::ZERO } else { HOURLY };
-        wake.min(due).min(unsaved).min(held).min(owed)
+        let watched = self.watchdog.due(clock).unwrap_or(HOURLY);
+        wake.min(due).min(unsaved).min(held).min(owed).min(watched)
     }
 
     fn turn(&mut self, mut messages: VecDeque<Message>, inbox: &Receiver<Message>) -> Option<End> {
@@ -365,6 +367,7 @@ impl Daemon {
         }
         self.chores(clock);
         self.turn_to_files(inbox);
+        self.watchdog.beat(Instant::now());
         None
     }
 

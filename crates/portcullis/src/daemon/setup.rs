@@ -233,14 +233,17 @@ pub(super) fn lost(diagnostics: &[Diagnostic]) -> impl Iterator<Item = String> {
     })
 }
 
-/// A jail that a damaged configuration does not mention stays as it was.
+/// A jail that a damaged configuration does not mention stays as it was, and so does one that it has spoilt: behind a
+/// header that cannot be read, the options of one jail fall to another.
 fn bring_back(good: &Plan, plan: &mut Plan, outcome: &mut Outcome) {
     for jail in &good.jails {
-        let is_told = plan.jails.iter().any(|other| other.name == jail.name);
-        if is_told || outcome.skipped.contains_key(&*jail.name) {
+        if plan.jails.iter().any(|other| other.name == jail.name) {
             continue;
         }
-        let text = "is not found in the damaged configuration; it stays in force as in the last good one";
+        let text = match outcome.skipped.remove(&*jail.name) {
+            Some(_) => "cannot be read from the damaged configuration; it stays in force as in the last good one",
+            None => "is not found in the damaged configuration; it stays in force as in the last good one",
+        };
         let diagnostic = Diagnostic::new(Severity::Warning, "last-good", text).jail(&*jail.name);
         outcome.diagnostics.push(diagnostic);
         plan.jails.push(jail.clone());

@@ -27,6 +27,7 @@ use crate::enforce::nft::TABLE;
 use crate::enforce::protect::Protected;
 use crate::enforce::shell::ShellLayer;
 use crate::observe::log::{Level, note as say};
+use crate::observe::notify::{self, Watchdog};
 use crate::place::Places;
 use crate::source::{Limits, Reader};
 use crate::store::{Place, Running};
@@ -54,9 +55,8 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let seat = sit(run, &places, &database)?;
     // No thread may be there before: only those that are started afterwards are confined, too.
     confine(run, &places, (&setup, &database));
-    let ((outbox, inbox), events) = (sync_channel(INBOX), std::sync::mpsc::channel());
-    let link = runner::Link::from_stdin(events.0).map_err(|error| format!("the runner does not answer: {error}"))?;
-    forward(events.1, outbox.clone(), Message::Runner);
+    let (outbox, inbox) = sync_channel(INBOX);
+    let link = link(&outbox)?;
     let (keeper, clock, saved) = Keeper::open(&database, &setup.server);
     if !run.stream || live::has_bans_by_hand(&saved) {
         setup.manual();
@@ -78,6 +78,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         traces: super::traces::Traces::new(),
         inquiries,
         caution: caution::Caution::begin(run.deaths, &places, &reader),
+        watchdog: Watchdog::asked(),
         reader,
         link,
         groups: Vec::new(),
@@ -129,6 +130,15 @@ fn confine(run: &Run, places: &Places, (setup, database): (&Setup, &Place)) {
         let text = format!("sandbox: not given up: {}", given.not.join("; "));
         say(Level::Warning, SERVER, &text);
     }
+}
+
+/// The way to the runner, over which systemd hears of us as well.
+fn link(outbox: &SyncSender<Message>) -> Result<runner::Link, String> {
+    let (said, heard) = std::sync::mpsc::channel();
+    let link = runner::Link::from_stdin(said).map_err(|error| format!("the runner does not answer: {error}"))?;
+    notify::through(&link);
+    forward(heard, outbox.clone(), Message::Runner);
+    Ok(link)
 }
 
 /// The lanes, which ask `around` for what their actions want to know.

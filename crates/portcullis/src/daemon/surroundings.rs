@@ -15,7 +15,7 @@ use crate::enforce::shell::{Level as Loudness, Line, Surroundings};
 use crate::observe::log::{Level, note};
 use crate::store::{self, Running};
 
-use super::{Message, resolver};
+use super::{Daemon, Message, resolver};
 
 /// An action waits so long for what the database knows.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -174,12 +174,13 @@ impl Question {
     }
 }
 
-impl super::Daemon {
+impl Daemon {
     /// Shell actions may ask for a jail's counters.
     pub(super) fn put_up_counters(&self) {
         *self.board.lock().unwrap_or_else(PoisonError::into_inner) = self.counters();
     }
 
+    /// Each jail's numbers.
     pub(super) fn counters(&self) -> BTreeMap<String, JailFacts> {
         let view = self.engine.query(&Query::Status);
         let facts = view.jails.iter().map(|jail| {

@@ -61,6 +61,11 @@ struct Program {
     options: Options,
 }
 
+/// The command line of `fail2ban-regex`.
+pub(crate) fn command() -> clap::Command {
+    Program::command()
+}
+
 /// Runs as `fail2ban-regex` with these arguments, the program's name first. The built-in stock is not seen.
 pub(crate) fn fail2ban_regex(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Program::try_parse_from(arguments) {

@@ -26,6 +26,16 @@ const GRACE: Duration = Duration::from_millis(200);
 /// Where a child cannot be waited for together with its output, this often it is looked after.
 const TICK: Duration = Duration::from_millis(5);
 
+/// What systemd gives a service in its environment, to talk back to it.
+const SYSTEMD: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+];
+
 /// The command that a lane runs just now, so that it can be ended from outside.
 #[derive(Default)]
 pub(super) struct Running {
@@ -110,6 +120,10 @@ fn spawn(task: &Task) -> std::io::Result<Child> {
         Task::Shell(command) => shell(command),
         Task::Batch(batch) => program(batch)?,
     };
+    // What systemd says to the service is not said to a user's action.
+    for variable in SYSTEMD {
+        command.env_remove(variable);
+    }
     command
         .current_dir("/")
         .process_group(0)

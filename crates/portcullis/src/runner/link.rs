@@ -139,6 +139,14 @@ impl Link {
         self.shared.send(&Request::Learn { lane, templates })
     }
 
+    /// Has the runner tell systemd how we are.
+    ///
+    /// # Errors
+    /// If the runner is gone.
+    pub(crate) fn tell(&self, state: String) -> io::Result<()> {
+        self.shared.send(&Request::Tell { state })
+    }
+
     /// Asks for a command; its result comes over the channel, which closes without one if the runner is gone.
     pub(crate) fn start(&self, template: TemplateId, values: &Values, lane: Lane) -> Receiver<Ran> {
         self.ask(|number| Request::Run {

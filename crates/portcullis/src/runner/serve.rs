@@ -17,6 +17,7 @@ use super::wire::{
 };
 use crate::daemon;
 use crate::enforce::visitors::visitors;
+use crate::observe::notify;
 
 /// The lanes, which outlive daemons.
 pub(super) struct Lanes {
@@ -132,6 +133,7 @@ fn obey(request: Request, known: &mut Known, lanes: &Lanes, mailbox: &Arc<Mailbo
         }
         Request::Batch { number, items, lane } => (number, lane, batch(known, lane, &items)),
         Request::Journal { .. } | Request::Hush { .. } => return,
+        Request::Tell { state } => return notify::pass_on(&state),
     };
     match task {
         Ok((task, timeout)) => lanes.lane(lane).push(Job {

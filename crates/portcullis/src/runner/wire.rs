@@ -92,6 +92,11 @@ pub(crate) enum Request {
         /// At what
         look: Look,
     },
+    /// Tell systemd this, in the form of `sd_notify`: it listens to the main process alone.
+    Tell {
+        /// Lines of `NAME=VALUE`
+        state: String,
+    },
 }
 
 /// What a confined process is not told by the kernel, because it is about what others hold open.

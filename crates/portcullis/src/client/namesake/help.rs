@@ -8,7 +8,8 @@ use super::Name;
 const COLUMN: usize = 44;
 const WIDTH: usize = 100;
 
-const OPTIONS: &[(&str, &str)] = &[
+/// The options that the client and the server share, each with what it does.
+pub(crate) const OPTIONS: &[(&str, &str)] = &[
     ("-c, --conf DIR", "configuration folder [/etc/fail2ban]"),
     ("-s, --socket FILE", "socket, in place of the configuration's"),
     ("-p, --pidfile FILE", "pid file, likewise"),
@@ -44,7 +45,7 @@ const OPTIONS: &[(&str, &str)] = &[
 ];
 
 /// Groups of commands, each with what it does.
-const COMMANDS: &[(&str, &[(&str, &str)])] = &[
+pub(crate) const COMMANDS: &[(&str, &[(&str, &str)])] = &[
     (
         "the server",
         &[

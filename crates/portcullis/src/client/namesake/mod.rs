@@ -6,7 +6,7 @@
 
 mod connection;
 mod getopt;
-mod help;
+pub(super) mod help;
 mod offline;
 mod options;
 mod orders;
