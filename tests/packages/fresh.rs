@@ -50,10 +50,54 @@ fn the_seven_steps(machine: &Machine) {
         log.contains("Server ready") && log.contains("Jail 'dovecot' started"),
         "{log}"
     );
+    confined(machine);
     let line = PATTERN.trim_end();
     machine.write("/root/pattern", &format!("{line}\n"));
     machine.type_in("sudo tee -a /etc/fail2ban/filter.d/postfix.conf </root/pattern");
     machine.type_in("sudo systemctl restart fail2ban");
+}
+
+/// Under the unit, too, the daemon gives up all that it can, and what is open to it is known.
+fn confined(machine: &Machine) {
+    let said = machine.type_in("grep ' sandbox: ' /var/log/fail2ban.log");
+    let folders = "writes only below /run/fail2ban, /var/lib/fail2ban, /var/lib/portcullis, /var/log;";
+    for part in [
+        folders,
+        "no new privileges;",
+        "no capabilities but net_admin",
+        "no programs, no listeners",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("not given up"), "{said}");
+}
+
+/// Other processes are hidden from the service, and still it is known who is logged in.
+#[test]
+fn who_is_logged_in_is_spared() {
+    let machine = mail_server();
+    let attacker = Attacker::of(&machine);
+    machine.install();
+    let jails =
+        "[DEFAULT]\nbanaction = nft[type=allports, spare_sessions=yes]\nmaxretry = 3\n[dovecot]\nenabled = true\n";
+    machine.write("/etc/fail2ban/jail.local", jails);
+    machine.type_in("systemctl restart fail2ban");
+    let record = format!(
+        "UID=1000\nUSER=ann\nACTIVE=1\nSTATE=active\nREMOTE=1\nTYPE=tty\nCLASS=user\nREMOTE_HOST={OTHER}\n\
+         SERVICE=sshd\nLEADER={}",
+        machine.type_in("systemctl show -p MainPID --value dovecot")
+    );
+    machine.write("/run/systemd/sessions/99", &record);
+    for who in [OTHER, BANNED] {
+        attacker.guess(who, 143, 4);
+        machine.until_said("fail2ban-client get dovecot banip", who);
+    }
+    let kernel = machine.until_said("nft list table inet portcullis", BANNED);
+    assert!(!kernel.contains(OTHER), "{kernel}");
+    let banned = machine.type_in("portcullis banned");
+    assert!(banned.contains("the client of an open SSH session"), "{banned}");
+    machine.type_in("rm /run/systemd/sessions/99");
+    machine.until_said("nft list table inet portcullis", OTHER);
 }
 
 #[test]

@@ -207,11 +207,13 @@ impl Machine {
     }
 }
 
-/// The mount of the copy ends with the container, and the container with us.
+/// The mount of the copy ends with the container, and the container with us. Landlock is there, as it would be on a
+/// machine.
 fn start(tree: &Path, folder: &Path) -> Child {
     let script = "mount -t overlay overlay -o lowerdir=$1,upperdir=$2/upper,workdir=$2/work $2/root || exit 1
         [ -d /run/systemd/system ] || keep=--keep-unit
         exec systemd-nspawn --boot --quiet --register=no $keep --private-network --console=pipe \
+            '--system-call-filter=landlock_create_ruleset landlock_add_rule landlock_restrict_self' \
             --machine=portcullis-test-$$ -D $2/root";
     let console = fs::File::create(folder.join("console")).unwrap();
     Command::new("setpriv")

@@ -115,6 +115,8 @@ fn confine(run: &Run, places: &Places, (setup, database): (&Setup, &Place)) {
     if run.no_sandbox || sandbox::is_off() {
         return say(Level::Warning, SERVER, "no sandbox: the daemon keeps all its rights");
     }
+    // What is not there when it is confined it cannot make; that it could not be made is said where it is missed.
+    let _ = database.path().and_then(Path::parent).map(std::fs::create_dir_all);
     let target = config::extract(&setup.server.logtarget).map(|named| PathBuf::from(named.name));
     let log = target.ok().filter(|target| target.is_absolute());
     let files: Vec<PathBuf> = [database.path().map(Path::to_owned), log]

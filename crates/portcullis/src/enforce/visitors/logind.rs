@@ -31,6 +31,6 @@ fn client(record: &[u8], processes: &Processes) -> Option<IpAddr> {
     let is = |key: &str, value: &str| fields.get(key).is_some_and(|found| *found == value);
     let is_ssh = fields.get("SERVICE").is_some_and(|service| service.starts_with("ssh"));
     let leader = fields.get("LEADER")?.parse().ok()?;
-    let is_open = is("REMOTE", "1") && !is("STATE", "closing") && processes.get(leader).is_some();
+    let is_open = is("REMOTE", "1") && !is("STATE", "closing") && processes.is_alive(leader);
     fields.get("REMOTE_HOST").filter(|_| is_ssh && is_open)?.parse().ok()
 }

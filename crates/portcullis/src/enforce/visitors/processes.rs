@@ -7,6 +7,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 /// How sshd's programs are called: `sshd`, and since OpenSSH 9.8 `sshd-session` and `sshd-auth` beside it.
 const SSHD: &[u8] = b"sshd";
@@ -72,6 +74,12 @@ impl Processes {
         parse(pid, &String::from_utf8_lossy(status.get(..length)?))
     }
 
+    /// Whether there is such a process; also where those of others are not shown, as to a service with `ProtectProc=`.
+    pub(super) fn is_alive(&self, pid: u32) -> bool {
+        let hides_others = || self.folder == Path::new("/proc") && self.get(1).is_none();
+        self.get(pid).is_some() || hides_others() && answers(pid)
+    }
+
     /// Those that run sshd, and the names of their programs.
     pub(super) fn sshd(&self) -> Vec<(Process, Vec<u8>)> {
         let Ok(entries) = std::fs::read_dir(&self.folder) else {
@@ -135,6 +143,12 @@ impl Processes {
             })
             .collect()
     }
+}
+
+/// Whether a signal would find it, allowed or not.
+fn answers(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(Errno::SRCH)))
 }
 
 fn number(name: &std::ffi::OsStr) -> Option<u32> {
