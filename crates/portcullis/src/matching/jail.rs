@@ -11,7 +11,7 @@ use portcullis_core::ledger::Mark;
 use portcullis_core::time::{Clock, Seconds, Timestamp, print_length};
 
 use super::joiner::{Joiner, Whole};
-use super::{LogEncoding, News};
+use super::{LogEncoding, News, Seen};
 use crate::source::{Chunk, Ending, Line};
 
 /// What is said at most once a day and jail.
@@ -57,6 +57,7 @@ pub(crate) struct Reading {
     warned: BTreeMap<&'static str, Timestamp>,
     counts: Counts,
     shown: Counts,
+    seen: Arc<Seen>,
 }
 
 /// How far the jail has come in one file.
@@ -96,6 +97,7 @@ impl Reading {
             warned: BTreeMap::new(),
             counts: Counts::default(),
             shown: Counts::default(),
+            seen: Arc::default(),
         }
     }
 
@@ -167,6 +169,11 @@ impl Reading {
         }
     }
 
+    /// What it has seen, as it goes on.
+    pub(crate) fn seen(&self) -> &Arc<Seen> {
+        &self.seen
+    }
+
     /// The filter, to hand its sessions to its successor.
     pub(crate) fn filter(&self) -> &Filter {
         &self.filter
@@ -215,6 +222,7 @@ impl Reading {
             });
             return;
         };
+        self.seen.line(clock.wall, !reading.failures.is_empty());
         self.counts.unknown += u64::from(reading.outcome == Outcome::Unknown);
         if reading.failures.is_empty() {
             self.look_beside(clock, operating, &text);

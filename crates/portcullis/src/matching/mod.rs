@@ -8,12 +8,14 @@ mod careful;
 mod encoding;
 mod jail;
 mod joiner;
+mod seen;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use careful::Careful;
 pub(crate) use encoding::{LogEncoding, preferred};
 pub(crate) use jail::{Reading, Unseen};
+pub(crate) use seen::Seen;
 
 use jail::{Found, Odd};
 
