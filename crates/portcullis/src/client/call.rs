@@ -59,12 +59,18 @@ impl Error {
 
 /// Sends one request and returns the JSON text of the answer.
 pub(crate) fn text(place: &Where, verb: &Verb) -> Result<String, Error> {
+    let patience = if *verb == Verb::Stop { PATIENCE * 60 } else { PATIENCE };
+    text_within(place, verb, patience)
+}
+
+/// The same for somebody who waits so long for each piece of the answer.
+pub(crate) fn text_within(place: &Where, verb: &Verb, patience: Duration) -> Result<String, Error> {
     let path = place::socket(place);
     let wrap = |error: std::io::Error| match error.kind() {
         ErrorKind::PermissionDenied => Error::Forbidden { path, error },
         _ => Error::NoDaemon { path, error },
     };
-    let bytes = exchange(&place::socket(place), verb).map_err(wrap)?;
+    let bytes = exchange(&place::socket(place), verb, patience).map_err(wrap)?;
     match Reply::from_bytes(&bytes).map_err(|error| Error::Unreadable(error.to_string()))? {
         Reply::Done(Value::Str(text)) => Ok(text),
         Reply::Done(other) => Ok(other.to_string()),
@@ -80,9 +86,9 @@ pub(crate) fn json<T: DeserializeOwned>(ask: &Ask, verb: &Verb) -> Result<(T, St
 }
 
 /// Sends a request; the bytes of the reply.
-fn exchange(path: &Path, verb: &Verb) -> std::io::Result<Vec<u8>> {
+fn exchange(path: &Path, verb: &Verb, patience: Duration) -> std::io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(path)?;
-    let patience = if *verb == Verb::Stop { PATIENCE * 60 } else { PATIENCE };
+    stream.set_write_timeout(Some(patience))?;
     stream.set_read_timeout(Some(patience))?;
     let mut request = pickle::encode(&verb.to_value());
     request.extend(END);

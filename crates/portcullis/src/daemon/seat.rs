@@ -124,7 +124,7 @@ pub(crate) fn holder(database: &Path) -> Option<String> {
 }
 
 /// Whether a process is one of ours or Fail2Ban's, which is a script: its name comes second.
-pub(crate) fn is_daemon(process: &Path) -> bool {
+fn is_daemon(process: &Path) -> bool {
     let words = fs::read(process.join("cmdline")).unwrap_or_default();
     let mut words = words.split(|byte| *byte == 0).take(3).map(String::from_utf8_lossy);
     words.any(|word| {

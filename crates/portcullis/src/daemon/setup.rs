@@ -120,7 +120,9 @@ fn ready(places: &Places, keeps: bool) -> Setup {
         setup.held = std::mem::take(&mut outcome.held);
         setup.origins.clone_from(&outcome.origins);
         let filters = outcome.filters.iter();
-        setup.filters = filters.map(|(jail, used)| (jail.to_string(), used.name.clone())).collect();
+        setup.filters = filters
+            .map(|(jail, used)| (jail.to_string(), used.name.clone()))
+            .collect();
         let unseen = Other {
             tree,
             base: &base,

@@ -169,6 +169,12 @@ impl Reading {
         }
     }
 
+    /// The parts that make something of a line, for whoever tries them beside the daemon: the filter, how bytes become
+    /// text, and the mode that would see more.
+    pub(crate) fn parts(&mut self) -> (&mut Filter, &LogEncoding, Option<&mut Unseen>) {
+        (&mut self.filter, &self.encoding, self.unseen.as_mut())
+    }
+
     /// What it has seen, as it goes on.
     pub(crate) fn seen(&self) -> &Arc<Seen> {
         &self.seen
