@@ -105,7 +105,7 @@ impl Log<'_> {
     }
 
     fn missing(&self) -> Finding {
-        let text = format!("does not exist: {} see nothing", self.names());
+        let text = format!("does not exist, and is waited for by {}", self.names());
         Finding::bad("log-missing", text).of(self.path).mend(no_log(self.scene))
     }
 
@@ -135,7 +135,7 @@ impl Log<'_> {
 
     fn closed(&self, why: &str) -> Finding {
         let user = self.user();
-        let text = format!("{user} cannot read it: {why}; {} see nothing", self.names());
+        let text = format!("{user} cannot read it for {}: {why}", self.names());
         let mend = if user == "root" {
             format!(
                 "ls -ldZ {} and the folders above it: a mount or a security module keeps root out",

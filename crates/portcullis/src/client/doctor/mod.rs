@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use self::scene::Scene;
 use super::Ask;
 use super::failure::print_line;
-use super::finding::{Document, Finding};
+use super::finding::{Document, Finding, Level};
 use super::ink::Ink;
 use super::status::print;
 
@@ -59,7 +59,7 @@ const LOOKS: [Look; 10] = [
 /// Looks at everything and says what it found.
 pub(crate) fn main(options: &Options) -> ExitCode {
     let scene = Scene::gather(&options.ask.place, options.state.clone());
-    let found = LOOKS.iter().flat_map(|look| look(&scene)).collect();
+    let found = once(LOOKS.iter().flat_map(|look| look(&scene)).collect());
     let document = Document::new(scene.daemon.answers(), "subject", found);
     if options.ask.json {
         print_line(&document.json());
@@ -67,4 +67,20 @@ pub(crate) fn main(options: &Options) -> ExitCode {
         print(&document.page(Ink::on(std::io::stdout().is_terminal())));
     }
     ExitCode::from(document.exit())
+}
+
+/// What one look told with more to say is not told again by another.
+fn once(found: Vec<Finding>) -> Vec<Finding> {
+    let is_told = |weaker: &Finding| {
+        found.iter().any(|other| {
+            let is_other = other.subject == weaker.subject && other.code != weaker.code;
+            is_other
+                && match weaker.code {
+                    "jail-dropped" => other.level == Level::Bad,
+                    "misses-logins" => other.code == "unseen",
+                    _ => false,
+                }
+        })
+    };
+    found.iter().filter(|finding| !is_told(finding)).cloned().collect()
 }

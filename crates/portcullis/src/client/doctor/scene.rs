@@ -18,7 +18,7 @@ use crate::place::{self, Places};
 use crate::store::Running;
 
 /// A daemon that says nothing for so long is told of as one that hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What came of asking at the socket.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ impl Daemon {
 pub(super) struct Scene {
     pub(super) place: Where,
     pub(super) places: Places,
+    /// The state folder, where one was named
+    state: Option<PathBuf>,
     /// The socket that was asked
     pub(super) socket: PathBuf,
     pub(super) daemon: Daemon,
@@ -62,7 +64,7 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) fn gather(place: &Where, state: Option<PathBuf>) -> Scene {
-        let places = Places::of(&Run::beside(place, state));
+        let places = Places::of(&Run::beside(place, state.clone()));
         let now = Running::fresh().now();
         let mut configured = place.config.is_dir().then(|| daemon::configured(&places));
         let trials = configured.as_mut().map(|configured| {
@@ -72,6 +74,7 @@ impl Scene {
         let socket = place::socket(place);
         Scene {
             place: place.clone(),
+            state,
             daemon: ask(place),
             listener: listener(&socket),
             socket,
@@ -110,8 +113,10 @@ impl Scene {
 
     /// How long ago something was by the wall clock, in words; nothing of what is still to come.
     pub(super) fn ago(&self, then: Timestamp) -> String {
-        let length = self.now.wall - then;
-        print_length(Seconds::new(length.whole().max(0)))
+        match (self.now.wall - then).whole() {
+            ..=0 => "a moment".to_owned(),
+            length => print_length(Seconds::new(length)),
+        }
     }
 
     /// Our verb with the words that say which daemon is meant, to be typed.
@@ -122,6 +127,10 @@ impl Scene {
         }
         if let Some(socket) = self.place.socket.as_ref().filter(|_| !verb.starts_with("check")) {
             words += &format!(" --socket {}", socket.display());
+        }
+        let is_run = |_: &&PathBuf| verb == "run" || verb == "doctor";
+        if let Some(state) = self.state.as_ref().filter(is_run) {
+            words += &format!(" --state {}", state.display());
         }
         words
     }

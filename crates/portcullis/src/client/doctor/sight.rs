@@ -126,11 +126,13 @@ fn sees(scene: &Scene, name: &str, trials: &[&Trial]) -> Finding {
         }
         None => {
             let sum = |of: fn(&Trial) -> usize| trials.iter().map(|trial| of(trial)).sum::<usize>();
-            format!(
-                "finds failures in {} of the last {} lines",
-                sum(|trial| trial.matched),
-                sum(|trial| trial.lines)
-            )
+            match sum(|trial| trial.lines) {
+                0 => "there is no line yet".to_owned(),
+                lines => format!(
+                    "finds failures in {} of the last {lines} lines",
+                    sum(|trial| trial.matched)
+                ),
+            }
         }
     };
     Finding::ok("jail", text).of(format!("jail {name}"))
