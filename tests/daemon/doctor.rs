@@ -170,7 +170,7 @@ fn files_that_are_not_in_force() {
     house.jails(&[jail("plain", "findtime = 77m")]);
     is_well(&house);
     let good = house.read("etc/jail.local");
-    house.write("etc/jail.local", format!("{good}\nignoreip = 10.0.0.0/255.0.255.0\n"));
+    house.write("etc/jail.local", format!("{good}\nbantime = perhaps\n"));
     house.json(&["reload"]);
     tells(
         &house,
@@ -186,7 +186,7 @@ fn files_that_are_not_in_force() {
 #[test]
 fn logs_that_cannot_be_read() {
     let mut house = House::empty();
-    let folder = house.path("folder");
+    let folder = house.path("dir");
     fs::create_dir(&folder).unwrap();
     let options = format!("logpath = {}", folder.display());
     house.jails(&[jail("plain", ""), jail("gone", ""), jail("folder", &options)]);
@@ -198,7 +198,12 @@ fn logs_that_cannot_be_read() {
         &["gone", "does not exist"],
         &["logpath"],
     );
-    tells(&house, ("log-folder", "bad"), &["folder"], &["name the file"]);
+    tells(
+        &house,
+        ("log-folder", "bad"),
+        &["dir: it is a folder"],
+        &["name the file"],
+    );
     house.kill();
     if !crate::house::is_root() {
         return;
@@ -239,7 +244,7 @@ fn logs_to_which_nothing_comes() {
     let house = House::new(2);
     let log = house.log_of("plain");
     age(&log, 30);
-    tells(&house, ("log-quiet", "warn"), &["is empty", "24"], &["logpath"]);
+    tells(&house, ("log-quiet", "warn"), &["is empty", "24 hours"], &["logpath"]);
     append(&log, failure("203.0.113.1").as_bytes());
     let (document, _) = found(&house);
     assert_eq!(troubles(&document).len(), 1, "only the daemon is missing: {document:#}");
@@ -267,6 +272,17 @@ fn dates_of_another_clock() {
             format!("{} fail from 203.0.113.1\n", stamp(off)).as_bytes(),
         );
         tells(&house, (code, "warn"), &["the date of its last line"], &[mend]);
+        // Doing as it says mends it.
+        let (document, _) = found(&house);
+        let findings = document["findings"].as_array().unwrap().iter();
+        let mends: Vec<String> = findings.map(|finding| text(finding, "mend")).collect();
+        let zone = mends
+            .iter()
+            .find_map(|mend| mend.split_once("set logtimezone = ")?.1.split(' ').next());
+        if let Some(zone) = zone {
+            house.jails(&[jail("plain", &format!("logtimezone = {zone}"))]);
+            assert!(!found(&house).0.to_string().contains(code), "{zone}");
+        }
     }
     let house = House::new(2);
     append(&house.log_of("plain"), "a word without a date\n".repeat(30).as_bytes());

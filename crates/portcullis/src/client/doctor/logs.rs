@@ -172,9 +172,9 @@ impl Log<'_> {
         }
         let what = if metadata.len() == 0 { "is empty, and " } else { "" };
         let text = format!(
-            "{what}nothing was written to it for {} (told from {} on)",
+            "{what}nothing was written to it for {} (told from {} hours on)",
             self.scene.ago(written),
-            print_length(QUIET)
+            QUIET.whole() / 3600
         );
         let mend = format!(
             "look where the service logs to now (ls -lt {} | head), and correct logpath; {}",

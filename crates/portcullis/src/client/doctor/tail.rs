@@ -9,7 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use portcullis_core::config::plan::{LogPath, Plan};
+use portcullis_core::config::plan::{JailPlan, LogPath, Plan};
+use portcullis_core::filter::{Filter, Settings};
 use portcullis_core::stamp::Detector;
 use portcullis_core::time::{Clock, Timestamp};
 
@@ -51,11 +52,7 @@ pub(super) fn try_all(readings: Vec<(Reading, Vec<LogPath>)>, plan: &Plan, now: 
                 continue;
             };
             let name = reading.name().to_string();
-            let jail = plan.jails.iter().find(|jail| *jail.name == *name);
-            let dates = jail.and_then(|jail| {
-                let (pattern, zone_of_log) = (jail.datepattern.as_deref(), jail.logtimezone.as_deref());
-                Detector::new(pattern, zone_of_log, zone()).ok()
-            });
+            let dates = plan.jails.iter().find(|jail| *jail.name == *name).and_then(Dates::of);
             let mut trial = Trial {
                 jail: name,
                 path,
@@ -72,7 +69,43 @@ pub(super) fn try_all(readings: Vec<(Reading, Vec<LogPath>)>, plan: &Plan, now: 
     trials
 }
 
-fn attempt(trial: &mut Trial, reading: &mut Reading, mut dates: Option<Detector>, (lines, now): (&[Vec<u8>], Clock)) {
+/// What finds the dates of a jail's lines, and reads them as they are written: the jail's own filter takes one that is
+/// far off as now.
+struct Dates {
+    detector: Detector,
+    reader: Filter,
+}
+
+impl Dates {
+    fn of(jail: &JailPlan) -> Option<Dates> {
+        let (pattern, zone_of_log) = (jail.datepattern.as_deref(), jail.logtimezone.as_deref());
+        let without_patterns = JailPlan {
+            prefregex: None,
+            failregex: Vec::new(),
+            ignoreregex: Vec::new(),
+            maxlines: 1,
+            ..jail.clone()
+        };
+        let settings = Settings {
+            zone: zone(),
+            check_all: false,
+            check_age: false,
+        };
+        Some(Dates {
+            detector: Detector::new(pattern, zone_of_log, zone()).ok()?,
+            reader: Filter::new(&without_patterns, settings).ok()?,
+        })
+    }
+
+    /// The date of a line, where it has one.
+    fn read(&mut self, now: Clock, line: &str) -> Option<Timestamp> {
+        self.detector.find(line, now.wall)?;
+        self.reader.read(now, true, line);
+        self.reader.last_date().map(|(at, _)| at)
+    }
+}
+
+fn attempt(trial: &mut Trial, reading: &mut Reading, mut dates: Option<Dates>, (lines, now): (&[Vec<u8>], Clock)) {
     let begun = Instant::now();
     let (filter, encoding, mut unseen) = reading.parts();
     let mut more = 0;
@@ -81,15 +114,12 @@ fn attempt(trial: &mut Trial, reading: &mut Reading, mut dates: Option<Detector>
             break;
         }
         let text = encoding.encoding.line(bytes).text;
-        let is_dated = dates
-            .as_mut()
-            .is_some_and(|dates| dates.find(&text, now.wall).is_some());
+        trial.last = dates.as_mut().and_then(|dates| dates.read(now, &text));
         // As lines that come in now: none is too old to be tried.
         let read = filter.read(now, true, &text);
         trial.lines += 1;
         trial.matched += usize::from(!read.failures.is_empty());
-        trial.undated += usize::from(!is_dated);
-        trial.last = filter.last_date().map(|(at, _)| at).filter(|_| is_dated);
+        trial.undated += usize::from(trial.last.is_none());
         if let Some(prefixed) = &mut trial.prefixed {
             *prefixed += usize::from(read.prefix.is_some());
         }
