@@ -61,7 +61,7 @@ pub(super) fn try_all(readings: Vec<(Reading, Vec<LogPath>)>, plan: &Plan, now: 
             };
             // A line that breaks the matcher must not keep us from telling the rest.
             let _ = catch_unwind(AssertUnwindSafe(|| {
-                attempt(&mut trial, &mut reading, dates, (&lines, now))
+                attempt(&mut trial, &mut reading, dates, (&lines, now));
             }));
             trials.push(trial);
         }
