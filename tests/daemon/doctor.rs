@@ -432,9 +432,11 @@ fn what_stands_in_the_kernel() {
     run("nft", "add chain inet f2b-table f2b-chain");
     run("nft", "add table ip filter");
     run("nft", "add chain ip filter f2b-sshd");
+    run("ipset", "create f2b-sshd hash:ip");
     let mend = [
         "nft delete table inet f2b-table",
         "iptables-save | grep -v f2b- | iptables-restore",
+        "ipset destroy f2b-sshd",
     ];
     tells(&house, ("leftovers", "warn"), &["f2b-sshd, f2b-table"], &mend);
     // Those of a jail that is at work are none.
@@ -445,6 +447,7 @@ fn what_stands_in_the_kernel() {
     assert!(!found(&house).0.to_string().contains("leftovers"));
     run("nft", "delete table inet f2b-table");
     run("nft", "delete chain ip filter f2b-sshd");
+    run("ipset", "destroy f2b-sshd");
     house.start();
     is_well(&house);
 }

@@ -11,6 +11,7 @@ use portcullis_core::config::plan::ActionPlan;
 use super::scene::Scene;
 use crate::client::finding::Finding;
 use crate::daemon::way::Way;
+use crate::enforce::ipset;
 use crate::enforce::nft::{Part, TABLE, glance};
 
 /// What names of Fail2Ban's chains and tables begin with.
@@ -29,7 +30,9 @@ pub(super) fn look(scene: &Scene) -> Vec<Finding> {
     match glance() {
         Ok(parts) => {
             found.extend(table(scene, is_native, &parts));
-            found.extend(leftovers(&parts, &named(scene)));
+            // A kernel without sets has none that were left.
+            let sets = ipset::names().unwrap_or_default();
+            found.extend(leftovers((&parts, &sets), &named(scene)));
         }
         Err(error) if is_native && scene.status().is_none() => {
             let mend = if rustix::process::geteuid().is_root() {
@@ -79,7 +82,7 @@ fn named(scene: &Scene) -> BTreeSet<String> {
 }
 
 /// Chains and tables of a Fail2Ban that is gone. They go on dropping whom it banned last.
-fn leftovers(parts: &[Part], own: &BTreeSet<String>) -> Option<Finding> {
+fn leftovers((parts, sets): (&[Part], &[String]), own: &BTreeSet<String>) -> Option<Finding> {
     let tables: BTreeSet<String> = parts
         .iter()
         .filter(|part| part.table.starts_with(THEIRS) && !own.contains(&part.table))
@@ -92,14 +95,18 @@ fn leftovers(parts: &[Part], own: &BTreeSet<String>) -> Option<Finding> {
         .filter_map(|part| Some((part.family, part.chain.as_deref()?)))
         .filter(|(_, chain)| chain.starts_with(THEIRS) && !own.contains(*chain))
         .collect();
-    if tables.is_empty() && chains.is_empty() {
+    let is_own = |name: &str| own.contains(name) || name.strip_suffix('6').is_some_and(|name| own.contains(name));
+    let sets: BTreeSet<&str> = sets.iter().map(String::as_str).collect();
+    let sets = sets.into_iter().filter(|set| set.starts_with(THEIRS) && !is_own(set));
+    let sets: BTreeSet<&str> = sets.collect();
+    if tables.is_empty() && chains.is_empty() && sets.is_empty() {
         return None;
     }
     let named: Vec<&str> = chains.iter().map(|(_, chain)| *chain).collect();
     let named = named
         .into_iter()
         .chain(tables.iter().filter_map(|table| table.rsplit(' ').next()));
-    let named: BTreeSet<&str> = named.collect();
+    let named: BTreeSet<&str> = named.chain(sets.iter().copied()).collect();
     let named: Vec<&str> = named.into_iter().collect();
     let text = format!(
         "a former Fail2Ban left rules in the kernel, which go on dropping whom it banned: {}",
@@ -111,6 +118,7 @@ fn leftovers(parts: &[Part], own: &BTreeSet<String>) -> Option<Finding> {
             mend.push(format!("{tool}-save | grep -v {THEIRS} | {tool}-restore"));
         }
     }
+    mend.extend(sets.iter().map(|set| format!("ipset destroy {set}")));
     Some(Finding::warn("leftovers", text).mend(mend.join("\n")))
 }
 
@@ -219,12 +227,17 @@ mod tests {
             part("inet", "f2b-table", Some("f2b-chain")),
             part("inet", "portcullis", None),
         ];
-        let finding = leftovers(&parts, &BTreeSet::new()).unwrap();
-        assert!(finding.text.ends_with("banned: f2b-sshd, f2b-table"), "{finding:?}");
-        let mend = "nft delete table inet f2b-table\niptables-save | grep -v f2b- | iptables-restore";
+        let sets = ["f2b-sshd", "f2b-sshd6", "other"].map(str::to_owned);
+        let finding = leftovers((&parts, &sets), &BTreeSet::new()).unwrap();
+        assert!(
+            finding.text.ends_with("banned: f2b-sshd, f2b-sshd6, f2b-table"),
+            "{finding:?}"
+        );
+        let mend = "nft delete table inet f2b-table\niptables-save | grep -v f2b- | iptables-restore\nipset destroy f2b-sshd\n\
+                    ipset destroy f2b-sshd6";
         assert_eq!(finding.mend.as_deref(), Some(mend));
         let own = ["f2b-sshd", "f2b-table"].map(str::to_owned).into();
-        assert_eq!(leftovers(&parts, &own), None);
+        assert_eq!(leftovers((&parts, &sets), &own), None);
     }
 
     #[test]
