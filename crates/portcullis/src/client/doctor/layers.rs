@@ -7,7 +7,7 @@ use portcullis_core::ledger::LayerId;
 use super::program::{self, Programs};
 use super::scene::Scene;
 use crate::client::finding::Finding;
-use crate::control::answer::Action;
+use crate::control::answer::{Action, Status};
 use crate::daemon::way::Way;
 
 pub(super) fn look(scene: &Scene) -> Vec<Finding> {
@@ -29,18 +29,28 @@ pub(super) fn look(scene: &Scene) -> Vec<Finding> {
 
 /// What the daemon says of its layers.
 fn failing(scene: &Scene) -> Vec<Finding> {
-    let jails = scene.status().into_iter().flat_map(|status| &status.jails);
+    let Some(status) = scene.status() else {
+        return Vec::new();
+    };
+    let jails = status.jails.iter();
     let actions = jails.flat_map(|jail| jail.actions.iter().map(|(name, action)| (&jail.name, name, action)));
     actions
-        .filter_map(|(jail, name, action)| judge(jail, name, action))
+        .filter_map(|(jail, name, action)| judge(status, (jail, name), action))
         .collect()
 }
 
-fn judge(jail: &str, name: &str, action: &Action) -> Option<Finding> {
+fn judge(status: &Status, (jail, name): (&str, &str), action: &Action) -> Option<Finding> {
     let subject = format!("jail {jail}, action {name}");
     let cloud = action.cloud.as_ref().and_then(|cloud| cloud.trouble.as_ref());
     if let Some(trouble) = cloud {
-        let finding = Finding::bad("cloud", format!("the cloud's rule does not follow: {trouble}"));
+        let text = format!("the cloud's rule does not follow: {trouble}");
+        let whose = format!("jail '{jail}', action '{name}'");
+        // Where the kernel holds the same bans, nobody gets in meanwhile.
+        let finding = if status.not_protected.iter().any(|reason| reason.contains(&whose)) {
+            Finding::bad("cloud", text)
+        } else {
+            Finding::warn("cloud", text)
+        };
         return Some(finding.of(subject).mend("portcullis gcp doctor"));
     }
     if let Some(failure) = &action.failure {

@@ -116,7 +116,7 @@ impl Log<'_> {
         let mut states = states
             .flat_map(|jail| &jail.files)
             .filter(|file| file.path == self.path);
-        let told = states.find(|file| file.state != READING && !file.state.starts_with("missing"));
+        let told = states.find(|file| file.state != READING);
         let own = File::open(self.path).err();
         let why = match (told, own) {
             (Some(file), _) => file.state.clone(),

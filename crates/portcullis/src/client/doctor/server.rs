@@ -75,7 +75,7 @@ fn runs(scene: &Scene, status: &Status) -> Vec<Finding> {
 
 /// Whether a reason has findings of its own, with more to say: logs that are not read, actions that fail.
 fn is_told_elsewhere(reason: &str) -> bool {
-    reason.contains("' sees nothing: ") || reason.contains("', action '")
+    reason.contains("' sees nothing: ") || reason.contains("', action '") && reason.contains(" fails: ")
 }
 
 fn mend_of(scene: &Scene, reason: &str) -> String {
