@@ -158,6 +158,31 @@ fn whoever_sits_at_the_socket() {
 }
 
 #[test]
+fn a_program_that_was_replaced() {
+    let mut house = House::new(2);
+    let copy = house.path("copy");
+    fs::copy(PROGRAM, &copy).unwrap();
+    // The words of the command become those of the copy.
+    house.through = [
+        "sh".to_owned(),
+        "-c".to_owned(),
+        format!("exec '{}' \"$@\"", copy.display()),
+    ]
+    .into();
+    house.start();
+    is_well(&house);
+    fs::remove_file(copy).unwrap();
+    house.through.clear();
+    let daemon = house.json(&["status"])["pid"].to_string();
+    tells(
+        &house,
+        ("version", "warn"),
+        &["was replaced"],
+        &[&format!("kill {daemon}"), "portcullis run"],
+    );
+}
+
+#[test]
 fn files_that_are_not_in_force() {
     let mut house = House::new(2);
     house.start();
@@ -181,6 +206,16 @@ fn files_that_are_not_in_force() {
     house.write("etc/jail.local", good);
     house.json(&["reload"]);
     is_well(&house);
+    let local = house.read("etc/fail2ban.local");
+    house.write("etc/fail2ban.local", format!("{local}dbpurgeage = 5m\n"));
+    house.jails(&[jail("plain", "bantime.increment = true")]);
+    house.json(&["reload"]);
+    tells(
+        &house,
+        ("purge", "warn"),
+        &["jail plain", "5m", "10m"],
+        &["dbpurgeage = 600"],
+    );
 }
 
 #[test]
@@ -334,7 +369,12 @@ fn jails_that_are_on_and_blind() {
         "etc/filter.d/service.conf",
         "[Definition]\nprefregex = ^ ?service\\[\\d+\\]: <F-CONTENT>.+</F-CONTENT>$\nfailregex = ^fail from <HOST>\n",
     );
-    house.jails(&[jail("other", "filter = service"), jail("idle", "")]);
+    house.write("etc/filter.d/odd.conf", "[Definition]\nfailregex = ^a(b <HOST>\n");
+    house.jails(&[
+        jail("other", "filter = service"),
+        jail("idle", ""),
+        jail("odd", "filter = odd"),
+    ]);
     house.start();
     let lines: String = (0..60)
         .map(|_| format!("{} other[1]: fail from 203.0.113.1\n", stamp(0)))
@@ -345,6 +385,12 @@ fn jails_that_are_on_and_blind() {
     eventually("they are read", || {
         house.json(&["status", "idle"])["jails"][0]["lines"] == 1200
     });
+    tells(
+        &house,
+        ("blind", "bad"),
+        &["jail odd", "no failregex"],
+        &["portcullis check"],
+    );
     let log = house.log_of("other").display().to_string();
     let mend = [&*format!("portcullis regex {log} service"), "logpath"];
     tells(
@@ -514,6 +560,8 @@ fn databases_that_keep_nothing() {
         &["fail2ban.sqlite3.corrupt-"],
         &[".recover"],
     );
+    fs::remove_file(&path).unwrap();
+    tells(&house, ("database", "bad"), &["no database"], &["deleted it", "kill"]);
     house.kill();
     for entry in fs::read_dir(house.path("state")).unwrap().flatten() {
         if entry.file_name().to_string_lossy().starts_with("fail2ban.sqlite3") {

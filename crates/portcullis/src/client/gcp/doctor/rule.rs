@@ -255,7 +255,7 @@ mod tests {
                 assert_eq!(finding.level, level, "{change} {finding:?}");
                 let all = format!("{} {}", finding.text, finding.mend.as_deref().unwrap_or_default());
                 assert!(all.contains(text), "{all}");
-                assert_eq!(finding.rule.as_deref(), Some("block-ip"));
+                assert_eq!(finding.subject.as_deref(), Some("block-ip"));
             }
             (found, expect) => panic!("{change}: {found:?}, not {expect:?}"),
         }
