@@ -543,8 +543,7 @@ fn databases_that_keep_nothing() {
     house.until_placed();
     house.terminate();
     let path = house.path("state/fail2ban.sqlite3");
-    let whole = fs::read(&path).unwrap();
-    let mut bytes = whole.clone();
+    let mut bytes = fs::read(&path).unwrap();
     bytes[..100].fill(7);
     fs::write(&path, bytes).unwrap();
     tells(

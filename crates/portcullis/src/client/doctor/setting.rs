@@ -18,7 +18,7 @@ const NAMED: usize = 5;
 /// Files that are looked at; no configuration has more.
 const FILES: usize = 10_000;
 /// What of `check` other looks tell, with what they know of the log.
-const ELSEWHERE: [&str; 3] = ["unreadable-log", "no-journal", "journal"];
+const ELSEWHERE: [&str; 4] = ["unreadable-log", "no-journal", "journal", "no-jail-enabled"];
 /// The reader's word for a configuration that is not used because it is damaged.
 const LAST_GOOD: &str = "last-good";
 
