@@ -21,7 +21,7 @@ const ASKING: [&[&str]; 8] = [
     &["status", "plain"],
 ];
 /// Those that need none.
-const OFFLINE: [&str; 5] = ["check", "regex", "try", "stock", "flush"];
+const OFFLINE: [&str; 6] = ["check", "regex", "try", "stock", "flush", "doctor"];
 
 /// One section of the page: its fields with their types, and its examples.
 #[derive(Default)]
@@ -230,6 +230,10 @@ fn verbs_that_ask_the_daemon() {
     );
     assert_eq!(answer["held"][0]["jail"], "held");
     holds("reload", [(reload, 2)]);
+    holds(
+        "doctor",
+        [(ask(&["doctor"]), 2), (offline(&["doctor", "-c", "/nowhere"]), 2)],
+    );
     errors(&house);
     holds("unban", [(ask(&["unban", "192.0.2.1"]), 0)]);
     assert_eq!(document(&ask(&["stop"]), 0)["count"], 1, "the ban by hand");
@@ -274,7 +278,7 @@ fn errors_have_one_form() {
             "unexpected argument '--bogus'",
         );
     }
-    for (verb, code) in OFFLINE.iter().zip([2, 2, 1, 1, 1]) {
+    for (verb, code) in OFFLINE.iter().zip([2, 2, 1, 1, 1, 1]) {
         error(&offline(&[verb, "--bogus"]), code, "unexpected argument '--bogus'");
     }
     for (words, code, text) in [

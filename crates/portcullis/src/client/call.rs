@@ -59,20 +59,34 @@ impl Error {
 
 /// Sends one request and returns the JSON text of the answer.
 pub(crate) fn text(place: &Where, verb: &Verb) -> Result<String, Error> {
-    Ok(match value(place, verb)? {
+    value(place, verb).map(into_text)
+}
+
+/// The same for somebody who waits so long for each piece of the answer.
+pub(crate) fn text_within(place: &Where, verb: &Verb, patience: Duration) -> Result<String, Error> {
+    value_within(place, verb, patience).map(into_text)
+}
+
+fn into_text(value: Value) -> String {
+    match value {
         Value::Str(text) => text,
         other => other.to_string(),
-    })
+    }
 }
 
 /// Sends one request and returns the answer as it is.
 pub(crate) fn value(place: &Where, verb: &Verb) -> Result<Value, Error> {
+    let patience = if *verb == Verb::Stop { PATIENCE * 60 } else { PATIENCE };
+    value_within(place, verb, patience)
+}
+
+fn value_within(place: &Where, verb: &Verb, patience: Duration) -> Result<Value, Error> {
     let path = place::socket(place);
     let wrap = |error: std::io::Error| match error.kind() {
         ErrorKind::PermissionDenied => Error::Forbidden { path, error },
         _ => Error::NoDaemon { path, error },
     };
-    let bytes = exchange(&place::socket(place), verb).map_err(wrap)?;
+    let bytes = exchange(&place::socket(place), verb, patience).map_err(wrap)?;
     match Reply::from_bytes(&bytes).map_err(|error| Error::Unreadable(error.to_string()))? {
         Reply::Done(value) => Ok(value),
         Reply::Refused(exception) => Err(Error::Refused(exception.to_string())),
@@ -87,9 +101,9 @@ pub(crate) fn json<T: DeserializeOwned>(ask: &Ask, verb: &Verb) -> Result<(T, St
 }
 
 /// Sends a request; the bytes of the reply.
-fn exchange(path: &Path, verb: &Verb) -> std::io::Result<Vec<u8>> {
+fn exchange(path: &Path, verb: &Verb, patience: Duration) -> std::io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(path)?;
-    let patience = if *verb == Verb::Stop { PATIENCE * 60 } else { PATIENCE };
+    stream.set_write_timeout(Some(patience))?;
     stream.set_read_timeout(Some(patience))?;
     let mut request = pickle::encode(&verb.to_value());
     request.extend(END);

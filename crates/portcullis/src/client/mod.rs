@@ -3,10 +3,13 @@
 pub(crate) mod banning;
 pub(crate) mod bridge;
 pub(crate) mod call;
+mod doctor;
 pub(crate) mod failure;
+mod finding;
 pub(crate) mod flush;
 #[cfg(feature = "gcp")]
 pub(crate) mod gcp;
+mod ink;
 pub(crate) mod namesake;
 mod pages;
 pub(crate) mod probe;
@@ -41,7 +44,7 @@ pub(crate) mod exit {
     version,
     max_term_width = 100,
     after_help = "Exit codes: 0 done, 1 refused, 2 not protected or the layers differ from what was decided, 3 no daemon \
-                  answers; check, regex, try, client and server have their own.",
+                  answers; doctor, check, regex, try, client and server have their own.",
     subcommand_required = true,
     arg_required_else_help = true
 )]
@@ -196,6 +199,9 @@ pub(crate) enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Look whether attacks would be seen and bans be in force: logs, jails, firewall, versions, clock; each finding with
+    /// its mend. Changes nothing. Exit 0 well, 1 something to look at, 2 not protected
+    Doctor(doctor::Options),
     /// Check a configuration folder: what is wrong, where, and what to do about it
     Check(crate::check::Options),
     /// Try a filter on a log, as fail2ban-regex does
@@ -265,6 +271,7 @@ pub(crate) fn main() -> ExitCode {
             let error = crate::enforce::gcp::available().err().unwrap_or_default();
             failure::fail(json, error, exit::REFUSED)
         }
+        Verb::Doctor(options) => doctor::main(&options),
         Verb::Check(options) => crate::check::main(&options),
         Verb::Regex(asked) => crate::regex::main(&asked),
         Verb::Client { arguments } => namesake::main(namesake::Name::Client, arguments),

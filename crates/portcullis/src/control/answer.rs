@@ -34,6 +34,12 @@ pub(crate) struct Status {
     /// Where the cloud's firewall lags behind what was decided, while the kernel holds all of it; one sentence each
     #[serde(default)]
     pub(crate) lagging: Vec<String>,
+    /// When the configuration in force was read, or taken from a client (RFC 3339)
+    #[serde(default)]
+    pub(crate) configured: String,
+    /// What the files came to when they were read, as a hash; null where the configuration is a client's
+    #[serde(default)]
+    pub(crate) fingerprint: Option<String>,
 }
 
 /// One jail in `status`.
@@ -60,6 +66,18 @@ pub(crate) struct Jail {
     pub(crate) banned: Option<Vec<String>>,
     /// What is counted and shown beside (lines over the cap, unknown lines, lines seen but not counted)
     pub(crate) remarks: Vec<String>,
+    /// Lines read since it was last set to read
+    #[serde(default)]
+    pub(crate) lines: u64,
+    /// Of these, the ones with a failure
+    #[serde(default)]
+    pub(crate) matched: u64,
+    /// When the last line was read (RFC 3339)
+    #[serde(default)]
+    pub(crate) last_line: Option<String>,
+    /// When the last one with a failure was (RFC 3339)
+    #[serde(default)]
+    pub(crate) last_match: Option<String>,
 }
 
 /// One log file of a jail.

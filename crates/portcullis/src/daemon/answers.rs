@@ -38,6 +38,8 @@ impl Daemon {
             diagnostics: self.complaints(),
             source: self.origin.describe(&self.places.config, &self.zone),
             lagging: self.lags(view_of_all),
+            configured: rfc3339(self.origin.since()),
+            fingerprint: self.origin.fingerprint(),
         }
     }
 
@@ -128,6 +130,7 @@ impl Daemon {
             remarks.push(format!("{} counters were dropped for want of room", jail.evicted));
         }
         let files = self.setup.files.get(&name).into_iter().flatten();
+        let seen = self.setup.seen.get(&name).cloned().unwrap_or_default();
         Jail {
             currently_failed: jail.failing,
             total_failed: jail.failures,
@@ -143,6 +146,10 @@ impl Daemon {
                 .collect(),
             banned: with_bans.then(|| jail.bans.iter().map(|ban| ban.id.to_string()).collect()),
             remarks,
+            lines: seen.lines(),
+            matched: seen.matched(),
+            last_line: seen.last_line().map(rfc3339),
+            last_match: seen.last_match().map(rfc3339),
             name,
         }
     }

@@ -36,7 +36,9 @@ pub(crate) mod way;
 #[cfg(feature = "gcp")]
 pub(crate) use clouds::{ignored, view as cloud_view};
 pub(crate) use inquiries::read_list;
+pub(crate) use origin::fingerprint;
 pub(crate) use seat::holder;
+pub(crate) use setup::{Setup as Configured, look as configured, zone};
 pub(crate) use traces::{is_here, network, past};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -61,7 +63,7 @@ use crate::control::listen::Listener;
 use crate::enforce::protect::Protected;
 use crate::enforce::{Facts, Held, gcp};
 use crate::fault::{self, Step};
-use crate::matching::News;
+use crate::matching::{News, Seen};
 use crate::observe::log::{Level, note as say, notes as say_all};
 use crate::observe::notify;
 use crate::place::Places;
@@ -125,6 +127,8 @@ enum End {
 struct Installed {
     ways: BTreeMap<LayerId, Way>,
     files: BTreeMap<String, Vec<Arc<str>>>,
+    /// What the jails have seen since they were set to read
+    seen: BTreeMap<String, Arc<Seen>>,
     held: BTreeMap<String, String>,
     blind: BTreeMap<String, String>,
     dropped: BTreeMap<String, String>,
@@ -245,6 +249,7 @@ impl Daemon {
         self.setup = Installed {
             ways: setup.layers,
             files: BTreeMap::new(),
+            seen: BTreeMap::new(),
             held: setup.held,
             blind: setup.blind,
             dropped: setup.dropped,

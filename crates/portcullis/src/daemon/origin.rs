@@ -15,6 +15,7 @@ use portcullis_core::json;
 use portcullis_core::note;
 use portcullis_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha1::{Digest as _, Sha1};
 
 use crate::place;
 
@@ -42,12 +43,22 @@ pub(super) struct Origin {
     since: i64,
     /// Commands that changed something since
     changes: u64,
+    /// What the files came to when they were read
+    #[serde(default)]
+    fingerprint: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
     origin: Origin,
     stream: serde_json::Value,
+}
+
+/// What a configuration comes to, in a few characters: two that are alike have the same.
+pub(crate) fn fingerprint(plan: &Plan) -> String {
+    let stream: serde_json::Value = json::from_value(&config::stream_value(plan.to_stream()));
+    let digest = Sha1::digest(stream.to_string());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Origin {
@@ -57,7 +68,24 @@ impl Origin {
             kind,
             since: wall.seconds(),
             changes: 0,
+            fingerprint: None,
         }
+    }
+
+    /// The same, of files that came to this.
+    pub(super) fn of(mut self, plan: &Plan) -> Origin {
+        self.fingerprint = (self.kind == Kind::Files).then(|| fingerprint(plan));
+        self
+    }
+
+    /// When the files were read or the stream was taken, by the wall clock.
+    pub(super) fn since(&self) -> Timestamp {
+        Timestamp::from_seconds(self.since)
+    }
+
+    /// What the files came to when they were read; nothing where a client sent the configuration.
+    pub(super) fn fingerprint(&self) -> Option<String> {
+        self.fingerprint.clone()
     }
 
     /// One command more.

@@ -113,6 +113,9 @@ impl Daemon {
             }
             let paths = files.iter().map(|file| self.follow(&mut reading, file)).collect();
             self.setup.files.insert(reading.name().to_string(), paths);
+            self.setup
+                .seen
+                .insert(reading.name().to_string(), Arc::clone(reading.seen()));
             jails.push(reading);
         }
         for group in matching::groups(jails) {

@@ -238,7 +238,7 @@ impl Daemon {
     pub(super) fn reload(&mut self, setup: Setup, reply: Option<Sender<Reply>>, inbox: &Receiver<Message>) {
         say(Level::Info, SERVER, "Reload all jails");
         let wall = self.clock.now().wall;
-        let former = std::mem::replace(&mut self.origin, Origin::new(Kind::Files, wall));
+        let former = std::mem::replace(&mut self.origin, Origin::new(Kind::Files, wall).of(&setup.plan));
         Origin::forget(&self.places.live());
         let replaced = former.describe(&self.places.config, &self.zone);
         let is_other = former.kind != Kind::Files || former.has_changed();

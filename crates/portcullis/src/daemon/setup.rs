@@ -84,6 +84,8 @@ pub(crate) struct Setup {
     pub(crate) awaited: BTreeMap<String, Vec<String>>,
     /// What is wrong
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// The filter of each jail that has one, by name
+    pub(crate) filters: BTreeMap<String, String>,
     /// Where options are written, by jail and option
     origins: BTreeMap<(String, String), Position>,
     manner: Manner,
@@ -96,6 +98,15 @@ pub(crate) fn zone() -> TimeZone {
 
 /// Reads the folder and makes everything ready. Never fails: what is bad is left out and named.
 pub(crate) fn read(places: &Places) -> Setup {
+    ready(places, true)
+}
+
+/// The same for somebody who only looks: nothing is kept.
+pub(crate) fn look(places: &Places) -> Setup {
+    ready(places, false)
+}
+
+fn ready(places: &Places, keeps: bool) -> Setup {
     let base = places.base();
     folder::with(&base, |tree| {
         let mut request = config::Request::new(&base, Face::Portcullis, config::FAIL2BAN_VERSION);
@@ -105,13 +116,17 @@ pub(crate) fn read(places: &Places) -> Setup {
         for refusal in refusals {
             place_refusal(refusal, &mut outcome);
         }
-        let plan = fall_back(places, plan, &mut outcome);
+        let plan = fall_back((places, keeps), plan, &mut outcome);
         resolver::allow_ipv6(&plan.server.allowipv6);
         let live = plan.clone();
         let mut setup = Setup::empty(live, places.manner());
         setup.held = std::mem::take(&mut outcome.held);
         setup.origins.clone_from(&outcome.origins);
         setup.awaited.clone_from(&outcome.awaited);
+        let filters = outcome.filters.iter();
+        setup.filters = filters
+            .map(|(jail, used)| (jail.to_string(), used.name.clone()))
+            .collect();
         let unseen = Other {
             tree,
             base: &base,
@@ -183,9 +198,11 @@ fn check_regex(regex: &str, prefregex: Option<&str>) -> Result<(), pattern::Erro
 }
 
 /// Keeps a faultless configuration; takes the kept one for the jails that a damaged one must not run (invariant 12).
-fn fall_back(places: &Places, mut plan: Plan, outcome: &mut Outcome) -> Plan {
+fn fall_back((places, keeps): (&Places, bool), mut plan: Plan, outcome: &mut Outcome) -> Plan {
     if outcome.held.is_empty() && outcome.usable && !is_damaged(outcome) {
-        keep(places, &outcome.stream);
+        if keeps {
+            keep(places, &outcome.stream);
+        }
         return plan;
     }
     let Some(good) = kept(places) else { return plan };
@@ -318,6 +335,7 @@ impl Setup {
             dropped: BTreeMap::new(),
             awaited: BTreeMap::new(),
             diagnostics: Vec::new(),
+            filters: BTreeMap::new(),
             manner,
         }
     }

@@ -202,7 +202,8 @@ fn first(run: &Run, places: &Places) -> (Setup, Origin) {
     if let Some((origin, plan)) = kept {
         return (setup.again(plan), origin);
     }
-    (setup, Origin::new(kind, wall))
+    let origin = Origin::new(kind, wall).of(&setup.plan);
+    (setup, origin)
 }
 
 fn first_database(run: &Run, places: &Places, setup: &Setup, origin: &Origin) -> Place {

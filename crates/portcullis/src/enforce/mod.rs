@@ -6,6 +6,7 @@
 
 pub(crate) mod dry;
 pub(crate) mod gcp;
+pub(crate) mod ipset;
 pub(crate) mod mail;
 mod netlink;
 pub(crate) mod nft;

@@ -13,6 +13,7 @@ mod attributes;
 mod batch;
 mod build;
 mod elements;
+mod glance;
 mod kill;
 mod mend;
 mod rules;
@@ -35,6 +36,7 @@ use rustix::io::Errno;
 
 use self::batch::Pending;
 pub(crate) use self::build::flush_everything;
+pub(crate) use self::glance::{Part, glance};
 use self::sets::SetKey;
 use self::socket::{Message, Refusal, Reply, Socket};
 pub(crate) use self::watch::Wake;

@@ -13,7 +13,7 @@ use portcullis_core::time::{Clock, Seconds, Timestamp, print_length};
 
 use super::joiner::Whole;
 use super::progress::{Behind, Progress, is_same_file};
-use super::{LogEncoding, News};
+use super::{LogEncoding, News, Seen};
 use crate::source::journal::{self, Entry, JOURNAL, Matches, Past};
 use crate::source::{Chunk, Line};
 
@@ -62,6 +62,7 @@ pub(crate) struct Reading {
     warned: BTreeMap<&'static str, Timestamp>,
     counts: Counts,
     shown: Counts,
+    seen: Arc<Seen>,
 }
 
 /// What status shows beside failures and bans.
@@ -88,6 +89,7 @@ impl Reading {
             warned: BTreeMap::new(),
             counts: Counts::default(),
             shown: Counts::default(),
+            seen: Arc::default(),
         }
     }
 
@@ -189,6 +191,17 @@ impl Reading {
         if self.unseen.is_none() {
             self.unseen = former.unseen;
         }
+    }
+
+    /// The parts that make something of a line, for whoever tries them beside the daemon: the filter, how bytes become
+    /// text, and the mode that would see more.
+    pub(crate) fn parts(&mut self) -> (&mut Filter, &LogEncoding, Option<&mut Unseen>) {
+        (&mut self.filter, &self.encoding, self.unseen.as_mut())
+    }
+
+    /// What it has seen, as it goes on.
+    pub(crate) fn seen(&self) -> &Arc<Seen> {
+        &self.seen
     }
 
     /// The filter, to hand its sessions to its successor.
@@ -296,6 +309,7 @@ impl Reading {
             });
             return false;
         };
+        self.seen.line(clock.wall, !reading.failures.is_empty());
         self.counts.unknown += u64::from(reading.outcome == Outcome::Unknown);
         let is_nothing = reading.failures.is_empty();
         found.failures.extend(reading.failures);

@@ -9,12 +9,14 @@ mod encoding;
 mod jail;
 mod joiner;
 mod progress;
+mod seen;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use careful::Careful;
 pub(crate) use encoding::{LogEncoding, preferred};
 pub(crate) use jail::{Reading, Unseen};
+pub(crate) use seen::Seen;
 
 use jail::{Found, Odd};
 

@@ -10,7 +10,6 @@ mod amend;
 mod doctor;
 mod edit;
 mod flush;
-mod ink;
 mod lock;
 mod offline;
 mod pace;

@@ -10,10 +10,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::amend::network;
-use super::ink::{Colour, Ink, shown};
 use super::sight::{self, Look, Sight};
 use crate::client::exit;
 use crate::client::failure::print_line;
+use crate::client::ink::{Colour, Ink, shown};
 use crate::client::status::print;
 use crate::control::answer::{CloudProtected, CloudRule, CloudView};
 

@@ -9,10 +9,10 @@ use portcullis_core::cloud::is_sentinel;
 use serde::Serialize;
 
 use super::amend::network;
-use super::ink::{Colour, Ink};
 use super::sight::{self, Look, Sight};
 use crate::client::exit;
 use crate::client::failure::print_line;
+use crate::client::ink::{Colour, Ink};
 use crate::client::status::print;
 use crate::control::answer::{CloudRule, CloudView};
 

@@ -29,6 +29,7 @@ const GENERATION_NUMBER: u16 = 1;
 
 /// Netfilter headers: family, version, and a number that is the subsystem around a transaction.
 const OF_INET: [u8; 4] = [1, 0, 0, 0];
+const OF_ANY: [u8; 4] = [0; 4];
 const OF_SUBSYSTEM: [u8; 4] = [0, 0, 0, 10];
 
 /// Bytes of both headers.
@@ -79,6 +80,11 @@ pub(super) struct Reply {
 }
 
 impl Reply {
+    /// The number of its family
+    pub(super) fn family(&self) -> u8 {
+        self.family
+    }
+
     /// Whether it is of family inet, as our table is.
     pub(super) fn is_inet(&self) -> bool {
         self.family == OF_INET[0]
@@ -207,13 +213,18 @@ impl Socket {
         }
     }
 
+    /// The same of every family, in one attempt.
+    pub(super) fn dump_everything(&mut self, request: &Message) -> Result<Vec<Reply>, Errno> {
+        self.ask(request, OF_ANY, NLM_F_DUMP)
+    }
+
     fn dump_once(&mut self, request: &Message) -> Result<Vec<Reply>, Errno> {
-        self.ask(request, NLM_F_DUMP)
+        self.ask(request, OF_INET, NLM_F_DUMP)
     }
 
     /// Asks for what the request names one by one; refused with "no such file" where one of it is not there.
     pub(super) fn get(&mut self, request: &Message) -> Result<Vec<Reply>, Errno> {
-        self.ask(request, NLM_F_ACK)
+        self.ask(request, OF_INET, NLM_F_ACK)
     }
 
     /// The number of transactions that the kernel's whole ruleset has seen.
@@ -224,7 +235,7 @@ impl Socket {
             body: Vec::new(),
             about: String::new(),
         };
-        let replies = self.ask(&request, NLM_F_ACK)?;
+        let replies = self.ask(&request, OF_INET, NLM_F_ACK)?;
         let number = replies.iter().find_map(|reply| value(&reply.body, GENERATION_NUMBER));
         number.map(number_of).ok_or(Errno::PROTO)
     }
@@ -234,14 +245,14 @@ impl Socket {
         SocketAddrNetlink::try_from(rustix::net::getsockname(&self.fd)?).map(|address| address.pid())
     }
 
-    fn ask(&mut self, request: &Message, how: u16) -> Result<Vec<Reply>, Errno> {
+    fn ask(&mut self, request: &Message, family: [u8; 4], how: u16) -> Result<Vec<Reply>, Errno> {
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
         let mut bytes = Vec::new();
         put(
             &mut bytes,
             (message_type(request.kind), how, sequence),
-            &[&OF_INET, &request.body],
+            &[&family, &request.body],
         );
         rustix::net::send(&self.fd, &bytes, SendFlags::empty())?;
         let mut out = Vec::new();

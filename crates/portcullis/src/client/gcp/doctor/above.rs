@@ -3,8 +3,8 @@
 use portcullis_core::cloud::trouble::{Kind, Place, Trouble};
 use serde_json::Value;
 
-use super::finding::Finding;
 use super::ports::{Door, meets};
+use crate::client::finding::Finding;
 use crate::client::gcp::roles;
 use crate::client::gcp::session::{text, texts};
 
@@ -144,7 +144,7 @@ fn sources(rule: &Value) -> String {
     let others: Vec<String> = kinds.iter().flat_map(|kind| texts(matched, kind)).collect();
     match (ranges.is_empty(), others.is_empty()) {
         (true, true) => "everybody".to_owned(),
-        _ => crate::client::gcp::ink::shown(&[ranges, others].concat(), 5),
+        _ => crate::client::ink::shown(&[ranges, others].concat(), 5),
     }
 }
 
@@ -152,9 +152,9 @@ fn sources(rule: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::super::finding::Level;
     use super::super::ports::tests::door;
     use super::*;
+    use crate::client::finding::Level;
     use crate::client::gcp::pace::tests::trouble;
 
     fn place(rule: &str) -> Place {

@@ -2,7 +2,7 @@
 
 use portcullis_core::cloud::trouble::{Kind, Place, Trouble};
 
-use super::finding::Finding;
+use crate::client::finding::Finding;
 
 /// Scopes that let a token change firewall rules.
 const SCOPES: [&str; 2] = [
@@ -128,8 +128,8 @@ pub(super) fn reach(place: &Place, trouble: &Trouble) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Level;
     use super::*;
+    use crate::client::finding::Level;
     use crate::client::gcp::pace::tests::trouble;
 
     #[test]

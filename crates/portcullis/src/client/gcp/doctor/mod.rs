@@ -4,7 +4,6 @@
 //! of a network.
 
 mod above;
-mod finding;
 mod machine;
 mod ports;
 mod rights;
@@ -18,12 +17,12 @@ use portcullis_core::wire::Verb;
 
 pub(super) use self::ports::Door;
 
-use self::finding::Document;
-use super::ink::Ink;
 use super::reach::Reach;
 use super::sight::Look;
 use crate::client::call;
 use crate::client::failure::print_line;
+use crate::client::finding::Document;
+use crate::client::ink::Ink;
 use crate::client::status::print;
 
 /// `gcp doctor`
@@ -44,9 +43,9 @@ pub(crate) struct Options {
 pub(super) fn main(options: &Options) -> ExitCode {
     let asked = call::text(&options.look.ask.place, &Verb::ping());
     let daemon = !matches!(asked, Err(call::Error::NoDaemon { .. }));
-    let document = Document::new(daemon, visit::visit(options));
+    let document = Document::new(daemon, "rule", visit::visit(options));
     if options.look.ask.json {
-        print_line(&document);
+        print_line(&document.json());
     } else {
         print(&document.page(Ink::on(std::io::stdout().is_terminal())));
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::finding::Finding;
+use crate::client::finding::Finding;
 use crate::client::gcp::session::{text, texts};
 use crate::enforce::ports::{PortRange, Ports, Protocol};
 
@@ -135,8 +135,8 @@ fn holds(mut ranges: Vec<PortRange>, ports: &Ports) -> bool {
 pub(super) mod tests {
     use serde_json::json;
 
-    use super::super::finding::Level;
     use super::*;
+    use crate::client::finding::Level;
     use crate::enforce::ports::{Services, protocols};
 
     pub(crate) fn door(protocol: &str, ports: &[u16]) -> Door {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use portcullis_core::cloud::trouble::{Kind, Place, Trouble};
 use serde_json::Value;
 
-use super::finding::{Finding, Level};
+use crate::client::finding::{Finding, Level};
 use crate::client::gcp::roles;
 use crate::client::gcp::session::text;
 

@@ -9,12 +9,12 @@ use portcullis_core::cloud::reconcile::Host;
 use portcullis_core::cloud::rule::{Mark, Rule};
 use portcullis_core::cloud::trouble::{Kind, Place, Trouble};
 
-use super::finding::Finding;
 use super::ports::{Door, covered, meets};
+use crate::client::finding::Finding;
 use crate::client::gcp::amend::networks;
-use crate::client::gcp::ink::shown;
 use crate::client::gcp::roles;
 use crate::client::gcp::session::{text, texts};
+use crate::client::ink::shown;
 
 /// A writer that has not said anything for so long is taken for dead, in seconds.
 const DEAD: i64 = 2 * 86_400;
@@ -205,9 +205,9 @@ fn list(rule: &Rule, ours: &BTreeSet<IpNet>) -> Finding {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::finding::Level;
     use super::super::ports::tests::door;
     use super::*;
+    use crate::client::finding::Level;
 
     const NOW: i64 = 1_795_000_000;
 
@@ -255,7 +255,7 @@ mod tests {
                 assert_eq!(finding.level, level, "{change} {finding:?}");
                 let all = format!("{} {}", finding.text, finding.mend.as_deref().unwrap_or_default());
                 assert!(all.contains(text), "{all}");
-                assert_eq!(finding.rule.as_deref(), Some("block-ip"));
+                assert_eq!(finding.subject.as_deref(), Some("block-ip"));
             }
             (found, expect) => panic!("{change}: {found:?}, not {expect:?}"),
         }

@@ -10,11 +10,11 @@ use portcullis_core::cloud::rule::Rule;
 use portcullis_core::cloud::trouble::{Kind, Trouble};
 use serde_json::{Value, json};
 
-use super::finding::Finding;
 use super::machine::{self, Machine};
 use super::ports::Door;
 use super::rights::{self, Granted};
 use super::{Options, above, rule};
+use crate::client::finding::Finding;
 use crate::client::gcp::aims::Aims;
 use crate::client::gcp::offline;
 use crate::client::gcp::pace::{Pace, Real};

@@ -5,6 +5,7 @@ use crate::regex::harmless;
 /// What a line is painted with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Colour {
+    #[cfg(feature = "gcp")]
     None,
     Bold,
     Red,
@@ -30,6 +31,7 @@ impl Ink {
     pub(super) fn line(self, colour: Colour, text: &str) -> String {
         let text = self.plain(text);
         let code = match colour {
+            #[cfg(feature = "gcp")]
             Colour::None => return text,
             _ if !self.0 => return text,
             Colour::Bold => "1",
@@ -42,6 +44,7 @@ impl Ink {
 }
 
 /// The first so many of a list, and how many more there are.
+#[cfg(feature = "gcp")]
 pub(super) fn shown(list: &[String], most: usize) -> String {
     let text = list.get(..most).unwrap_or(list).join(" ");
     match list.len().saturating_sub(most) {
