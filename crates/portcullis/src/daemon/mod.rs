@@ -494,15 +494,13 @@ impl Daemon {
 
     fn obey(&mut self, event: runner::Event) -> Option<End> {
         match event {
-            runner::Event::Notice(runner::Notice::Quit) | runner::Event::Gone => Some(End::Keep),
+            runner::Event::Notice(runner::Notice::Quit) | runner::Event::Gone => return Some(End::Keep),
             // As in Fail2Ban's own server, whose client has the files.
-            runner::Event::Notice(runner::Notice::Reload) if self.places.is_stream => None,
-            runner::Event::Notice(runner::Notice::Reload) => self.load(None),
-            runner::Event::Notice(runner::Notice::ReopenLogs) => {
-                logging::reopen();
-                None
-            }
+            runner::Event::Notice(runner::Notice::Reload) if self.places.is_stream => {}
+            runner::Event::Notice(runner::Notice::Reload) => return self.load(None),
+            runner::Event::Notice(runner::Notice::ReopenLogs) => logging::reopen(),
         }
+        None
     }
 
     fn chores(&mut self, clock: Clock) {

@@ -1,5 +1,7 @@
 //! One jail's share of a group: its filter, and how far it has come in each of its files.
 
+mod entries;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,16 +16,13 @@ use portcullis_core::time::{Clock, Seconds, Timestamp, print_length};
 use super::joiner::Whole;
 use super::progress::{Behind, Progress, is_same_file};
 use super::{LogEncoding, News, Seen};
-use crate::source::journal::{self, Entry, JOURNAL, Matches, Past};
+use crate::source::journal::{self, JOURNAL, Matches};
 use crate::source::{Chunk, Line};
 
 /// What is said at most once a day and jail.
 const DAILY: Seconds = Seconds::new(86_400);
 /// So much of a line is quoted in the log.
 const QUOTED: usize = 300;
-/// An entry that is no older is a new one (contract §6.6).
-const MOMENT: Seconds = Seconds::new(1);
-
 /// Another mode of the jail's filter that would see failures which this one lets pass.
 pub(crate) struct Unseen {
     /// The filter in that mode
@@ -110,33 +109,11 @@ impl Reading {
         );
     }
 
-    /// Which entries of a journal are its.
-    pub(crate) fn take_only(&mut self, matches: Matches) {
-        self.matches = matches;
-    }
-
-    pub(crate) fn matches(&self) -> &Matches {
-        &self.matches
-    }
-
-    /// Adds a journal. What is `past` is not for it. One that it read before it reads on.
-    pub(crate) fn follow_journal(&mut self, path: Arc<str>, done: Option<Mark>, past: Past) {
-        let operating = self.files.get(&path).is_some_and(|former| former.operating);
-        self.follow(Arc::clone(&path), done, operating);
-        if let Some(progress) = self.files.get_mut(&path) {
-            progress.past = Some(past);
-        }
-    }
-
     /// What failed in a log up to this time was read elsewhere: in the journal, before there was such a log.
     pub(crate) fn begin_after(&mut self, path: &str, time: Timestamp) {
         if let Some(progress) = self.files.get_mut(path) {
             progress.floor = Some(time);
         }
-    }
-
-    pub(crate) fn past(&self, path: &str) -> Option<&Past> {
-        self.files.get(path)?.past.as_ref()
     }
 
     /// The group begins a file at `begin`, or at its start: where that is not how far this jail has come, what lies
@@ -249,40 +226,6 @@ impl Reading {
         let place = || format!("{} before byte {}", chunk.path, line.end);
         if self.take(clock, reading, (&text, &place), found) {
             self.look_beside(|unseen| unseen.read(clock, operating, &text));
-        }
-    }
-
-    /// Reads one entry of a journal, unless it is past or not for this jail.
-    fn entry(&mut self, clock: Clock, chunk: &Chunk, entry: &Entry, found: &mut Found) {
-        let Some(progress) = self.files.get_mut(&chunk.path) else {
-            return;
-        };
-        if let Some(past) = &progress.past {
-            if past.has(entry) {
-                progress.past.take_if(|past| past.ends_with(entry));
-                return;
-            }
-            progress.past = None;
-        }
-        if !self.matches.take(entry) {
-            return;
-        }
-        progress.place = Some(journal::mark(&chunk.path, entry));
-        if entry.at >= clock.wall - MOMENT && !progress.operating {
-            progress.operating = true;
-            found.news.push(in_operation(&self.name));
-        }
-        let operating = progress.operating;
-        self.counts.cut += u64::from(entry.is_cut);
-        let text = entry.line(self.encoding.encoding);
-        let reading = catch_unwind(AssertUnwindSafe(|| {
-            break_on_purpose(&text);
-            self.filter.read_entry(clock, operating, (entry.at, &entry.date), &text)
-        }));
-        let place = || format!("{} of {}", chunk.path, entry.date.trim_end());
-        if self.take(clock, reading, (&text, &place), found) {
-            let date = (entry.at, &*entry.date);
-            self.look_beside(|unseen| unseen.read_entry(clock, operating, date, &text));
         }
     }
 
