@@ -290,7 +290,6 @@ fn errors_have_one_form() {
         (&["nothing"], 1, "nothing"),
         (&["regex", "x"], 255, "provide both"),
         (&["regex", "x", "a(b <HOST>"], 255, "a(b"),
-        (&["regex", "x", "<HOST>", "-m", "y"], 255, "--journalmatch"),
         (&["regex", "x", "<HOST>", "-o", "ip"], 2, "--out"),
         (&["stock", "filter.d/nothing.conf"], 1, "nothing.conf"),
     ] {

@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::fake::Fake;
 use crate::house::{Jail, append, failure};
 use crate::monitor::Monitor;
-use crate::vm::Vm;
+use crate::vm::{Vm, attacker};
 
 /// How much of it there is.
 struct Size {
@@ -44,11 +44,6 @@ fn size() -> Size {
         pace: Duration::from_secs(1),
         kernel: Duration::from_secs(2),
     }
-}
-
-/// No two of these are neighbours, so that nothing can be put together without loss.
-fn attacker(number: u32) -> Ipv4Addr {
-    Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 0).to_bits() + number * 2)
 }
 
 /// One failure each, evenly over the time that the attack lasts. When each was in the log.

@@ -1,7 +1,7 @@
 //! The API is away: bans go on in the kernel as if nothing were, everybody who asks is told which layer lags, and when
 //! the API is back nothing is missing.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::fake::Fault;
 use crate::house::{Jail, eventually, is_gone};
 use crate::monitor::Monitor;
-use crate::vm::Vm;
+use crate::vm::{Vm, attacker};
 
 /// How long it is away, and how long between two bans.
 struct Length {
@@ -34,11 +34,6 @@ fn length() -> Length {
         between: Duration::from_millis(200),
         kernel: Duration::from_secs(2),
     }
-}
-
-/// No two of these are neighbours.
-fn attacker(number: u32) -> Ipv4Addr {
-    Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 0).to_bits() + number * 2)
 }
 
 /// What `verify` exits with, and how each action stands.

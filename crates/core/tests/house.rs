@@ -106,15 +106,16 @@ fn bans_begin_and_end_in_the_engine_alone() -> io::Result<()> {
 }
 
 /// The trial plays the attacked servers itself, on loopback, before and beside the daemon, and the probe of `verify` has a
-/// private network; the daemon opens none.
+/// private network; the daemon opens none. A debug build tries on request that it cannot.
 #[test]
 fn no_network_port_is_opened() -> io::Result<()> {
     for socket in ["TcpListener", "UdpSocket"] {
-        let found = naming(socket, |file| {
-            !file
-                .components()
-                .any(|part| part.as_os_str() == "trial" || part.as_os_str() == "probe")
-        })?;
+        let is_allowed = |file: &Path| {
+            let mut parts = file.components();
+            let plays = parts.any(|part| part.as_os_str() == "trial" || part.as_os_str() == "probe");
+            plays || file.ends_with("sandbox/trial.rs")
+        };
+        let found = naming(socket, |file| !is_allowed(file))?;
         assert!(found.is_empty(), "{socket} in {found:?}");
     }
     Ok(())

@@ -25,9 +25,9 @@ static CONFINED: OnceLock<BTreeSet<PathBuf>> = OnceLock::new();
 /// What came of it, in words.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Given {
-    /// What the daemon cannot do any more
+    /// What the daemon cannot do any more, and what it can on purpose
     pub(crate) up: Vec<String>,
-    /// What it still can, and why
+    /// What it still can although it should not, and why
     pub(crate) not: Vec<String>,
 }
 
@@ -61,8 +61,8 @@ pub(crate) fn enter(written: Option<&Written>) -> Given {
             is_confined
         }
         None => {
-            let text = "writing anywhere (a client says later where the database and the log are)";
-            given.not.push(text.to_owned());
+            let text = "writing is not limited (a client says later where the database and the log are)";
+            given.up.push(text.to_owned());
             false
         }
     };
