@@ -20,6 +20,7 @@ mod source;
 mod stock;
 mod store;
 mod trial;
+mod visitors;
 
 fn main() -> std::process::ExitCode {
     client::main()

@@ -12,9 +12,9 @@ use super::failure::print_line;
 use super::status::print;
 use super::{Ask, Run, call, exit, undo};
 use crate::control::answer::{Done, Failed};
-use crate::daemon;
 use crate::enforce::nft;
 use crate::place::Places;
+use crate::store::holder::holder;
 use crate::store::{Place, Running, Settings, Store};
 
 /// Has the daemon free everybody; without one, empties the kernel and forgets the bans that are kept, or with
@@ -80,7 +80,7 @@ fn forget(place: Place, until_start: bool, notes: &mut Vec<String>, errors: &mut
     };
     let wrap =
         |error: crate::store::Error| format!("kept bans are not forgotten, the next start restores them: {error}");
-    if let Some(who) = daemon::holder(database) {
+    if let Some(who) = holder(database) {
         let shown = database.display();
         return Err(format!(
             "kept bans are not forgotten: {shown} is in use by {who}; give the --socket it listens on"

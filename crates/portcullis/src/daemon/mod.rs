@@ -37,7 +37,6 @@ pub(crate) mod way;
 pub(crate) use clouds::{ignored, view as cloud_view};
 pub(crate) use inquiries::read_list;
 pub(crate) use origin::fingerprint;
-pub(crate) use seat::holder;
 pub(crate) use setup::{Setup as Configured, look as configured, zone};
 pub(crate) use traces::{is_here, network, past};
 

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::store::Place;
+use crate::store::holder::{holder, named};
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::sockopt::socket_peercred;
 
@@ -97,42 +98,6 @@ fn lock(path: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-/// Which daemon has the database open: Fail2Ban keeps it open all the time, and locks it only while it writes. Whoever
-/// else looks into it (a backup, a curious administrator) must not keep us from starting.
-pub(crate) fn holder(database: &Path) -> Option<String> {
-    let target = fs::canonicalize(database).ok()?;
-    let own = std::process::id().to_string();
-    for process in fs::read_dir("/proc").ok()?.flatten() {
-        let pid = process.file_name().into_string().unwrap_or_default();
-        if pid == own || !pid.bytes().all(|b| b.is_ascii_digit()) {
-            continue;
-        }
-        if !is_daemon(&process.path()) {
-            continue;
-        }
-        let Ok(open) = fs::read_dir(process.path().join("fd")) else {
-            continue;
-        };
-        if open
-            .flatten()
-            .any(|fd| fs::read_link(fd.path()).is_ok_and(|path| path == target))
-        {
-            return Some(named(&pid));
-        }
-    }
-    None
-}
-
-/// Whether a process is one of ours or Fail2Ban's, which is a script: its name comes second.
-fn is_daemon(process: &Path) -> bool {
-    let words = fs::read(process.join("cmdline")).unwrap_or_default();
-    let mut words = words.split(|byte| *byte == 0).take(3).map(String::from_utf8_lossy);
-    words.any(|word| {
-        let name = Path::new(&*word).file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("portcullis") || name.starts_with("fail2ban-server")
-    })
-}
-
 /// One daemon for each table of each network namespace: an abstract socket lives in the namespace, as the table does.
 fn lock_table(table: &str) -> Result<UnixListener, Error> {
     let name = format!("portcullis/table/{table}");
@@ -158,10 +123,4 @@ fn lock_table(table: &str) -> Result<UnixListener, Error> {
             Err(_) => thread::sleep(PAUSE),
         }
     }
-}
-
-/// A process as people know it.
-fn named(pid: &str) -> String {
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    format!("{} (pid {pid})", name.trim())
 }

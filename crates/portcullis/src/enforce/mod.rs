@@ -14,7 +14,6 @@ pub(crate) mod ports;
 pub(crate) mod protect;
 pub(crate) mod sessions;
 pub(crate) mod shell;
-pub(crate) mod visitors;
 
 use ipnet::IpNet;
 use portcullis_core::address::Id;

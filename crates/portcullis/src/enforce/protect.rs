@@ -15,8 +15,8 @@ use portcullis_core::ledger::{Applied, Change, Field, LayerId, Order, Reading, S
 use portcullis_core::prefix::WIDEST;
 use portcullis_core::time::Timestamp;
 
-use super::visitors::VISITOR;
 use super::{Error, Held, Layer, answer};
+use crate::visitors::VISITOR;
 
 /// Networks that are protected everywhere. The metadata server gives a virtual machine its credentials; from the last
 /// seven, as Google publishes them, come the health checks of its load balancers and what these pass on.

@@ -15,9 +15,9 @@ use super::lane::{Job, Mailbox, Queue};
 use super::wire::{
     self, Answer, BATCH_MOST, BESIDE_MOST, Item, Lane, Look, Outcome, Ran, Request, Template, TemplateId,
 };
-use crate::daemon;
-use crate::enforce::visitors::visitors;
 use crate::observe::notify;
+use crate::store::holder::holder;
+use crate::visitors::visitors;
 
 /// The lanes, which outlive daemons.
 pub(super) struct Lanes {
@@ -122,7 +122,7 @@ fn obey(request: Request, known: &mut Known, lanes: &Lanes, mailbox: &Arc<Mailbo
         Request::Look { number, look } => {
             let found: Vec<String> = match look {
                 Look::Visitors => visitors().iter().map(ToString::to_string).collect(),
-                Look::Holder(database) => daemon::holder(&database).into_iter().collect(),
+                Look::Holder(database) => holder(&database).into_iter().collect(),
             };
             let ran = Ran {
                 stdout: found.join("\n"),

@@ -8,6 +8,7 @@
 mod adopt;
 mod case;
 mod clock;
+pub(crate) mod holder;
 mod entries;
 mod error;
 mod owed;

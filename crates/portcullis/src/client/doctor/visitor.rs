@@ -9,7 +9,7 @@ use portcullis_core::time::Timestamp;
 
 use super::scene::Scene;
 use crate::client::finding::Finding;
-use crate::enforce::visitors::visitors;
+use crate::visitors::visitors;
 
 /// Variables in which sshd says where its client is.
 const VARIABLES: [&str; 2] = ["SSH_CLIENT", "SSH_CONNECTION"];

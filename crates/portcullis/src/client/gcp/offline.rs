@@ -25,6 +25,7 @@ use crate::enforce::gcp::spared::spared;
 use crate::enforce::gcp::store::{self, CloudBooks};
 use crate::enforce::protect::Protected;
 use crate::place::Places;
+use crate::store::holder::holder;
 use crate::store::{Place, Running, Settings, Store};
 
 /// A plan that asks for more calls than so many is no plan.
@@ -61,7 +62,7 @@ pub(super) fn kept(places: &Places) -> Result<Kept, String> {
         return Ok(nothing);
     };
     let shown = database.display();
-    if let Some(who) = daemon::holder(database) {
+    if let Some(who) = holder(database) {
         return Err(format!("{shown} is in use by {who}; give the --socket it listens on"));
     }
     let wrap = |error: &dyn std::fmt::Display| format!("the kept bans in {shown} cannot be read: {error}");

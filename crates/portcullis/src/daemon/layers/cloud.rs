@@ -15,7 +15,7 @@ use crate::daemon::way::Way;
 use crate::enforce::Facts;
 use crate::enforce::gcp::board::Board;
 use crate::enforce::gcp::lane::{Around, Clouds, News};
-use crate::enforce::visitors::Visitors;
+use crate::visitors::Visitors;
 
 /// A job that is the cloud's alone.
 pub(super) enum Errand {

@@ -17,8 +17,8 @@ use super::{Job, Work};
 use crate::daemon::way::Way;
 use crate::enforce::nft::{Nft, Scope, TABLE, Wake};
 use crate::enforce::protect::{Guard, Protected, Spares};
-use crate::enforce::visitors::Visitors;
 use crate::enforce::{Facts, Held, Layer as _};
+use crate::visitors::Visitors;
 
 /// New bans are read back one by one up to this many; more with the whole.
 const ONE_BY_ONE: usize = 64;

@@ -13,7 +13,7 @@ use portcullis_core::time::Clock;
 
 use super::board::Board;
 use crate::enforce::Facts;
-use crate::enforce::visitors::Visitors;
+use crate::visitors::Visitors;
 
 /// There is nobody who would tell anything.
 pub(crate) enum News {}

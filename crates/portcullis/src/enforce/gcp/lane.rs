@@ -30,8 +30,8 @@ use super::metadata::{Interface, Metadata};
 use super::spared;
 use super::store::CloudBooks;
 use crate::enforce::Facts;
-use crate::enforce::visitors::Visitors;
 use crate::observe::log::{Level, note as say};
+use crate::visitors::Visitors;
 
 /// The logger of what the cloud's lane says.
 const LOGGER: &str = "fail2ban.actions";

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use crate::enforce::visitors::{self, VISITOR};
+use crate::visitors::{self, VISITOR};
 
 /// Ranges of Google's, as it publishes them, from which nobody attacks and without which something stands still.
 const RANGES: &[(&str, &str)] = &[
