@@ -262,6 +262,11 @@ fn logs_that_cannot_be_read() {
         let words = ["nobody", "root:root, mode 0600", "plain"];
         tells(&house, ("log-unreadable", "bad"), &words, &["setfacl -m u:nobody:r"]);
     }
+    house.kill();
+    house.jails(&[jail("gone", "")]);
+    fs::remove_file(house.log_of("gone")).unwrap();
+    let told = found(&house).0.to_string();
+    assert!(told.contains("log-missing") && !told.contains("no-jail"), "{told}");
 }
 
 fn age(path: &Path, hours: u64) {

@@ -30,7 +30,7 @@ pub(super) fn look(scene: &Scene) -> Vec<Finding> {
             found.push(sees(scene, name, &trials));
         }
     }
-    if found.is_empty() && scene.configured.is_some() {
+    if found.is_empty() && scene.configured.is_some() && scene.jails().next().is_none() {
         let local = scene.places.config.join("jail.local");
         let text = "no jail is switched on: nothing is watched";
         let mend = format!("write [sshd] and below it enabled = true into {}", local.display());
