@@ -265,6 +265,14 @@ impl House {
         status.unwrap().code()
     }
 
+    /// Fail2Ban's client: its output as it is. It wants a `fail2ban.conf`.
+    pub(crate) fn client(&self, words: &[&str]) -> Output {
+        let mut command = self.inside(PROGRAM);
+        command.arg("client").arg("-c").arg(self.path("etc"));
+        command.arg("-s").arg(self.path("socket")).args(words);
+        command.output().unwrap()
+    }
+
     /// One of our verbs: its output as it is.
     pub(crate) fn ask(&self, words: &[&str]) -> Output {
         let mut command = self.inside(PROGRAM);

@@ -262,14 +262,7 @@ fn a_program_that_dies_again_and_again_is_loud() {
 
 /// The client's reply.
 fn reply(house: &House, words: &[&str]) -> String {
-    let mut client = house.inside(crate::house::PROGRAM);
-    client
-        .arg("client")
-        .arg("-c")
-        .arg(house.path("etc"))
-        .arg("-s")
-        .arg(house.path("socket"));
-    String::from_utf8_lossy(&client.args(words).output().unwrap().stdout).into_owned()
+    String::from_utf8_lossy(&house.client(words).stdout).into_owned()
 }
 
 #[test]

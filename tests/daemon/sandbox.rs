@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use crate::house::{House, Jail, eventually};
 
@@ -135,19 +134,7 @@ fn a_new_place_for_the_log_needs_a_new_start() {
     house.start();
     let outside = tempfile::tempdir().unwrap();
     let new = outside.path().join("log");
-    let client = |words: &[&str]| {
-        let mut command = Command::new(crate::house::PROGRAM);
-        command
-            .arg("client")
-            .arg("-c")
-            .arg(house.path("etc"))
-            .arg("-s")
-            .arg(house.path("socket"))
-            .args(words)
-            .output()
-            .unwrap()
-    };
-    let answer = client(&["set", "logtarget", new.to_str().unwrap()]);
+    let answer = house.client(&["set", "logtarget", new.to_str().unwrap()]);
     let said = String::from_utf8_lossy(&answer.stderr).into_owned() + &String::from_utf8_lossy(&answer.stdout);
     assert!(!answer.status.success() && !new.exists(), "{said}");
     let before = house.said("] Ban ").len();
@@ -155,6 +142,6 @@ fn a_new_place_for_the_log_needs_a_new_start() {
     eventually("the log goes on where it was", || house.said("] Ban ").len() > before);
     house.until_said("; the sandbox of this daemon lets it write below ");
     let other = house.path("other.log");
-    let answer = client(&["set", "logtarget", other.to_str().unwrap()]);
+    let answer = house.client(&["set", "logtarget", other.to_str().unwrap()]);
     assert!(answer.status.success() && other.exists());
 }

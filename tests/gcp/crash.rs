@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::fake::Fault;
-use crate::house::{Jail, eventually};
+use crate::house::eventually;
 use crate::vm::Vm;
 
 const WHO: &str = "198.51.100.7";
@@ -15,11 +15,7 @@ const RULE: &str = "/firewalls/block-ip";
 fn vm() -> Vm {
     let vm = Vm::new();
     vm.fake.block_ip(&["192.0.2.1/32", HUMAN]);
-    vm.house.jails(&[Jail {
-        name: "plain",
-        maxretry: 1,
-        options: "action = gcp-firewall[rule=block-ip]",
-    }]);
+    vm.jail("action = gcp-firewall[rule=block-ip]");
     vm
 }
 

@@ -10,7 +10,7 @@ use ipnet::{IpNet, Ipv4Net};
 use serde_json::Value;
 
 use crate::fake::Fake;
-use crate::house::{Jail, append, failure};
+use crate::house::{append, failure};
 use crate::monitor::Monitor;
 use crate::vm::{Vm, attacker};
 
@@ -118,11 +118,7 @@ fn twice_as_many_as_a_rule_takes() {
         settings.pace = size.pace;
     });
     vm.fake.block_ip(&["192.0.2.1/32"]);
-    vm.house.jails(&[Jail {
-        name: "plain",
-        maxretry: 1,
-        options: "action = gcp-firewall[rule=block-ip]",
-    }]);
+    vm.jail("action = gcp-firewall[rule=block-ip]");
     vm.house.start();
     let monitor = Monitor::start(&vm.house);
     let failed = attack(&vm, &size);

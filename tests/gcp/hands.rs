@@ -1,6 +1,6 @@
 //! A person's hand in the rule: what they put there stays, and whom they take out is free.
 
-use crate::house::{Jail, eventually};
+use crate::house::eventually;
 use crate::vm::Vm;
 
 const FREED: &str = "198.51.100.7";
@@ -10,11 +10,7 @@ const HUMAN: &str = "203.0.113.0/24";
 fn vm(options: &str) -> Vm {
     let vm = Vm::new();
     vm.fake.block_ip(&["192.0.2.1/32", HUMAN]);
-    vm.house.jails(&[Jail {
-        name: "plain",
-        maxretry: 1,
-        options: &format!("action = gcp-firewall[rule=block-ip{options}]"),
-    }]);
+    vm.jail(&format!("action = gcp-firewall[rule=block-ip{options}]"));
     vm
 }
 
@@ -57,11 +53,7 @@ fn a_rule_that_is_off_stays_off() {
 fn a_token_file_is_enough() {
     let mut vm = Vm::elsewhere();
     vm.fake.block_ip(&["192.0.2.1/32"]);
-    vm.house.jails(&[Jail {
-        name: "plain",
-        maxretry: 1,
-        options: "action = gcp-firewall[rule=block-ip]",
-    }]);
+    vm.jail("action = gcp-firewall[rule=block-ip]");
     vm.house.start();
     ban(&vm, FREED);
     vm.house.write("token", "another-token\n");

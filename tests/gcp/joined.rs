@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::fake::{EXTERNAL, INTERNAL};
-use crate::house::{Jail, eventually};
+use crate::house::eventually;
 use crate::vm::Vm;
 
 const WHO: &str = "198.51.100.7";
@@ -17,11 +17,7 @@ const THEIRS: &str = "203.0.113.128/25";
 fn vm(options: &str) -> Vm {
     let mut vm = Vm::new();
     vm.fake.block_ip(&["192.0.2.1/32", THEIRS]);
-    vm.house.jails(&[Jail {
-        name: "plain",
-        maxretry: 1,
-        options: &format!("action = gcp-firewall[rule=block-ip{options}]"),
-    }]);
+    vm.jail(&format!("action = gcp-firewall[rule=block-ip{options}]"));
     vm.house.start();
     vm
 }
@@ -159,11 +155,7 @@ fn a_death_at_each_step_of_a_write() {
     for step in ["cloud-keep", "cloud-kept", "cloud-write", "cloud-wait"] {
         let mut vm = Vm::new();
         vm.fake.block_ip(&["192.0.2.1/32", THEIRS]);
-        vm.house.jails(&[Jail {
-            name: "plain",
-            maxretry: 1,
-            options: "action = gcp-firewall[rule=block-ip]",
-        }]);
+        vm.jail("action = gcp-firewall[rule=block-ip]");
         vm.house.environment.push(("PORTCULLIS_FAULT".into(), step.into()));
         vm.house.start();
         let before = vm.house.daemon();

@@ -1,6 +1,6 @@
 //! Lost books, and rules that are full: what is ours is taken back, and what is not in the rules is said.
 
-use crate::house::{House, Jail, eventually};
+use crate::house::{House, eventually};
 use crate::vm::Vm;
 
 const WHO: &str = "198.51.100.7";
@@ -11,11 +11,7 @@ const SENTINEL: &str = "192.0.2.1/32";
 fn vm(options: &str) -> Vm {
     let vm = Vm::new();
     vm.fake.block_ip(&[SENTINEL]);
-    vm.house.jails(&[Jail {
-        name: "plain",
-        maxretry: 1,
-        options,
-    }]);
+    vm.jail(options);
     vm
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::fake::Fault;
-use crate::house::{Jail, eventually, is_gone};
+use crate::house::{eventually, is_gone};
 use crate::monitor::Monitor;
 use crate::vm::{Vm, attacker};
 
@@ -52,11 +52,7 @@ fn without_the_api_nothing_is_lost_and_nothing_slowed() {
     let length = length();
     let mut vm = Vm::new();
     vm.fake.block_ip(&["192.0.2.1/32", "203.0.113.0/24"]);
-    vm.house.jails(&[Jail {
-        name: "plain",
-        maxretry: 1,
-        options: "bantime = 1d\naction = gcp-firewall[rule=block-ip]",
-    }]);
+    vm.jail("bantime = 1d\naction = gcp-firewall[rule=block-ip]");
     vm.house.start();
     let monitor = Monitor::start(&vm.house);
     vm.house.fail("plain", &attacker(0).to_string());

@@ -1,6 +1,6 @@
 //! `norestored` on actions that ban in the cloud (D-207): the rule holds whoever is banned, and nothing is told again.
 
-use crate::house::{Jail, eventually};
+use crate::house::eventually;
 use crate::vm::Vm;
 
 const WHO: &str = "198.51.100.7";
@@ -17,11 +17,7 @@ fn banned(action: &str) -> Vm {
          actionunban = gcloud compute firewall-rules update block-ip --remove-source-ranges <ip>\n\
          norestored = 1\n",
     );
-    vm.house.jails(&[Jail {
-        name: "plain",
-        maxretry: 1,
-        options: &format!("action = {action}"),
-    }]);
+    vm.jail(&format!("action = {action}"));
     vm.house.start();
     vm.house.until_said("norestored has no effect");
     vm.house.fail("plain", WHO);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
-use crate::house::{Jail, eventually};
+use crate::house::eventually;
 use crate::packets::Machine;
 use crate::vm::Vm;
 
@@ -138,11 +138,7 @@ impl Drop for Ssh {
 fn attacked(options: &str) -> (Vm, Ssh, Vec<TcpStream>) {
     let mut vm = Vm::new();
     vm.fake.block_ip(&["203.0.113.0/24"]);
-    vm.house.jails(&[Jail {
-        name: "plain",
-        maxretry: 1,
-        options: &format!("action = gcp-firewall[rule=block-ip{options}]"),
-    }]);
+    vm.jail(&format!("action = gcp-firewall[rule=block-ip{options}]"));
     let mut ssh = Ssh::new(&vm);
     let attackers = ssh.attack();
     ssh.log_in(&vm);

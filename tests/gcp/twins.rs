@@ -34,10 +34,7 @@ fn vm() -> Vm {
 impl Vm {
     /// Fail2Ban's client: what it prints, and whether it ended well.
     fn client(&self, words: &[&str]) -> (String, bool) {
-        let mut command = self.house.inside(crate::house::PROGRAM);
-        command.arg("client").arg("-c").arg(self.house.path("etc"));
-        command.arg("-s").arg(self.house.path("socket")).args(words);
-        let Output { stdout, stderr, status } = command.output().unwrap();
+        let Output { stdout, stderr, status } = self.house.client(words);
         (
             String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned(),
             status.success(),

@@ -6,7 +6,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use crate::fake::{ACCOUNT, EXTERNAL, Fault, PROJECT, Problem};
-use crate::house::{Jail, eventually};
+use crate::house::eventually;
 use crate::vm::Vm;
 
 /// Runs a verb; the JSON that it prints, and its exit code.
@@ -297,11 +297,7 @@ fn a_report_that_is_not_permitted() {
 fn banned() -> Vm {
     let mut vm = Vm::new();
     vm.fake.block_ip(&["203.0.113.0/28"]);
-    vm.house.jails(&[Jail {
-        name: "plain",
-        maxretry: 1,
-        options: "action = gcp-firewall[rule=block-ip]",
-    }]);
+    vm.jail("action = gcp-firewall[rule=block-ip]");
     vm.house.start();
     vm.house.fail("plain", WHO);
     vm.fake.until_listed("block-ip", "198.51.100.7/32", true);

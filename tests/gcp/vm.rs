@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::fake::{Fake, PROJECT};
 use crate::gcloud;
-use crate::house::{House, PROGRAM, append, is_root};
+use crate::house::{House, Jail, PROGRAM, append, is_root};
 
 /// The daemon's machine. The house goes first: what the daemon still does at its end is looked at, too.
 pub(crate) struct Vm {
@@ -51,6 +51,15 @@ impl Vm {
         let endpoint = endpoints(&vm.fake);
         surround(&mut vm.house, endpoint.into_iter().chain(given));
         vm
+    }
+
+    /// One jail, `plain`, which bans for the first failure.
+    pub(crate) fn jail(&self, options: &str) {
+        self.house.jails(&[Jail {
+            name: "plain",
+            maxretry: 1,
+            options,
+        }]);
     }
 
     /// One of our verbs, with the daemon's environment.

@@ -16,6 +16,7 @@ use rustix::net::sockopt::socket_peercred;
 use super::peer::{self, Role};
 use super::room::Room;
 use super::{Asked, session};
+use crate::store::holder::named;
 
 /// So long a new daemon waits for one that is about to end, and that one for its clients to be told.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -125,9 +126,7 @@ fn holder(stream: &UnixStream) -> String {
     let Ok(credentials) = socket_peercred(stream) else {
         return "another process".to_owned();
     };
-    let pid = credentials.pid.as_raw_nonzero();
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    format!("{} (pid {pid})", name.trim())
+    named(credentials.pid.as_raw_nonzero())
 }
 
 impl Listener {

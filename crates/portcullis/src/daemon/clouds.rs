@@ -163,11 +163,15 @@ impl Daemon {
         left
     }
 
+    /// Whether any action bans in a cloud.
+    pub(super) fn has_cloud(&self) -> bool {
+        self.setup.ways.values().any(|way| way.cloud().is_some())
+    }
+
     /// What is to be known when everybody is freed.
     pub(super) fn cloud_follows(&self) -> Vec<String> {
-        let has_cloud = self.setup.ways.values().any(|way| way.cloud().is_some());
         let text = "the cloud's rules follow in some seconds: 'portcullis status' says when they have";
-        has_cloud.then(|| text.to_owned()).into_iter().collect()
+        self.has_cloud().then(|| text.to_owned()).into_iter().collect()
     }
 
     /// How far an action has come.

@@ -62,9 +62,8 @@ impl Names {
 impl Daemon {
     /// Looks up what is ignored by a name, where anybody bans in a cloud.
     pub(super) fn look_up_ignored(&mut self) {
-        let has_cloud = self.setup.ways.values().any(|way| way.cloud().is_some());
         let names: BTreeSet<String> = named(&self.plan).map(|(_, name)| name).collect();
-        if !has_cloud || names.is_empty() {
+        if !self.has_cloud() || names.is_empty() {
             return;
         }
         self.names.is_due = self.names.is_under_way;

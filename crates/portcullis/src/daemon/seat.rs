@@ -113,7 +113,7 @@ fn lock_table(table: &str) -> Result<UnixListener, Error> {
             Err(error) if error.kind() != io::ErrorKind::AddrInUse => return Err(wrap(error)),
             Err(_) if Instant::now() > until => {
                 let peer = UnixStream::connect_addr(&address).and_then(|stream| Ok(socket_peercred(stream)?));
-                let who = peer.map_or("another process".to_owned(), |peer| named(&peer.pid.to_string()));
+                let who = peer.map_or("another process".to_owned(), |peer| named(peer.pid.as_raw_nonzero()));
                 return Err(Error::Taken {
                     what: format!("nftables table inet {table}"),
                     who,

@@ -292,6 +292,10 @@ impl<L: Layer> Guard<L> {
 
     /// Whether it matters for these changes who is logged in.
     pub(crate) fn concerns_visitors(&self, changes: &[Change]) -> bool {
+        // Most machines have no such layer, and changes come by the ten thousand.
+        if !self.spares.values().any(|spares| *spares == Spares::Visitors) {
+            return false;
+        }
         let is_ban = |order: &Order| matches!(order, Order::Ban(_) | Order::Prolong(_));
         let mut changes = changes.iter();
         changes.any(|change| is_ban(&change.order) && self.spares(&change.layer) == Spares::Visitors)
@@ -310,9 +314,9 @@ impl<L: Layer> Guard<L> {
         }
     }
 
-    fn judge(&self, change: &Change) -> Option<Verdict> {
+    fn judge(&self, change: &Change, spares: Spares) -> Option<Verdict> {
         let ticket = change.order.ticket()?;
-        let protected = match self.spares(&change.layer) {
+        let protected = match spares {
             Spares::Nobody => return None,
             Spares::Machine => &self.protected,
             Spares::Visitors => &self.all,
@@ -322,9 +326,6 @@ impl<L: Layer> Guard<L> {
 
     /// Remembers a ban that is not made for a visitor's sake, until something else is ordered.
     fn withhold(&mut self, change: &Change, is_refused: bool) {
-        if self.spares(&change.layer) != Spares::Visitors {
-            return;
-        }
         let Some(ticket) = change.order.ticket() else {
             if matches!(change.order, Order::Stop | Order::Flush | Order::Vacate) {
                 self.withheld.retain(|(layer, _), _| *layer != change.layer);
@@ -348,7 +349,7 @@ impl<L: Layer> Guard<L> {
 
     /// The bans that were not made and may be made by now. Whether one is late its ticket says.
     pub(crate) fn due(&self) -> Vec<Change> {
-        let is_free = |change: &&Change| !matches!(self.judge(change), Some(Verdict::Refused(_)));
+        let is_free = |change: &&Change| !matches!(self.judge(change, Spares::Visitors), Some(Verdict::Refused(_)));
         self.withheld.values().filter(is_free).cloned().collect()
     }
 
@@ -360,8 +361,11 @@ impl<L: Layer> Guard<L> {
         if is_unban {
             self.free_narrowed(change, through);
         }
-        let verdict = self.judge(change);
-        self.withhold(change, !is_unban && matches!(verdict, Some(Verdict::Refused(_))));
+        let spares = self.spares(&change.layer);
+        let verdict = self.judge(change, spares);
+        if spares == Spares::Visitors {
+            self.withhold(change, !is_unban && matches!(verdict, Some(Verdict::Refused(_))));
+        }
         match verdict {
             Some(Verdict::Refused(reason)) if !is_unban => {
                 through.extend(unban(change));

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
+use super::holder;
+
 /// Below this many free bytes an I/O error is taken for a full file system: SQLite reports it as a full disk
 /// when it writes the log, and as an I/O error when it grows the index of the log.
 const CRAMPED: u64 = 64 * 1024;
@@ -179,24 +181,9 @@ fn mount_point(path: &Path) -> PathBuf {
     top.unwrap_or(&start).to_owned()
 }
 
-/// Which other processes have the file open, as far as we may look.
+/// Which other processes have the file open, behind a colon.
 fn holders(path: &Path) -> String {
-    let Ok(path) = fs::canonicalize(path) else {
-        return String::new();
-    };
-    let me = std::process::id();
-    let mut found = Vec::new();
-    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let pid = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
-        let Some(pid) = pid.filter(|pid| *pid != me) else {
-            continue;
-        };
-        let mut open = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
-        if open.any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == path)) {
-            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            found.push(format!("{} (pid {pid})", name.trim().escape_debug()));
-        }
-    }
+    let found = holder::holders(path);
     if found.is_empty() {
         String::new()
     } else {

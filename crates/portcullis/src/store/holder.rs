@@ -1,32 +1,39 @@
 //! Who has a database open.
 
+use std::fmt::Display;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Which daemon has the database open: Fail2Ban keeps it open all the time, and locks it only while it writes. Whoever
 /// else looks into it (a backup, a curious administrator) must not keep us from starting.
 pub(crate) fn holder(database: &Path) -> Option<String> {
     let target = fs::canonicalize(database).ok()?;
-    let own = std::process::id().to_string();
-    for process in fs::read_dir("/proc").ok()?.flatten() {
-        let pid = process.file_name().into_string().unwrap_or_default();
-        if pid == own || !pid.bytes().all(|b| b.is_ascii_digit()) {
-            continue;
-        }
-        if !is_daemon(&process.path()) {
-            continue;
-        }
-        let Ok(open) = fs::read_dir(process.path().join("fd")) else {
-            continue;
-        };
-        if open
-            .flatten()
-            .any(|fd| fs::read_link(fd.path()).is_ok_and(|path| path == target))
-        {
-            return Some(named(&pid));
-        }
-    }
-    None
+    let mut daemons = others().filter(|(_, process)| is_daemon(process));
+    daemons
+        .find(|(_, process)| has_open(process, &target))
+        .map(|(pid, _)| named(pid))
+}
+
+/// Which other processes have a file open, as far as we may look.
+pub(super) fn holders(file: &Path) -> Vec<String> {
+    let Ok(target) = fs::canonicalize(file) else {
+        return Vec::new();
+    };
+    let holding = others().filter(|(_, process)| has_open(process, &target));
+    holding.map(|(pid, _)| named(pid)).collect()
+}
+
+/// All processes but this one, each with its folder.
+fn others() -> impl Iterator<Item = (u32, PathBuf)> {
+    let own = std::process::id();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = processes.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())));
+    processes.filter(move |(pid, _)| *pid != own)
+}
+
+fn has_open(process: &Path, target: &Path) -> bool {
+    let mut open = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+    open.any(|fd| fs::read_link(fd.path()).is_ok_and(|path| path == target))
 }
 
 /// Whether a process is one of ours or Fail2Ban's, which is a script: its name comes second.
@@ -39,8 +46,8 @@ fn is_daemon(process: &Path) -> bool {
     })
 }
 
-/// A process as people know it.
-pub(crate) fn named(pid: &str) -> String {
+/// A process as people know it. Its name is its own choice.
+pub(crate) fn named(pid: impl Display) -> String {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    format!("{} (pid {pid})", name.trim())
+    format!("{} (pid {pid})", name.trim().escape_debug())
 }

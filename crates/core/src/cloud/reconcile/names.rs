@@ -68,14 +68,19 @@ impl Reconciler {
 }
 
 impl Group {
+    /// What its further rules may be called, from the first on.
+    pub(super) fn further(&self) -> impl Iterator<Item = String> {
+        let most = self.options.max_rules.max(1);
+        let families = [Family::Inet4, Family::Inet6].into_iter();
+        families.flat_map(move |family| {
+            let first = if family == Family::Inet4 { 2 } else { 1 };
+            (first..=most).map(move |number| rule_name(self.base(), family, number))
+        })
+    }
+
     /// What its further rules may be called, and are.
     fn names(&self) -> impl Iterator<Item = String> {
-        let families = [Family::Inet4, Family::Inet6].into_iter();
-        let names = families.flat_map(move |family| {
-            let first = if family == Family::Inet4 { 2 } else { 1 };
-            (first..=self.options.max_rules).map(move |number| rule_name(self.base(), family, number))
-        });
         let parts = self.parts.iter().filter(|part| !self.is_base(part));
-        names.chain(parts.map(|part| part.name.to_string()))
+        self.further().chain(parts.map(|part| part.name.to_string()))
     }
 }

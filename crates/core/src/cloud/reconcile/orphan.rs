@@ -13,9 +13,8 @@ use super::group::{Cause, Group};
 use super::part::{Found, Part};
 use super::work::{Step, Target, Work};
 use super::{Loudness, Output, Reconciler};
-use crate::address::Family;
 use crate::cloud::books::{Entry, State};
-use crate::cloud::desired::{rule_name, rule_number};
+use crate::cloud::desired::rule_number;
 use crate::cloud::is_sentinel;
 use crate::cloud::rule::{Mark, Rule};
 use crate::cloud::trouble::{Kind, Trouble};
@@ -173,12 +172,9 @@ fn tell(rule: &str, ours: usize, left: &[IpNet]) -> String {
 impl Group {
     /// The names of parts about which the books say nothing, the first of them last.
     pub(super) fn unseen(&self, books: &State) -> Vec<Arc<str>> {
-        let names = [Family::Inet4, Family::Inet6].into_iter().flat_map(|family| {
-            let most = self.options.max_rules.max(1);
-            (1..=most).map(move |number| (family, number))
-        });
-        let names = names.map(|(family, number)| rule_name(self.base(), family, number));
-        let unseen = names.filter(|name| name != self.base() && !books.knows(name) && self.part(name).is_none());
+        let unseen = self
+            .further()
+            .filter(|name| !books.knows(name) && self.part(name).is_none());
         let mut unseen: Vec<Arc<str>> = unseen.map(Arc::from).collect();
         unseen.reverse();
         unseen

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use portcullis_core::config::parse_bool;
 use portcullis_core::config::plan::JailPlan;
 use portcullis_core::time::{Seconds, print_length};
 use rusqlite::{Connection, OpenFlags};
@@ -207,7 +208,7 @@ fn forgets(scene: &Scene) -> Option<Finding> {
     let grows = |jail: &&JailPlan| {
         jail.increment
             .iter()
-            .any(|(key, value)| key == "increment" && is_true(value))
+            .any(|(key, value)| key == "increment" && parse_bool(value))
     };
     let longest = scene.jails().filter(grows).max_by_key(|jail| jail.bantime)?;
     if age >= longest.bantime || age == Seconds::ZERO {
@@ -224,10 +225,6 @@ fn forgets(scene: &Scene) -> Option<Finding> {
         longest.bantime.whole()
     );
     Some(Finding::warn("purge", text).mend(mend))
-}
-
-fn is_true(value: &str) -> bool {
-    portcullis_core::config::parse_bool(value)
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ impl Printer {
         if !matches!(end, Ok(End::Ran(_))) {
             self.link.hush(number);
         }
-        let why = match end? {
+        let (why, is_hopeless) = match end? {
             End::Ran(ran) if ran.succeeded() && !excerpt.follow => {
                 excerpt.follow = true;
                 self.recover()?;
@@ -118,13 +118,13 @@ impl Printer {
             // The set of files has changed.
             End::Ran(ran) if ran.succeeded() => return Ok(()),
             End::Ran(ran) => explained(&ran),
-            End::Damaged(damage) => format!("journalctl prints what is no journal: {damage}"),
+            End::Damaged(damage) => (format!("journalctl prints what is no journal: {damage}"), false),
         };
         if born.elapsed() >= HEALTHY {
             self.failures = 0;
         }
         self.failures += 1;
-        self.failed(why)?;
+        self.failed(why, is_hopeless)?;
         self.rest(pause(self.failures))
     }
 
@@ -267,10 +267,9 @@ impl Printer {
         Ok(())
     }
 
-    /// The program has ended that should not: once in a while that is a matter of a line in the log.
-    fn failed(&mut self, why: String) -> Result<(), Over> {
-        let is_hopeless = why.starts_with(HOPELESS);
-        let why = why.strip_prefix(HOPELESS).map(str::to_owned).unwrap_or(why);
+    /// The program has ended that should not: once in a while that is a matter of a line in the log, unless waiting a
+    /// moment is hopeless.
+    fn failed(&mut self, why: String, is_hopeless: bool) -> Result<(), Over> {
         if self.failures >= PATIENCE || is_hopeless {
             return self.complain(why);
         }
@@ -296,20 +295,18 @@ impl Printer {
     }
 }
 
-/// Stands before a reason that waiting a moment does not mend.
-const HOPELESS: &str = "\0";
-
-/// Why the program ended, for people.
-fn explained(ran: &Ran) -> String {
+/// Why the program ended, for people, and whether waiting a moment does not mend that.
+fn explained(ran: &Ran) -> (String, bool) {
     let said = ran.stderr.lines().map(str::trim).rfind(|line| !line.is_empty());
     let said: String = said.unwrap_or_default().chars().take(COMPLAINT).collect();
     let said = if said.is_empty() { said } else { format!(": {said}") };
-    match &ran.outcome {
-        Outcome::CouldNotStart(why) | Outcome::Refused(why) => format!("{HOPELESS}{why}"),
+    let why = match &ran.outcome {
+        Outcome::CouldNotStart(why) | Outcome::Refused(why) => return (why.clone(), true),
         Outcome::Exit(code) => format!("journalctl ended with code {code}{said}"),
         Outcome::Signal(signal) => format!("journalctl was ended by signal {signal}{said}"),
         Outcome::TimedOut(_) => format!("journalctl was ended{said}"),
-    }
+    };
+    (why, false)
 }
 
 fn pause(failures: u32) -> Duration {
