@@ -1,5 +1,7 @@
 //! The date of a line: found, read, or taken from the line before (contract §3.4 steps 1 and 2).
 
+use std::borrow::Cow;
+
 use super::{Buffered, Filter, Reading, Warning};
 use crate::stamp;
 use crate::time::{Clock, Seconds, Timestamp};
@@ -9,7 +11,7 @@ use crate::time::{Clock, Seconds, Timestamp};
 const NEAR: Seconds = Seconds::new(60);
 
 /// The last date read, with its text: undated lines that follow within a minute take it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct LastDate {
     text: String,
     pub(super) at: Timestamp,
@@ -31,9 +33,9 @@ pub(super) struct Memo {
 /// One line, split around its date.
 pub(super) struct Split<'l> {
     pub(super) now: Clock,
-    before: &'l str,
-    date: String,
-    after: &'l str,
+    pub(super) before: &'l str,
+    date: Cow<'l, str>,
+    pub(super) after: &'l str,
     pub(super) line: &'l str,
     pub(super) at: Option<Timestamp>,
     pub(super) whole: bool,
@@ -63,7 +65,7 @@ impl Split<'_> {
     pub(super) fn buffered(&self) -> Buffered {
         Buffered {
             before: self.before.to_owned(),
-            date: self.date.clone(),
+            date: self.date.clone().into_owned(),
             after: self.after.to_owned(),
         }
     }
@@ -81,7 +83,7 @@ impl Filter {
         let mut split = Split {
             now,
             before: "",
-            date: String::new(),
+            date: Cow::Borrowed(""),
             after: line,
             line,
             at: None,
@@ -93,20 +95,16 @@ impl Filter {
             let (date, after) = rest
                 .split_at_checked(found.end.saturating_sub(found.start))
                 .unwrap_or(("", rest));
-            (split.before, split.date, split.after) = (before, date.to_owned(), after);
+            (split.before, split.date, split.after) = (before, Cow::Borrowed(date), after);
             let (read, whole) = self.read_date(line, &found, now.wall);
             match read {
                 stamp::Reading::At(at) => {
                     (split.at, split.whole) = (Some(at), whole);
-                    self.last = Some(LastDate {
-                        text: split.date.clone(),
-                        at,
-                        whole,
-                    });
+                    let last = self.last.get_or_insert_default();
+                    (last.at, last.whole) = (at, whole);
+                    date.clone_into(&mut last.text);
                 }
-                stamp::Reading::Unreadable => reading.warnings.push(Warning::BadDate {
-                    text: split.date.clone(),
-                }),
+                stamp::Reading::Unreadable => reading.warnings.push(Warning::BadDate { text: date.to_owned() }),
                 stamp::Reading::NoText => match self.recent(now) {
                     Some(last) => take(&mut split, last),
                     None => split.at = Some(now.wall),
@@ -126,16 +124,14 @@ impl Filter {
     }
 
     /// A line whose date came with it; undated lines that follow take it, as any other.
-    pub(super) fn entry<'l>(&mut self, now: Clock, (at, date): (Timestamp, &str), line: &'l str) -> Split<'l> {
-        self.last = Some(LastDate {
-            text: date.to_owned(),
-            at,
-            whole: false,
-        });
+    pub(super) fn entry<'l>(&mut self, now: Clock, (at, date): (Timestamp, &'l str), line: &'l str) -> Split<'l> {
+        let last = self.last.get_or_insert_default();
+        (last.at, last.whole) = (at, false);
+        date.clone_into(&mut last.text);
         Split {
             now,
             before: "",
-            date: date.to_owned(),
+            date: Cow::Borrowed(date),
             after: line,
             line,
             at: Some(at),
@@ -207,5 +203,5 @@ impl Filter {
 /// The last known date stands in; nothing is cut from the line then.
 fn take(split: &mut Split<'_>, last: &LastDate) {
     (split.at, split.whole) = (Some(last.at), last.whole);
-    (split.before, split.date, split.after) = ("", last.text.clone(), split.line);
+    (split.before, split.date, split.after) = ("", last.text.clone().into(), split.line);
 }

@@ -7,11 +7,14 @@
 mod dated;
 mod failure;
 mod fields;
+mod prefilter;
 mod reading;
 mod session;
 mod window;
 
 pub use failure::{Failure, Identity};
+use prefilter::Chosen;
+pub use prefilter::{Candidates, Prefilter};
 pub use reading::{Hit, Outcome, Reading, Warning};
 pub use session::Sessions;
 pub use window::Buffered;
@@ -225,11 +228,11 @@ impl Filter {
     }
 
     /// Reads one line. `operating` says that the log's end was reached once, so that lines are new and odd dates
-    /// are a clock's fault, not an age.
-    pub fn read(&mut self, now: Clock, operating: bool, line: &str) -> Reading {
+    /// are a clock's fault, not an age. `candidates` are the failregexes that the line may match.
+    pub fn read(&mut self, now: Clock, operating: bool, line: &str, candidates: Candidates<'_>) -> Reading {
         let mut reading = Reading::default();
         match self.split(now, operating, line, &mut reading) {
-            Ok(split) => return self.read_split(split, operating, reading),
+            Ok(split) => return self.read_split(split, operating, candidates, reading),
             Err(why) => reading.refuse(&why, line),
         }
         reading
@@ -239,21 +242,30 @@ impl Filter {
     /// entry shows it; it stands before the text in the matches and is not searched.
     pub fn read_entry(&mut self, now: Clock, operating: bool, (at, date): (Timestamp, &str), text: &str) -> Reading {
         let split = self.entry(now, (at, date), text);
-        self.read_split(split, operating, Reading::default())
+        self.read_split(split, operating, Candidates::ALL, Reading::default())
     }
 
-    fn read_split(&mut self, mut split: Split<'_>, operating: bool, mut reading: Reading) -> Reading {
+    fn read_split(
+        &mut self,
+        mut split: Split<'_>,
+        operating: bool,
+        candidates: Candidates<'_>,
+        mut reading: Reading,
+    ) -> Reading {
         let now = split.now;
         if self.settings.check_age && !self.age(now, operating, &mut split, &mut reading) {
             reading.outcome = Outcome::TooOld;
             return reading;
         }
-        self.search(&split, &mut reading);
+        let chosen = candidates.without(split.before, split.after);
+        if !chosen.is_empty() || self.settings.check_all {
+            self.search(&split, &chosen, &mut reading);
+        }
         reading
     }
 
     /// Ignoreregex, prefregex, failregexes (contract §3.4 steps 4–6).
-    fn search(&mut self, split: &Split<'_>, reading: &mut Reading) {
+    fn search(&mut self, split: &Split<'_>, chosen: &Chosen<'_>, reading: &mut Reading) {
         let lines = match &mut self.window {
             Some(window) => {
                 if window.push(split.buffered()) {
@@ -292,16 +304,22 @@ impl Filter {
                 }
             }
         }
-        self.try_all(Text { text, lines }, &prefix, split, reading);
+        self.try_all((Text { text, lines }, chosen), &prefix, split, reading);
         if self.prefregex.is_some() {
             reading.prefix = Some(prefix.into_list());
         }
     }
 
     /// The failregexes in order, with what the prefregex left of the line.
-    fn try_all(&mut self, mut on: Text, prefix: &Fields, split: &Split<'_>, reading: &mut Reading) {
+    fn try_all(
+        &mut self,
+        (mut on, chosen): (Text, &Chosen<'_>),
+        prefix: &Fields,
+        split: &Split<'_>,
+        reading: &mut Reading,
+    ) {
         let spans_lines = self.window.is_some();
-        for number in 0..self.failregex.len() {
+        for number in (0..self.failregex.len()).filter(|&number| chosen.has(number)) {
             let Some(hit) = self.try_one(number, &on, split, reading) else {
                 continue;
             };

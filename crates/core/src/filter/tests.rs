@@ -28,7 +28,7 @@ fn failures(filter: &mut Filter, lines: &[&str]) -> Vec<String> {
     let mut out = Vec::new();
     for line in lines {
         for failure in filter
-            .read(clock(), true, &format!("2005-08-14 10:00:00 {line}"))
+            .read(clock(), true, &format!("2005-08-14 10:00:00 {line}"), Candidates::ALL)
             .failures
         {
             let user = match failure.data.get("users").or_else(|| failure.data.get("user")) {
@@ -46,7 +46,12 @@ fn failures(filter: &mut Filter, lines: &[&str]) -> Vec<String> {
 #[test]
 fn first_pattern_wins_and_the_date_is_cut() {
     let mut filter = filter(None, &["^ bad <F-USER>\\w+</F-USER> from <HOST>$", "from <HOST>"], &[]);
-    let reading = filter.read(clock(), true, "2005-08-14 10:00:00 bad bob from 192.0.2.1");
+    let reading = filter.read(
+        clock(),
+        true,
+        "2005-08-14 10:00:00 bad bob from 192.0.2.1",
+        Candidates::ALL,
+    );
     assert_eq!(reading.hits.len(), 1);
     assert_eq!(reading.failures[0].identity.to_string(), "192.0.2.1");
     assert_eq!(reading.failures[0].time, clock().wall);
@@ -76,8 +81,11 @@ fn prefregex_cuts_and_ignoreregex_sees_the_cut_text() {
 fn old_lines_are_dropped_only_while_catching_up() {
     let mut filter = filter(None, &["from <HOST>"], &[]);
     let old = "2005-08-14 09:00:00 from 192.0.2.1";
-    assert_eq!(filter.read(clock(), false, old).outcome, Outcome::TooOld);
-    let reading = filter.read(clock(), true, old);
+    assert_eq!(
+        filter.read(clock(), false, old, Candidates::ALL).outcome,
+        Outcome::TooOld
+    );
+    let reading = filter.read(clock(), true, old, Candidates::ALL);
     assert_eq!(
         (reading.outcome, reading.failures[0].time),
         (Outcome::Failed, clock().wall)
@@ -85,15 +93,15 @@ fn old_lines_are_dropped_only_while_catching_up() {
     assert!(matches!(reading.warnings[..], [Warning::OddDate { .. }]));
     // The same stamp again is as odd as before: its text was never worth that second.
     let later = Clock::at(clock().wall + Seconds::new(30));
-    let again = filter.read(later, true, old);
+    let again = filter.read(later, true, old, Candidates::ALL);
     assert_eq!(again.failures[0].time, later.wall);
 }
 
 #[test]
 fn undated_lines_take_the_last_date_within_a_minute() {
     let mut filter = filter(None, &["from <HOST>"], &[]);
-    filter.read(clock(), true, "2005-08-14 09:59:30 hello");
-    let reading = filter.read(clock(), true, "undated from 192.0.2.1");
+    filter.read(clock(), true, "2005-08-14 09:59:30 hello", Candidates::ALL);
+    let reading = filter.read(clock(), true, "undated from 192.0.2.1", Candidates::ALL);
     assert_eq!(reading.failures[0].time, clock().wall - Seconds::new(30));
     assert!(matches!(reading.warnings[..], [Warning::NoDate { .. }]));
 }
@@ -182,6 +190,7 @@ fn sessions_are_bounded() {
             clock(),
             true,
             &format!("2005-08-14 10:00:00 [{number}] hello 192.0.2.1"),
+            Candidates::ALL,
         );
     }
     assert_eq!(filter.sessions().len(), 100);
@@ -238,7 +247,12 @@ fn the_memory_for_lines_is_bounded() {
     };
     let mut filter = Filter::new(&plan, settings).unwrap();
     let long = "x".repeat(6 << 20);
-    let crowded = [(); 4].map(|()| filter.read(clock(), true, &long).warnings.contains(&Warning::Crowded));
+    let crowded = [(); 4].map(|()| {
+        filter
+            .read(clock(), true, &long, Candidates::ALL)
+            .warnings
+            .contains(&Warning::Crowded)
+    });
     assert_eq!((crowded, filter.buffered().len()), ([false, false, true, true], 2));
 }
 
@@ -246,7 +260,7 @@ fn the_memory_for_lines_is_bounded() {
 #[test]
 fn a_match_that_names_nobody_puts_the_line_away() {
     let mut filter = filter(None, &["^ bad(?: from <ADDR>)?", "^ bad by <ADDR>"], &[]);
-    let reading = filter.read(clock(), true, "2005-08-14 10:00:00 bad by 192.0.2.1");
+    let reading = filter.read(clock(), true, "2005-08-14 10:00:00 bad by 192.0.2.1", Candidates::ALL);
     assert!(reading.failures.is_empty());
 }
 
@@ -258,7 +272,7 @@ fn parts_are_combined() {
         &["^ <F-ID>\\w+</F-ID>@<F-TUPLE_ID><ADDR></F-TUPLE_ID>(?: <F-TUPLE_ID_1>x</F-TUPLE_ID_1>)?$"],
         &[],
     );
-    let reading = filter.read(clock(), true, "2005-08-14 10:00:00 bob@192.0.2.1");
+    let reading = filter.read(clock(), true, "2005-08-14 10:00:00 bob@192.0.2.1", Candidates::ALL);
     let failure = &reading.failures[0];
     assert_eq!(failure.identity.to_string(), "('bob', '192.0.2.1', None)");
     assert_eq!(failure.data["ip"], Field::Text("192.0.2.1".into()));
@@ -295,7 +309,7 @@ fn a_date_is_more_than_its_text() {
         check_age: false,
     };
     let mut filter = Filter::new(&plan, settings).unwrap();
-    let mut time = |line| filter.read(clock(), true, line).failures[0].time;
+    let mut time = |line| filter.read(clock(), true, line, Candidates::ALL).failures[0].time;
     let first = time("09:00:00 2005-08-13 from 192.0.2.1");
     assert_eq!(time("09:00:00 2005-08-14 from 192.0.2.1"), first + Seconds::new(86_400));
 }
@@ -308,7 +322,12 @@ fn fields_keep_their_order() {
         &["^no <F-USER>\\w+</F-USER>(?P<zz>!)? <ADDR>$"],
         &[],
     );
-    let reading = filter.read(clock(), true, "2005-08-14 10:00:00 [1] no bob 192.0.2.1");
+    let reading = filter.read(
+        clock(),
+        true,
+        "2005-08-14 10:00:00 [1] no bob 192.0.2.1",
+        Candidates::ALL,
+    );
     let names: Vec<&str> = reading.hits[0].fields.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["mlfid", "user", "ip4", "users"]);
     assert!(!reading.hits[0].whole);
@@ -334,7 +353,9 @@ fn the_same_text_may_be_another_date() {
         let mut filter = Filter::new(&plan, settings).unwrap();
         let times = lines.iter().map(|(now, line)| {
             let now = Clock::at(Timestamp::from_seconds(*now));
-            filter.read(now, false, line).failures[0].time.seconds()
+            filter.read(now, false, line, Candidates::ALL).failures[0]
+                .time
+                .seconds()
         });
         times.collect()
     };

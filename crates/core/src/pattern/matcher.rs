@@ -21,6 +21,8 @@ use super::tree::{At, Node};
 const STEPS: usize = 250_000;
 /// How many times as many on [`Lane::Slow`].
 const SLOW_FACTOR: usize = 100;
+/// Steps of the machine where it only says what the groups of a match hold; beyond them the linear engine does.
+const GROUP_STEPS: usize = 5_000;
 /// So many bytes that the linear engine goes through count as a step.
 const SCANNED: usize = 64;
 /// Up to this estimated weight a linear program is sure to stay far below what one may have, unseen.
@@ -96,6 +98,8 @@ pub(super) struct Matcher {
     /// For text of ASCII characters, where that makes a difference, and for any.
     linear: [OnceLock<Option<Regex>>; 2],
     stepwise: OnceLock<Option<Box<Program>>>,
+    /// Of a regular pattern, as it is told which groups a match has; nothing where that is too large
+    direct: OnceLock<Option<Box<Program>>>,
 }
 
 /// What of a tree decides which engine may search which text.
@@ -164,6 +168,7 @@ impl Matcher {
             groups: parsed.names.iter().map(|&(_, group)| group).collect(),
             linear: Default::default(),
             stepwise: OnceLock::new(),
+            direct: OnceLock::new(),
         })
     }
 
@@ -199,6 +204,9 @@ impl Matcher {
         if !regex.is_match(text) {
             return Search::No;
         }
+        if let Some(found) = self.search_directly(text) {
+            return found;
+        }
         let mut captures = regex.create_captures();
         regex.captures(text, &mut captures);
         let Some(whole) = captures.get_match() else {
@@ -211,6 +219,18 @@ impl Matcher {
             whole.end(),
             groups.map(|span| text.get(span?.range())),
         )
+    }
+
+    /// Where a match can begin in one place only, going straight through it is quicker than to keep all ways in mind, as
+    /// the linear engine does for groups. Nothing where it is not quick.
+    fn search_directly<'t>(&self, text: &'t str) -> Option<Search<'t>> {
+        if !self.traits.anchored {
+            return None;
+        }
+        let mut machine = Machine::new(self.direct()?, text, GROUP_STEPS).ok()?;
+        let end = machine.match_at(0).ok()??;
+        let groups = self.groups.iter().map(|&group| machine.group(group));
+        Some(self.found(text, 0, end, groups))
     }
 
     /// The machine at every place, from the first on, where the linear engine finds that a match may begin.
@@ -281,6 +301,15 @@ impl Matcher {
                 program(&parsed.root, parsed.groups, self.traits.regular)
                     .ok()
                     .map(Box::new)
+            })
+            .as_deref()
+    }
+
+    fn direct(&self) -> Option<&Program> {
+        self.direct
+            .get_or_init(|| {
+                let parsed = self.parsed()?;
+                program(&parsed.root, parsed.groups, false).ok().map(Box::new)
             })
             .as_deref()
     }

@@ -13,6 +13,7 @@ mod cursor;
 mod escape;
 mod group;
 mod linear;
+mod literal;
 mod machine;
 mod matcher;
 mod parse;
@@ -28,6 +29,7 @@ mod tree;
 use std::fmt;
 use std::sync::Arc;
 
+pub use literal::Literals;
 use matcher::Matcher;
 pub use matcher::{Found, Lane, Search};
 use token::{Refusal, Tokens};
@@ -87,6 +89,7 @@ pub struct Pattern {
 
 struct Inner {
     source: String,
+    literals: Option<Literals>,
     matcher: Matcher,
 }
 
@@ -109,11 +112,13 @@ impl Pattern {
         }
         let expanded = tags::localise_flags(&expanded);
         let parsed = parse::parse(&expanded, flags.multiline).map_err(|refusal| error(&expanded, refusal))?;
+        let literals = Literals::of(&parsed.root);
         let matcher = Matcher::new(expanded.clone(), flags.multiline, &parsed);
         let matcher = matcher.map_err(|refusal| error(&expanded, refusal))?;
         Ok(Pattern {
             inner: Arc::new(Inner {
                 source: source.to_owned(),
+                literals,
                 matcher,
             }),
         })
@@ -139,6 +144,11 @@ impl Pattern {
         self.group_names()
             .iter()
             .any(|name| FAILURE_IDS.contains(&name.as_str()))
+    }
+
+    /// Texts of which every match contains at least one, where that can be told.
+    pub fn literals(&self) -> Option<&Literals> {
+        self.inner.literals.as_ref()
     }
 
     /// Whether every search takes time linear in the text, so that [`Search::OverBudget`] cannot happen (save

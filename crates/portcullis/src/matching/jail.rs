@@ -2,13 +2,14 @@
 
 mod entries;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
 use portcullis_core::encoding::Text;
-use portcullis_core::filter::{self, Failure, Filter, Outcome, Sessions, Warning};
+use portcullis_core::filter::{self, Candidates, Failure, Filter, Outcome, Prefilter, Sessions, Warning};
 use portcullis_core::json;
 use portcullis_core::ledger::Mark;
 use portcullis_core::time::{Clock, Seconds, Timestamp, print_length};
@@ -186,8 +187,22 @@ impl Reading {
         &self.filter
     }
 
-    /// Reads one line, unless an earlier run has.
-    pub(super) fn line(&mut self, clock: Clock, chunk: &Chunk, line: &Line, found: &mut Found) {
+    /// The filters that its lines are read with: its own, and the mode that would see more.
+    pub(super) fn filters(&self) -> impl Iterator<Item = &Filter> {
+        [&self.filter]
+            .into_iter()
+            .chain(self.unseen.as_ref().map(|unseen| &unseen.filter))
+    }
+
+    /// Reads one line, unless an earlier run has. The prefilter has looked at it; from the number on, its filters are
+    /// this jail's.
+    pub(super) fn line(
+        &mut self,
+        clock: Clock,
+        (chunk, line): (&Chunk, &Line),
+        (prefilter, first): (&Prefilter, usize),
+        found: &mut Found,
+    ) {
         let Some(progress) = self.files.get_mut(&chunk.path) else {
             return;
         };
@@ -213,11 +228,17 @@ impl Reading {
                 encoding: Arc::clone(&self.encoding.name),
             });
         }
+        // In UTF-16 the bytes of a literal are others, and a line of several pieces was not looked at as a whole.
+        let looked_at = !encoding.is_wide() && matches!(bytes, Cow::Borrowed(_));
+        let candidates = |number| match looked_at {
+            true => prefilter.candidates(number),
+            false => Candidates::ALL,
+        };
         // A filter that panics is in an unknown state, but its state is rankings and sessions: the next lines are
         // read no worse for it than lines of a new start.
         let reading = catch_unwind(AssertUnwindSafe(|| {
             break_on_purpose(&text);
-            let mut reading = self.filter.read(clock, operating, &text);
+            let mut reading = self.filter.read(clock, operating, &text, candidates(first));
             reading
                 .failures
                 .retain(|failure| floor.is_none_or(|floor| failure.time > floor));
@@ -225,7 +246,10 @@ impl Reading {
         }));
         let place = || format!("{} before byte {}", chunk.path, line.end);
         if self.take(clock, reading, (&text, &place), found) {
-            self.look_beside(|unseen| unseen.read(clock, operating, &text));
+            let candidates = candidates(first + 1);
+            if !candidates.are_none() {
+                self.look_beside(|unseen| unseen.read(clock, operating, &text, candidates));
+            }
         }
     }
 

@@ -29,6 +29,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use portcullis_core::engine::Batch;
+use portcullis_core::filter::Prefilter;
 use portcullis_core::ledger::Mark;
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 
@@ -106,6 +107,7 @@ impl Group {
             clock,
             careful,
             warned: BTreeMap::new(),
+            prefilter: None,
             out,
         };
         let thread = thread::Builder::new()
@@ -143,6 +145,8 @@ struct Worker<F> {
     careful: Option<Arc<Careful>>,
     /// Until when nothing more is said of a file's encoding
     warned: BTreeMap<Arc<str>, Timestamp>,
+    /// Of all jails and what is looked for beside, in their order, once there is something to read
+    prefilter: Option<Prefilter>,
     out: F,
 }
 
@@ -205,17 +209,28 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
     fn match_lines(&mut self, chunk: &Chunk, deadly: impl Fn(u64, &str) -> bool) -> (Batch, Vec<News>) {
         let clock = self.clock.now();
         let mut found = Found::default();
+        let jails = &self.jails;
+        let prefilter = self
+            .prefilter
+            .get_or_insert_with(|| Prefilter::new(jails.iter().flat_map(Reading::filters)));
+        let mut first = 0;
+        let numbered = self.jails.iter_mut().map(|jail| {
+            first += jail.filters().count();
+            (first - jail.filters().count(), jail)
+        });
+        let mut readers: Vec<(usize, &mut Reading)> = numbered.filter(|(_, jail)| jail.follows(&chunk.path)).collect();
         for line in &chunk.lines {
-            for jail in self.jails.iter_mut().filter(|jail| jail.follows(&chunk.path)) {
+            prefilter.look(&line.bytes);
+            for (first, jail) in &mut readers {
                 if deadly(line.end, jail.name()) {
                     jail.skip(chunk, line.end, &mut found.news);
                 } else {
-                    jail.line(clock, chunk, line, &mut found);
+                    jail.line(clock, (chunk, line), (prefilter, *first), &mut found);
                 }
             }
         }
         let (mut reads, mut sessions) = (Vec::new(), Vec::new());
-        for jail in self.jails.iter_mut().filter(|jail| jail.follows(&chunk.path)) {
+        for (_, jail) in readers {
             reads.extend(jail.reached(chunk, &mut found.news));
             sessions.extend(jail.sessions());
             jail.remarks(&mut found.news);

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use portcullis_core::encoding::Encoding;
-use portcullis_core::filter::{Filter, Reading};
+use portcullis_core::filter::{Candidates, Filter, Reading};
 use portcullis_core::time::{Clock, Timestamp};
 
 use super::entries::{self, Entries};
@@ -44,7 +44,7 @@ impl<'l> Tested<'l> {
     /// What a filter makes of it.
     pub(crate) fn read(self, filter: &mut Filter, clock: Clock) -> Reading {
         match self {
-            Tested::Line(line) => filter.read(clock, false, line),
+            Tested::Line(line) => filter.read(clock, false, line, Candidates::ALL),
             Tested::Entry(at, date, line) => filter.read_entry(clock, false, (at, date), line),
         }
     }

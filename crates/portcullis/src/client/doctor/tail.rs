@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use portcullis_core::config::plan::{JailPlan, LogPath, Plan};
-use portcullis_core::filter::{Filter, Settings};
+use portcullis_core::filter::{Candidates, Filter, Settings};
 use portcullis_core::stamp::Detector;
 use portcullis_core::time::{Clock, Timestamp};
 
@@ -100,7 +100,7 @@ impl Dates {
     /// The date of a line, where it has one.
     fn read(&mut self, now: Clock, line: &str) -> Option<Timestamp> {
         self.detector.find(line, now.wall)?;
-        self.reader.read(now, true, line);
+        self.reader.read(now, true, line, Candidates::ALL);
         self.reader.last_date().map(|(at, _)| at)
     }
 }
@@ -116,7 +116,7 @@ fn attempt(trial: &mut Trial, reading: &mut Reading, mut dates: Option<Dates>, (
         let text = encoding.encoding.line(bytes).text;
         trial.last = dates.as_mut().and_then(|dates| dates.read(now, &text));
         // As lines that come in now: none is too old to be tried.
-        let read = filter.read(now, true, &text);
+        let read = filter.read(now, true, &text, Candidates::ALL);
         trial.lines += 1;
         trial.matched += usize::from(!read.failures.is_empty());
         trial.undated += usize::from(trial.last.is_none());
@@ -124,7 +124,13 @@ fn attempt(trial: &mut Trial, reading: &mut Reading, mut dates: Option<Dates>, (
             *prefixed += usize::from(read.prefix.is_some());
         }
         if let Some(unseen) = unseen.as_mut().filter(|_| read.failures.is_empty()) {
-            more += usize::from(!unseen.filter.read(now, true, &text).failures.is_empty());
+            more += usize::from(
+                !unseen
+                    .filter
+                    .read(now, true, &text, Candidates::ALL)
+                    .failures
+                    .is_empty(),
+            );
         }
     }
     trial.unseen = unseen
