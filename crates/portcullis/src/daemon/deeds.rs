@@ -378,6 +378,22 @@ mod tests {
     }
 
     #[test]
+    fn the_log_does_not_grow_with_an_attack() {
+        let (mut deeds, start) = (Deeds::default(), Instant::now());
+        let mut lines = 0;
+        // In pieces of 4 at 2,000 a second, and then in large ones.
+        for piece in 0..12_500_u64 {
+            let at = start + Duration::from_millis(2 * piece);
+            lines += told(&mut deeds, Kind::Applied, (4, at, piece % 50 > 0)).len();
+        }
+        for piece in 0..250_u64 {
+            let at = start + Duration::from_millis(25_000 + 100 * piece);
+            lines += told(&mut deeds, Kind::Applied, (200, at, false)).len();
+        }
+        assert!((50..300).contains(&lines), "{lines} lines for 100,000 bans");
+    }
+
+    #[test]
     fn what_was_kept_is_a_number() {
         let (mut deeds, now) = (Deeds::default(), Instant::now());
         assert!(told(&mut deeds, Kind::Restored, (1, now, true)).is_empty());
