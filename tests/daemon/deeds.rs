@@ -54,15 +54,38 @@ fn each_layer_says_when_a_ban_is_in_force() {
     }
     let refused = until_told(&house, "Refused 127.0.0.1 (nft): ");
     assert!(refused.contains("loopback"), "{refused}");
-    // The first failure is told as ever; of the others, which fail alike, each is named.
-    house.until_said("action 'fails' failed for 203.0.113.1");
-    until_told(&house, "Not applied 203.0.113.2 (shell fails, after ");
-    assert!(!told(&house).iter().any(|line| line.contains("Not applied 203.0.113.1")));
+    // A failure that is news is told as ever, and once.
+    for who in ["203.0.113.1", "203.0.113.2"] {
+        house.until_said(&format!("action 'fails' failed for {who}"));
+    }
+    assert!(!told(&house).iter().any(|line| line.contains("Not applied")));
     let line = house.said("Applied 203.0.113.1 (nft, ").remove(0);
     assert!(
         line.contains("portcullis.layers       [") && line.contains("]: INFO    [plain] "),
         "{line}"
     );
+}
+
+#[test]
+fn whoever_is_not_banned_is_named() {
+    let mut house = House::native();
+    house.through = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
+        .map(str::to_owned)
+        .into();
+    house.start();
+    for who in ["203.0.113.1", "203.0.113.2"] {
+        house.fail("plain", who);
+        house.until_banned(&format!("plain {who}"));
+    }
+    // The layer failed in this way before, which is no news; that this one is not banned is.
+    let said = until_told(&house, "Not applied 203.0.113.2 (nft, after ");
+    assert!(
+        said.contains("s): ") && house.said(&said)[0].contains(": ERROR   ["),
+        "{said}"
+    );
+    // It is tried again and again, and told once.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(house.said("Not applied 203.0.113.2").len(), 1);
 }
 
 #[test]
