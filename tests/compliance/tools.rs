@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::house::eventually;
+use crate::house::{self, eventually};
 use crate::oracle;
 use crate::site::{Server, Site};
 
@@ -124,6 +124,57 @@ fn a_shell_completes_the_same() {
     assert_eq!(ours, offered(Server::Fail2Ban));
 }
 
+/// Whom the filter `recidive` of Fail2Ban finds in a log: by Fail2Ban's own program, and by ours.
+fn found_again(log: &Path, filter: &str) -> [String; 2] {
+    let mut theirs = oracle::python();
+    theirs.arg(oracle::root().join("usr/bin/fail2ban-regex"));
+    let mut ours = Command::new(house::PROGRAM);
+    ours.arg("regex").env("TZ", "UTC");
+    [theirs, ours].map(|mut command| {
+        command.arg("-c").arg(oracle::configuration()).args(["-o", "ip"]);
+        let output = command.arg(log).arg(filter).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    })
+}
+
+#[test]
+fn recidive_passes_over_what_layers_say() {
+    let site = Site::start(Server::Portcullis, "");
+    site.ban(&["192.0.2.7", "2001:db8::7"]);
+    eventually("the log has both", || {
+        let log = site.house.read("fail2ban.log");
+        log.matches("[plain] Applied ").count() == 2 && log.contains("Applied 2001:db8::7 (shell note, ")
+    });
+    let log = site.house.path("fail2ban.log");
+    assert_eq!(found_again(&log, "recidive"), ["192.0.2.7\n2001:db8::7\n"; 2]);
+    // In the system log a line has another beginning, and the level may be missing.
+    let text = site.house.read("fail2ban.log");
+    let said = text.lines().filter_map(|line| line.split_once("[plain] "));
+    let more = [
+        "Applied 20 bans (nft, within 3 ms)",
+        "Refused 192.0.2.9 (nft): protected",
+        "Not applied 192.0.2.9 (nft, after 2 s): x",
+    ];
+    let mut lines = String::new();
+    for text in said.map(|(_, text)| text).chain(more) {
+        for level in ["", "NOTICE ", "INFO    "] {
+            for name in ["fail2ban", "fail2ban.actions", "portcullis.layers"] {
+                lines += &format!("Jun 15 12:00:00 mail {name}[7]: {level}[plain] {text}\n");
+            }
+        }
+    }
+    site.house.write("short.log", lines);
+    for who in found_again(&site.house.path("short.log"), "recidive[logtype=short]") {
+        let bans = who
+            .lines()
+            .filter(|who| ["192.0.2.7", "2001:db8::7"].contains(who))
+            .count();
+        assert_eq!(bans, who.lines().count(), "{who}");
+        // Each ban by both names that are Fail2Ban's, with its level or without one.
+        assert_eq!(bans, 2 * 2 * 2, "{who}");
+    }
+}
+
 /// What logwatch reports of a server's log.
 fn logwatch_reports(server: Server) -> String {
     let site = Site::start(server, "");
@@ -134,7 +185,9 @@ fn logwatch_reports(server: Server) -> String {
     }
     let log = site.house.path("fail2ban.log");
     eventually("the log has it", || {
-        site.house.read("fail2ban.log").contains("Unban 192.0.2.7")
+        let log = site.house.read("fail2ban.log");
+        log.contains("Unban 192.0.2.7")
+            && (server == Server::Fail2Ban || log.contains("Applied 192.0.2.7 (shell note, "))
     });
     let library = tools().join("usr/share/logwatch");
     let mut script = site.inside(Path::new("perl"));

@@ -484,12 +484,15 @@ fn what_stands_in_the_kernel() {
     run("nft", "add table ip filter");
     run("nft", "add chain ip filter f2b-sshd");
     run("ipset", "create f2b-sshd hash:ip");
+    run("iptables-legacy", "-N f2b-mail");
     let mend = [
         "nft delete table inet f2b-table",
-        "iptables-save | grep -v f2b- | iptables-restore",
+        "\niptables-save | grep -v f2b- | iptables-restore",
+        "\niptables-legacy-save | grep -v f2b- | iptables-legacy-restore",
         "ipset destroy f2b-sshd",
     ];
-    tells(&house, ("leftovers", "warn"), &["f2b-sshd, f2b-table"], &mend);
+    tells(&house, ("leftovers", "warn"), &["f2b-mail, f2b-sshd, f2b-table"], &mend);
+    run("iptables-legacy", "-X f2b-mail");
     // Those of a jail that is at work are none.
     house.jails(&[
         jail("plain", "action = nft[type=allports]"),

@@ -21,6 +21,8 @@ mod database;
 #[cfg(test)]
 mod death;
 #[cfg(test)]
+mod deeds;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod drift;

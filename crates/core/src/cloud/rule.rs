@@ -186,10 +186,14 @@ impl Rule {
         }
         let name = fitness::clean(&self.name);
         Some(if self.target_tags.is_empty() {
-            let list = fitness::list(&self.target_accounts);
+            let (list, project) = (
+                fitness::list(&self.target_accounts),
+                fitness::project_flag(&self.network),
+            );
             format!(
                 "rule {name} acts only on machines that run as {list}, which this one does not: what is banned there \
-                 is not kept from it; mend: gcloud compute firewall-rules update {name} --target-service-accounts="
+                 is not kept from it; mend: gcloud compute firewall-rules update {name}{project} \
+                 --target-service-accounts="
             )
         } else {
             let list = fitness::list(&self.target_tags);

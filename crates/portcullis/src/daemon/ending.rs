@@ -48,6 +48,7 @@ impl Daemon {
             End::Keep => {}
         }
         self.tell_tally();
+        self.tell_deeds(true);
         self.answer_held(true);
         let clock = self.clock.now();
         self.keeper.close(clock);
@@ -97,7 +98,7 @@ impl Daemon {
 
     pub(super) fn hear_last(&mut self, facts: Facts) {
         for applied in facts.applied {
-            self.learn(&applied);
+            self.learn(&applied, self.clock.now().steady);
             self.step(Input::Applied(applied));
         }
     }

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use portcullis_core::engine::Event;
 use portcullis_core::ledger::{Applied, Change, LayerId, Order};
+use portcullis_core::time::Timestamp;
 use portcullis_core::wire::Reply;
 
 use super::Daemon;
+use super::deeds::Deeds;
 use super::tally::{Tally, count_down};
 
 /// No answer waits longer.
@@ -19,6 +22,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 pub(super) struct Held {
     answers: Vec<Answer>,
     pub(super) tally: Tally,
+    pub(super) deeds: Deeds,
     /// Orders of the command that is being obeyed, by action: so many are to be done before its answer
     pub(super) command: BTreeMap<LayerId, usize>,
 }
@@ -41,9 +45,16 @@ impl Held {
         self.hold(self.tally.open(jail), reply);
     }
 
-    /// When the first of them has waited long enough.
+    /// When the first of them has waited long enough, or something of what was done is to be told.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.answers.iter().map(|answer| answer.due).min()
+        let answers = self.answers.iter().map(|answer| answer.due);
+        answers.chain(self.deeds.due(Instant::now())).min()
+    }
+
+    /// Something was decided now.
+    pub(super) fn hear(&mut self, event: &Event, now: Timestamp) {
+        self.tally.hear(event);
+        self.deeds.hear(event, now);
     }
 
     fn done(&mut self, layer: &LayerId) {
@@ -84,8 +95,9 @@ impl Daemon {
         open
     }
 
-    /// An action did what it was told, or failed.
-    pub(super) fn learn(&mut self, applied: &Applied) {
+    /// An action did what it was told at a time, or failed. The engine has not heard of it yet.
+    pub(super) fn learn(&mut self, applied: &Applied, now: Timestamp) {
+        self.note_deed(applied, now);
         self.held.done(&applied.layer);
         if let Some(stopped) = self.traces.learn(applied) {
             self.keeper.mark(&[], &[stopped]);

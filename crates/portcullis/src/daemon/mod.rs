@@ -9,6 +9,7 @@ mod answers;
 mod caution;
 mod clouds;
 mod commands;
+mod deeds;
 mod ending;
 mod files;
 mod held;
@@ -52,7 +53,7 @@ use portcullis_core::diagnostic::Diagnostic;
 use portcullis_core::engine::{Answer, Effect, Engine, Event, Input, Query, ReplyTo, Saved};
 use portcullis_core::exception::Exception;
 use portcullis_core::ledger::LayerId;
-use portcullis_core::time::{Clock, Seconds, Timestamp};
+use portcullis_core::time::{Clock, Timestamp};
 use portcullis_core::value::Value;
 use portcullis_core::wire::Reply;
 
@@ -356,6 +357,7 @@ impl Daemon {
         }
         self.carry_out(clock, out);
         self.tell_tally();
+        self.tell_deeds(false);
         self.answer_held(false);
         if let Some(late) = self.keeper.late() {
             self.traces.take_up(&mut self.keeper);
@@ -381,24 +383,7 @@ impl Daemon {
         match message {
             Message::News(News::Batch(batch)) => self.engine.handle(now, Input::Batch(batch), out),
             Message::News(news) => self.hear(news),
-            Message::Facts(facts, at) => {
-                fault::reach(Step::Learned);
-                let since = Seconds::from_micros(i64::try_from(at.elapsed().as_micros()).unwrap_or(0));
-                for applied in facts.applied {
-                    self.learn(&applied);
-                    self.engine.handle(now - since, Input::Applied(applied), out);
-                }
-                for layer in facts.lost {
-                    self.engine.handle(now, Input::Lost(layer), out);
-                }
-                for reading in facts.readings {
-                    self.engine.handle(now, Input::Read(reading), out);
-                }
-                for (layer, why) in facts.failing {
-                    self.engine.handle(now, Input::Failing(layer, why), out);
-                }
-                self.free_everywhere(&facts.freed, out);
-            }
+            Message::Facts(facts, at) => self.take_facts(facts, at, out),
             Message::Answer(answer) => {
                 if let Answer::Name { name, addresses } = &answer {
                     self.hear_name(name, addresses);
@@ -462,7 +447,7 @@ impl Daemon {
             self.lanes.order(clock.steady, changes);
         }
         for event in &events {
-            self.held.tally.hear(event);
+            self.held.hear(event, clock.steady);
         }
         Rest {
             clock,

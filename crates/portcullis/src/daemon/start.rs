@@ -139,6 +139,8 @@ fn link(outbox: &SyncSender<Message>) -> Result<runner::Link, String> {
     let (said, heard) = std::sync::mpsc::channel();
     let link = runner::Link::from_stdin(said).map_err(|error| format!("the runner does not answer: {error}"))?;
     notify::through(&link);
+    let witness = link.clone();
+    store::holder::ask(move |file| witness.holders(file));
     forward(heard, outbox.clone(), Message::Runner);
     Ok(link)
 }

@@ -71,6 +71,11 @@ impl Tally {
         ordered.map(|(layer, open)| (layer.clone(), *open)).collect()
     }
 
+    /// Whether an action was told something of which nothing is known yet.
+    pub(super) fn is_open(&self, layer: &LayerId) -> bool {
+        self.ordered.contains_key(layer)
+    }
+
     /// An action did what it was told, or failed.
     pub(super) fn done(&mut self, layer: &LayerId) {
         count_down(&mut self.ordered, layer);

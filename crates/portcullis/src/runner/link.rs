@@ -182,6 +182,12 @@ impl Link {
         Some(found).filter(|who| !who.is_empty())
     }
 
+    /// Which processes have a file open, ourselves among them where we do.
+    pub(crate) fn holders(&self, file: &Path) -> Vec<String> {
+        let found = self.look(Look::Holders(file.to_owned()));
+        found.lines().map(str::to_owned).collect()
+    }
+
     fn look(&self, look: Look) -> String {
         let ran = self.ask(|number| Request::Look { number, look }).recv();
         ran.map(|ran| ran.stdout).unwrap_or_default()

@@ -16,7 +16,7 @@ use super::wire::{
     self, Answer, BATCH_MOST, BESIDE_MOST, Item, Lane, Look, Outcome, Ran, Request, Template, TemplateId,
 };
 use crate::observe::notify;
-use crate::store::holder::holder;
+use crate::store::holder::{holder, holders};
 use crate::visitors::visitors;
 
 /// The lanes, which outlive daemons.
@@ -123,6 +123,7 @@ fn obey(request: Request, known: &mut Known, lanes: &Lanes, mailbox: &Arc<Mailbo
             let found: Vec<String> = match look {
                 Look::Visitors => visitors().iter().map(ToString::to_string).collect(),
                 Look::Holder(database) => holder(&database).into_iter().collect(),
+                Look::Holders(file) => holders(&file),
             };
             let ran = Ran {
                 stdout: found.join("\n"),

@@ -106,6 +106,8 @@ pub(crate) enum Look {
     Visitors,
     /// Which other daemon has this database open: its name and number
     Holder(PathBuf),
+    /// Which other processes have this file open
+    Holders(PathBuf),
 }
 
 /// So many commands are put into one batch at most.

@@ -183,7 +183,7 @@ fn mount_point(path: &Path) -> PathBuf {
 
 /// Which other processes have the file open, behind a colon.
 fn holders(path: &Path) -> String {
-    let found = holder::holders(path);
+    let found = holder::known_holders(path);
     if found.is_empty() {
         String::new()
     } else {

@@ -232,7 +232,7 @@ impl fmt::Display for Unfit {
 }
 
 /// Where a command goes, by a network's spelling: ` --project=P`, or nothing.
-fn project_flag(network: &str) -> String {
+pub(super) fn project_flag(network: &str) -> String {
     let project = Place::of(network).and_then(|place| place.project);
     project
         .map(|project| format!(" --project={}", clean(project)))

@@ -6,6 +6,14 @@ use super::super::SENTINELS;
 use super::super::options::{is_project, is_rule};
 use super::{Kind, Trouble, bare};
 
+/// What the guide's role `portcullis` permits (docs/guide/gcp-role.yaml); everything else is `portcullisProject`'s.
+const OF_RULE: [&str; 4] = [
+    "compute.firewalls.get",
+    "compute.firewalls.update",
+    "compute.firewalls.create",
+    "compute.firewalls.delete",
+];
+
 /// Where it went wrong, for [`Trouble::mend`]. What is not known stands as a word in capitals in the commands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
@@ -97,13 +105,23 @@ impl Place {
         )
     }
 
+    /// The guide's two roles: what is done to the rule is bound to its name, the rest cannot be.
     fn role(&self, permission: Option<&str>) -> String {
-        let narrower = permission.map(|name| format!(" with {name}")).unwrap_or_default();
+        let (project, account) = (self.project(), self.account());
+        let is_of_rule = permission.is_none_or(|name| OF_RULE.contains(&name));
+        let (role, condition) = if is_of_rule {
+            let rule = Some(self.rule.as_str()).filter(|name| is_rule(name)).unwrap_or("RULE");
+            let start = format!("projects/{project}/global/firewalls/{rule}");
+            let condition = format!("\"title={rule},expression=resource.name.startsWith('{start}')\"");
+            ("portcullis", condition)
+        } else {
+            ("portcullisProject", "None".to_owned())
+        };
+        let what = permission.map(|name| format!(" has {name},")).unwrap_or_default();
         format!(
-            "gcloud projects add-iam-policy-binding {} --member serviceAccount:{} --role roles/compute.securityAdmin \
-             --condition None; or a narrower role of your own{narrower}",
-            self.project(),
-            self.account()
+            "gcloud projects add-iam-policy-binding {project} --member serviceAccount:{account} \
+             --role projects/{project}/roles/{role} --condition {condition}; the role {role}{what} is made as in step 2 of \
+             docs/guide/gcp.md, and portcullis gcp doctor prints the command"
         )
     }
 

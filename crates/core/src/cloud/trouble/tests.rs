@@ -302,8 +302,10 @@ fn mends() {
             body(403, "forbidden", NO_RIGHT),
             &[
                 "gcloud projects add-iam-policy-binding mail-1 --member serviceAccount:mx@mail-1.iam.gserviceaccount.com \
-                 --role roles/compute.securityAdmin",
-                "with compute.firewalls.update",
+                 --role projects/mail-1/roles/portcullis --condition \"title=block-ip,",
+                "startsWith('projects/mail-1/global/firewalls/block-ip')",
+                "the role portcullis has compute.firewalls.update,",
+                "docs/guide/gcp.md",
             ],
         ),
         (

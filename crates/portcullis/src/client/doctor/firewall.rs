@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
+use std::process::Command;
 
 use portcullis_core::config::parse_bool;
 use portcullis_core::config::plan::ActionPlan;
@@ -27,12 +28,11 @@ pub(super) fn look(scene: &Scene) -> Vec<Finding> {
         .values()
         .any(|way| matches!(way, Way::Shell(_) | Way::Beside(_)));
     let mut found = Vec::new();
+    let mut parts = older(&scene.root);
     match glance() {
-        Ok(parts) => {
-            found.extend(table(scene, is_native, &parts));
-            // A kernel without sets has none that were left.
-            let sets = ipset::names().unwrap_or_default();
-            found.extend(leftovers((&parts, &sets), &named(scene)));
+        Ok(seen) => {
+            found.extend(table(scene, is_native, &seen));
+            parts.extend(seen);
         }
         Err(error) if is_native && scene.status().is_none() => {
             let mend = if rustix::process::geteuid().is_root() {
@@ -44,9 +44,51 @@ pub(super) fn look(scene: &Scene) -> Vec<Finding> {
         }
         Err(_) => {}
     }
+    // A kernel without sets has none that were left.
+    let sets = ipset::names().unwrap_or_default();
+    found.extend(leftovers((&parts, &sets), &named(scene)));
     found.extend(neighbours(&scene.root, shells));
     found.extend(one_eyed(&configured.plan.server.allowipv6, has_ipv6()));
     found
+}
+
+/// The chains of the older iptables, which nftables does not know of; as family stands the program that has them. It is
+/// asked only where the kernel says that there are such tables, because asking makes some.
+fn older(root: &Path) -> Vec<Part> {
+    let tools = [
+        ("iptables-legacy", "ip_tables_names"),
+        ("ip6tables-legacy", "ip6_tables_names"),
+    ];
+    let mut parts = Vec::new();
+    for (tool, tables) in tools {
+        let tables = fs::read_to_string(root.join("proc/net").join(tables)).unwrap_or_default();
+        if tables.trim().is_empty() {
+            continue;
+        }
+        // Where the program is not there, nobody can look.
+        if let Ok(output) = Command::new(format!("{tool}-save")).output() {
+            parts.extend(saved(tool, &String::from_utf8_lossy(&output.stdout)));
+        }
+    }
+    parts
+}
+
+/// The chains in what such a program prints.
+fn saved(tool: &'static str, text: &str) -> Vec<Part> {
+    let mut table = String::new();
+    let mut parts = Vec::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('*') {
+            name.trim().clone_into(&mut table);
+        } else if let Some(chain) = line.strip_prefix(':').and_then(|rest| rest.split(' ').next()) {
+            parts.push(Part {
+                family: tool,
+                table: table.clone(),
+                chain: Some(chain.to_owned()),
+            });
+        }
+    }
+    parts
 }
 
 /// Our own table.
@@ -113,7 +155,8 @@ fn leftovers((parts, sets): (&[Part], &[String]), own: &BTreeSet<String>) -> Opt
         named.join(", ")
     );
     let mut mend: Vec<String> = tables.into_iter().collect();
-    for (family, tool) in [("ip", "iptables"), ("ip6", "ip6tables")] {
+    let older = ["iptables-legacy", "ip6tables-legacy"].map(|tool| (tool, tool));
+    for (family, tool) in [("ip", "iptables"), ("ip6", "ip6tables")].into_iter().chain(older) {
         if chains.iter().any(|(own, _)| *own == family) {
             mend.push(format!("{tool}-save | grep -v {THEIRS} | {tool}-restore"));
         }
@@ -238,6 +281,13 @@ mod tests {
         assert_eq!(finding.mend.as_deref(), Some(mend));
         let own = ["f2b-sshd", "f2b-table"].map(str::to_owned).into();
         assert_eq!(leftovers((&parts, &sets), &own), None);
+        let text = "# Generated\n*filter\n:INPUT ACCEPT [0:0]\n:f2b-sshd - [0:0]\n-A INPUT -j f2b-sshd\nCOMMIT\n";
+        let parts = saved("ip6tables-legacy", text);
+        assert_eq!(parts[1], part("ip6tables-legacy", "filter", Some("f2b-sshd")));
+        let finding = leftovers((&parts, &[]), &BTreeSet::new()).unwrap();
+        let mend = "ip6tables-legacy-save | grep -v f2b- | ip6tables-legacy-restore";
+        assert_eq!(finding.mend.as_deref(), Some(mend));
+        assert!(finding.text.ends_with("banned: f2b-sshd"), "{finding:?}");
     }
 
     #[test]

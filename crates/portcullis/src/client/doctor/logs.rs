@@ -24,7 +24,7 @@ const BEHIND: Seconds = Seconds::new(1800);
 /// So many bytes may wait for a reader at work.
 const BACKLOG: u64 = 1 << 20;
 /// The state of a file with which the daemon has no trouble.
-const READING: &str = "reading";
+pub(super) const READING: &str = "reading";
 
 pub(super) fn look(scene: &Scene) -> Vec<Finding> {
     let mut readers: BTreeMap<&str, Vec<&JailPlan>> = BTreeMap::new();
@@ -106,7 +106,9 @@ impl Log<'_> {
 
     fn missing(&self) -> Finding {
         let text = format!("does not exist, and is waited for by {}", self.names());
-        Finding::bad("log-missing", text).of(self.path).mend(no_log(self.scene))
+        Finding::bad("log-missing", text)
+            .of(self.path)
+            .mend(no_log(self.scene, &self.jails))
     }
 
     /// Whoever reads it for us may be another than we are.
@@ -277,8 +279,8 @@ fn zone_of(off: Seconds, at: Timestamp) -> Option<String> {
     is_near.then(|| format!("UTC{sign}{:02}{:02}", minutes.abs() / 60, minutes.abs() % 60))
 }
 
-/// What to do where a log is not there.
-pub(super) fn no_log(scene: &Scene) -> String {
+/// What to do where a log is not there that these jails wait for.
+pub(super) fn no_log(scene: &Scene, jails: &[&JailPlan]) -> String {
     let root = &scene.root;
     let has = |path: &str| root.join(path).exists();
     let has_logger = ["usr/sbin/rsyslogd", "usr/sbin/syslog-ng", "usr/sbin/syslogd"]
@@ -287,15 +289,32 @@ pub(super) fn no_log(scene: &Scene) -> String {
     let has_journal = ["run/systemd/journal", "run/log/journal", "var/log/journal"]
         .into_iter()
         .any(has);
-    if !has_logger && has_journal {
-        "nothing writes log files on this machine, only the journal has the lines: apt-get install rsyslog\n\
-         or set backend = systemd in the jail"
-            .to_owned()
-    } else {
-        format!(
+    if has_logger || !has_journal {
+        return format!(
             "let the service log there, or correct logpath in the jail; {}",
             unit::logger(scene)
-        )
+        );
+    }
+    let mut ways: Vec<String> = jails.iter().map(|jail| to_journal(jail)).collect();
+    if ways.is_empty() {
+        ways.push("write backend = systemd in the jail".to_owned());
+    }
+    format!(
+        "nothing writes log files on this machine, only the journal has the lines: {}, then: {}\n\
+         or: apt-get install rsyslog",
+        ways.join("; "),
+        scene.typed("reload")
+    )
+}
+
+/// How a jail comes to read the journal. `auto` reads it until the log is there, where it is known which entries are the
+/// service's; without that every entry of every service would be read.
+fn to_journal(jail: &JailPlan) -> String {
+    let (name, is_auto) = (&jail.name, jail.backend.starts_with("auto"));
+    match (jail.journalmatch.is_empty(), is_auto) {
+        (true, _) => format!("write backend = systemd and journalmatch = _SYSTEMD_UNIT=SERVICE.service in [{name}]"),
+        (false, true) => format!("write backend = systemd in [{name}]"),
+        (false, false) => format!("write backend = auto in [{name}]"),
     }
 }
 

@@ -1,9 +1,10 @@
 //! The jails: which are on and blind, because they read nothing, find nothing, or let pass what they should see.
 
-use super::logs::{is_journal, no_log};
+use super::logs::{READING, is_journal, no_log};
 use super::scene::Scene;
 use super::tail::Trial;
 use crate::client::finding::Finding;
+use crate::control::answer::File;
 
 /// Of so few lines nothing is concluded.
 const FEW: usize = 50;
@@ -25,7 +26,8 @@ pub(super) fn look(scene: &Scene) -> Vec<Finding> {
             found.extend(finds_nothing(scene, name, &trials));
         }
         if found.len() == before && is_journal(jail) {
-            found.push(Finding::ok("jail", "reads the journal").of(format!("jail {name}")));
+            let files = scene.jail(name).map_or(&[][..], |jail| &jail.files);
+            found.push(journal(files, &scene.typed("reload")).of(format!("jail {name}")));
         } else if found.len() == before && !trials.is_empty() {
             found.push(sees(scene, name, &trials));
         }
@@ -45,7 +47,7 @@ fn left_out(scene: &Scene) -> Vec<Finding> {
     dropped
         .map(|(name, reason)| {
             let mend = if reason.contains("log file") {
-                no_log(scene)
+                no_log(scene, &[])
             } else {
                 scene.typed("check")
             };
@@ -61,15 +63,33 @@ fn blind(scene: &Scene, name: &str) -> Option<Finding> {
         Some(jail) => jail.blind.clone(),
         None => scene.configured.as_ref()?.blind.get(name).cloned(),
     }?;
-    let mend = if reason.contains("journal") {
-        "give it a logpath and backend = auto; where no log file is written: apt-get install rsyslog".to_owned()
-    } else if reason.contains("log file") {
-        no_log(scene)
+    let mend = if reason.contains("log file") {
+        let jails: Vec<_> = scene.jails().filter(|jail| *jail.name == *name).collect();
+        no_log(scene, &jails)
     } else {
         scene.typed("check")
     };
     let text = format!("it sees nothing: it {reason}");
     Some(Finding::bad("blind", text).of(format!("jail {name}")).mend(mend))
+}
+
+/// What a jail that is to read the journal does about it: of these the daemon says that the jail reads them.
+fn journal(files: &[File], reload: &str) -> Finding {
+    if let Some(file) = files.iter().find(|file| file.path.starts_with('/')) {
+        let text = format!("it waits for {}, and by now the journal has its lines", file.path);
+        return Finding::bad("journal-unread", text).mend(reload);
+    }
+    match files.iter().find(|file| file.state != READING) {
+        Some(file) => {
+            let text = format!("it cannot read the journal: {}", file.state);
+            Finding::bad("journal-closed", text).mend(if file.state.contains("not installed") {
+                "apt-get install systemd; or set logpath, and backend = auto, where log files are written"
+            } else {
+                "journalctl -n 1, as the daemon's user, shows what is wrong with it"
+            })
+        }
+        None => Finding::ok("jail", "reads the journal"),
+    }
 }
 
 /// Attacks that stand in the log, and that the filter lets pass in its mode.
@@ -141,6 +161,34 @@ fn sees(scene: &Scene, name: &str, trials: &[&Trial]) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_jail_that_is_to_read_the_journal() {
+        let check = |path: &str, state: &str, expect: (&str, Option<&str>)| {
+            let file = File {
+                path: path.into(),
+                state: state.into(),
+            };
+            let finding = journal(&[file], "portcullis reload");
+            let mend = finding.mend.as_deref().and_then(|mend| mend.split(';').next());
+            assert_eq!((finding.code, mend), expect, "{finding:?}");
+        };
+        check("systemd", READING, ("jail", None));
+        check(
+            "/var/log/mail.log",
+            READING,
+            ("journal-unread", Some("portcullis reload")),
+        );
+        let none = "journalctl is not installed (apt-get install systemd), so the journal cannot be read";
+        check("systemd", none, ("journal-closed", Some("apt-get install systemd")));
+        let mend = "journalctl -n 1, as the daemon's user, shows what is wrong with it";
+        check(
+            "systemd",
+            "journalctl ended with code 1",
+            ("journal-closed", Some(mend)),
+        );
+        assert_eq!(journal(&[], "").code, "jail");
+    }
 
     #[test]
     fn attacks_that_are_let_pass() {

@@ -213,7 +213,11 @@ pub(super) fn fit(rule: &Value, change: &Change, networks: &[String]) -> Result<
 /// Nothing overrides this.
 pub(super) fn objection(net: &IpNet, protected: &[(IpNet, String)]) -> Result<Option<String>, String> {
     if net.prefix_len() == 0 {
-        return Err(format!("{net} is everybody"));
+        let (four, six) = CEILINGS;
+        let longest = if matches!(net, IpNet::V4(_)) { four } else { six };
+        return Err(format!(
+            "{net} is everybody, you too; name an address, or networks of /{longest} and longer"
+        ));
     }
     if is_sentinel(net) {
         return Err(format!(
