@@ -29,6 +29,7 @@ use crate::enforce::shell::ShellLayer;
 use crate::observe::log::{Level, note as say};
 use crate::observe::notify::{self, Watchdog};
 use crate::place::Places;
+use crate::source::output::Outputs;
 use crate::source::{Limits, Reader};
 use crate::store::{Place, Running};
 use crate::{runner, sandbox, store};
@@ -80,6 +81,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         caution: caution::Caution::begin(run.deaths, &places, &reader),
         watchdog: Watchdog::asked(),
         reader,
+        outputs: Outputs::new(link.clone()),
         link,
         groups: Vec::new(),
         setup: Installed::default(),
