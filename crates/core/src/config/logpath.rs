@@ -7,6 +7,7 @@ use super::filter::{Commands, FILTER_OPTIONS, set};
 use super::include::Shelf;
 use super::jail::Stop;
 use super::options::split_words;
+use super::plan::LogPath;
 use super::text::{Mark, Text};
 use super::tree::has_magic;
 use super::{Face, Request};
@@ -66,7 +67,13 @@ pub(crate) fn find(shelf: &mut Shelf<'_>, request: &Request<'_>, reader: &Reader
     let mut found = 0;
     for (line, mark) in paths.lines() {
         let (pattern, tail) = line.rsplit_once(' ').unwrap_or((line, "head"));
-        let files = shelf.tree().glob(pattern);
+        // It is the main process' own, wherever it leads for whoever reads this.
+        let is_input = pattern == LogPath::INPUT && shelf.face() == Face::Portcullis;
+        let files = if is_input {
+            vec![pattern.to_owned()]
+        } else {
+            shelf.tree().glob(pattern)
+        };
         found += files.len();
         if files.is_empty() {
             let message = format!("no file is there for the logpath {pattern}");
@@ -109,7 +116,11 @@ fn push_programs(
     }
     if kind == "systemd" && !programs.is_empty() {
         let mend = "take one of both away";
-        return wrong("two-logs", "a jail reads the journal or the output of logcommand, not both", mend);
+        return wrong(
+            "two-logs",
+            "a jail reads the journal or the output of logcommand, not both",
+            mend,
+        );
     }
     for (line, mark) in &programs {
         let command = set(name, "addlogcommand", [line.trim().into()]);
@@ -156,7 +167,7 @@ fn without_files(
 fn push_awaited(shelf: &Shelf<'_>, commands: &mut Commands, jail: &str, paths: &Text) {
     for (line, mark) in paths.lines() {
         let (path, tail) = line.rsplit_once(' ').unwrap_or((line, "head"));
-        if !path.is_empty() && !has_magic(path) && shelf.tree().glob(path).is_empty() {
+        if !path.is_empty() && path != LogPath::INPUT && !has_magic(path) && shelf.tree().glob(path).is_empty() {
             push_path(commands, jail, path, (tail, mark));
         }
     }

@@ -122,7 +122,11 @@ impl Daemon {
         for group in matching::groups(jails) {
             self.read_group(group);
         }
-        let wanted = self.groups.iter().flat_map(|group| group.paths.iter().cloned()).collect();
+        let wanted = self
+            .groups
+            .iter()
+            .flat_map(|group| group.paths.iter().cloned())
+            .collect();
         self.outputs.keep(&wanted);
     }
 
@@ -365,7 +369,10 @@ impl Daemon {
 fn begins_of(jails: &[Reading]) -> BTreeMap<Arc<str>, From> {
     let mut marks: BTreeMap<Arc<str>, Vec<Option<Mark>>> = BTreeMap::new();
     for jail in jails {
-        for path in jail.paths().filter(|path| !journal::is_journal(path) && !is_output(path)) {
+        for path in jail
+            .paths()
+            .filter(|path| !journal::is_journal(path) && !is_output(path))
+        {
             marks
                 .entry(Arc::clone(path))
                 .or_default()

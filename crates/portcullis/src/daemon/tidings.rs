@@ -96,7 +96,11 @@ impl Former {
     /// A reload begins by taking the matches of the journal away.
     fn tell_unmatched(&self) {
         for (name, _) in self.jails.iter().filter(|(_, jail)| jail.is_matched) {
-            say(Level::Info, JOURNAL, &format!("[{name}] Removed journal match for: '*'"));
+            say(
+                Level::Info,
+                JOURNAL,
+                &format!("[{name}] Removed journal match for: '*'"),
+            );
         }
     }
 
@@ -111,7 +115,10 @@ impl Former {
                 let terms: Vec<String> = terms.iter().map(ToString::to_string).collect();
                 format!("[{name}] Added journal match for: {}", repr_str(&terms.join(" ")))
             }
-            _ => format!("[{name}] Removed journal match for: {}", Value::List(terms.to_vec()).repr()),
+            _ => format!(
+                "[{name}] Removed journal match for: {}",
+                Value::List(terms.to_vec()).repr()
+            ),
         };
         say(Level::Info, JOURNAL, &text);
     }

@@ -326,8 +326,7 @@ impl Reading {
             if chunk.caught_up {
                 repeats.catch_up(chunk.generation);
             }
-            let (newest, count) = repeats.news()?;
-            let mark = output::mark(&chunk.path, newest, count);
+            let mark = output::mark(&chunk.path, repeats.news()?, chunk.generation);
             progress.done = Some(mark.clone());
             return Some((Arc::clone(&self.name), Arc::clone(&chunk.path), mark));
         }

@@ -12,10 +12,10 @@ use portcullis_core::action::{self, Batch, Form, Operation, Values};
 use super::execute::Task;
 use super::lane::{Job, Mailbox, Queue};
 use super::outputs::Outputs;
-use super::{journal, program};
 use super::wire::{
     self, Answer, BATCH_MOST, BESIDE_MOST, Item, Lane, Look, Outcome, Ran, Request, Template, TemplateId,
 };
+use super::{journal, program};
 use crate::observe::notify;
 use crate::store::holder::holder;
 use crate::visitors::visitors;

@@ -30,6 +30,7 @@ impl Repeats {
     pub(super) fn after(mark: Option<&Mark>) -> Self {
         Repeats {
             newest: mark.map(|mark| (mark.read_at, mark.offset)),
+            generation: mark.map_or(0, |mark| mark.device),
             ..Repeats::default()
         }
     }
@@ -134,7 +135,9 @@ mod tests {
         let (newest, count) = earlier.news().unwrap();
         assert_eq!((newest, count), (Timestamp::from_seconds(7), 2));
         assert!(earlier.news().is_none());
-        let mark = crate::source::output::mark("command:x", newest, count);
-        check(&mut Repeats::after(Some(&mark)), 1, &["5 7 7 7 9"], "7 9");
+        let mark = crate::source::output::mark("command:x", (newest, count), 1);
+        check(&mut Repeats::after(Some(&mark)), 2, &["5 7 7 7 9"], "7 9");
+        // The same life goes on: it prints nothing again.
+        check(&mut Repeats::after(Some(&mark)), 1, &["7 7 9"], "7 7 9");
     }
 }

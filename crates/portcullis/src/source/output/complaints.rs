@@ -112,7 +112,10 @@ impl Complaints {
         if now.saturating_duration_since(self.since) >= WINDOW {
             (self.since, self.told) = (now, 0);
             if self.left_out > 0 {
-                texts.push(format!("{} lines more were left out", std::mem::take(&mut self.left_out)));
+                texts.push(format!(
+                    "{} lines more were left out",
+                    std::mem::take(&mut self.left_out)
+                ));
             }
         }
         for line in lines {

@@ -31,11 +31,11 @@ pub(crate) fn is_output(path: &str) -> bool {
     LogPath::is_stream(path)
 }
 
-/// A mark of such a log: when the newest failure was that was counted, and how many there were of that moment. There is
-/// no place in it.
-pub(crate) fn mark(path: &str, newest: Timestamp, count: u64) -> Mark {
+/// A mark of such a log: when the newest failure was that was counted, how many there were of that moment, and in which
+/// life of the program. There is no place in it.
+pub(crate) fn mark(path: &str, (newest, count): (Timestamp, u64), life: u64) -> Mark {
     Mark {
-        device: 0,
+        device: life,
         inode: number_of(path),
         offset: count,
         head: String::new(),

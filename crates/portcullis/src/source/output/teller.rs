@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use portcullis_core::time::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -59,7 +59,7 @@ pub(super) struct Teller {
     spring: Spring,
     one_by_one: Box<dyn Fn() -> bool + Send>,
     limits: Limits,
-    /// The life of the program, from 1 on
+    /// The life of the program: no other one had this number, in this run or an earlier one
     generation: u64,
     /// The receiver that was told how things stand
     turn: u64,
@@ -102,7 +102,7 @@ impl Teller {
 
     /// One life of the program, and the pause after it.
     fn turn(&mut self) -> Result<(), Over> {
-        self.generation += 1;
+        self.generation = microseconds().max(self.generation + 1);
         self.caught_up = false;
         let born = Instant::now();
         let (number, feed) = match self.spring {
@@ -140,6 +140,12 @@ impl Teller {
             Feed::Ended(ran) => return Ok(ran),
             Feed::Opened(output, complaints) => (output, complaints),
         };
+        if self.spring == Spring::Input
+            && let Ok(stat) = rustix::fs::fstat(&output)
+        {
+            // A daemon that follows one that died goes on in the same life.
+            self.generation = stat.st_ino.max(1);
+        }
         self.complaints.begin(complaints);
         let ended = self.read(output, feed)?;
         let texts = self.complaints.finish();
@@ -281,7 +287,7 @@ impl Teller {
             path: Arc::clone(&self.path),
             generation: self.generation,
             lines,
-            mark: mark(&self.path, Timestamp::default(), 0),
+            mark: mark(&self.path, (Timestamp::default(), 0), 0),
             caught_up: self.caught_up,
             started: false,
         }))
@@ -352,6 +358,14 @@ impl Teller {
     }
 }
 
+/// Since 1970, by the wall clock.
+fn microseconds() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX >> 1)
+}
+
 /// Why standard input gives nothing more.
 fn over(ran: &Ran) -> String {
     match &ran.outcome {
@@ -404,11 +418,7 @@ mod tests {
             ("the program ended with code 1: \"no such container\"", false),
         );
         check(Outcome::Exit(0), None, ("the program ended with code 0", false));
-        check(
-            Outcome::Exit(127),
-            None,
-            ("the program cannot be run (code 127)", true),
-        );
+        check(Outcome::Exit(127), None, ("the program cannot be run (code 127)", true));
         check(Outcome::Signal(9), None, ("the program was ended by signal 9", false));
         check(Outcome::Refused("why".into()), said, ("why", true));
     }
