@@ -65,7 +65,6 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let around = surroundings::Around::new(&clock, &outbox);
     let inquiries = Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?;
     let (board, (cloud, sky)) = (Arc::clone(&around.board), sky(&clock, &places, link.clone()));
-    let lanes = lanes(link.clone(), around, sky, &outbox).map_err(broken)?;
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
     let mut daemon = Daemon {
         dry_run: run.dry_run,
@@ -75,7 +74,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         since: clock.now().steady,
         clock,
         zone: setup::zone(),
-        lanes,
+        lanes: lanes(link.clone(), around, sky, &outbox).map_err(broken)?,
         traces: super::traces::Traces::new(),
         inquiries,
         caution: caution::Caution::begin(run.deaths, &places, &reader),
