@@ -25,6 +25,8 @@ pub(crate) struct House {
     pub(crate) words: Vec<String>,
     /// What the program is started through, inside the namespace
     pub(crate) through: Vec<String>,
+    /// Standard input of the next start
+    pub(crate) input: Option<Stdio>,
 }
 
 /// What a jail of the tests looks like; the filter sees `fail from ADDRESS`.
@@ -70,6 +72,7 @@ impl House {
             environment: Vec::new(),
             words: Vec::new(),
             through: Vec::new(),
+            input: None,
         };
         let log = house.path("fail2ban.log");
         house.write(
@@ -205,9 +208,10 @@ impl House {
             .open(self.path("stderr"))
             .unwrap();
         let mut command = self.command();
+        let input = self.input.take().unwrap_or_else(Stdio::null);
         self.run = Some(
             command
-                .stdin(Stdio::null())
+                .stdin(input)
                 .stdout(Stdio::null())
                 .stderr(stderr)
                 .spawn()

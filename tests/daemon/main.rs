@@ -15,6 +15,8 @@ mod clock;
 #[cfg(test)]
 mod cloud;
 #[cfg(test)]
+mod command;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod database;

@@ -331,7 +331,8 @@ fn check_backend(backend: &Value) -> Result<&str, Exception> {
     let text = kind::text(backend)?;
     let named = extract(text).map_err(Exception::value)?;
     let kind = named.name.to_lowercase();
-    if kind != "auto" && !KNOWN.contains(&kind.as_str()) {
+    // D-218
+    if kind != "auto" && kind != "command" && !KNOWN.contains(&kind.as_str()) {
         return Err(Exception::value(format!(
             "Unknown backend {kind}. Must be among ['pyinotify', 'polling', 'systemd'] or 'auto'"
         )));

@@ -40,6 +40,11 @@ pub(super) fn set(session: &mut Session<'_>, words: Words<'_>, is_many: bool) ->
             session.apply(at, &[Value::from(option), words.at(2)?.clone()])?;
             option
         }
+        (None, None) if matches!(option, "addlogcommand" | "dellogcommand") => {
+            let at = session.jail(words.at(0)?)?;
+            session.apply(at, &[Value::from(option), words.at(2)?.clone()])?;
+            "logpath"
+        }
         _ => filter::set(session, words, option)?,
     };
     if session.is_quiet {

@@ -20,6 +20,8 @@ use crate::value::{Value, repr_str};
 
 /// Where Fail2Ban can read from (contract §6.1).
 const BACKENDS: [&str; 4] = ["auto", "polling", "pyinotify", "systemd"];
+/// Where we can, too (D-218).
+const OWN_BACKEND: &str = "command";
 
 impl Plan {
     /// Applies one command.
@@ -94,7 +96,7 @@ impl Plan {
             return Err(CommandError::JailTwice(name.to_owned()));
         }
         let kind = backend.split('[').next().unwrap_or(backend).to_lowercase();
-        if !BACKENDS.contains(&kind.as_str()) {
+        if !BACKENDS.contains(&kind.as_str()) && kind != OWN_BACKEND {
             return Err(CommandError::Value {
                 option: "backend".into(),
                 value: repr_str(backend),
@@ -202,6 +204,8 @@ impl JailPlan {
             "delignoreip" => remove_text(&mut self.ignoreip, words)?,
             "addlogpath" => self.add_logpath(words)?,
             "dellogpath" => self.remove_logpath(words.text(3)?),
+            "addlogcommand" => self.add_program(words.text(3)?)?,
+            "dellogcommand" => self.remove_logpath(&LogPath::of_program(words.text(3)?).path),
             "addjournalmatch" => self.journalmatch.push(words.texts(3)?),
             "deljournalmatch" => self.remove_journalmatch(words)?,
             "addaction" => self.add_action(words)?,
@@ -262,8 +266,22 @@ impl JailPlan {
         if words.0.len() > 5 {
             return Err(words.malformed());
         }
+        if LogPath::program(&path).is_some() {
+            return Err(bad("addlogpath", words.value(3)?, "a program stands in logcommand"));
+        }
         if !self.logpath.iter().any(|log| log.path == path) {
             self.logpath.push(LogPath { path, tail });
+        }
+        Ok(())
+    }
+
+    fn add_program(&mut self, script: &str) -> Result<(), CommandError> {
+        if script.trim().is_empty() || script.contains('\0') {
+            return Err(bad("addlogcommand", &script.into(), "it is no program"));
+        }
+        let log = LogPath::of_program(script);
+        if !self.logpath.contains(&log) {
+            self.logpath.push(log);
         }
         Ok(())
     }

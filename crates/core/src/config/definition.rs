@@ -39,8 +39,8 @@ impl Fallback {
 /// An option that is known by name.
 pub(crate) type Known = (&'static str, Kind, Fallback);
 
-/// The options of a jail, in the order of Fail2Ban's table, which is the order of the stream. Those of `prefix.` are
-/// ours; where none is set, the stream has none.
+/// The options of a jail, in the order of Fail2Ban's table, which is the order of the stream. Those of `prefix.` and
+/// `logcommand` are ours; where none is set, the stream has none.
 pub(crate) const JAIL_OPTIONS: &[Known] = &[
     ("enabled", Kind::Bool, Fallback::Bool(false)),
     ("backend", Kind::Text, Fallback::Text("auto")),
@@ -68,6 +68,7 @@ pub(crate) const JAIL_OPTIONS: &[Known] = &[
     ("logtimezone", Kind::Text, Fallback::None),
     ("logencoding", Kind::Text, Fallback::None),
     ("logpath", Kind::Text, Fallback::None),
+    ("logcommand", Kind::Text, Fallback::None),
     ("skip_if_nologs", Kind::Bool, Fallback::Bool(false)),
     ("systemd_if_nologs", Kind::Bool, Fallback::Bool(true)),
     ("action", Kind::Text, Fallback::Text("")),

@@ -240,12 +240,13 @@ impl JailReader<'_, '_> {
     /// An option that cannot be put together: what a jail is nothing without ends it, whom to spare and for how long
     /// holds it, the rest is left out.
     fn bad_option(&mut self, name: &str, problem: Problem) -> Result<(), Stop> {
-        const NEEDED: [&str; 10] = [
+        const NEEDED: [&str; 11] = [
             "enabled",
             "backend",
             "filter",
             "action",
             "logpath",
+            "logcommand",
             "prefregex",
             "failregex",
             "ignoreregex",
@@ -430,7 +431,7 @@ impl JailReader<'_, '_> {
                 };
                 let is_list = matches!(
                     option.as_str(),
-                    "failregex" | "ignoreregex" | "journalmatch" | "logpath"
+                    "failregex" | "ignoreregex" | "journalmatch" | "logpath" | "logcommand"
                 );
                 let key = if is_list {
                     let count = counts.entry(option.clone()).or_insert(0);

@@ -7,6 +7,7 @@ use super::filter::{Commands, FILTER_OPTIONS, set};
 use super::include::Shelf;
 use super::jail::Stop;
 use super::options::split_words;
+use super::plan::LogPath;
 use super::text::{Mark, Text};
 use super::tree::has_magic;
 use super::{Face, Request};
@@ -21,6 +22,7 @@ const NO_SETTINGS: &[&str] = &[
     "backend",
     "skip_if_nologs",
     "systemd_if_nologs",
+    "logcommand",
 ];
 
 /// What looking for the log files of a jail came to.
@@ -53,6 +55,9 @@ pub(crate) fn find(shelf: &mut Shelf<'_>, request: &Request<'_>, reader: &Reader
     } = *reader;
     let mut logs = Logs::default();
     let backend = options.get("backend").map(Datum::to_text).unwrap_or_default();
+    if push_programs(shelf, &mut logs.commands, (reader, backend.as_str()))? {
+        return Ok(logs);
+    }
     let Some(paths) = options.get("logpath").map(Datum::to_text) else {
         return Ok(logs);
     };
@@ -62,7 +67,13 @@ pub(crate) fn find(shelf: &mut Shelf<'_>, request: &Request<'_>, reader: &Reader
     let mut found = 0;
     for (line, mark) in paths.lines() {
         let (pattern, tail) = line.rsplit_once(' ').unwrap_or((line, "head"));
-        let files = shelf.tree().glob(pattern);
+        // It is the main process' own, wherever it leads for whoever reads this.
+        let is_input = pattern == LogPath::INPUT && shelf.face() == Face::Portcullis;
+        let files = if is_input {
+            vec![pattern.to_owned()]
+        } else {
+            shelf.tree().glob(pattern)
+        };
         found += files.len();
         if files.is_empty() {
             let message = format!("no file is there for the logpath {pattern}");
@@ -80,6 +91,42 @@ pub(crate) fn find(shelf: &mut Shelf<'_>, request: &Request<'_>, reader: &Reader
         return Ok(logs);
     }
     without_files(shelf, request, (reader, &paths), logs)
+}
+
+/// The programs whose output a jail reads, in place of any files. Returns whether there are some.
+fn push_programs(
+    shelf: &Shelf<'_>,
+    commands: &mut Commands,
+    (reader, backend): (&Reader<'_>, &str),
+) -> Result<bool, Stop> {
+    let Reader { name, options, .. } = *reader;
+    let is_ours = shelf.face() == Face::Portcullis;
+    let text = options.get("logcommand").map(Datum::to_text).unwrap_or_default();
+    let programs: Vec<_> = text.lines().filter(|(line, _)| !line.trim().is_empty()).collect();
+    let kind = backend.split('[').next().unwrap_or_default().trim().to_lowercase();
+    let mark = options.get("backend").map(Datum::mark).unwrap_or_default();
+    let wrong = |code, message: &str, mend: &str| Err(Stop::Jail(Problem::new(code, message, mark).mend(mend)));
+    if kind == "command" && kind != backend.to_lowercase() && is_ours {
+        let mend = "write backend = command, and the program into logcommand";
+        return wrong("bad-backend", "the backend command has no options", mend);
+    }
+    if kind == "command" && programs.is_empty() && is_ours {
+        let mend = "add logcommand = PROGRAM WITH ITS WORDS, such as: docker logs -f --since 1m mail 2>&1";
+        return wrong("no-logcommand", "backend = command, and no logcommand says which", mend);
+    }
+    if kind == "systemd" && !programs.is_empty() {
+        let mend = "take one of both away";
+        return wrong(
+            "two-logs",
+            "a jail reads the journal or the output of logcommand, not both",
+            mend,
+        );
+    }
+    for (line, mark) in &programs {
+        let command = set(name, "addlogcommand", [line.trim().into()]);
+        commands.push(command, vec![("logcommand".to_owned(), *mark)]);
+    }
+    Ok(!programs.is_empty())
 }
 
 fn without_files(
@@ -120,7 +167,7 @@ fn without_files(
 fn push_awaited(shelf: &Shelf<'_>, commands: &mut Commands, jail: &str, paths: &Text) {
     for (line, mark) in paths.lines() {
         let (path, tail) = line.rsplit_once(' ').unwrap_or((line, "head"));
-        if !path.is_empty() && !has_magic(path) && shelf.tree().glob(path).is_empty() {
+        if !path.is_empty() && path != LogPath::INPUT && !has_magic(path) && shelf.tree().glob(path).is_empty() {
             push_path(commands, jail, path, (tail, mark));
         }
     }

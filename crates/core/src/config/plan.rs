@@ -166,13 +166,42 @@ pub struct CachePlan {
     pub lasts: Seconds,
 }
 
-/// A log file to follow.
+/// A log to follow: a file, or the output of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogPath {
-    /// The file
+    /// The file, or the name of what is none
     pub path: String,
     /// Whether to begin at its end (`tail`)
     pub tail: bool,
+}
+
+impl LogPath {
+    /// Standard input of the main process, as a log.
+    pub const INPUT: &str = "/dev/stdin";
+    /// What stands before a program whose output is a log (`logcommand`): together they are the name of that log
+    /// wherever a file has its path.
+    const PROGRAM: &str = "command:";
+
+    /// The output of a program, a script for `/bin/sh`.
+    #[must_use]
+    pub fn of_program(script: &str) -> LogPath {
+        LogPath {
+            path: format!("{}{script}", LogPath::PROGRAM),
+            tail: false,
+        }
+    }
+
+    /// The program whose output the log with this name is.
+    #[must_use]
+    pub fn program(path: &str) -> Option<&str> {
+        path.strip_prefix(LogPath::PROGRAM)
+    }
+
+    /// Whether a log with this name is no file: a program's output, or standard input.
+    #[must_use]
+    pub fn is_stream(path: &str) -> bool {
+        path == LogPath::INPUT || LogPath::program(path).is_some()
+    }
 }
 
 /// One action of a jail: its name and its properties in stream order, `?family=` keys included.

@@ -4,7 +4,7 @@
 //! that a client used, so that `get` answers with them again.
 
 use super::Command;
-use super::plan::{ActionPlan, JailPlan, Plan};
+use super::plan::{ActionPlan, JailPlan, LogPath, Plan};
 use crate::prefix::Prefix;
 use crate::time::Seconds;
 use crate::value::Value;
@@ -123,6 +123,10 @@ impl Writer<'_> {
         self.many("addfailregex", &jail.failregex);
         self.many("addignoreregex", &jail.ignoreregex);
         for log in &jail.logpath {
+            if let Some(script) = LogPath::program(&log.path) {
+                self.text("addlogcommand", Some(script));
+                continue;
+            }
             let tail = log.tail.then(|| "tail".into());
             self.set("addlogpath", std::iter::once(log.path.as_str().into()).chain(tail));
         }

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use portcullis_core::action::Action;
 use portcullis_core::address::Id;
 use portcullis_core::allow::{Allow, Found, list_path};
-use portcullis_core::config::plan::{ActionPlan, JailPlan, Plan, Server, UseDns};
+use portcullis_core::config::plan::{ActionPlan, JailPlan, LogPath, Plan, Server, UseDns};
 use portcullis_core::config::{self, Outcome, Tree, lint};
 use portcullis_core::diagnostic::{Diagnostic, Severity};
 use portcullis_core::encoding::SUPPORTED;
@@ -408,6 +408,9 @@ pub(super) fn is_journal(jail: &JailPlan) -> bool {
 
 /// Why a log that is there cannot be followed.
 fn closed(path: &str) -> Option<(String, &'static str)> {
+    if LogPath::is_stream(path) {
+        return None;
+    }
     let metadata = fs::metadata(path).ok()?;
     if metadata.is_dir() {
         let mend = "name the file, or write a pattern such as /var/log/service/*.log";

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use portcullis_core::address::Id;
 use portcullis_core::command::{self, Deed, Live, Obeyed, World};
-use portcullis_core::config::plan::Server;
+use portcullis_core::config::plan::{LogPath, Server};
 use portcullis_core::engine::{Effect, Request};
 use portcullis_core::exception::Exception;
 use portcullis_core::judge;
@@ -37,6 +37,10 @@ struct System<'d> {
 
 impl World for System<'_> {
     fn can_read(&self, path: &str) -> Result<(), (i32, String)> {
+        // It is the runner's that is read, not ours.
+        if path == LogPath::INPUT {
+            return Ok(());
+        }
         // A pipe that nobody writes to would hold up everything.
         let flags = OFlags::NONBLOCK.bits().cast_signed();
         match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -152,7 +156,7 @@ impl Daemon {
         for error in &amended.errors {
             say(Level::Error, "fail2ban.transmitter", error);
         }
-        let former = tidings::Former::of(words, &self.setup.jails);
+        let former = tidings::Former::of(words, &self.setup.jails, &self.plan);
         former.tell(words, amended.taken, is_done);
         if !amended.is_change() {
             return Ok(());

@@ -168,6 +168,7 @@ struct Daemon {
     traces: Traces,
     inquiries: Inquiries,
     reader: Reader,
+    outputs: crate::source::output::Outputs,
     link: runner::Link,
     groups: Vec<reading::AtWork>,
     setup: Installed,

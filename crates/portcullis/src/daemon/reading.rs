@@ -25,6 +25,7 @@ use crate::matching::{self, Group, News, Reading};
 use crate::observe::log::{Level, note as say};
 use crate::runner::Begin;
 use crate::source::journal::{self, JOURNAL, Journal, Matches, Past};
+use crate::source::output::is_output;
 use crate::source::{Follow, From};
 use crate::store;
 
@@ -65,7 +66,7 @@ impl Kept {
         let marks = self
             .marks
             .iter()
-            .filter(|((name, path), _)| **name == *jail && is_meant(path));
+            .filter(|((name, path), _)| **name == *jail && is_meant(path) && !is_output(path));
         // Of a file's place that Fail2Ban kept the time is not known.
         let timed = marks.filter(|((_, path), mark)| journal::is_journal(path) || mark.inode != 0);
         timed.map(|(_, mark)| mark.read_at).max()
@@ -121,6 +122,12 @@ impl Daemon {
         for group in matching::groups(jails) {
             self.read_group(group);
         }
+        let wanted = self
+            .groups
+            .iter()
+            .flat_map(|group| group.paths.iter().cloned())
+            .collect();
+        self.outputs.keep(&wanted);
     }
 
     fn follow(&self, reading: &mut Reading, file: &LogPath) -> Arc<str> {
@@ -152,6 +159,10 @@ impl Daemon {
             reading.follow_journal(Arc::clone(&path), kept, past);
             return path;
         }
+        if is_output(&path) {
+            reading.follow_output(Arc::clone(&path), kept);
+            return path;
+        }
         let elsewhere = self.kept.read_at(reading.name(), |path| path == JOURNAL);
         let elsewhere = elsewhere.filter(|at| kept.as_ref().is_none_or(|mark| mark.read_at < *at));
         let done = kept.or_else(|| file.tail.then(|| end_of(&path)).flatten());
@@ -178,19 +189,24 @@ impl Daemon {
             .collect();
         let names = jails.iter().map(|jail| Arc::clone(jail.name())).collect();
         let journals = journals_of(&jails);
+        let outputs: BTreeSet<_> = jails.iter().flat_map(Reading::paths).cloned().collect();
+        let outputs: Vec<_> = outputs.into_iter().filter(|path| is_output(path)).collect();
         let outbox = self.outbox.clone();
         let group = Group::spawn(jails, self.clock.clone(), self.caution.careful(), move |news| {
             outbox.try_send(Message::News(news)).map_err(error_of)
         });
         match group {
             Ok(group) => {
-                let paths = begins.keys().chain(journals.keys()).cloned().collect();
+                let paths = begins.keys().chain(journals.keys()).chain(&outputs).cloned().collect();
                 let journals = journals.into_iter().filter_map(|(path, wish)| {
                     let read = self.read_journal(path, wish, &group);
                     read.inspect_err(|error| say(Level::Critical, FILTER, &format!("cannot read the journal: {error}")))
                         .ok()
                 });
                 let journals = journals.collect();
+                for path in outputs {
+                    self.read_output(&path, wide.contains(&path), &group);
+                }
                 for (path, from) in begins {
                     self.reader.add(Follow {
                         wide: wide.contains(&path),
@@ -226,6 +242,15 @@ impl Daemon {
         Journal::read(order, self.link.clone())
     }
 
+    fn read_output(&mut self, path: &Arc<str>, wide: bool, group: &Group) {
+        let careful = self.caution.careful();
+        let one_by_one = move || careful.as_ref().is_some_and(|careful| !careful.is_over());
+        let to = (group.to.clone(), wide);
+        if let Err(error) = self.outputs.give(path, to, one_by_one) {
+            say(Level::Critical, FILTER, &format!("cannot read {path}: {error}"));
+        }
+    }
+
     /// Takes all groups down.
     pub(super) fn stop_reading(&mut self, inbox: &Receiver<Message>) {
         let groups = std::mem::take(&mut self.groups);
@@ -254,6 +279,7 @@ impl Daemon {
         // Groups that wait for the end of this turn would wait for ever; what they wait for is done.
         self.caution.through.clear();
         for path in groups.iter().flat_map(|group| &group.paths) {
+            self.outputs.hold(path);
             self.reader.remove(Arc::clone(path));
         }
         let close = |group: AtWork| {
@@ -314,10 +340,10 @@ impl Daemon {
                 if loud {
                     say(Level::Notice, "fail2ban.filter", &format!("{path}: {state}"));
                 }
-                let is_journal = journal::is_journal(&path);
+                let is_lasting = journal::is_journal(&path) || is_output(&path);
                 self.files.insert(path, state);
                 // A log file may be missing for a moment while it is rotated; a journal may not.
-                if loud && is_journal {
+                if loud && is_lasting {
                     self.watch_protection();
                 } else if loud {
                     self.tell_systemd();
@@ -343,7 +369,10 @@ impl Daemon {
 fn begins_of(jails: &[Reading]) -> BTreeMap<Arc<str>, From> {
     let mut marks: BTreeMap<Arc<str>, Vec<Option<Mark>>> = BTreeMap::new();
     for jail in jails {
-        for path in jail.paths().filter(|path| !journal::is_journal(path)) {
+        for path in jail
+            .paths()
+            .filter(|path| !journal::is_journal(path) && !is_output(path))
+        {
             marks
                 .entry(Arc::clone(path))
                 .or_default()

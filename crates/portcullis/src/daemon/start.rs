@@ -29,6 +29,7 @@ use crate::enforce::shell::ShellLayer;
 use crate::observe::log::{Level, note as say};
 use crate::observe::notify::{self, Watchdog};
 use crate::place::Places;
+use crate::source::output::Outputs;
 use crate::source::{Limits, Reader};
 use crate::store::{Place, Running};
 use crate::{runner, sandbox, store};
@@ -64,7 +65,6 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     let around = surroundings::Around::new(&clock, &outbox);
     let inquiries = Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?;
     let (board, (cloud, sky)) = (Arc::clone(&around.board), sky(&clock, &places, link.clone()));
-    let lanes = lanes(link.clone(), around, sky, &outbox).map_err(broken)?;
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
     let mut daemon = Daemon {
         dry_run: run.dry_run,
@@ -74,12 +74,13 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         since: clock.now().steady,
         clock,
         zone: setup::zone(),
-        lanes,
+        lanes: lanes(link.clone(), around, sky, &outbox).map_err(broken)?,
         traces: super::traces::Traces::new(),
         inquiries,
         caution: caution::Caution::begin(run.deaths, &places, &reader),
         watchdog: Watchdog::asked(),
         reader,
+        outputs: Outputs::new(link.clone()),
         link,
         groups: Vec::new(),
         setup: Installed::default(),

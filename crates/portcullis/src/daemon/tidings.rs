@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use portcullis_core::address::Id;
-use portcullis_core::config::plan::JailPlan;
+use portcullis_core::config::plan::{JailPlan, LogPath, Plan};
 use portcullis_core::value::{Value, repr_str};
 
 use crate::observe::log::{Level, note as say};
@@ -12,31 +12,43 @@ use crate::observe::log::{Level, note as say};
 const SERVER: &str = "fail2ban.server";
 const JAIL: &str = "fail2ban.jail";
 const FILTER: &str = "fail2ban.filter";
+const JOURNAL: &str = "fail2ban.filtersystemd";
 const ACTIONS: &str = "fail2ban.actions";
 const FINISHED: &str = "Reload finished.";
 
-/// The jails that a reload finds.
-pub(super) struct Former(BTreeMap<Arc<str>, Jail>);
+/// The jails that a reload finds, and those that read the journal once the command is obeyed.
+pub(super) struct Former {
+    jails: BTreeMap<Arc<str>, Jail>,
+    journals: BTreeSet<Arc<str>>,
+}
 
 struct Jail {
     backend: String,
     paths: BTreeSet<String>,
+    /// Whether it reads the journal, and not all of that
+    is_matched: bool,
 }
 
 impl Former {
-    /// Of the jails in force, those that the command reloads without a stop. Only `reload` has some.
-    pub(super) fn of(words: &[Value], jails: &BTreeMap<Arc<str>, JailPlan>) -> Former {
+    /// Of the jails in force, those that the command reloads without a stop. Only `reload` has some. `plan` is what
+    /// the command made of the configuration.
+    pub(super) fn of(words: &[Value], jails: &BTreeMap<Arc<str>, JailPlan>, plan: &Plan) -> Former {
+        let journals = plan.jails.iter().filter(|jail| reads_journal(jail));
+        let journals = journals.map(|jail| Arc::clone(&jail.name)).collect();
         let Some((scope, options, _)) = reload(words) else {
-            return Former(BTreeMap::new());
+            let jails = BTreeMap::new();
+            return Former { jails, journals };
         };
         let stops = options.iter().any(|option| option.as_str() == Some("--restart"));
         let is_meant = |name: &str| !stops && (scope == "--all" || scope == name);
         let of = |plan: &JailPlan| Jail {
             backend: plan.backend.clone(),
             paths: plan.logpath.iter().map(|log| log.path.clone()).collect(),
+            is_matched: reads_journal(plan) && !plan.journalmatch.is_empty(),
         };
         let jails = jails.iter().filter(|(name, _)| is_meant(name));
-        Former(jails.map(|(name, plan)| (Arc::clone(name), of(plan))).collect())
+        let jails = jails.map(|(name, plan)| (Arc::clone(name), of(plan))).collect();
+        Former { jails, journals }
     }
 
     /// Says what a command does before it is put in force; of a stream, the first commands, the last of which failed
@@ -45,6 +57,7 @@ impl Former {
         let stream = match (words, reload(words)) {
             (_, Some((scope, _, stream))) => {
                 say_reload(scope);
+                self.tell_unmatched();
                 stream
             }
             ([first, stream, ..], None) if first.as_str() == Some("server-stream") => items(stream),
@@ -68,6 +81,8 @@ impl Former {
         match text(0).as_str() {
             "add" => self.tell_jail(&text(1), &text(2)),
             "set" if text(2) == "addlogpath" && self.has_log(&text(1), &text(3)) => {}
+            "set" if text(2) == "addlogcommand" && self.has_log(&text(1), &LogPath::of_program(&text(3)).path) => {}
+            "set" if matches!(&*text(2), "addjournalmatch" | "deljournalmatch") => self.tell_match(&text(1), words),
             "set" if text(2) == "addignoreip" => words.iter().skip(3).for_each(|value| ignore(&value.to_string())),
             "set" => {
                 if let Some((logger, line)) = option(&text(2), &text(3)) {
@@ -78,12 +93,42 @@ impl Former {
         }
     }
 
+    /// A reload begins by taking the matches of the journal away.
+    fn tell_unmatched(&self) {
+        for (name, _) in self.jails.iter().filter(|(_, jail)| jail.is_matched) {
+            say(
+                Level::Info,
+                JOURNAL,
+                &format!("[{name}] Removed journal match for: '*'"),
+            );
+        }
+    }
+
+    /// Other sources take no notice of matches.
+    fn tell_match(&self, name: &str, words: &[Value]) {
+        if !self.journals.contains(name) {
+            return;
+        }
+        let terms = words.get(3..).unwrap_or_default();
+        let text = match words.get(2).and_then(Value::as_str) {
+            Some("addjournalmatch") => {
+                let terms: Vec<String> = terms.iter().map(ToString::to_string).collect();
+                format!("[{name}] Added journal match for: {}", repr_str(&terms.join(" ")))
+            }
+            _ => format!(
+                "[{name}] Removed journal match for: {}",
+                Value::List(terms.to_vec()).repr()
+            ),
+        };
+        say(Level::Info, JOURNAL, &text);
+    }
+
     fn has_log(&self, jail: &str, path: &str) -> bool {
-        self.0.get(jail).is_some_and(|jail| jail.paths.contains(path))
+        self.jails.get(jail).is_some_and(|jail| jail.paths.contains(path))
     }
 
     fn tell_jail(&self, name: &str, backend: &str) {
-        match self.0.get(name) {
+        match self.jails.get(name) {
             Some(jail) if jail.backend == backend => {
                 return say(Level::Info, SERVER, &format!("Reload jail {}", repr_str(name)));
             }
@@ -120,7 +165,7 @@ impl Former {
     fn tell_reloaded(&self, words: &[Value], stream: &[Value]) {
         let [first, name] = words else { return };
         let name = name.as_str().unwrap_or_default();
-        let Some(jail) = self.0.get(name).filter(|_| first.as_str() == Some("start")) else {
+        let Some(jail) = self.jails.get(name).filter(|_| first.as_str() == Some("start")) else {
             return;
         };
         let is = |words: &[Value], head: [&str; 3]| words.iter().map(Value::as_str).take(3).eq(head.map(Some));
@@ -130,10 +175,15 @@ impl Former {
         }
         let added = commands().filter(|words| is(words, ["set", name, "addlogpath"]));
         let now: BTreeSet<&str> = added.filter_map(|words| words.get(3)?.as_str()).collect();
-        for path in jail.paths.iter().filter(|path| !now.contains(path.as_str())) {
+        let files = jail.paths.iter().filter(|path| LogPath::program(path).is_none());
+        for path in files.filter(|path| !now.contains(path.as_str())) {
             say(Level::Info, FILTER, &format!("Removed logfile: {}", repr_str(path)));
         }
     }
+}
+
+fn reads_journal(plan: &JailPlan) -> bool {
+    plan.backend.to_ascii_lowercase().starts_with("systemd")
 }
 
 /// What is said of a command that changes nothing: a reload of a jail that is not there.
@@ -184,6 +234,8 @@ fn option(name: &str, value: &str) -> Option<(&'static str, String)> {
         "logencoding" => format!("  encoding: {value}"),
         "addlogpath" => format!("Added logfile: {}", repr_str(value)),
         "dellogpath" => format!("Removed logfile: {}", repr_str(value)),
+        "addlogcommand" => format!("Added log command: {}", repr_str(value)),
+        "dellogcommand" => format!("Removed log command: {}", repr_str(value)),
         "bantime" => return Some((ACTIONS, format!("  banTime: {value}"))),
         _ => {
             let part = name.strip_prefix("bantime.")?;

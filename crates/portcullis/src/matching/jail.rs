@@ -1,6 +1,7 @@
 //! One jail's share of a group: its filter, and how far it has come in each of its files.
 
 mod entries;
+mod repeats;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,11 +15,13 @@ use portcullis_core::json;
 use portcullis_core::ledger::Mark;
 use portcullis_core::time::{Clock, Seconds, Timestamp, print_length};
 
+pub(super) use repeats::Repeats;
+
 use super::joiner::Whole;
 use super::progress::{Behind, Progress, is_same_file};
 use super::{LogEncoding, News, Seen};
 use crate::source::journal::{self, JOURNAL, Matches};
-use crate::source::{Chunk, Line};
+use crate::source::{Chunk, Line, output};
 
 /// What is said at most once a day and jail.
 const DAILY: Seconds = Seconds::new(86_400);
@@ -106,6 +109,7 @@ impl Reading {
                 operating,
                 generation: 0,
                 joiners: BTreeMap::new(),
+                repeats: None,
             },
         );
     }
@@ -212,6 +216,11 @@ impl Reading {
         if progress.has_read(chunk, line.end) {
             return;
         }
+        if let Some(repeats) = &mut progress.repeats
+            && repeats.begin(chunk.generation)
+        {
+            progress.operating = false;
+        }
         let operating = progress.operating;
         // A time that is still to come is one of a clock that was put back.
         let floor = progress.floor.filter(|floor| *floor <= clock.wall);
@@ -242,9 +251,14 @@ impl Reading {
             reading
                 .failures
                 .retain(|failure| floor.is_none_or(|floor| failure.time > floor));
+            if let Some(repeats) = &mut progress.repeats {
+                reading
+                    .failures
+                    .retain(|failure| repeats.is_new(failure.time, clock.wall));
+            }
             reading
         }));
-        let place = || format!("{} before byte {}", chunk.path, line.end);
+        let place = || place_of(&chunk.path, line.end);
         if self.take(clock, reading, (&text, &place), found) {
             let candidates = candidates(first + 1);
             if !candidates.are_none() {
@@ -301,8 +315,9 @@ impl Reading {
             }
         }
         let text = format!(
-            "[{}] the daemon died twice over the line of {} before byte {end}; it is skipped",
-            self.name, chunk.path
+            "[{}] the daemon died twice over the line of {}; it is skipped",
+            self.name,
+            place_of(&chunk.path, end)
         );
         news.push(News::Said {
             logger: "fail2ban.filter",
@@ -331,6 +346,14 @@ impl Reading {
             return Some((Arc::clone(&self.name), JOURNAL.into(), mark));
         }
         progress.operating |= chunk.caught_up;
+        if let Some(repeats) = &mut progress.repeats {
+            if chunk.caught_up {
+                repeats.catch_up(chunk.generation);
+            }
+            let mark = output::mark(&chunk.path, repeats.news()?, chunk.generation);
+            progress.done = Some(mark.clone());
+            return Some((Arc::clone(&self.name), Arc::clone(&chunk.path), mark));
+        }
         let had_read = progress.has_read(chunk, chunk.mark.offset);
         progress.catch_up(chunk);
         // Late lines of a file that was rotated away must not take the position back to it.
@@ -451,6 +474,14 @@ impl Reading {
             remark("unseen", counts.unseen, text);
         }
     }
+}
+
+/// Which line is meant; the output of a program has no places.
+fn place_of(path: &str, end: u64) -> String {
+    if output::is_output(path) {
+        return path.to_owned();
+    }
+    format!("{path} before byte {end}")
 }
 
 /// What Fail2Ban says when the entries of a journal are new ones.

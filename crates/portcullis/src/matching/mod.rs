@@ -169,6 +169,9 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
                     );
                 }
                 Report::Interrupted { path, why } => self.said_of(&path, format!("{path}: {why}; it is started again")),
+                Report::Complaint { path, text } => {
+                    self.said_of(&path, format!("{path}: it says on its error output: {text}"));
+                }
                 Report::Unreadable { path, error } => self.file(path, format!("cannot be read: {error}"), true),
             }
         }

@@ -6,6 +6,7 @@ use portcullis_core::encoding::Encoding;
 use portcullis_core::ledger::Mark;
 use portcullis_core::time::Timestamp;
 
+use super::jail::Repeats;
 use super::joiner::{Joiner, Whole};
 use crate::source::journal::Past;
 use crate::source::{Chunk, Ending, Line};
@@ -31,6 +32,8 @@ pub(super) struct Progress {
     pub(super) generation: u64,
     /// The beginning of a line that is not whole yet, in each file read under this path
     pub(super) joiners: BTreeMap<u64, Joiner>,
+    /// What a program may print again
+    pub(super) repeats: Option<Repeats>,
 }
 
 /// Where an earlier run of the jail came, in a file that is read again from further up.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ use crate::observe::words_of;
 const LONGEST: u64 = 16 << 20;
 /// Lines of the command line that are shown.
 const SHOWN: usize = 5;
+/// The LOG that is standard input.
+pub(super) const INPUT: &str = "-";
 /// So often somebody who waits at a terminal is told how far it is.
 const TELL: Duration = Duration::from_millis(500);
 
@@ -66,6 +69,8 @@ pub(crate) struct FileLines {
     done: u64,
     size: u64,
     told: Option<Instant>,
+    /// Whether nothing more is written behind the end
+    is_whole: bool,
 }
 
 /// Why a log cannot be read; the text is Fail2Ban's where it has one.
@@ -139,6 +144,20 @@ impl Lines {
         Ok(Ok(Lines::Text(lines.into_iter())))
     }
 
+    /// Standard input as LOG.
+    pub(super) fn input<W: Write>(
+        encoding: &str,
+        quiet: bool,
+        screen: &mut Screen<W>,
+    ) -> io::Result<Result<Lines, Error>> {
+        let opened = FileLines::input(encoding);
+        if opened.is_ok() && !quiet {
+            screen.line("Use   standard input")?;
+            screen.line(&format!("Use         encoding : {encoding}"))?;
+        }
+        Ok(opened.map(Lines::File))
+    }
+
     /// Hands each line that counts, without its line end, to `take`. Empty lines and comments are left out.
     pub(crate) fn each(mut self, mut take: impl FnMut(Tested<'_>) -> io::Result<()>) -> io::Result<()> {
         let mut keep = |line: &str| {
@@ -183,10 +202,28 @@ impl FileLines {
             done: 0,
             size,
             told: io::stderr().is_terminal().then(Instant::now),
+            is_whole: false,
         })
     }
 
-    /// Reads the next whole line. One without a line end is still being written: Fail2Ban leaves it, too.
+    fn input(encoding: &str) -> Result<FileLines, Error> {
+        let wrap = |error| Error::Open {
+            path: INPUT.to_owned(),
+            error,
+        };
+        let input = io::stdin().as_fd().try_clone_to_owned().map_err(wrap)?;
+        Ok(FileLines {
+            encoding: Encoding::named(encoding).map_err(|_| Error::Encoding(encoding.to_owned()))?,
+            reader: BufReader::with_capacity(1 << 18, File::from(input)),
+            bytes: Vec::new(),
+            done: 0,
+            size: 0,
+            told: None,
+            is_whole: true,
+        })
+    }
+
+    /// Reads the next whole line. In a file, one without a line end is still being written: Fail2Ban leaves it, too.
     fn next(&mut self) -> io::Result<bool> {
         self.bytes.clear();
         while self.read_piece()? {
@@ -198,7 +235,7 @@ impl FileLines {
             self.done += self.reader.skip_until(b'\n')? as u64;
             return Ok(true);
         }
-        Ok(false)
+        Ok(self.is_whole && !self.bytes.is_empty())
     }
 
     /// Reads on behind the next newline byte, and the NUL behind that where a newline takes two bytes. Returns whether

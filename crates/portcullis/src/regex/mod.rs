@@ -89,7 +89,10 @@ pub(crate) struct Asked {
 
 /// Runs as our own verb: the built-in stock stands behind the folder.
 pub(crate) fn main(asked: &Asked) -> ExitCode {
-    let options = &asked.options.clone().settled();
+    let options = &Options {
+        takes_input: true,
+        ..asked.options.clone().settled()
+    };
     let run = if asked.json { run_as_json } else { run };
     // A folder of filters is no configuration folder, and the stock does not stand behind it.
     if options.config.trim_end_matches('/').ends_with("filter.d") {
@@ -274,6 +277,12 @@ impl Trial<'_> {
         };
         let place = options.inputs.first().map(String::as_str).unwrap_or_default();
         let quiet = options.out.is_some();
+        if options.takes_input && place == lines::INPUT {
+            let opened = Lines::input(&options.encoding, quiet, screen)?;
+            return Ok(opened
+                .map(|lines| (log, made, lines))
+                .map_err(|error| Halt::new(error.to_string())));
+        }
         let opened = Lines::open(
             (place, &made.matches),
             &options.encoding,

@@ -102,6 +102,9 @@ pub(crate) struct Options {
     /// Print the version
     #[arg(long)]
     pub(crate) version: bool,
+    /// Whether the LOG `-` is standard input: to Fail2Ban it is a line
+    #[arg(skip)]
+    pub(crate) takes_input: bool,
 }
 
 impl Options {

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -40,20 +41,25 @@ const SYSTEMD: [&str; 6] = [
 #[derive(Default)]
 pub(super) struct Running {
     group: Mutex<Option<Pid>>,
+    is_over: AtomicBool,
 }
 
 impl Running {
-    /// Remembers the group of a command that was started.
+    /// Remembers the group of a command that was started. Who killed it before that meant it, too.
     pub(super) fn begin(&self, group: Pid) {
         *self.lock() = Some(group);
+        if self.is_over.load(Ordering::Acquire) {
+            self.kill();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Pid>> {
         self.group.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Kills the command with all that it started, if one runs.
+    /// Kills the command with all that it started, now or as soon as it begins. No further one is meant for this.
     pub(super) fn kill(&self) {
+        self.is_over.store(true, Ordering::Release);
         if let Some(group) = *self.lock() {
             // It may have gone by itself in between.
             let _ = kill_process_group(group, Signal::KILL);
@@ -120,16 +126,20 @@ fn spawn(task: &Task) -> std::io::Result<Child> {
         Task::Shell(command) => shell(command),
         Task::Batch(batch) => program(batch)?,
     };
-    // What systemd says to the service is not said to a user's action.
-    for variable in SYSTEMD {
-        command.env_remove(variable);
-    }
-    command
+    plain(&mut command)
         .current_dir("/")
         .process_group(0)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
+}
+
+/// What systemd says to the service is not said to a user's program.
+pub(super) fn plain(command: &mut Command) -> &mut Command {
+    for variable in SYSTEMD {
+        command.env_remove(variable);
+    }
+    command
 }
 
 fn shell(command: &action::Command) -> Command {

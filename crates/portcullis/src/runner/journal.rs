@@ -4,7 +4,6 @@
 //! library in ours would die with a file that is cut short under it. What it is told is made here, of an [`Excerpt`] whose
 //! every word is checked.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -13,8 +12,6 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_core::config::{Tree as _, is_journal_field, is_journal_match};
@@ -39,62 +36,14 @@ const LOOK: Duration = Duration::from_secs(1);
 const WORDS_MOST: usize = 4096;
 const WORD_MOST: usize = 4096;
 
-/// The programs that print for one daemon.
-#[derive(Clone, Default)]
-pub(super) struct Printers {
-    running: Arc<Mutex<BTreeMap<u64, Arc<Running>>>>,
-}
-
-impl Printers {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Running>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Starts one; it is answered in any case, and once more when it has ended.
-    pub(super) fn start(&self, number: u64, excerpt: Excerpt, mailbox: &Arc<Mailbox>) {
-        let running = Arc::new(Running::default());
-        self.lock().insert(number, Arc::clone(&running));
-        let (printers, to) = (self.clone(), Arc::clone(mailbox));
-        let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || {
-            let ran = run(number, &excerpt, &to, &running).unwrap_or_else(failed);
-            printers.lock().remove(&number);
-            to.send(&Answer::Hushed { number, ran });
-        });
-        if let Err(error) = thread {
-            self.lock().remove(&number);
-            let ran = failed(error);
-            mailbox.send(&Answer::Hushed { number, ran });
-        }
-    }
-
-    /// Ends one. It would end by itself, too, as soon as nobody can read what it prints.
-    pub(super) fn stop(&self, number: u64) {
-        if let Some(running) = self.lock().get(&number) {
-            running.kill();
-        }
-    }
-
-    /// Ends all.
-    pub(super) fn stop_all(&self) {
-        self.lock().values().for_each(|running| running.kill());
-    }
-}
-
-fn failed(error: io::Error) -> Ran {
-    Ran::nothing(match error.kind() {
-        ErrorKind::InvalidInput => Outcome::Refused(error.to_string()),
-        _ => Outcome::CouldNotStart(error.to_string()),
-    })
-}
-
-fn run(number: u64, excerpt: &Excerpt, mailbox: &Mailbox, running: &Running) -> io::Result<Ran> {
+pub(super) fn run(number: u64, excerpt: &Excerpt, mailbox: &Mailbox, running: &Running) -> io::Result<Ran> {
     let start = Instant::now();
     let (mut child, files) = spawn(excerpt)?;
     let group = Pid::from_child(&child);
     running.begin(group);
     if let Some(output) = child.stdout.take() {
         let output = OwnedFd::from(output);
-        mailbox.send_with(&Answer::Journal { number }, output.as_fd());
+        mailbox.send_with(&Answer::Journal { number }, &[output.as_fd()]);
     }
     let mut watched = Watched::new(&mut child, group);
     let mut renewed = false;

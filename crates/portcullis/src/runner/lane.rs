@@ -42,10 +42,10 @@ impl Mailbox {
         }
     }
 
-    /// Sends an answer together with a descriptor.
-    pub(super) fn send_with(&self, answer: &Answer, descriptor: BorrowedFd<'_>) {
+    /// Sends an answer together with descriptors.
+    pub(super) fn send_with(&self, answer: &Answer, descriptors: &[BorrowedFd<'_>]) {
         let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut to = passing::With::new(&stream, descriptor);
+        let mut to = passing::With::new(&stream, descriptors);
         if !self.is_gone() && wire::send(&mut to, answer).is_err() {
             self.close();
         }

@@ -27,11 +27,11 @@ pub(crate) enum Event {
     Gone,
 }
 
-/// What comes of an order for entries of the journal.
+/// What comes of an order for entries of the journal, a program's output, or standard input.
 #[derive(Debug)]
 pub(crate) enum Feed {
-    /// They are to be read here.
-    Opened(OwnedFd),
+    /// They are to be read here; of a program, there is its error output as well.
+    Opened(OwnedFd, Option<OwnedFd>),
     /// There will be no more.
     Ended(Ran),
 }
@@ -196,10 +196,24 @@ impl Link {
     /// Asks for entries of the journal. Returns the number of the order, and what comes of it: nothing more if the
     /// runner is gone.
     pub(crate) fn journal(&self, excerpt: Excerpt) -> (u64, Receiver<Feed>) {
+        self.order(|number| Request::Journal { number, excerpt })
+    }
+
+    /// Asks for a program that was learned for [`Lane::Logs`]; as [`Link::journal`].
+    pub(crate) fn program(&self, template: TemplateId) -> (u64, Receiver<Feed>) {
+        self.order(|number| Request::Program { number, template })
+    }
+
+    /// Asks for the standard input of the main process; as [`Link::journal`].
+    pub(crate) fn input(&self) -> (u64, Receiver<Feed>) {
+        self.order(|number| Request::Input { number })
+    }
+
+    fn order(&self, request: impl FnOnce(u64) -> Request) -> (u64, Receiver<Feed>) {
         let (sender, receiver) = channel();
         let number = self.shared.number();
         if self.shared.expect_feed(number, sender)
-            && let Err(error) = self.shared.send(&Request::Journal { number, excerpt })
+            && let Err(error) = self.shared.send(&request(number))
         {
             let ran = Ran::nothing(Outcome::CouldNotStart(error.to_string()));
             self.shared.feed(number, Feed::Ended(ran));
@@ -207,7 +221,7 @@ impl Link {
         (number, receiver)
     }
 
-    /// Says that the entries of an order are no longer wanted.
+    /// Says that what an order brings is no longer wanted.
     pub(crate) fn hush(&self, number: u64) {
         // A runner that is gone prints nothing.
         let _ = self.shared.send(&Request::Hush { number });
@@ -291,7 +305,13 @@ impl Shared {
                 }
                 Answer::Journal { number } => {
                     if let Some(descriptor) = answers.get_mut().next() {
-                        self.feed(number, Feed::Opened(descriptor));
+                        self.feed(number, Feed::Opened(descriptor, None));
+                    }
+                }
+                Answer::Program { number } => {
+                    let descriptors = (answers.get_mut().next(), answers.get_mut().next());
+                    if let (Some(output), complaints) = descriptors {
+                        self.feed(number, Feed::Opened(output, complaints));
                     }
                 }
                 Answer::Hushed { number, ran } => self.feed(number, Feed::Ended(ran)),

@@ -5,7 +5,7 @@
 //! (re)load, filled with values by the same function of the core that the daemon uses. A finished command line is
 //! never taken, so that a daemon in the wrong hands can only ban and unban. Many commands that are recognised here, too,
 //! it makes into one batch of their program, of templates and addresses in the same way. It also starts the program that
-//! prints the journal, and passes on the end of a pipe with the entries. The daemon itself never forks
+//! prints the journal and those whose output is a log, and passes on the ends of their pipes, or its own standard input. The daemon itself never forks
 //! and can be locked up, while users' actions keep what they need.
 //!
 //! [`supervise`] is the parent's whole life; [`Link`] is the daemon's end of the socket.
@@ -16,7 +16,9 @@ mod handover;
 mod journal;
 mod lane;
 mod link;
+mod outputs;
 mod passing;
+mod program;
 mod serve;
 mod supervise;
 #[cfg(test)]

@@ -12,8 +12,8 @@ use rustix::net::{
     recvmsg, sendmsg,
 };
 
-/// No message of ours brings more.
-const MOST: usize = 1;
+/// No message of ours brings more: what a program prints, and what it complains of.
+const MOST: usize = 2;
 
 /// The reading end: bytes as from the socket, and the descriptors that came with them.
 pub(super) struct Passing {
@@ -53,29 +53,27 @@ impl Read for Passing {
 /// The writing end, for one frame.
 pub(super) struct With<'a> {
     stream: &'a UnixStream,
-    descriptor: Option<BorrowedFd<'a>>,
+    /// None once they are on their way
+    descriptors: &'a [BorrowedFd<'a>],
 }
 
 impl<'a> With<'a> {
-    pub(super) fn new(stream: &'a UnixStream, descriptor: BorrowedFd<'a>) -> Self {
-        With {
-            stream,
-            descriptor: Some(descriptor),
-        }
+    /// At most [`MOST`] descriptors.
+    pub(super) fn new(stream: &'a UnixStream, descriptors: &'a [BorrowedFd<'a>]) -> Self {
+        With { stream, descriptors }
     }
 }
 
 impl Write for With<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(descriptor) = self.descriptor else {
+        if self.descriptors.is_empty() {
             return self.stream.write(bytes);
-        };
-        let descriptors = [descriptor];
+        }
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        control.push(SendAncillaryMessage::ScmRights(self.descriptors));
         let sent = sendmsg(self.stream, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
-        self.descriptor = None;
+        self.descriptors = &[];
         Ok(sent)
     }
 
@@ -101,7 +99,7 @@ mod tests {
             File::from(OwnedFd::from(write)).write_all(&[number]).unwrap();
             wire::send(&mut (&ours), &Answer::Notice(Notice::Reload)).unwrap();
             let number = u64::from(number);
-            wire::send(&mut With::new(&ours, read.as_fd()), &Answer::Journal { number }).unwrap();
+            wire::send(&mut With::new(&ours, &[read.as_fd()]), &Answer::Journal { number }).unwrap();
         }
         drop(ours);
         let mut answers = BufReader::new(Passing::new(theirs));

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufReader};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use portcullis_core::action::{self, Batch, Form, Operation, Values};
 
 use super::execute::Task;
-use super::journal::Printers;
 use super::lane::{Job, Mailbox, Queue};
+use super::outputs::Outputs;
 use super::wire::{
     self, Answer, BATCH_MOST, BESIDE_MOST, Item, Lane, Look, Outcome, Ran, Request, Template, TemplateId,
 };
+use super::{journal, program};
 use crate::observe::notify;
 use crate::store::holder::{holder, holders};
 use crate::visitors::visitors;
@@ -25,6 +26,8 @@ pub(super) struct Lanes {
     /// Started when the first action asks for them
     beside: Vec<OnceLock<Queue>>,
     ignore: Vec<Queue>,
+    /// What was started for each daemon and may still run
+    outputs: Mutex<Vec<Outputs>>,
 }
 
 /// So many ignore commands run at a time. The daemon never asks for two of one address in one jail at once.
@@ -38,12 +41,14 @@ impl Lanes {
             ignore: (0..IGNORE_AT_ONCE)
                 .map(|_| Queue::start("lane-ignore"))
                 .collect::<io::Result<_>>()?,
+            outputs: Mutex::default(),
         }))
     }
 
     fn lane(&self, lane: Lane) -> &Queue {
         match lane {
-            Lane::Actions => &self.actions,
+            // Programs whose output is a log never wait in a lane.
+            Lane::Actions | Lane::Logs => &self.actions,
             Lane::Beside(number) => self.beside(number),
             Lane::Ignore => self
                 .ignore
@@ -67,14 +72,31 @@ impl Lanes {
         place.get().unwrap_or(&self.actions)
     }
 
-    /// Ends all lanes; their running commands are given this long, all together.
+    fn outputs(&self) -> MutexGuard<'_, Vec<Outputs>> {
+        self.outputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Programs for another daemon: those of the one before end with it.
+    fn new_outputs(&self) -> Outputs {
+        let new = Outputs::default();
+        let mut all = self.outputs();
+        all.retain(|old| !old.are_over());
+        all.push(new.clone());
+        new
+    }
+
+    /// Ends all lanes; their running commands are given this long, all together. No program that printed a log
+    /// outlives this.
     pub(super) fn close(&self, patience: Duration) {
         let until = Instant::now() + patience;
+        let outputs = std::mem::take(&mut *self.outputs());
+        outputs.iter().for_each(Outputs::stop_all);
         let beside = self.beside.iter().filter_map(OnceLock::get);
         for queue in std::iter::once(&self.actions).chain(beside) {
             queue.close(until.saturating_duration_since(Instant::now()));
         }
         self.ignore.iter().for_each(|queue| queue.close(Duration::ZERO));
+        outputs.iter().for_each(|outputs| outputs.wait(until));
     }
 }
 
@@ -82,19 +104,30 @@ impl Lanes {
 pub(super) fn serve(stream: UnixStream, lanes: Arc<Lanes>) -> io::Result<Arc<Mailbox>> {
     let mailbox = Mailbox::new(stream.try_clone()?)?;
     let answers = mailbox.clone();
+    let outputs = lanes.new_outputs();
     thread::Builder::new().name("runner".to_owned()).spawn(move || {
         let mut requests = BufReader::new(stream);
         let mut known = BTreeMap::new();
-        let printers = Printers::default();
         while let Ok(Some(request)) = wire::receive(&mut requests) {
             match request {
-                Request::Journal { number, excerpt } => printers.start(number, excerpt, &answers),
-                Request::Hush { number } => printers.stop(number),
+                Request::Journal { number, excerpt } => {
+                    outputs.start(number, &answers, move |mailbox, running| {
+                        journal::run(number, &excerpt, mailbox, running)
+                    });
+                }
+                Request::Program { number, template } => {
+                    let script = learned(&known, (Lane::Logs, template)).map(|(template, _)| template.script.clone());
+                    outputs.start(number, &answers, move |mailbox, running| {
+                        program::run(number, script, mailbox, running)
+                    });
+                }
+                Request::Input { number } => program::input(number, &answers),
+                Request::Hush { number } => outputs.stop(number),
                 request => obey(request, &mut known, &lanes, &answers),
             }
         }
         answers.close();
-        printers.stop_all();
+        outputs.stop_all();
     })?;
     Ok(mailbox)
 }
@@ -133,7 +166,7 @@ fn obey(request: Request, known: &mut Known, lanes: &Lanes, mailbox: &Arc<Mailbo
             return;
         }
         Request::Batch { number, items, lane } => (number, lane, batch(known, lane, &items)),
-        Request::Journal { .. } | Request::Hush { .. } => return,
+        Request::Journal { .. } | Request::Program { .. } | Request::Input { .. } | Request::Hush { .. } => return,
         Request::Tell { state } => return notify::pass_on(&state),
     };
     match task {

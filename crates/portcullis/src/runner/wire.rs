@@ -39,6 +39,8 @@ pub(crate) enum Lane {
     Beside(u8),
     /// `ignorecommand`: a few at a time, so that one that hangs does not hold up all jails
     Ignore,
+    /// `logcommand`: programs whose output is a log. They run until nobody wants it any more, all at a time
+    Logs,
 }
 
 /// From the daemon to the runner.
@@ -71,7 +73,19 @@ pub(crate) enum Request {
         /// Which entries
         excerpt: Excerpt,
     },
-    /// The entries of that order are no longer wanted.
+    /// Start a program whose output is a log, learned for [`Lane::Logs`]. The answer brings the ends of two pipes.
+    Program {
+        /// Comes back in the answers
+        number: u64,
+        /// Which
+        template: TemplateId,
+    },
+    /// Hand over standard input. The answer brings it.
+    Input {
+        /// Comes back in the answers
+        number: u64,
+    },
+    /// What that order brings is no longer wanted.
     Hush {
         /// The order's
         number: u64,
@@ -136,12 +150,18 @@ pub(crate) enum Answer {
     },
     /// The main process was sent a signal.
     Notice(Notice),
-    /// Entries of the journal are printed; with this frame comes the descriptor to read them from.
+    /// Entries of the journal are printed, or standard input is there; with this frame comes the descriptor to read
+    /// them from.
     Journal {
         /// The order's
         number: u64,
     },
-    /// They are not printed any more, or cannot be.
+    /// A program runs; with this frame come the descriptors of its output and of its error output.
+    Program {
+        /// The order's
+        number: u64,
+    },
+    /// There will be no more of it, or it could not begin.
     Hushed {
         /// The order's
         number: u64,

@@ -1,4 +1,5 @@
-//! From log files to lines: one thread frames the raw bytes of all of them. [`journal`]: the same of systemd's journal.
+//! From log files to lines: one thread frames the raw bytes of all of them. [`journal`]: the same of systemd's journal;
+//! [`output`]: of programs, and of standard input.
 //!
 //! In goes a list of paths with the place to begin at ([`Follow`]); out come [`Report`]s, one bounded channel a
 //! path. Nothing here knows about encodings, dates or jails: a line is the bytes between two newlines, and
@@ -10,6 +11,7 @@ mod follower;
 mod frame;
 pub(crate) mod journal;
 mod late;
+pub(crate) mod output;
 mod reader;
 mod rotation;
 mod sibling;
@@ -95,12 +97,19 @@ pub(crate) enum Report {
         /// after it are gone or compressed.
         complete: bool,
     },
-    /// What reads a journal ended, and is started again where it was.
+    /// The program that prints a journal, or is the log, ended; it is started again.
     Interrupted {
-        /// The journal
+        /// The log
         path: Arc<str>,
         /// Why, as a sentence without its stop
         why: String,
+    },
+    /// What the program that is the log wrote on its error output.
+    Complaint {
+        /// The log
+        path: Arc<str>,
+        /// The line, quoted
+        text: String,
     },
     /// The file cannot be read; said once for each new reason, and retried.
     Unreadable {

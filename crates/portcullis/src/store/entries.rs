@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use portcullis_core::address::Id;
+use portcullis_core::config::plan::LogPath;
 use portcullis_core::ledger::{Count, Entry, Field, Mark, Pending, Ticket};
 use portcullis_core::time::{Clock, Seconds};
 use rusqlite::types::Value;
@@ -231,10 +232,13 @@ impl Writer<'_> {
         } else {
             (Some(mark.offset.cast_signed()), None)
         };
-        self.run(
-            "INSERT OR REPLACE INTO logs(jail, path, firstlinemd5, lastfilepos) VALUES(?1, ?2, ?3, COALESCE(?4, ?5))",
-            params![jail, path, head, position, seconds],
-        )?;
+        // It has no such logs.
+        if !LogPath::is_stream(path) {
+            self.run(
+                "INSERT OR REPLACE INTO logs(jail, path, firstlinemd5, lastfilepos) VALUES(?1, ?2, ?3, COALESCE(?4, ?5))",
+                params![jail, path, head, position, seconds],
+            )?;
+        }
         self.run(
             "INSERT OR REPLACE INTO portcullis_marks(jail, path, device, inode, offset, head, tail, read_at, seen_pos)
                  VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, COALESCE(?9, ?10))",

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use portcullis_core::config::plan::JailPlan;
+use portcullis_core::config::plan::{JailPlan, LogPath};
 use portcullis_core::time::{Seconds, Timestamp, print_length};
 
 use super::disk::{self, Place};
@@ -37,6 +37,10 @@ pub(super) fn look(scene: &Scene) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     for (path, jails) in readers {
         let log = Log { scene, path, jails };
+        if LogPath::is_stream(path) {
+            found.push(log.stream());
+            continue;
+        }
         found.extend(log.look(&places));
     }
     found
@@ -93,6 +97,36 @@ impl Log<'_> {
         found
     }
 
+    /// A program's output, or standard input: only the daemon can tell how it stands.
+    fn stream(&self) -> Finding {
+        let Some(_) = self.scene.status() else {
+            let text = format!("is read as soon as the daemon runs, for {}", self.names());
+            return Finding::note("log", text).of(self.path);
+        };
+        let Some(state) = self.told() else {
+            return Finding::ok("log", format!("is read for {}", self.names())).of(self.path);
+        };
+        let mend = match LogPath::program(self.path) {
+            Some(script) => format!(
+                "run it by hand and see: sh -c {}\nit must go on printing for as long as the daemon runs, as docker \
+                 logs -f and tail -F do; write another logcommand, then: portcullis reload",
+                quoted(script)
+            ),
+            None => "start the daemon again behind what writes the log: PROGRAM | portcullis run".to_owned(),
+        };
+        let text = format!("gives nothing to {}: {state}", self.names());
+        Finding::bad("log-program", text).of(self.path).mend(mend)
+    }
+
+    /// What the daemon says of it where it has trouble with it.
+    fn told(&self) -> Option<String> {
+        let states = self.jails.iter().filter_map(|jail| self.scene.jail(&jail.name));
+        let mut states = states
+            .flat_map(|jail| &jail.files)
+            .filter(|file| file.path == self.path);
+        states.find(|file| file.state != READING).map(|file| file.state.clone())
+    }
+
     /// The names of the jails that read it.
     fn names(&self) -> String {
         let names: Vec<&str> = self.jails.iter().map(|jail| &*jail.name).collect();
@@ -113,15 +147,9 @@ impl Log<'_> {
 
     /// Whoever reads it for us may be another than we are.
     fn unreadable(&self, metadata: &Metadata) -> Option<Finding> {
-        let names: Vec<String> = self.jails.iter().map(|jail| jail.name.to_string()).collect();
-        let states = names.iter().filter_map(|name| self.scene.jail(name));
-        let mut states = states
-            .flat_map(|jail| &jail.files)
-            .filter(|file| file.path == self.path);
-        let told = states.find(|file| file.state != READING);
         let own = File::open(self.path).err();
-        let why = match (told, own) {
-            (Some(file), _) => file.state.clone(),
+        let why = match (self.told(), own) {
+            (Some(state), _) => state,
             (None, Some(error)) if self.scene.status().is_none() => error.to_string(),
             // The daemon reads it, whoever asks may not.
             (None, _) => return None,
@@ -258,6 +286,11 @@ impl Log<'_> {
         );
         Some(Finding::warn("backlog", text).of(self.path).mend(mend))
     }
+}
+
+/// A script as one word for a shell.
+fn quoted(script: &str) -> String {
+    format!("'{}'", script.replace('\'', r"'\''"))
 }
 
 /// When a file was last written to.

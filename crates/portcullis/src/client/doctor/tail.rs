@@ -47,7 +47,8 @@ pub(super) struct Trial {
 pub(super) fn try_all(readings: Vec<(Reading, Vec<LogPath>)>, plan: &Plan, now: Clock) -> Vec<Trial> {
     let mut trials = Vec::new();
     for (mut reading, files) in readings {
-        for LogPath { path, .. } in files {
+        // What a program prints cannot be looked at beside the daemon, and standard input is its own.
+        for LogPath { path, .. } in files.into_iter().filter(|log| !LogPath::is_stream(&log.path)) {
             let Ok(lines) = last_lines(Path::new(&path)) else {
                 continue;
             };

@@ -30,7 +30,7 @@ pub(crate) use entry::Entry;
 pub(crate) use export::{Damage, Export};
 pub(crate) use matches::Matches;
 pub(crate) use past::{Past, begin};
-pub(crate) use printer::mark;
+pub(crate) use printer::{mark, number_of};
 pub(crate) use spec::{JOURNAL, excerpt, is_journal, name};
 
 /// An order to read one journal.

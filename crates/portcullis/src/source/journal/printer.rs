@@ -132,13 +132,13 @@ impl Printer {
     fn life(&mut self, excerpt: &Excerpt, feed: &Receiver<Feed>) -> Result<End, Over> {
         match self.next(feed)? {
             Feed::Ended(ran) => Ok(End::Ran(ran)),
-            Feed::Opened(output) => {
+            Feed::Opened(output, _) => {
                 if let Err(damage) = self.read(excerpt, output)? {
                     return Ok(End::Damaged(damage));
                 }
                 match self.next(feed)? {
                     Feed::Ended(ran) => Ok(End::Ran(ran)),
-                    Feed::Opened(_) => Err(Over),
+                    Feed::Opened(..) => Err(Over),
                 }
             }
         }
@@ -236,7 +236,7 @@ impl Printer {
     fn chunk(&self, entries: Vec<Entry>, mark: Mark, caught_up: bool) -> Chunk {
         let line = |entry: Entry| Line {
             bytes: Box::default(),
-            end: number_of(&entry.cursor),
+            end: number_of(&*entry.cursor),
             truncated: entry.is_cut,
             ending: Ending::Newline,
             entry: Some(Box::new(entry)),
@@ -317,9 +317,9 @@ fn pause(failures: u32) -> Duration {
 }
 
 /// A number for a text, the same in every run (FNV-1a): an entry's line has no offset, and a journal no inode.
-pub(crate) fn number_of(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+pub(crate) fn number_of(text: impl AsRef<[u8]>) -> u64 {
+    text.as_ref().iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 

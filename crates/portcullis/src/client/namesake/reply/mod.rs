@@ -191,7 +191,7 @@ fn level(reply: &Value) -> String {
 /// Options of a jail.
 fn of_jail(command: &[Value], option: &str, reply: &Value) -> Result<String, Unfit> {
     match option {
-        "logpath" | "addlogpath" | "dellogpath" => branches(
+        "logpath" | "addlogpath" | "dellogpath" | "addlogcommand" | "dellogcommand" => branches(
             reply,
             ("No file is currently monitored", "Current monitored log file(s):"),
             |_, path| path.as_str().map(str::to_owned),
