@@ -83,7 +83,7 @@ fn shapes_lengths_and_addresses_are_many() {
         let (mut shapes, mut kinds, mut all) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let (mut shortest, mut longest) = (usize::MAX, 0);
         let order = Order {
-            lines: 30_000,
+            lines: 40_000,
             ..order(log)
         };
         write(&order, |line, written| {
