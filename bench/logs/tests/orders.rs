@@ -79,11 +79,12 @@ const SUM: u64 = 2158066011452329090;
 
 #[test]
 fn shapes_lengths_and_addresses_are_many() {
-    for log in [Log::Mail, Log::Auth] {
+    for (log, share) in [(Log::Mail, 100), (Log::Auth, 500)] {
         let (mut shapes, mut kinds, mut all) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let (mut shortest, mut longest) = (usize::MAX, 0);
         let order = Order {
-            lines: 40_000,
+            lines: 60_000,
+            share,
             ..order(log)
         };
         write(&order, |line, written| {
