@@ -24,6 +24,11 @@ bench *OPTIONS:
     cargo build --release --locked
     bench/enforce {{OPTIONS}}
 
+# How fast logs are read, beside Fail2Ban, fail2ban-rs, sshguard and ripgrep (as root; --quick takes 5 minutes)
+compare *OPTIONS:
+    cargo build --release --locked
+    bench/compare {{OPTIONS}}
+
 # How much sooner than Fail2Ban's the bans of stock actions are in the kernel, which must be equal (as root; 3 minutes)
 parity *FILTER:
     bench/parity {{FILTER}}
