@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::{Buffered, Filter, Reading, Warning};
 use crate::stamp;
+pub(super) use crate::stamp::Memo;
 use crate::time::{Clock, Seconds, Timestamp};
 
 /// A line may carry a date this far from the clock before it counts as odd, and an undated line takes the last
@@ -16,18 +17,6 @@ pub(super) struct LastDate {
     text: String,
     pub(super) at: Timestamp,
     pub(super) whole: bool,
-}
-
-/// The last date read, with all that it was read from: most lines of a busy log share theirs with the line before.
-#[derive(Clone, Debug)]
-pub(super) struct Memo {
-    template: usize,
-    seen: String,
-    at: Timestamp,
-    whole: bool,
-    /// The clock at which it is read so.
-    from: Timestamp,
-    until: Timestamp,
 }
 
 /// One line, split around its date.
@@ -142,25 +131,7 @@ impl Filter {
 
     /// Reads a date, unless it is the one that was read last.
     fn read_date(&mut self, line: &str, found: &stamp::Found, wall: Timestamp) -> (stamp::Reading, bool) {
-        let seen = found.seen(line);
-        let known = self.memo.as_ref().filter(|memo| {
-            memo.template == found.template && memo.seen == seen && memo.from <= wall && wall < memo.until
-        });
-        if let Some(known) = known {
-            return (stamp::Reading::At(known.at), known.whole);
-        }
-        let read = self.detector.read_whole(line, found, wall);
-        if let stamp::Reading::At(at) = read.reading {
-            self.memo = Some(Memo {
-                template: found.template,
-                seen: seen.to_owned(),
-                at,
-                whole: read.whole,
-                from: wall,
-                until: read.until,
-            });
-        }
-        (read.reading, read.whole)
+        self.detector.read_next(line, found, wall, &mut self.memo)
     }
 
     fn recent(&self, now: Clock) -> Option<&LastDate> {

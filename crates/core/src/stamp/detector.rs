@@ -6,10 +6,13 @@
 
 use jiff::tz::TimeZone;
 
-use super::letter;
-use super::program::Scratch;
-use super::reckon::{self, Zone};
+use super::mask::{Asked, Mask, Nobody};
+use super::memo::{Memo, Part};
+use super::place::{Last, Match};
+use super::program::{Scratch, pair};
+use super::reckon::{self, Day, Zone};
 use super::roster;
+use super::search::{Engine, Exhausted};
 use super::template::{Kind, Template};
 use super::zone;
 use super::{Error, Found, PatternName, Read, Reading, TemplateView};
@@ -20,6 +23,9 @@ const FIRST_LAST_YEAR: i16 = 2029;
 
 /// A template that was idle for longer than this gives up its place.
 const IDLE: Seconds = Seconds::new(300);
+
+/// Searches that are remembered: a log has one format of dates, of one or two lengths.
+const MASKS: usize = 4;
 
 /// No distance yet.
 const FAR: usize = 0x7fff_ffff;
@@ -35,6 +41,13 @@ pub struct Detector {
     last: Option<Last>,
     exhausted: u64,
     scratch: Scratch,
+    asked: Asked,
+    /// The last used first.
+    masks: Vec<Mask>,
+    /// How many were made.
+    masked: u64,
+    #[cfg(test)]
+    pub(super) eager: bool,
 }
 
 /// A template with its history.
@@ -55,28 +68,21 @@ impl Ranked {
     fn weight(&self) -> f64 {
         self.hits as f64 * self.template.weight / self.distance.max(1) as f64
     }
-}
 
-/// The last match; places are counted in characters, as lines before and after may hold others.
-#[derive(Clone, Copy, Debug)]
-struct Last {
-    index: usize,
-    start: usize,
-    before: Option<char>,
-    first: char,
-    end: usize,
-    final_char: Option<char>,
-    after: Option<char>,
-}
+    /// The names of the groups, empty for those that have none.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let names = self.template.engine().map(Engine::names).unwrap_or_default();
+        names.iter().map(|name| name.as_deref().unwrap_or_default())
+    }
 
-/// A match of one line.
-#[derive(Clone, Copy, Debug)]
-struct Match {
-    index: usize,
-    /// In characters.
-    start: usize,
-    end: usize,
-    found: Found,
+    /// The groups of a match with their texts.
+    fn groups<'l>(&self, line: &'l str, slots: &[usize]) -> Vec<(&str, Option<&'l str>)> {
+        let text = |group| pair(slots, group).and_then(|(start, end)| line.get(start..end));
+        self.names()
+            .enumerate()
+            .map(|(group, name)| (name, text(group)))
+            .collect()
+    }
 }
 
 impl Detector {
@@ -97,6 +103,11 @@ impl Detector {
             last: None,
             exhausted: 0,
             scratch: Scratch::default(),
+            asked: Asked::default(),
+            masks: Vec::new(),
+            masked: 0,
+            #[cfg(test)]
+            eager: false,
         };
         detector.enlist(roster::read(datepattern.unwrap_or_default(), FIRST_LAST_YEAR)?);
         Ok(detector)
@@ -130,6 +141,7 @@ impl Detector {
             distance: FAR,
         });
         self.ranked = ranked.collect();
+        self.masks.clear();
     }
 
     /// Looks for a date. To be called for every line, in order, also for those whose date nobody needs: each match
@@ -139,6 +151,7 @@ impl Detector {
             let last_year = reckon::year(now, &self.zone.local).saturating_add(3);
             self.accept_years_to(last_year).ok()?;
         }
+        self.scratch.turn();
         let (provisional, skipped) = match self.again(line) {
             Again::Accepted(found) => return Some(self.win(line, found, now)),
             Again::Provisional(found) => (Some(found), None),
@@ -173,23 +186,10 @@ impl Detector {
         if found.start == found.end {
             return no_date(Reading::NoText);
         }
-        let mut scratch = Scratch::default();
-        let (Some(engine), Some(text)) = (ranked.template.engine(), line.get(..found.limit)) else {
+        let Some(slots) = self.slots(line, found) else {
             return no_date(Reading::Unreadable);
         };
-        match engine.search(text, found.from, &mut scratch) {
-            Ok(true) => {}
-            _ => return no_date(Reading::Unreadable),
-        }
-        let groups: Vec<(&str, Option<&str>)> = engine
-            .names()
-            .iter()
-            .enumerate()
-            .map(|(group, name)| {
-                let value = scratch.group(group).and_then(|(start, end)| text.get(start..end));
-                (name.as_deref().unwrap_or_default(), value)
-            })
-            .collect();
+        let groups = ranked.groups(line, &slots);
         let own = groups
             .iter()
             .any(|(name, text)| matches!(*name, "z" | "Z") && text.is_some());
@@ -200,6 +200,59 @@ impl Detector {
         };
         let (reading, until) = reckon::read(ranked.template.kind, &groups, now, &self.zone);
         Read { reading, whole, until }
+    }
+
+    /// Like [`Detector::read`], with whether the time is a whole number, for lines one after the other: `memo` holds
+    /// what was read before.
+    pub(crate) fn read_next(
+        &self,
+        line: &str,
+        found: &Found,
+        now: Timestamp,
+        memo: &mut Option<Memo>,
+    ) -> (Reading, bool) {
+        if let Some((at, whole)) = memo.as_ref().and_then(|memo| memo.recall(line, found, now)) {
+            return (Reading::At(at), whole);
+        }
+        let read = self.read_whole(line, found, now);
+        if let Some(new) = Memo::new(line, found, &read, now) {
+            *memo = Some(self.dialled(new, line, found, now));
+        }
+        (read.reading, read.whole)
+    }
+
+    fn dialled(&self, memo: Memo, line: &str, found: &Found, now: Timestamp) -> Memo {
+        let mask = self.masks.iter().find(|mask| mask.serial == found.mask);
+        let ranked = self.ranked.iter().find(|ranked| ranked.id == found.template);
+        let (Some(mask), Some(ranked)) = (mask, ranked) else {
+            return memo;
+        };
+        let names = ranked.names();
+        let parts: Vec<Part<'_>> = names
+            .enumerate()
+            .map(|(group, name)| Part {
+                name,
+                place: mask.group(group),
+            })
+            .collect();
+        let day = match ranked.template.kind {
+            Kind::Date => Day::of(&ranked.groups(line, &mask.slots), now, &self.zone),
+            _ => None,
+        };
+        memo.with_dial(line, (mask.serial, ranked.template.kind), &parts, day)
+    }
+
+    /// The places of the groups of what was found.
+    fn slots(&self, line: &str, found: &Found) -> Option<Vec<usize>> {
+        if let Some(mask) = self.masks.iter().find(|mask| mask.serial == found.mask) {
+            return Some(mask.slots.clone());
+        }
+        let ranked = self.ranked.iter().find(|ranked| ranked.id == found.template)?;
+        let mut scratch = Scratch::default();
+        let text = line.get(..found.limit)?;
+        let engine = ranked.template.engine()?;
+        let again = engine.search(text, found.from, &mut scratch, &mut Nobody);
+        (again == Ok(true)).then(|| scratch.slots().to_vec())
     }
 
     /// The templates in their present order.
@@ -228,6 +281,23 @@ impl Detector {
         }
     }
 
+    /// All that decides how the next line is searched, but for the ranking.
+    #[cfg(test)]
+    pub(super) fn standing(&self) -> String {
+        let ranked: Vec<_> = self
+            .ranked
+            .iter()
+            .map(|ranked| (ranked.matches, ranked.distance))
+            .collect();
+        format!("{ranked:?} {:?} {}", self.last, self.first_unused)
+    }
+
+    /// How many searches were remembered.
+    #[cfg(test)]
+    pub(super) fn searches(&self) -> u64 {
+        self.masked
+    }
+
     /// Searches that were given up because a line cost too much; whether those lines hold a date is not known.
     #[must_use]
     pub fn exhausted(&self) -> u64 {
@@ -238,10 +308,50 @@ impl Detector {
     fn try_template(&mut self, index: usize, line: &str, (from, limit): (usize, usize)) -> Option<Match> {
         let ranked = self.ranked.get_mut(index)?;
         let text = line.get(..limit)?;
-        match ranked.template.search(text, from, &mut self.scratch) {
+        let found = ranked.template.search(text, from, &mut self.scratch, &mut Nobody);
+        self.matched(index, line, limit, found)
+    }
+
+    /// The same, with the help of earlier searches, for a line that most likely looks like the last one.
+    fn retry_template(&mut self, index: usize, line: &str, (from, limit): (usize, usize)) -> Option<Match> {
+        #[cfg(test)]
+        if self.eager {
+            return self.try_template(index, line, (from, limit));
+        }
+        let text = line.get(..limit)?;
+        let ranked = self.ranked.get_mut(index)?;
+        let id = ranked.id;
+        let fits = |mask: &Mask| mask.template == id && mask.from == from && mask.fits(text.as_bytes());
+        if let Some(place) = self.masks.iter().position(fits) {
+            ranked.matches += 1;
+            if place != 0 {
+                self.masks.swap(0, place);
+            }
+            return self
+                .masks
+                .first()
+                .and_then(|mask| Match::of_mask(mask, index, line, limit));
+        }
+        self.asked.begin(from);
+        let found = ranked.template.search(text, from, &mut self.scratch, &mut self.asked);
+        let mut found = self.matched(index, line, limit, found)?;
+        if let Some(mut mask) = Mask::new(text, &self.asked, &self.scratch) {
+            self.masked += 1;
+            (mask.template, mask.from, mask.serial) = (id, from, self.masked);
+            found.found.mask = mask.serial;
+            self.masks.truncate(MASKS - 1);
+            self.masks.insert(0, mask);
+        }
+        Some(found)
+    }
+
+    /// Counts what a search came to; the groups are in the working memory.
+    fn matched(&mut self, index: usize, line: &str, limit: usize, found: Result<bool, Exhausted>) -> Option<Match> {
+        let ranked = self.ranked.get_mut(index)?;
+        match found {
             Ok(true) => {}
             Ok(false) => return None,
-            Err(_) => {
+            Err(Exhausted) => {
                 self.exhausted += 1;
                 return None;
             }
@@ -257,13 +367,9 @@ impl Detector {
             to: whole_end,
             limit,
             beyond_end: false,
+            mask: 0,
         };
-        Some(Match {
-            index,
-            start: characters(line, whole_start),
-            end: characters(line, whole_end),
-            found,
-        })
+        Some(Match::new(index, line, found))
     }
 
     /// Step A: the last template, at the last place if what stands around it looks the same.
@@ -274,13 +380,13 @@ impl Detector {
         };
         let whole = (0, line.len());
         if anchored {
-            return match self.try_template(last.index, line, whole) {
+            return match self.retry_template(last.index, line, whole) {
                 Some(found) => Again::Accepted(found),
                 None => Again::Whole(None, last.index),
             };
         }
         let part = last.part(line);
-        let found = self.try_template(last.index, line, part.unwrap_or(whole));
+        let found = self.retry_template(last.index, line, part.unwrap_or(whole));
         match found {
             Some(found) if self.ranked.len() == 1 || (found.start == last.start && found.end == last.end) => {
                 Again::Accepted(found)
@@ -294,6 +400,7 @@ impl Detector {
     /// Step B: all templates in order, on the whole line.
     fn search_all(&mut self, line: &str, mut best: Option<Match>, skipped: Option<usize>) -> Option<Match> {
         let last_start = self.last.map_or(1, |last| last.start);
+        self.scratch.survey(line);
         for index in 0..self.ranked.len() {
             if skipped == Some(index) {
                 continue;
@@ -337,7 +444,7 @@ impl Detector {
         };
         let moved = index != 0 && self.last.is_none_or(|last| last.index != index);
         let index = if moved { self.rise(index) } else { index };
-        self.last = Some(Last { index, ..place });
+        self.last = Some(place.moved_to(index));
         found.found
     }
 
@@ -377,59 +484,4 @@ enum Again {
     Whole(Option<Match>, usize),
     /// No match.
     Nothing,
-}
-
-impl Last {
-    /// The place of a match; `None` if it begins at the end of the line.
-    fn new(line: &str, found: &Match) -> Option<Last> {
-        let start = byte_of(line, found.start);
-        let end = byte_of(line, found.end);
-        let first = line.get(start..)?.chars().next()?;
-        let before = line.get(..start)?.chars().next_back();
-        // A match that ends at 0 makes Fail2Ban take the last character of the line here.
-        let head = if found.end == 0 { line } else { line.get(..end)? };
-        Some(Last {
-            index: found.index,
-            start: found.start,
-            before,
-            first,
-            end: found.end,
-            final_char: head.chars().next_back(),
-            after: line.get(end..)?.chars().next(),
-        })
-    }
-
-    /// The last place in another line, in bytes, if its borders look the same: equal outside, or inside equal and
-    /// no letter or digit.
-    fn part(&self, line: &str) -> Option<(usize, usize)> {
-        let (start, end) = (byte_of(line, self.start), byte_of(line, self.end));
-        let (head, tail) = (line.get(..start)?, line.get(start..)?);
-        // Beyond the end of a short line there is nothing on either side.
-        let within = line.len() > start || characters(line, start) == self.start;
-        let before = head.chars().next_back().filter(|_| within && self.start > 0);
-        let first = tail.chars().next();
-        let left = before == self.before || (first == Some(self.first) && !letter::is_alphanumeric(self.first));
-        let within = line.len() > end || characters(line, end) == self.end;
-        let final_char = line.get(..end)?.chars().next_back().filter(|_| within && self.end > 0);
-        let after = line.get(end..)?.chars().next();
-        let same_end = final_char.is_some() && final_char == self.final_char;
-        let right = after == self.after || (same_end && !self.final_char.is_some_and(letter::is_alphanumeric));
-        (left && right).then_some((start, end))
-    }
-}
-
-/// The number of characters before a byte.
-fn characters(line: &str, byte: usize) -> usize {
-    match line.get(..byte) {
-        Some(head) if !head.is_ascii() => head.chars().count(),
-        _ => byte,
-    }
-}
-
-/// The byte where a character begins; the length of the line if there are fewer.
-fn byte_of(line: &str, character: usize) -> usize {
-    match line.as_bytes().get(..character) {
-        Some(head) if head.is_ascii() => character,
-        _ => line.char_indices().nth(character).map_or(line.len(), |(byte, _)| byte),
-    }
 }

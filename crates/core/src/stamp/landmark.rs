@@ -3,6 +3,7 @@
 //! Nearly all dates hold a digit and a colon within a few characters. Where a line has none, there is no date, and
 //! where it has one, only the few places before it can start a match; so most of a line is never tried.
 
+use super::mask::Witness;
 use super::shape::{Node, Set};
 
 /// A separator that every match contains.
@@ -11,6 +12,8 @@ pub(super) struct Landmark {
     separator: u8,
     /// What stands right before it.
     before: Set,
+    /// What stands right after it, if that is known.
+    after: Option<Set>,
     /// The most bytes from the start of a match to the separator.
     pub(super) reach: usize,
 }
@@ -22,12 +25,13 @@ impl Landmark {
         flatten(root, &mut parts);
         let mut reach = 0;
         let mut before = None;
-        for part in parts {
+        for (index, &part) in parts.iter().enumerate() {
             match (part, before) {
                 (Node::One(set), Some(before)) if set.ascii == 1 << b':' && !set.may_be_wide() => {
                     return Some(Landmark {
                         separator: b':',
                         before,
+                        after: parts.get(index + 1..).and_then(first),
                         reach,
                     });
                 }
@@ -48,15 +52,67 @@ impl Landmark {
         let mut at = from.max(1);
         loop {
             at += bytes.get(at..)?.iter().position(|&byte| byte == self.separator)?;
-            let fits = match bytes.get(at - 1) {
-                Some(&byte) if byte < 128 => self.before.ascii >> byte & 1 == 1,
-                _ => self.before.may_be_wide(),
-            };
-            if fits {
+            if self.fits(bytes, at) {
                 return Some(at);
             }
             at += 1;
         }
+    }
+
+    /// The same, where the places of all separators are known, in order.
+    pub(super) fn next_of(&self, bytes: &[u8], places: &[usize], from: usize) -> Option<usize> {
+        let next = places.partition_point(|&place| place < from.max(1));
+        let mut places = places
+            .get(next..)?
+            .iter()
+            .copied()
+            .take_while(|&place| place < bytes.len());
+        places.find(|&place| self.fits(bytes, place))
+    }
+
+    fn fits(&self, bytes: &[u8], at: usize) -> bool {
+        let before = bytes.get(at - 1).is_none_or(|&byte| may_hold(self.before, byte));
+        let after = || {
+            self.after
+                .is_none_or(|set| bytes.get(at + 1).is_some_and(|&byte| may_hold(set, byte)))
+        };
+        before && after()
+    }
+
+    /// Tells the witness what was asked from one byte to the place found.
+    #[inline]
+    pub(super) fn tell(&self, bytes: &[u8], (from, to): (usize, Option<usize>), witness: &mut impl Witness) {
+        if !witness.listens() {
+            return;
+        }
+        let Some(to) = to else { return witness.lost() };
+        for at in from.max(1)..=to {
+            let Some(&byte) = bytes.get(at) else { continue };
+            witness.asked(at, byte, 1 << self.separator);
+            if byte == self.separator {
+                self.tell_around(bytes, at, witness);
+            }
+        }
+    }
+
+    fn tell_around(&self, bytes: &[u8], at: usize, witness: &mut impl Witness) {
+        if let Some(&before) = bytes.get(at - 1) {
+            witness.asked(at - 1, before, self.before.ascii);
+        }
+        let Some(after) = self.after else { return };
+        match bytes.get(at + 1) {
+            Some(&byte) => witness.asked(at + 1, byte, after.ascii),
+            None => witness.end(),
+        }
+    }
+}
+
+/// Whether a character of the set may begin or end with a byte.
+fn may_hold(set: Set, byte: u8) -> bool {
+    if byte < 128 {
+        set.ascii >> byte & 1 == 1
+    } else {
+        set.may_be_wide()
     }
 }
 
@@ -98,5 +154,44 @@ fn last(node: &Node) -> Option<Set> {
         }
         Node::Repeat(inner, least, ..) if *least > 0 => last(inner),
         _ => None,
+    }
+}
+
+/// What a sequence of parts that is never empty can begin with.
+fn first(parts: &[&Node]) -> Option<Set> {
+    match sequence(parts.iter().copied())? {
+        (set, false) => Some(set),
+        (_, true) => None,
+    }
+}
+
+fn sequence<'n>(parts: impl Iterator<Item = &'n Node>) -> Option<(Set, bool)> {
+    let mut all = Set::default();
+    for part in parts {
+        let (set, empty) = opening(part)?;
+        all = all.joined(set)?;
+        if !empty {
+            return Some((all, false));
+        }
+    }
+    Some((all, true))
+}
+
+/// What a part can begin with, and whether it can be empty.
+fn opening(node: &Node) -> Option<(Set, bool)> {
+    match node {
+        Node::One(set) => Some((*set, false)),
+        Node::At(_) => Some((Set::default(), true)),
+        Node::Group(_, inner) => opening(inner),
+        Node::All(parts) => sequence(parts.iter()),
+        Node::Any(branches) => branches.iter().try_fold((Set::default(), false), |(all, any), branch| {
+            let (set, empty) = opening(branch)?;
+            Some((all.joined(set)?, any || empty))
+        }),
+        Node::Repeat(inner, least, most, _) => {
+            let (set, empty) = opening(inner)?;
+            Some((set, empty || *least == 0 || *most == Some(0)))
+        }
+        Node::Same(..) => None,
     }
 }

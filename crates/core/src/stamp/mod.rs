@@ -4,8 +4,12 @@
 //! the line before a filter sees it, and on demand the time it stands for. [`Detector`] holds what is learned
 //! on the way: which date format a log uses, and where.
 
+mod code;
 mod detector;
 mod landmark;
+mod mask;
+mod memo;
+mod place;
 mod program;
 mod reckon;
 mod roster;
@@ -19,6 +23,7 @@ mod zone;
 mod tests;
 
 pub use detector::Detector;
+pub(crate) use memo::Memo;
 
 use crate::letter;
 
@@ -41,6 +46,8 @@ pub struct Found {
     /// The text was searched up to here.
     limit: usize,
     beyond_end: bool,
+    /// What the detector remembers of a search that went the same way; 0 for nothing.
+    mask: u64,
 }
 
 impl Found {

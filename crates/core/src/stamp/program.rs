@@ -4,28 +4,20 @@
 //! extra cost, needs no tables to be built, and leaves most starting places by one look at a byte. Work is counted;
 //! a line that needs too much is handed to the general engine ([`Search::Costly`]), so no line can stall it.
 
+use super::code::{Code, Op, first_bytes, is_pinned};
 use super::landmark::Landmark;
 use super::letter;
-use super::shape::{Node, Place, Set, Shape};
+use super::mask::Witness;
+use super::shape::{Place, Set, Shape};
 
-/// Operations that a program may have before the general engine takes over.
-const MAX_OPS: usize = 2000;
+/// Steps that each search may take, however short the text is.
+const FREE_STEPS: usize = 2000;
+
+/// The ASCII characters that `\w` holds.
+const WORD: u128 = 0x07ff_fffe_87ff_fffe_03ff_0000_0000_0000;
 
 /// Marks a group that took no part in the match.
 const UNSET: usize = usize::MAX;
-
-#[derive(Clone, Copy, Debug)]
-enum Op {
-    /// One character of the set with this number.
-    One(usize),
-    At(Place),
-    Save(usize),
-    Same(usize, bool),
-    /// Try the first, and come back for the second.
-    Split(usize, usize),
-    Jump(usize),
-    Done,
-}
 
 /// A compiled pattern.
 #[derive(Clone, Debug)]
@@ -36,7 +28,13 @@ pub(super) struct Program {
     landmark: Option<Landmark>,
     /// Bytes that a match may start with; lead bytes of longer characters count as one.
     first: Box<[bool; 256]>,
+    /// The ASCII ones among them.
+    first_ascii: u128,
     anchored: bool,
+    /// Every match begins at the start of the line, after a bracket there, or after `audit(`.
+    pinned: bool,
+    /// Every match begins with Fail2Ban's boundary.
+    bound: bool,
 }
 
 /// Working memory of a search, kept between lines.
@@ -45,6 +43,16 @@ pub(super) struct Scratch {
     /// Start and end of each group; number 0 is the whole match.
     slots: Vec<usize>,
     trail: Vec<Trail>,
+    /// Where the colons of the line are, if they were looked up for all templates.
+    colons: Option<Vec<usize>>,
+}
+
+/// One search: its text, and what it has left.
+struct Attempt<'a, W> {
+    text: &'a str,
+    scratch: &'a mut Scratch,
+    witness: &'a mut W,
+    budget: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,23 +72,24 @@ pub(super) enum Search {
 impl Program {
     /// Compiles a pattern; `None` if it comes out too long.
     pub(super) fn new(shape: &Shape) -> Option<Program> {
-        let mut code = Code {
-            ops: vec![Op::Save(0)],
-            sets: Vec::new(),
-        };
-        code.emit(&shape.root)?;
-        code.ops.extend([Op::Save(1), Op::Done]);
-        let Code { ops, sets } = code;
+        let Code { ops, sets } = Code::of(&shape.root)?;
         let anchored = matches!(ops.get(1), Some(Op::At(Place::Start)));
         let first = Box::new(first_bytes(&ops, &sets));
+        let ascii = (0..128).zip(first.iter()).filter(|(_, starts)| **starts);
+        let first_ascii = ascii.fold(0, |set, (byte, _): (u8, _)| set | (1 << byte));
         let landmark = Landmark::of(&shape.root);
+        let pinned = is_pinned(&ops);
+        let bound = matches!(ops.get(1), Some(Op::At(Place::Before)));
         Some(Program {
             ops,
             sets,
             names: shape.names.clone(),
             landmark,
             first,
+            first_ascii,
             anchored,
+            pinned,
+            bound,
         })
     }
 
@@ -89,28 +98,47 @@ impl Program {
         &self.names
     }
 
-    /// Searches `text` from byte `from`; what stands before is seen by conditions only.
-    pub(super) fn search(&self, text: &str, from: usize, scratch: &mut Scratch) -> Search {
-        let mut budget = 2000 + 64 * text.len();
+    /// Searches `text` from byte `from`; what stands before is seen by conditions only. The witness hears all that
+    /// decided how the search went.
+    pub(super) fn search(&self, text: &str, from: usize, scratch: &mut Scratch, witness: &mut impl Witness) -> Search {
+        let allowed = FREE_STEPS + 64 * text.len();
+        let mut attempt = Attempt {
+            text,
+            scratch,
+            witness,
+            budget: allowed,
+        };
+        let ended = self.search_from(from, &mut attempt);
+        // A shorter text might have been given up.
+        if allowed - attempt.budget >= FREE_STEPS {
+            witness.lost();
+        }
+        ended
+    }
+
+    fn search_from<W: Witness>(&self, from: usize, attempt: &mut Attempt<'_, W>) -> Search {
+        let bytes = attempt.text.as_bytes();
         if self.anchored {
-            let head = |mark: &Landmark| text.as_bytes().get(..=mark.reach).unwrap_or(text.as_bytes());
-            let marked = self
-                .landmark
-                .as_ref()
-                .is_none_or(|mark| mark.next(head(mark), 1).is_some());
+            let marked = self.landmark.as_ref().is_none_or(|mark| {
+                // The last of them is what follows the landmark.
+                let head = bytes.get(..mark.reach + 2).unwrap_or(bytes);
+                let place = mark.next(head, 1);
+                mark.tell(head, (1, place), attempt.witness);
+                place.is_some()
+            });
             return if from == 0 && marked {
-                self.run(text, 0, scratch, &mut budget)
+                self.run(0, attempt)
             } else {
                 Search::Missing
             };
         }
         let Some(mark) = &self.landmark else {
-            return self.search_range(text, (from, text.len()), scratch, &mut budget);
+            return self.search_range((from, bytes.len()), attempt);
         };
         let mut at = from;
-        while let Some(place) = mark.next(text.as_bytes(), at + 1) {
+        while let Some(place) = attempt.next_landmark(mark, at + 1) {
             let nearest = at.max(place.saturating_sub(mark.reach));
-            match self.search_range(text, (nearest, place), scratch, &mut budget) {
+            match self.search_range((nearest, place), attempt) {
                 Search::Missing => at = place + 1,
                 ended => return ended,
             }
@@ -119,20 +147,19 @@ impl Program {
     }
 
     /// Tries the starts of a range, its end included.
-    fn search_range(
-        &self,
-        text: &str,
-        (from, to): (usize, usize),
-        scratch: &mut Scratch,
-        budget: &mut usize,
-    ) -> Search {
+    fn search_range<W: Witness>(&self, (from, to): (usize, usize), attempt: &mut Attempt<'_, W>) -> Search {
+        let text = attempt.text;
         let bytes = text.as_bytes();
         for at in from..=to {
+            match bytes.get(at) {
+                Some(&byte) => attempt.witness.asked(at, byte, self.first_ascii),
+                None => attempt.witness.end(),
+            }
             let starts = bytes
                 .get(at)
                 .is_none_or(|&byte| self.first.get(usize::from(byte)) == Some(&true));
-            if starts && text.is_char_boundary(at) {
-                match self.run(text, at, scratch, budget) {
+            if starts && text.is_char_boundary(at) && !self.hopeless_start(at, attempt) {
+                match self.run(at, attempt) {
                     Search::Missing => {}
                     ended => return ended,
                 }
@@ -141,71 +168,162 @@ impl Program {
         Search::Missing
     }
 
-    fn run(&self, text: &str, start: usize, scratch: &mut Scratch, budget: &mut usize) -> Search {
-        scratch.slots.clear();
-        scratch.slots.resize(self.names.len() * 2, UNSET);
-        scratch.trail.clear();
+    /// Whether the condition that a match begins with fails for sure.
+    #[inline]
+    fn hopeless_start<W: Witness>(&self, at: usize, attempt: &mut Attempt<'_, W>) -> bool {
+        (self.pinned && attempt.far_from_pins(at)) || (self.bound && attempt.inside_word(at))
+    }
+
+    fn run<W: Witness>(&self, start: usize, attempt: &mut Attempt<'_, W>) -> Search {
+        let text = attempt.text;
+        attempt.scratch.begin(self.names.len() * 2);
         let (mut pc, mut at) = (0, start);
         loop {
-            if *budget == 0 {
+            if attempt.budget == 0 {
                 return Search::Costly;
             }
-            *budget -= 1;
+            attempt.budget -= 1;
             let next = match self.ops.get(pc) {
                 None | Some(Op::Done) => return Search::Found,
                 Some(&Op::Split(one, other)) => {
-                    if self.hopeless(one, text, at) {
+                    if self.hopeless(one, at, attempt) {
                         Some((other, at))
                     } else {
-                        scratch.trail.push(Trail::Branch(other, at));
+                        attempt.scratch.trail.push(Trail::Branch(other, at));
                         Some((one, at))
                     }
                 }
                 Some(&Op::Jump(to)) => Some((to, at)),
                 Some(&Op::Save(slot)) => {
-                    if let Some(place) = scratch.slots.get_mut(slot) {
-                        // Without a choice to come back to there is nothing to restore.
-                        if !scratch.trail.is_empty() {
-                            scratch.trail.push(Trail::Restore(slot, *place));
-                        }
-                        *place = at;
-                    }
+                    attempt.scratch.save(slot, at);
                     Some((pc + 1, at))
                 }
                 Some(&Op::One(set)) => self
                     .sets
                     .get(set)
-                    .and_then(|&set| step(set, text, at))
+                    .and_then(|&set| step(set, text, at, attempt.witness))
                     .map(|after| (pc + 1, after)),
-                Some(&Op::At(place)) => holds(place, text, at).then_some((pc + 1, at)),
-                Some(&Op::Same(group, fold)) => {
-                    let same = scratch.group(group).and_then(|(start, end)| text.get(start..end));
-                    same.and_then(|same| again(text, at, same, fold))
-                        .map(|after| (pc + 1, after))
-                }
+                Some(&Op::At(place)) => holds(place, text, at, attempt.witness).then_some((pc + 1, at)),
+                Some(&Op::Same(group, fold)) => attempt.same(group, at, fold).map(|after| (pc + 1, after)),
             };
-            match next.or_else(|| scratch.back()) {
+            match next.or_else(|| attempt.scratch.back()) {
                 Some(state) => (pc, at) = state,
                 None => return Search::Missing,
             }
         }
     }
-}
 
-impl Program {
     /// Whether an operation fails here for sure: then no choice needs to be kept.
     #[inline]
-    fn hopeless(&self, pc: usize, text: &str, at: usize) -> bool {
-        match (self.ops.get(pc), text.as_bytes().get(at)) {
-            (Some(&Op::One(set)), Some(&byte)) if byte < 128 => {
-                self.sets.get(set).is_some_and(|set| set.ascii >> byte & 1 == 0)
+    fn hopeless<W: Witness>(&self, pc: usize, at: usize, attempt: &mut Attempt<'_, W>) -> bool {
+        let Some(&Op::One(set)) = self.ops.get(pc) else {
+            return false;
+        };
+        match (self.sets.get(set), attempt.text.as_bytes().get(at)) {
+            (Some(set), Some(&byte)) if byte < 128 => {
+                attempt.witness.asked(at, byte, set.ascii);
+                set.ascii >> byte & 1 == 0
             }
-            _ => false,
+            (_, Some(_)) => {
+                attempt.witness.lost();
+                false
+            }
+            (_, None) => {
+                attempt.witness.end();
+                false
+            }
         }
     }
 }
 
+impl<W: Witness> Attempt<'_, W> {
+    /// The next place of the landmark at or after a byte.
+    fn next_landmark(&mut self, mark: &Landmark, from: usize) -> Option<usize> {
+        let bytes = self.text.as_bytes();
+        let place = match &self.scratch.colons {
+            Some(colons) => mark.next_of(bytes, colons, from),
+            None => mark.next(bytes, from),
+        };
+        mark.tell(bytes, (from, place), self.witness);
+        place
+    }
+
+    /// Whether none of the conditions that pin a match down can hold at a place.
+    fn far_from_pins(&mut self, at: usize) -> bool {
+        let before = at.checked_sub(1).and_then(|before| self.text.as_bytes().get(before));
+        let Some(&byte) = before.filter(|_| at > 1) else {
+            return false;
+        };
+        self.witness.asked(at - 1, byte, 1 << b'(');
+        byte != b'('
+    }
+
+    /// Whether there are word characters on both sides of a place.
+    #[inline]
+    fn inside_word(&mut self, at: usize) -> bool {
+        at > 0 && word_after(self.text, at, self.witness) && word_before(self.text, at, self.witness)
+    }
+
+    /// The place after a second text of the group.
+    fn same(&mut self, group: usize, at: usize, fold: bool) -> Option<usize> {
+        let (start, end) = self.scratch.group(group)?;
+        let same = self.text.get(start..end)?;
+        let after = at + same.len();
+        // Equal bytes on both sides compare in the same way.
+        for place in (start..end).chain(at..after) {
+            match self.text.as_bytes().get(place) {
+                Some(&byte) => self
+                    .witness
+                    .asked(place, byte, 1u128.checked_shl(byte.into()).unwrap_or(0)),
+                None => self.witness.end(),
+            }
+        }
+        let here = self.text.get(at..after)?;
+        let equal = here == same || (fold && here.eq_ignore_ascii_case(same));
+        equal.then_some(after)
+    }
+}
+
 impl Scratch {
+    /// Looks up the colons of a line, for the searches that follow, until [`Scratch::turn`].
+    pub(super) fn survey(&mut self, line: &str) {
+        let mut places = self.colons.take().unwrap_or_default();
+        places.clear();
+        places.extend(
+            line.bytes()
+                .enumerate()
+                .filter(|(_, byte)| *byte == b':')
+                .map(|(at, _)| at),
+        );
+        self.colons = Some(places);
+    }
+
+    /// Another text is searched next.
+    pub(super) fn turn(&mut self) {
+        self.colons = None;
+    }
+
+    fn begin(&mut self, slots: usize) {
+        self.slots.clear();
+        self.slots.resize(slots, UNSET);
+        self.trail.clear();
+    }
+
+    fn save(&mut self, slot: usize, at: usize) {
+        if let Some(place) = self.slots.get_mut(slot) {
+            // Without a choice to come back to there is nothing to restore.
+            if !self.trail.is_empty() {
+                self.trail.push(Trail::Restore(slot, *place));
+            }
+            *place = at;
+        }
+    }
+
+    /// The groups of the last match.
+    pub(super) fn slots(&self) -> &[usize] {
+        &self.slots
+    }
+
     /// Goes back to the last choice, undoing what was kept since.
     fn back(&mut self) -> Option<(usize, usize)> {
         loop {
@@ -229,20 +347,30 @@ impl Scratch {
 
     /// Bytes of a group of the last match.
     pub(super) fn group(&self, group: usize) -> Option<(usize, usize)> {
-        match (self.slots.get(group * 2), self.slots.get(group * 2 + 1)) {
-            (Some(&start), Some(&end)) if start != UNSET && end != UNSET => Some((start, end)),
-            _ => None,
-        }
+        pair(&self.slots, group)
+    }
+}
+
+/// Start and end of a group.
+pub(super) fn pair(slots: &[usize], group: usize) -> Option<(usize, usize)> {
+    match (slots.get(group * 2), slots.get(group * 2 + 1)) {
+        (Some(&start), Some(&end)) if start != UNSET && end != UNSET => Some((start, end)),
+        _ => None,
     }
 }
 
 /// The place after one character of the set.
 #[inline]
-fn step(set: Set, text: &str, at: usize) -> Option<usize> {
-    let byte = *text.as_bytes().get(at)?;
+fn step(set: Set, text: &str, at: usize, witness: &mut impl Witness) -> Option<usize> {
+    let Some(&byte) = text.as_bytes().get(at) else {
+        witness.end();
+        return None;
+    };
     if byte < 128 {
+        witness.asked(at, byte, set.ascii);
         return (set.ascii >> byte & 1 == 1).then_some(at + 1);
     }
+    witness.lost();
     if !set.may_be_wide() {
         return None;
     }
@@ -250,168 +378,75 @@ fn step(set: Set, text: &str, at: usize) -> Option<usize> {
     set.holds_wide(c).then_some(at + c.len_utf8())
 }
 
-/// The place after a second `same`.
-fn again(text: &str, at: usize, same: &str, fold: bool) -> Option<usize> {
-    let end = at + same.len();
-    let here = text.get(at..end)?;
-    let equal = here == same || (fold && here.eq_ignore_ascii_case(same));
-    equal.then_some(end)
-}
-
 /// Whether the character before the place is a word character.
-fn word_before(text: &str, at: usize) -> bool {
+fn word_before(text: &str, at: usize, witness: &mut impl Witness) -> bool {
     match at.checked_sub(1).and_then(|before| text.as_bytes().get(before)) {
         None => false,
-        Some(&byte) if byte < 128 => byte.is_ascii_alphanumeric() || byte == b'_',
-        Some(_) => text
-            .get(..at)
-            .and_then(|head| head.chars().next_back())
-            .is_some_and(letter::is_word),
+        Some(&byte) if byte < 128 => {
+            witness.asked(at - 1, byte, WORD);
+            WORD >> byte & 1 == 1
+        }
+        Some(_) => {
+            witness.lost();
+            let head = text.get(..at);
+            head.and_then(|head| head.chars().next_back())
+                .is_some_and(letter::is_word)
+        }
     }
 }
 
-fn word_after(text: &str, at: usize) -> bool {
+fn word_after(text: &str, at: usize, witness: &mut impl Witness) -> bool {
     match text.as_bytes().get(at) {
-        None => false,
-        Some(&byte) if byte < 128 => byte.is_ascii_alphanumeric() || byte == b'_',
-        Some(_) => text
-            .get(at..)
-            .and_then(|tail| tail.chars().next())
-            .is_some_and(letter::is_word),
+        None => {
+            witness.end();
+            false
+        }
+        Some(&byte) if byte < 128 => {
+            witness.asked(at, byte, WORD);
+            WORD >> byte & 1 == 1
+        }
+        Some(_) => {
+            witness.lost();
+            let tail = text.get(at..);
+            tail.and_then(|tail| tail.chars().next()).is_some_and(letter::is_word)
+        }
     }
 }
 
-fn holds(place: Place, text: &str, at: usize) -> bool {
+fn holds(place: Place, text: &str, at: usize, witness: &mut impl Witness) -> bool {
     let end = text.len();
     match place {
         Place::Start => at == 0,
-        Place::End => at == end || (at + 1 == end && text.ends_with('\n')),
-        Place::WordEdge => word_before(text, at) != word_after(text, at),
+        Place::End => {
+            witness.lost();
+            at == end || (at + 1 == end && text.ends_with('\n'))
+        }
+        Place::WordEdge => word_before(text, at, witness) != word_after(text, at, witness),
         Place::Before => {
-            at == 0 || (at < end && !word_after(text, at)) || word_before(text, at) != word_after(text, at)
+            let after = word_after(text, at, witness);
+            at == 0 || (at < end && !after) || word_before(text, at, witness) != after
         }
-        Place::After => at == end || !word_after(text, at) || !word_before(text, at),
-        Place::Bracket => at == 1 && text.starts_with('['),
-        Place::Audit => at
-            .checked_sub("audit(".len())
-            .is_some_and(|start| text.get(start..at) == Some("audit(") && !word_before(text, start)),
+        Place::After => !word_after(text, at, witness) || !word_before(text, at, witness),
+        Place::Bracket => at == 1 && holds_text("[", text, at, witness),
+        Place::Audit => holds_text("audit(", text, at, witness) && !word_before(text, at - "audit(".len(), witness),
     }
 }
 
-/// A program in the making.
-struct Code {
-    ops: Vec<Op>,
-    sets: Vec<Set>,
-}
-
-impl Code {
-    fn emit(&mut self, node: &Node) -> Option<()> {
-        if self.ops.len() > MAX_OPS {
-            return None;
-        }
-        match node {
-            Node::One(set) => {
-                let known = self.sets.iter().position(|known| known == set);
-                if known.is_none() {
-                    self.sets.push(*set);
-                }
-                self.ops.push(Op::One(known.unwrap_or(self.sets.len() - 1)));
-            }
-            Node::At(place) => self.ops.push(Op::At(*place)),
-            Node::Same(group, fold, _) => self.ops.push(Op::Same(*group, *fold)),
-            Node::Group(None, inner) => self.emit(inner)?,
-            Node::Group(Some(group), inner) => {
-                self.ops.push(Op::Save(group * 2));
-                self.emit(inner)?;
-                self.ops.push(Op::Save(group * 2 + 1));
-            }
-            Node::All(parts) => {
-                for part in parts {
-                    self.emit(part)?;
+/// Whether a text stands before the place.
+fn holds_text(what: &str, text: &str, at: usize, witness: &mut impl Witness) -> bool {
+    let Some(start) = at.checked_sub(what.len()) else {
+        return false;
+    };
+    for (place, expected) in (start..at).zip(what.bytes()) {
+        match text.as_bytes().get(place) {
+            Some(&byte) => {
+                witness.asked(place, byte, 1 << expected);
+                if byte != expected {
+                    return false;
                 }
             }
-            Node::Any(branches) => self.emit_any(branches)?,
-            Node::Repeat(inner, least, most, greedy) => self.emit_repeat(inner, (*least, *most), *greedy)?,
-        }
-        Some(())
-    }
-
-    fn emit_any(&mut self, branches: &[Node]) -> Option<()> {
-        let mut ends = Vec::new();
-        let (last, others) = branches.split_last()?;
-        for branch in others {
-            let split = self.ops.len();
-            self.ops.push(Op::Done);
-            self.emit(branch)?;
-            ends.push(self.ops.len());
-            self.ops.push(Op::Done);
-            *self.ops.get_mut(split)? = Op::Split(split + 1, self.ops.len());
-        }
-        self.emit(last)?;
-        for end in ends {
-            *self.ops.get_mut(end)? = Op::Jump(self.ops.len());
-        }
-        Some(())
-    }
-
-    fn emit_repeat(&mut self, inner: &Node, (least, most): (usize, Option<usize>), greedy: bool) -> Option<()> {
-        for _ in 0..least {
-            self.emit(inner)?;
-        }
-        let choice = |go: usize, leave: usize| {
-            if greedy {
-                Op::Split(go, leave)
-            } else {
-                Op::Split(leave, go)
-            }
-        };
-        let Some(most) = most else {
-            let split = self.ops.len();
-            self.ops.push(Op::Done);
-            self.emit(inner)?;
-            self.ops.push(Op::Jump(split));
-            *self.ops.get_mut(split)? = choice(split + 1, self.ops.len());
-            return Some(());
-        };
-        let mut splits = Vec::new();
-        for _ in least..most {
-            splits.push(self.ops.len());
-            self.ops.push(Op::Done);
-            self.emit(inner)?;
-        }
-        for split in splits {
-            *self.ops.get_mut(split)? = choice(split + 1, self.ops.len());
-        }
-        Some(())
-    }
-}
-
-/// Every byte that can be the first of a match; all of them if the pattern can match nothing.
-fn first_bytes(ops: &[Op], sets: &[Set]) -> [bool; 256] {
-    let mut seen = vec![false; ops.len()];
-    let mut open = vec![0];
-    let mut first = [false; 256];
-    while let Some(pc) = open.pop() {
-        let Some(mark) = seen.get_mut(pc) else { continue };
-        if std::mem::replace(mark, true) {
-            continue;
-        }
-        match ops.get(pc) {
-            Some(&Op::One(set)) => {
-                let Some(set) = sets.get(set) else { continue };
-                for (byte, starts) in (0..=255u8).zip(first.iter_mut()) {
-                    *starts |= if byte < 128 {
-                        set.ascii >> byte & 1 == 1
-                    } else {
-                        set.may_be_wide()
-                    };
-                }
-            }
-            Some(Op::At(_) | Op::Save(_)) => open.push(pc + 1),
-            Some(&Op::Split(one, other)) => open.extend([one, other]),
-            Some(&Op::Jump(to)) => open.push(to),
-            Some(Op::Same(..) | Op::Done) | None => return [true; 256],
+            None => return false,
         }
     }
-    first
+    true
 }

@@ -58,7 +58,7 @@ pub(super) struct Zone {
 
 /// Why there is no time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Fault {
+pub(super) enum Fault {
     /// The parts make no date.
     NoDate,
     /// Fail2Ban drops the whole line.
@@ -94,12 +94,22 @@ fn civil(now: Timestamp, local: &TimeZone) -> DateTime {
     local.to_datetime(jiff::Timestamp::from_microsecond(now.micros()).unwrap_or_default())
 }
 
-fn epoch(text: Option<&str>, long: bool) -> Result<Timestamp, Fault> {
+/// Seconds since the epoch; a long number may be of milli- or microseconds.
+///
+/// # Errors
+/// A number that is none, or no number at all.
+pub(super) fn epoch(text: Option<&str>, long: bool) -> Result<Timestamp, Fault> {
     let Some(text) = text else {
         return refused("the group of an epoch pattern is empty");
     };
-    let length = text.chars().count();
-    let number: f64 = decimal(text).and_then(|text| text.parse().ok()).ok_or(Fault::NoDate)?;
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let length = if plain { text.len() } else { text.chars().count() };
+    let number: Option<f64> = if plain {
+        text.parse().ok()
+    } else {
+        decimal(text).and_then(|text| text.parse().ok())
+    };
+    let number = number.ok_or(Fault::NoDate)?;
     let scale = match length {
         16.. if long && !text.contains('.') => 1e6,
         13.. if long => 1e3,
@@ -184,6 +194,14 @@ fn short_year(year: i64) -> i64 {
     if year <= 2000 { year + 2000 } else { year }
 }
 
+/// Whether the text of a group has a part in the time, but for hour, minute and second.
+pub(super) fn counts(name: &str) -> bool {
+    matches!(
+        name,
+        "y" | "Y" | "m" | "B" | "b" | "d" | "p" | "A" | "a" | "w" | "j" | "U" | "W" | "z" | "Z"
+    )
+}
+
 /// The place of a name among those cut to `length` letters.
 fn named(text: &str, names: &[&str], length: usize) -> Result<i64, Fault> {
     let text = text.to_lowercase();
@@ -211,6 +229,92 @@ fn offset(text: &str) -> Result<i32, Fault> {
         NoZone::Form => Fault::NoDate,
         NoZone::Name => Fault::Refused(format!("unknown time zone '{text}'")),
     })
+}
+
+/// A day of the calendar, as a line names it: which time each of its seconds is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Day {
+    /// The time of midnight; no change of the clocks is on that day.
+    midnight: i64,
+    /// Where the line gives no year: whether it is the one before the clock's.
+    past: Option<bool>,
+    /// In microseconds: so much after midnight, less the wall time, a line is a day ahead of the clock.
+    ahead: i64,
+    /// Until when the clock has a year and an offset.
+    until: Timestamp,
+}
+
+impl Day {
+    /// The day of a date that was read; none if it cannot be told from the time of day.
+    pub(super) fn of(groups: &[(&str, Option<&str>)], now: Timestamp, zone: &Zone) -> Option<Day> {
+        let parts = parts(groups).ok()?;
+        let here = civil(now, &zone.local);
+        let year = parts.year.unwrap_or_else(|| i64::from(here.year()));
+        if !(1000..9000).contains(&year) {
+            return None;
+        }
+        let (month, day) = (parts.month?, parts.day?);
+        let offset = parts.offset.or(zone.fixed);
+        let mut midnight = midnight(year, month, day).ok()? - i64::from(offset.unwrap_or(0)) * 60;
+        let (mut past, mut ahead, mut until) = (None, 0, Timestamp::MAX);
+        if parts.year.is_none() {
+            let here = seconds_of(here) * MICROS + i64::from(here.subsec_nanosecond()) / 1000;
+            ahead = here - now.micros() + (DAY - midnight) * MICROS;
+            let before = parts.time_of_day().ok()? * MICROS > now.micros() + ahead;
+            if before && offset.is_some_and(|offset| offset != 0) {
+                return None;
+            }
+            if before {
+                midnight = self::midnight(year - 1, month, day).ok()?;
+            }
+            past = Some(before);
+            until = same_clock(year, here, now, &zone.local)?;
+        }
+        if offset.is_none() {
+            midnight = even_day(midnight, &zone.local)?;
+        }
+        Some(Day {
+            midnight,
+            past,
+            ahead,
+            until,
+        })
+    }
+
+    /// The time of hour, minute and second on that day; none if it must be reckoned anew.
+    pub(super) fn at(&self, (hour, minute, second): (i64, i64, i64), wall: Timestamp) -> Option<Timestamp> {
+        if hour > 23 || minute > 59 || second > 59 || wall >= self.until {
+            return None;
+        }
+        let seconds = (hour * 60 + minute) * 60 + second;
+        let same = |past| past == (seconds * MICROS > wall.micros() + self.ahead);
+        self.past
+            .is_none_or(same)
+            .then(|| Timestamp::from_seconds(self.midnight + seconds))
+    }
+}
+
+/// Until when the clock stays in its year, by the margin of [`Parts::reckon`], and at its offset.
+fn same_clock(year: i64, here: i64, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    let left = midnight(year + 1, 1, 1).ok()? - here.div_euclid(MICROS) - 2 * DAY;
+    let until = now + Seconds::new(left.max(0));
+    let now = jiff::Timestamp::from_microsecond(now.micros()).ok()?;
+    let change = zone.following(now).next();
+    Some(change.map_or(until, |change| {
+        until.min(Timestamp::from_seconds(change.timestamp().as_second()))
+    }))
+}
+
+/// The time of a midnight, if the clocks do not change until the next.
+fn even_day(midnight: i64, zone: &TimeZone) -> Option<i64> {
+    let at = |seconds: i64| {
+        let time = zone.to_ambiguous_timestamp(time_of(seconds)?);
+        (!time.is_ambiguous()).then(|| time.compatible().ok()).flatten()
+    };
+    let (first, last) = (at(midnight)?, at(midnight + DAY - 1)?);
+    let even = last.as_second() - first.as_second() == DAY - 1;
+    let change = zone.following(first).next().map(|change| change.timestamp());
+    (even && change.is_none_or(|change| change > last)).then(|| first.as_second())
 }
 
 impl Parts {

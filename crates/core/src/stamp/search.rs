@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use fancy_regex::Regex;
 
+use super::mask::Witness;
 use super::program::{Program, Scratch, Search};
 use super::shape;
 
@@ -57,14 +58,22 @@ impl Engine {
     ///
     /// # Errors
     /// [`Exhausted`] if the general engine ran out of steps.
-    pub(super) fn search(&self, text: &str, from: usize, scratch: &mut Scratch) -> Result<bool, Exhausted> {
-        match self.program.as_ref().map(|program| program.search(text, from, scratch)) {
-            Some(Search::Found) => Ok(true),
-            Some(Search::Missing) => Ok(false),
-            Some(Search::Costly) => {
-                self.search_compiled(&general(&self.source).map_err(|_| Exhausted)?, text, from, scratch)
-            }
-            None => self.search_compiled(self.general.as_ref().ok_or(Exhausted)?, text, from, scratch),
+    pub(super) fn search(
+        &self,
+        text: &str,
+        from: usize,
+        scratch: &mut Scratch,
+        witness: &mut impl Witness,
+    ) -> Result<bool, Exhausted> {
+        let program = self.program.as_ref();
+        match program.map(|program| program.search(text, from, scratch, witness)) {
+            Some(Search::Found) => return Ok(true),
+            Some(Search::Missing) => return Ok(false),
+            Some(Search::Costly) | None => witness.lost(),
+        }
+        match &self.general {
+            Some(regex) => self.search_compiled(regex, text, from, scratch),
+            None => self.search_compiled(&general(&self.source).map_err(|_| Exhausted)?, text, from, scratch),
         }
     }
 

@@ -3,6 +3,7 @@
 //! In goes a line of `datepattern` or of the default list, out comes its name, its regex as Fail2Ban shows it, and
 //! what its match means. Boundaries are added unless the pattern brings its own.
 
+use super::mask::Witness;
 use super::program::Scratch;
 use super::search::{Engine, Exhausted};
 use super::token::{self, BadToken};
@@ -194,8 +195,15 @@ impl Template {
     }
 
     /// Searches with the compiled regex; one that does not compile finds nothing.
-    pub(super) fn search(&mut self, text: &str, from: usize, scratch: &mut Scratch) -> Result<bool, Exhausted> {
-        self.compile().map_err(|_| Exhausted)?.search(text, from, scratch)
+    pub(super) fn search(
+        &mut self,
+        text: &str,
+        from: usize,
+        scratch: &mut Scratch,
+        witness: &mut impl Witness,
+    ) -> Result<bool, Exhausted> {
+        let engine = self.compile().map_err(|_| Exhausted)?;
+        engine.search(text, from, scratch, witness)
     }
 
     /// The compiled regex, after the first search.

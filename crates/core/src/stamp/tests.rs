@@ -5,6 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod twin;
+
 const NOON: Timestamp = Timestamp::from_seconds(1_718_445_600);
 
 fn zone() -> TimeZone {
