@@ -257,7 +257,7 @@ impl Filter {
             reading.outcome = Outcome::TooOld;
             return reading;
         }
-        let chosen = candidates.without(split.before, split.after);
+        let chosen = candidates.without_date(split.before, split.after);
         if !chosen.is_empty() || self.settings.check_all {
             self.search(&split, &chosen, &mut reading);
         }

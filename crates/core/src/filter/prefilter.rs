@@ -1,34 +1,65 @@
 //! Which patterns of which jails a line can match at all, by one look at it for all of them.
 //!
 //! In go the filters that read one log, out come for each line the failregexes that are worth a search: those of which
-//! a literal is in it, and those that have none. A filter whose matches span lines searches every line.
+//! a literal is in it (and one of the prefregex's, where that has some), and those that have none. A filter whose
+//! matches span lines searches every line.
 
 use std::borrow::Cow;
 
+use aho_corasick::packed::{self, Searcher};
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 use super::Filter;
 use crate::pattern::{Literals, Pattern};
 
 /// Up to so many bytes of literals the automaton is the quickest there is, which takes most memory.
-const SWIFT_MAX: usize = 4096;
+const SWIFT_MAX: usize = 2048;
+/// Up to so many literals are looked for by whole vectors of bytes.
+const PACKED_MAX: usize = 64;
 const WORD: usize = 64;
 
 /// The literals of several filters.
 #[derive(Clone, Debug)]
 pub struct Prefilter {
+    gate: Gate,
     automaton: Option<AhoCorasick>,
     /// For each literal, the patterns that it stands for
-    owners: Vec<Vec<usize>>,
-    /// Where the patterns of each filter begin and end
+    owners: Vec<Owners>,
+    /// Where the patterns of each filter begin and end, in words
     shares: Vec<(usize, usize)>,
-    /// Patterns to be searched for in every line
-    always: Vec<u64>,
+    always: Marks,
     /// And in every line with other characters than those of ASCII
-    foreign: Vec<u64>,
-    found: Vec<u64>,
+    foreign: Marks,
+    found: Marks,
+    /// What `found` comes to: patterns of which both are there
+    chosen: Vec<u64>,
     /// The longest literal
     longest: usize,
+}
+
+/// What a line must hold for any literal to be worth a look.
+#[derive(Clone, Debug)]
+enum Gate {
+    /// One of these
+    Packed(Searcher),
+    /// One of the automaton's
+    Open,
+}
+
+/// The patterns that a literal stands for.
+#[derive(Clone, Debug, Default)]
+struct Owners {
+    /// By a text of the pattern itself
+    own: Vec<usize>,
+    /// By one of its prefregex
+    prefix: Vec<usize>,
+}
+
+/// Of each pattern, whether a text of its own was found, and one of its prefregex.
+#[derive(Clone, Debug, Default)]
+struct Marks {
+    own: Vec<u64>,
+    prefix: Vec<u64>,
 }
 
 /// The failregexes of one filter that a line may match.
@@ -47,26 +78,32 @@ impl Prefilter {
     pub fn new<'f>(filters: impl IntoIterator<Item = &'f Filter>) -> Prefilter {
         let mut gathered = Gathered::default();
         let shares = filters.into_iter().map(|filter| gathered.add(filter)).collect();
+        let bytes: usize = gathered.texts.iter().map(String::len).sum();
+        let kind = (bytes <= SWIFT_MAX).then_some(AhoCorasickKind::DFA);
+        let automaton = match gathered.texts.is_empty() {
+            true => Ok(None),
+            false => AhoCorasick::builder().kind(kind).build(&gathered.texts).map(Some),
+        };
         let Gathered {
             texts,
             owners,
-            always,
+            mut always,
             foreign,
+            ..
         } = gathered;
-        let bytes: usize = texts.iter().map(String::len).sum();
-        let kind = (bytes <= SWIFT_MAX).then_some(AhoCorasickKind::DFA);
-        let automaton = match texts.is_empty() {
-            true => Ok(None),
-            false => AhoCorasick::builder().kind(kind).build(&texts).map(Some),
-        };
-        let every = |bits: Vec<u64>| bits.iter().map(|_| u64::MAX).collect();
-        Prefilter {
+        if automaton.is_err() {
             // What cannot be built leaves nothing out.
-            always: if automaton.is_ok() { always } else { every(always) },
+            always.own.fill(u64::MAX);
+            always.prefix.fill(u64::MAX);
+        }
+        Prefilter {
+            gate: Gate::of(&gathered.keys),
             automaton: automaton.unwrap_or_default(),
             owners,
             shares,
-            found: vec![0; foreign.len()],
+            found: always.clone(),
+            chosen: vec![0; always.own.len()],
+            always,
             foreign,
             longest: texts.iter().map(String::len).max().unwrap_or(0),
         }
@@ -74,13 +111,17 @@ impl Prefilter {
 
     /// Looks at a line, or at its bytes before they are decoded, in an encoding that has ASCII within.
     pub fn look(&mut self, line: &[u8]) {
-        let is_ascii = line.is_ascii();
-        for ((found, always), foreign) in self.found.iter_mut().zip(&self.always).zip(&self.foreign) {
-            *found = if is_ascii { *always } else { always | foreign };
+        self.found.copy(&self.always);
+        let is_foreign = !self.foreign.are_none() && !line.is_ascii();
+        if is_foreign {
+            self.found.add(&self.foreign);
         }
-        if let Some(automaton) = &self.automaton {
-            mark(automaton, &self.owners, line, &mut self.found);
+        if (is_foreign || self.gate.lets(line))
+            && let Some(automaton) = &self.automaton
+        {
+            self.found.mark(automaton, &self.owners, line);
         }
+        self.found.both(&mut self.chosen);
     }
 
     /// What the line that was looked at last may match of the filter with this number.
@@ -94,16 +135,86 @@ impl Prefilter {
         let share = self.shares.get(filter);
         share.and_then(|&(from, to)| bits.get(from..to)).unwrap_or_default()
     }
+
+    /// What the text may match when a literal comes about where the date is cut out.
+    fn across(&self, filter: usize, before: &str, after: &str) -> Vec<u64> {
+        let reach = self.longest.saturating_sub(1);
+        let (before, after) = (before.as_bytes(), after.as_bytes());
+        let head = before.get(before.len().saturating_sub(reach)..).unwrap_or_default();
+        let tail = after.get(..reach.min(after.len())).unwrap_or_default();
+        let (mut found, mut all) = (self.found.clone(), self.chosen.clone());
+        if let Some(automaton) = &self.automaton {
+            // What was found before is found again only where the gate let the line through.
+            found.mark(automaton, &self.owners, before);
+            found.mark(automaton, &self.owners, after);
+            found.mark(automaton, &self.owners, &[head, tail].concat());
+        }
+        found.both(&mut all);
+        self.share(filter, &all).to_vec()
+    }
 }
 
-/// Notes the patterns of which a literal is in the text.
-fn mark(automaton: &AhoCorasick, owners: &[Vec<usize>], text: &[u8], bits: &mut [u64]) {
-    for found in automaton.find_overlapping_iter(text) {
-        for &owner in owners.get(found.pattern().as_usize()).into_iter().flatten() {
-            if let Some(word) = bits.get_mut(owner / WORD) {
-                *word |= 1 << (owner % WORD);
-            }
+impl Gate {
+    fn of(keys: &[String]) -> Gate {
+        if keys.len() > PACKED_MAX {
+            return Gate::Open;
         }
+        let mut builder = packed::Config::new().builder();
+        builder.extend(keys);
+        builder.build().map_or(Gate::Open, Gate::Packed)
+    }
+
+    fn lets(&self, line: &[u8]) -> bool {
+        match self {
+            Gate::Packed(searcher) => searcher.find(line).is_some(),
+            Gate::Open => true,
+        }
+    }
+}
+
+impl Marks {
+    fn copy(&mut self, other: &Marks) {
+        self.own.copy_from_slice(&other.own);
+        self.prefix.copy_from_slice(&other.prefix);
+    }
+
+    fn add(&mut self, other: &Marks) {
+        let own = self.own.iter_mut().zip(&other.own);
+        own.chain(self.prefix.iter_mut().zip(&other.prefix))
+            .for_each(|(bits, more)| *bits |= more);
+    }
+
+    /// Notes the patterns of which a literal is in the text.
+    fn mark(&mut self, automaton: &AhoCorasick, owners: &[Owners], text: &[u8]) {
+        for found in automaton.find_overlapping_iter(text) {
+            let Some(owners) = owners.get(found.pattern().as_usize()) else {
+                continue;
+            };
+            owners.own.iter().for_each(|&pattern| set(&mut self.own, pattern));
+            owners.prefix.iter().for_each(|&pattern| set(&mut self.prefix, pattern));
+        }
+    }
+
+    /// Both are there.
+    fn both(&self, into: &mut [u64]) {
+        for ((into, own), prefix) in into.iter_mut().zip(&self.own).zip(&self.prefix) {
+            *into = own & prefix;
+        }
+    }
+
+    fn are_none(&self) -> bool {
+        self.own.iter().chain(&self.prefix).all(|&bits| bits == 0)
+    }
+
+    fn grow(&mut self, words: usize) {
+        self.own.resize(words, 0);
+        self.prefix.resize(words, 0);
+    }
+}
+
+fn set(bits: &mut [u64], pattern: usize) {
+    if let Some(word) = bits.get_mut(pattern / WORD) {
+        *word |= 1 << (pattern % WORD);
     }
 }
 
@@ -111,38 +222,22 @@ impl<'p> Candidates<'p> {
     /// All of them: nothing is known of the line.
     pub const ALL: Candidates<'static> = Candidates { of: None };
 
-    /// Whether the line matches none for sure, wherever its date stands in `before`, the date, and what follows.
-    pub(super) fn without(self, before: &str, after: &str) -> Chosen<'p> {
-        let Some((prefilter, filter)) = self.of else {
-            return Chosen { bits: None };
-        };
-        let bits = prefilter.share(filter, &prefilter.found);
-        if before.is_empty() || after.is_empty() {
-            return Chosen {
-                bits: Some(Cow::Borrowed(bits)),
-            };
-        }
-        // A literal may come about where the date is cut out.
-        let reach = prefilter.longest.saturating_sub(1);
-        let head = before
-            .as_bytes()
-            .get(before.len().saturating_sub(reach)..)
-            .unwrap_or_default();
-        let tail = after.as_bytes().get(..reach.min(after.len())).unwrap_or_default();
-        let mut all = prefilter.found.clone();
-        if let Some(automaton) = &prefilter.automaton {
-            mark(automaton, &prefilter.owners, &[head, tail].concat(), &mut all);
-        }
-        Chosen {
-            bits: Some(Cow::Owned(prefilter.share(filter, &all).to_vec())),
-        }
-    }
-
-    /// Whether none of them may match, if the date stands at the beginning or the end of the line.
+    /// Whether the line matches none for sure, wherever its date stands.
     #[must_use]
     pub fn are_none(self) -> bool {
         self.of
-            .is_some_and(|(prefilter, filter)| prefilter.share(filter, &prefilter.found).iter().all(|&bits| bits == 0))
+            .is_some_and(|(prefilter, filter)| prefilter.share(filter, &prefilter.chosen).iter().all(|&bits| bits == 0))
+    }
+
+    /// Those that what stands before the date and behind it, put together, may match.
+    pub(super) fn without_date(self, before: &str, after: &str) -> Chosen<'p> {
+        let bits = self
+            .of
+            .map(|(prefilter, filter)| match before.is_empty() || after.is_empty() {
+                true => Cow::Borrowed(prefilter.share(filter, &prefilter.chosen)),
+                false => Cow::Owned(prefilter.across(filter, before, after)),
+            });
+        Chosen { bits }
     }
 }
 
@@ -165,49 +260,62 @@ impl Chosen<'_> {
 #[derive(Default)]
 struct Gathered {
     texts: Vec<String>,
-    owners: Vec<Vec<usize>>,
-    always: Vec<u64>,
-    foreign: Vec<u64>,
+    owners: Vec<Owners>,
+    always: Marks,
+    foreign: Marks,
+    /// The texts of which a line must hold one, unless a pattern is always searched for
+    keys: Vec<String>,
 }
 
 impl Gathered {
     fn add(&mut self, filter: &Filter) -> (usize, usize) {
-        let from = self.always.len();
+        let from = self.always.own.len();
         let to = from + filter.failregex.len().div_ceil(WORD);
-        self.always.resize(to, 0);
-        self.foreign.resize(to, 0);
-        let prefix = filter.prefregex.as_ref().and_then(Pattern::literals);
+        self.always.grow(to);
+        self.foreign.grow(to);
+        let usable = |literals: &&Literals| !filter.spans_lines() && !literals.texts().is_empty();
+        let prefix = filter.prefregex.as_ref().and_then(Pattern::literals).filter(usable);
         for (number, regex) in filter.failregex.iter().enumerate() {
-            let own = regex.literals().or(prefix).filter(|_| !filter.spans_lines());
-            self.pattern(from * WORD + number, own);
+            self.pattern(from * WORD + number, regex.literals().filter(usable), prefix);
         }
         (from, to)
     }
 
-    fn pattern(&mut self, pattern: usize, literals: Option<&Literals>) {
-        let set = |bits: &mut Vec<u64>| {
-            if let Some(word) = bits.get_mut(pattern / WORD) {
-                *word |= 1 << (pattern % WORD);
-            }
-        };
-        let Some(literals) = literals else {
-            return set(&mut self.always);
-        };
-        if literals.ascii_only() {
-            set(&mut self.foreign);
+    fn pattern(&mut self, pattern: usize, own: Option<&Literals>, prefix: Option<&Literals>) {
+        if own.is_none() {
+            set(&mut self.always.own, pattern);
         }
-        for text in literals.texts() {
-            match self.texts.iter().position(|known| known == text) {
-                Some(known) => self
-                    .owners
-                    .get_mut(known)
-                    .into_iter()
-                    .for_each(|owners| owners.push(pattern)),
-                None => {
-                    self.texts.push(text.clone());
-                    self.owners.push(vec![pattern]);
-                }
-            }
+        if prefix.is_none() {
+            set(&mut self.always.prefix, pattern);
         }
+        let rarest = match (own, prefix) {
+            (Some(own), Some(prefix)) if prefix.are_rarer_than(own) => Some(prefix),
+            (own, prefix) => own.or(prefix),
+        };
+        self.keys.extend(rarest.into_iter().flat_map(Literals::texts).cloned());
+        self.keys.sort_unstable();
+        self.keys.dedup();
+        for text in own.into_iter().flat_map(Literals::texts) {
+            self.owned(text, |owners| owners.own.push(pattern));
+        }
+        for text in prefix.into_iter().flat_map(Literals::texts) {
+            self.owned(text, |owners| owners.prefix.push(pattern));
+        }
+        if own.is_some_and(Literals::ascii_only) {
+            set(&mut self.foreign.own, pattern);
+        }
+        if prefix.is_some_and(Literals::ascii_only) {
+            set(&mut self.foreign.prefix, pattern);
+        }
+    }
+
+    fn owned(&mut self, text: &str, by: impl FnMut(&mut Owners)) {
+        let known = self.texts.iter().position(|known| known == text);
+        let place = known.unwrap_or_else(|| {
+            self.texts.push(text.to_owned());
+            self.owners.push(Owners::default());
+            self.texts.len() - 1
+        });
+        self.owners.get_mut(place).into_iter().for_each(by);
     }
 }

@@ -1,4 +1,4 @@
-//! What a text must hold for a pattern to match in it: a few literals, of which every match contains at least one.
+//! What a text must hold for a pattern to match in it: a few literals, of which at least one is in each such text.
 //!
 //! Whoever searches one line for many patterns looks for all their literals at once, and leaves out the patterns of
 //! which none was there. Nothing is lost by it: where a tree does not tell, there are no literals, and the pattern
@@ -19,11 +19,13 @@ const LENGTH_MAX: usize = 20;
 /// A literal that is worth less is in so many lines that it is not worth looking for.
 const WORTH_MIN: usize = 8;
 
-/// Texts of ASCII characters, of which every match of a pattern contains at least one.
+/// Texts of ASCII characters, of which at least one is in every text that a pattern matches in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Literals {
     texts: Vec<String>,
     ascii: bool,
+    /// They are better than others, however common the letters are
+    rare: bool,
 }
 
 impl Literals {
@@ -44,15 +46,21 @@ impl Literals {
         (best.worth() >= WORTH_MIN).then(|| best.shortened())
     }
 
-    /// How rare they are: that of the most common one.
+    /// How much they help to tell lines apart: as much as the most common one.
     fn worth(&self) -> usize {
         let of = |text: &String| text.bytes().take(LENGTH_MAX).map(worth).sum();
-        self.texts.iter().map(of).min().unwrap_or(0)
+        let worth: usize = self.texts.iter().map(of).min().unwrap_or(0);
+        worth + if self.rare { 3 * LENGTH_MAX } else { 0 }
+    }
+
+    /// Whether they are in fewer lines than others, as far as can be told.
+    pub(crate) fn are_rarer_than(&self, others: &Literals) -> bool {
+        self.worth() > others.worth()
     }
 
     /// Beginnings that are as good as the whole; what contains another is left out.
     fn shortened(self) -> Literals {
-        let mut texts: Vec<String> = self.texts;
+        let mut texts = self.texts.clone();
         texts.iter_mut().for_each(|text| text.truncate(LENGTH_MAX));
         texts.sort_by_key(String::len);
         let mut kept: Vec<String> = Vec::new();
@@ -61,16 +69,14 @@ impl Literals {
                 kept.push(text);
             }
         }
-        Literals {
-            texts: kept,
-            ascii: self.ascii,
-        }
+        Literals { texts: kept, ..self }
     }
 
     fn empty() -> Literals {
         Literals {
             texts: vec![String::new()],
             ascii: false,
+            rare: false,
         }
     }
 
@@ -80,6 +86,7 @@ impl Literals {
         (texts.len() <= TEXTS_MAX).then(|| Literals {
             texts: texts.into_iter().collect(),
             ascii: self.ascii || other.ascii,
+            rare: false,
         })
     }
 
@@ -97,6 +104,7 @@ impl Literals {
         Some(Literals {
             texts: self.texts.iter().flat_map(pairs).collect(),
             ascii: self.ascii || next.ascii,
+            rare: false,
         })
     }
 }
@@ -137,6 +145,11 @@ impl Known {
 
     fn of(node: &Node) -> Known {
         match node {
+            Node::Look {
+                behind: false,
+                negated: false,
+                body,
+            } => Known::ahead(body),
             Node::Empty | Node::At(_) | Node::Look { .. } => Known::exact(Some(Literals::empty())),
             Node::Literal(code, case) => Known::exact(spelled(&literal(*code, *case))),
             Node::Class(class) => Known::exact(spelled(&members(class))),
@@ -146,6 +159,18 @@ impl Known {
             Node::Alternation(arms) => Known::choice(arms.iter()),
             Node::Conditional { yes, no, .. } => Known::choice([&**yes, &**no].into_iter()),
             Node::Repeat(times, body) => Known::repeat(*times, body),
+        }
+    }
+
+    /// What is looked for ahead is in the text, too. Who asks for it asks for something rare.
+    fn ahead(body: &Node) -> Known {
+        let known = Known::of(body);
+        let best = better(known.exact, known.best);
+        Known {
+            exact: Some(Literals::empty()),
+            best: best
+                .filter(|best| best.worth() >= WORTH_MIN)
+                .map(|best| Literals { rare: true, ..best }),
         }
     }
 
@@ -162,8 +187,8 @@ impl Known {
             if longer.is_none() {
                 whole = false;
                 best = better(best, run.take());
-                best = better(best, known.best);
             }
+            best = better(best, known.best);
             run = longer.or(known.exact).or_else(|| Some(Literals::empty()));
         }
         Known {
@@ -228,6 +253,7 @@ fn spelled(set: &Set) -> Option<Literals> {
     Some(Literals {
         texts: chars.map(String::from).collect(),
         ascii: set.ranges().iter().any(|&(_, high)| high >= 0x80),
+        rare: false,
     })
 }
 
@@ -270,6 +296,8 @@ mod tests {
         check(r"(?P<a>long literal)|\S+", &[]);
         check(r"from <HOST>", &["from "]);
         check(r" \S+ \d", &[]);
+        check(r"disconnect(?= from \S+(?: a=\d+)* auth=0/[1-9])", &[" auth=0/"]);
+        check(r"disconnect(?! from \S+ auth=0/[1-9])", &["disconnect"]);
     }
 
     #[test]
@@ -286,6 +314,7 @@ mod tests {
             Just(r"\d".to_owned()),
             Just("[ab]".to_owned()),
             Just("(?!b)".to_owned()),
+            Just("(?=[a-c]*ab)".to_owned()),
             Just("(?<=a)".to_owned()),
             Just(".".to_owned()),
             Just("$".to_owned()),
@@ -307,8 +336,8 @@ mod tests {
             let (Some(literals), Search::Found(found)) = (pattern.literals(), pattern.search(&text, Lane::Fast)) else {
                 return Ok(());
             };
-            let held = literals.texts().iter().any(|literal| found.as_str().contains(literal.as_str()));
-            prop_assert!(held, "{} in {:?}: {:?}", regex, found.as_str(), literals);
+            let held = literals.texts().iter().any(|literal| text.contains(literal.as_str()));
+            prop_assert!(held, "{} in {:?} at {:?}: {:?}", regex, text, found.as_str(), literals);
         }
     }
 }
