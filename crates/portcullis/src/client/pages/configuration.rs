@@ -349,8 +349,8 @@ mod tests {
         for part in [
             "maxretry\\fR\\fI number\\fR (not set: 3)",
             "enabled\\fR\\fI truth\\fR (not set: false)",
-            "bantime\\fR (not set: 600)",
-            "dbpurgeage\\fR (not set: 1d)",
+            "bantime\\fR\\fI\\fR (not set: 600)",
+            "dbpurgeage\\fR\\fI\\fR (not set: 1d)",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
