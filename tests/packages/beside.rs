@@ -60,6 +60,8 @@ fn fail2ban() -> (Machine, Attacker) {
     machine.write("/etc/fail2ban/jail.local", JAILS);
     machine.write("/etc/fail2ban/jail.d/more.local", MORE);
     machine.type_in("apt-get install -y --no-install-recommends fail2ban");
+    // Ubuntu 22.04 leaves that to people.
+    machine.type_in("systemctl enable --quiet --now fail2ban 2>&1");
     machine.until_said("fail2ban-client ping", "pong");
     machine.type_in("systemctl stop fail2ban");
     machine.type_in(FILL);
@@ -96,18 +98,24 @@ fn crossed(machine: &Machine) {
     assert!(!machine.type_in("nft list tables").contains("bridge"));
 }
 
+/// One machine sees both stories, because it takes Fail2Ban long to have its bans in force.
 #[test]
-fn the_seat_is_taken_and_given_back() {
+fn the_seat_is_taken_and_given_back_and_kept() {
     let (machine, attacker) = fail2ban();
+    taken_and_given_back(&machine, &attacker);
+    fail2ban_goes_and_takes_nothing_of_ours(&machine, &attacker);
+}
+
+fn taken_and_given_back(machine: &Machine, attacker: &Attacker) {
     let (banned, kept) = (machine.banned(), machine.type_in(KEPT));
     assert_eq!(banned.len(), BANS);
     let files = machine.type_in("cd /etc/fail2ban; find . -type f | sort | xargs md5sum");
 
-    lets_nobody_in(&machine, &attacker, 143, "Fail2Ban to portcullis", || {
+    lets_nobody_in(machine, attacker, 143, "Fail2Ban to portcullis", || {
         machine.install();
-        crossed(&machine);
+        crossed(machine);
     });
-    assert!(is_ours(&machine));
+    assert!(is_ours(machine));
     assert_eq!(machine.banned(), banned);
     assert_eq!(machine.type_in(KEPT), kept);
     assert_eq!(
@@ -116,13 +124,18 @@ fn the_seat_is_taken_and_given_back() {
         "no file of theirs changes"
     );
     assert!(machine.type_in("fail2ban-python -c 'print(1)'").starts_with('1'));
+    let page = machine.type_in("zcat /usr/share/man/man5/jail.conf.5.gz");
+    assert!(page.contains("portcullis"), "{page}");
 
-    lets_nobody_in(&machine, &attacker, 143, "portcullis to Fail2Ban", || {
+    lets_nobody_in(machine, attacker, 143, "portcullis to Fail2Ban", || {
         machine.type_in("apt-get remove -y portcullis");
-        crossed(&machine);
+        crossed(machine);
     });
-    assert!(!is_ours(&machine));
-    assert!(machine.type_in("fail2ban-client version").starts_with("1.0.2"));
+    assert!(!is_ours(machine));
+    // Whichever the system has: 1.0.2 on Debian 12, 0.11.2 on Ubuntu 22.04.
+    let theirs = machine.type_in("dpkg-query -W -f '${Version}' fail2ban");
+    let theirs = theirs.split('-').next().unwrap();
+    assert!(machine.type_in("fail2ban-client version").starts_with(theirs));
     assert_eq!(machine.banned(), banned);
     assert_eq!(rows(&machine.type_in(KEPT)), rows(&kept));
     assert_eq!(machine.type_in("dpkg-divert --list '*fail2ban*'"), "");
@@ -140,21 +153,19 @@ fn rows(kept: &str) -> Vec<&str> {
     kept.lines().filter(|line| !line.contains("/var/log/")).collect()
 }
 
-#[test]
-fn fail2ban_goes_and_takes_nothing_of_ours() {
-    let (machine, attacker) = fail2ban();
+fn fail2ban_goes_and_takes_nothing_of_ours(machine: &Machine, attacker: &Attacker) {
     let banned = machine.banned();
     machine.install();
-    crossed(&machine);
+    crossed(machine);
     for (what, command) in [
         ("removed", "apt-get remove -y fail2ban"),
         ("purged", "apt-get purge -y fail2ban"),
     ] {
-        lets_nobody_in(&machine, &attacker, 143, what, || {
+        lets_nobody_in(machine, attacker, 143, what, || {
             machine.type_in(command);
             machine.until_said("fail2ban-client ping", "pong");
         });
-        assert!(is_ours(&machine), "{what}");
+        assert!(is_ours(machine), "{what}");
         assert_eq!(machine.banned(), banned, "{what}");
         assert_eq!(machine.type_in("systemctl is-enabled fail2ban"), "enabled\n", "{what}");
         for file in [
@@ -165,7 +176,7 @@ fn fail2ban_goes_and_takes_nothing_of_ours() {
             assert!(machine.exists(file), "{file} after it was {what}");
         }
     }
-    lets_nobody_in(&machine, &attacker, 143, "a restart after it", || {
+    lets_nobody_in(machine, attacker, 143, "a restart after it", || {
         machine.type_in("systemctl restart fail2ban");
     });
     assert_eq!(machine.banned(), banned);

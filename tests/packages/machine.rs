@@ -1,6 +1,7 @@
 //! A machine of its own: a copy of the tree, booted by systemd in namespaces.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -53,23 +54,58 @@ fn tree() -> PathBuf {
     cache().join(suite())
 }
 
-/// The package of the program that is tested.
+/// The program that is tested: that of the other tests, or what PACKAGES_PROGRAM names, such as the static one.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("PACKAGES_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_portcullis").into(), PathBuf::from)
+}
+
+/// Its package, which is made once for all tests of a run.
 pub(crate) fn package() -> &'static Path {
-    static PACKAGE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, package) = PACKAGE.get_or_init(|| {
+    static PACKAGE: OnceLock<PathBuf> = OnceLock::new();
+    PACKAGE.get_or_init(|| {
         fs::create_dir_all(cache()).unwrap();
-        let folder = tempfile::tempdir_in(cache()).unwrap();
-        let built = Command::new(root().join("pkg/deb/build"))
-            .arg(env!("CARGO_BIN_EXE_portcullis"))
-            .arg(folder.path())
-            .env("COMPRESSION", "-Zgzip -z1")
-            .output()
-            .unwrap();
-        assert!(built.status.success(), "no package: {}", text(&built.stderr));
-        let path = PathBuf::from(text(&built.stdout).trim());
-        (folder, path)
-    });
-    package
+        let made = cache().join(format!("package-{}", stamp()));
+        if !made.exists() {
+            make(&made);
+        }
+        let file = fs::read_dir(&made).unwrap().next().unwrap().unwrap();
+        file.path()
+    })
+}
+
+/// Makes the package into a folder, which is there only when the package is whole; those of before go.
+fn make(made: &Path) {
+    let folder = tempfile::tempdir_in(cache()).unwrap();
+    let out = folder.path().join("out");
+    let built = Command::new(root().join("pkg/deb/build"))
+        .args([&program(), &out])
+        .env("COMPRESSION", "-Zgzip -z1")
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "no package: {}", text(&built.stderr));
+    let old = fs::read_dir(cache()).unwrap().flatten();
+    for entry in old.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"package-")) {
+        let _ = fs::remove_dir_all(entry.path());
+    }
+    // Another process may have been faster.
+    if let Err(error) = fs::rename(&out, made) {
+        assert!(made.exists(), "{error}");
+    }
+}
+
+/// Another one whenever anything changes that goes into the package.
+fn stamp() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let mut left = vec![program()];
+    left.extend(["pkg", "stock", "docs/guide", "CHANGELOG.md", "Cargo.toml"].map(|name| root().join(name)));
+    while let Some(path) = left.pop() {
+        let about = fs::metadata(&path).unwrap();
+        (&path, about.len(), about.modified().unwrap()).hash(&mut hasher);
+        if about.is_dir() {
+            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    hasher.finish()
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {

@@ -10,7 +10,7 @@ use super::text::{Mark, Text};
 use crate::value::Value;
 
 /// The options of an action that the server runs or obeys; all others are tags.
-const ACTION_OPTIONS: &[Known] = &[
+pub(crate) const ACTION_OPTIONS: &[Known] = &[
     ("actionstart", Kind::Text, Fallback::None),
     ("actionstart_on_demand", Kind::Bool, Fallback::None),
     ("actionstop", Kind::Text, Fallback::None),

@@ -7,6 +7,7 @@
 
 mod action;
 mod apply;
+pub mod catalogue;
 mod complaint;
 mod definition;
 mod document;

@@ -56,10 +56,20 @@ const LEVELS: &[&str] = &[
     "BASIC_FORMAT",
 ];
 
-/// The names of all options that something reads.
+/// Where a client finds the server.
+const PLACES: [Known; 2] = [
+    ("socket", Kind::Text, Fallback::Text("/var/run/fail2ban/fail2ban.sock")),
+    ("pidfile", Kind::Text, Fallback::Text("/var/run/fail2ban/fail2ban.pid")),
+];
+
+/// All options that something reads.
+pub(crate) fn options() -> impl Iterator<Item = Known> + Clone {
+    EARLY.iter().chain(OPTIONS).chain(&PLACES).copied()
+}
+
+/// Their names.
 pub(crate) fn option_names() -> impl Iterator<Item = &'static str> + Clone {
-    let known = EARLY.iter().chain(OPTIONS).map(|option| option.0);
-    known.chain(["socket", "pidfile"])
+    options().map(|option| option.0)
 }
 
 /// Reads `fail2ban.conf` into the first commands of the stream.
@@ -112,10 +122,6 @@ pub(crate) fn read(shelf: &mut Shelf<'_>, overrides: &[(&str, &str)]) -> Result<
 /// The options that a client needs before all else, in Fail2Ban's order, those given left aside; nothing if there is
 /// no such file.
 pub(crate) fn early(shelf: &mut Shelf<'_>, given: &[(&str, &str)]) -> Result<Option<Vec<(String, String)>>, Problem> {
-    const PLACES: [Known; 2] = [
-        ("socket", Kind::Text, Fallback::Text("/var/run/fail2ban/fail2ban.sock")),
-        ("pidfile", Kind::Text, Fallback::Text("/var/run/fail2ban/fail2ban.pid")),
-    ];
     let is_given = |option: &Known| given.iter().any(|(name, _)| *name == option.0);
     let mut values = Options::default();
     if !PLACES.iter().chain(EARLY).all(is_given) {

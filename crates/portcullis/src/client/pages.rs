@@ -1,6 +1,8 @@
 //! `pages`: the man pages and the completions of the shells, for whoever makes a package. Both come from what the
 //! command lines are read by and from the help texts, so that neither can say something else.
 
+mod configuration;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,8 @@ fn write(folder: &Path) -> io::Result<()> {
     for program in ["fail2ban-client", "fail2ban-server", "fail2ban-regex"] {
         fs::write(man.join(format!("{program}.1")), page(program)?)?;
     }
+    fs::write(man.join(configuration::NAME), configuration::page().to_roff())?;
+    fs::write(man.join("jail.conf.5"), format!(".so man5/{}\n", configuration::NAME))?;
     for (shell, name) in SHELLS {
         let folder = folder.join(name);
         fs::create_dir_all(&folder)?;

@@ -112,9 +112,20 @@ fn labels(name: &str) -> impl Iterator<Item = &str> {
     name.strip_suffix('.').unwrap_or(name).split('.')
 }
 
+/// What the usual library says of a number, because the static program's says it in other words.
+const REASONS: [(i32, &str); 4] = [
+    (-2, "Name or service not known"),
+    (-3, "Temporary failure in name resolution"),
+    (-4, "Non-recoverable failure in name resolution"),
+    (-5, "No address associated with hostname"),
+];
+
 /// As Python's exception has it.
 fn explain(error: LookupError) -> String {
     let number = error.error_num();
+    if let Some((_, text)) = REASONS.iter().find(|(known, _)| *known == number) {
+        return format!("[Errno {number}] {text}");
+    }
     let text = std::io::Error::from(error).to_string();
     let text = text
         .rsplit_once("information: ")
