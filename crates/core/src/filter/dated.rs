@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Buffered, Filter, Reading, Warning};
+use super::{Age, Buffered, Filter, Reading, Warning};
 use crate::stamp;
 pub(super) use crate::stamp::Memo;
 use crate::time::{Clock, Seconds, Timestamp};
@@ -145,26 +145,16 @@ impl Filter {
         if operating {
             // Whole seconds, rounded towards zero, as Python's int() does.
             if (off.micros() / 1_000_000).abs() > NEAR.whole() {
-                reading.warnings.push(Warning::OddDate {
-                    off,
-                    line: split.line.to_owned(),
-                });
+                reading.age = Age::Odd(off);
                 (split.at, split.whole) = (Some(now.wall), false);
                 if let Some(last) = &mut self.last {
-                    *last = LastDate {
-                        text: std::mem::take(&mut last.text),
-                        at: now.wall,
-                        whole: false,
-                    };
+                    (last.at, last.whole) = (now.wall, false);
                 }
             }
             return true;
         }
         if at < now.wall - self.findtime {
-            reading.warnings.push(Warning::OldLine {
-                findtime: self.findtime,
-                line: split.line.to_owned(),
-            });
+            reading.age = Age::Old(self.findtime);
             return false;
         }
         true

@@ -15,7 +15,7 @@ mod window;
 pub use failure::{Failure, Identity};
 use prefilter::Chosen;
 pub use prefilter::{Candidates, Prefilter};
-pub use reading::{Hit, Outcome, Reading, Warning};
+pub use reading::{Age, Hit, Outcome, Reading, Warning};
 pub use session::Sessions;
 pub use window::Buffered;
 use window::{Window, cut, joined};

@@ -22,6 +22,8 @@ pub struct Reading {
     pub ignored_by: Option<usize>,
     /// The numbers of all that matched, in order: with `check_all`, one for each failregex that matched.
     pub ignored: Vec<usize>,
+    /// Whether its date is a likely one.
+    pub age: Age,
     /// What is to be said in the log, once a day each.
     pub warnings: Vec<Warning>,
     /// For each session of which a pattern told, the first hit that has its names.
@@ -102,23 +104,21 @@ pub enum Outcome {
     Refused,
 }
 
-/// What Fail2Ban says about lines at most once a day and jail.
+/// How far the date of a line is from the clock; Fail2Ban says so at most once a day and jail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Age {
+    /// As far as is usual.
+    #[default]
+    Usual,
+    /// In operation, the line's date minus the clock, where it is so far that the line was taken as of now.
+    Odd(Seconds),
+    /// While catching up, the line was older than this findtime and was left out.
+    Old(Seconds),
+}
+
+/// What else Fail2Ban says about lines at most once a day and jail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
-    /// In operation, a date far from the clock was taken as now.
-    OddDate {
-        /// Line minus clock
-        off: Seconds,
-        /// The line
-        line: String,
-    },
-    /// While catching up, a line older than findtime was left out.
-    OldLine {
-        /// The jail's findtime
-        findtime: Seconds,
-        /// The line
-        line: String,
-    },
     /// A pattern matched a line that has no date.
     NoDate {
         /// The text of a date that could not be read, or of the last date where that stands in

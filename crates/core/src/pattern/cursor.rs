@@ -16,6 +16,17 @@ impl<'t> Cursor<'t> {
         self.0.get(index(from)..index(to))
     }
 
+    /// The byte at a place.
+    pub(super) fn byte(self, at: u32) -> Option<u8> {
+        self.0.as_bytes().get(index(at)).copied()
+    }
+
+    /// The place behind these characters, if they stand here.
+    pub(super) fn goes_on_with(self, at: u32, text: &str) -> Option<u32> {
+        let end = index(at) + text.len();
+        (self.0.as_bytes().get(index(at)..end)? == text.as_bytes()).then(|| place(end))
+    }
+
     /// The character at a place, and the place behind it.
     pub(super) fn next(self, at: u32) -> Option<(char, u32)> {
         let at = index(at);

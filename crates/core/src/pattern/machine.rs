@@ -4,6 +4,7 @@
 //! What Python's groups hold after loops, look-around and failed alternatives follows from the order in which they
 //! are set and put back; therefore the places where CPython keeps them are the places where this machine does.
 
+use super::ahead::Ahead;
 use super::case::folded;
 use super::choice::{Choice, Kind, Round};
 use super::cursor::{Cursor, NONE, index, place};
@@ -119,6 +120,7 @@ impl<'p, 't> Machine<'p, 't> {
                 .next(at)
                 .filter(|&(c, _)| test.passes(c))
                 .map(|(_, to)| (pc + 1, to)),
+            Step::Text(text) => self.text.goes_on_with(at, text).map(|to| (pc + 1, to)),
             Step::At(position) => self.text.is_at(*position, at).then_some((pc + 1, at)),
             Step::Mark(mark) => {
                 self.mark(*mark, at);
@@ -133,7 +135,7 @@ impl<'p, 't> Machine<'p, 't> {
                 self.choose(Kind::Fork, *second, at, keep)?;
                 Some((*first, at))
             }
-            Step::Run(test, times) => self.run(test, *times, pc, at)?,
+            Step::Run(test, times, ahead) => self.run((test, ahead.as_deref()), *times, pc, at)?,
             Step::Enter(until) => {
                 self.enter(Round::first(self.round));
                 Some((*until, at))
@@ -300,7 +302,13 @@ impl<'p> Machine<'p, '_> {
         Ok((at, count))
     }
 
-    fn run(&mut self, test: &'p Test, times: Times, pc: usize, at: u32) -> Result<Option<(usize, u32)>, Spent> {
+    fn run(
+        &mut self,
+        (test, ahead): (&'p Test, Option<&Ahead>),
+        times: Times,
+        pc: usize,
+        at: u32,
+    ) -> Result<Option<(usize, u32)>, Spent> {
         let (low, count) = self.take(test, at, Some(times.min))?;
         if count < times.min {
             return Ok(None);
@@ -308,7 +316,8 @@ impl<'p> Machine<'p, '_> {
         let keep = self.round != NONE;
         if times.greed == Greed::Lazy {
             self.choose(Kind::More(count), pc, low, keep)?;
-            return Ok(Some((pc + 1, low)));
+            let may_follow = ahead.is_none_or(|ahead| ahead.allows(self.text.byte(low)));
+            return Ok(may_follow.then_some((pc + 1, low)));
         }
         let (high, _) = self.take(test, low, times.max.map(|max| max - times.min))?;
         if times.greed == Greed::Greedy && high > low {
@@ -319,15 +328,14 @@ impl<'p> Machine<'p, '_> {
 
     /// A run gives back characters until what follows can match.
     fn one_less(&mut self, mut choice: Choice, low: u32) -> Result<Option<(usize, u32)>, Spent> {
-        let after = match self.program.steps.get(choice.pc + 1) {
-            Some(Step::One(Test::Char(c))) => Some(*c),
-            _ => None,
+        let Some(Step::Run(_, _, ahead)) = self.program.steps.get(choice.pc) else {
+            return Ok(None);
         };
         let mut given = 0;
-        while let Some((c, to)) = self.text.previous(choice.at).filter(|_| choice.at > low) {
+        while let Some((_, to)) = self.text.previous(choice.at).filter(|_| choice.at > low) {
             choice.at = to;
             given += 1;
-            if after.is_some_and(|after| after != c) {
+            if ahead.as_ref().is_some_and(|ahead| !ahead.allows(self.text.byte(to))) {
                 continue;
             }
             if to > low {
@@ -343,19 +351,29 @@ impl<'p> Machine<'p, '_> {
         Ok(None)
     }
 
-    fn one_more(&mut self, mut choice: Choice, count: u32) -> Result<Option<(usize, u32)>, Spent> {
-        let Some(Step::Run(test, times)) = self.program.steps.get(choice.pc) else {
+    /// A run takes characters until what follows can match.
+    fn one_more(&mut self, mut choice: Choice, mut count: u32) -> Result<Option<(usize, u32)>, Spent> {
+        let Some(Step::Run(test, times, ahead)) = self.program.steps.get(choice.pc) else {
             return Ok(None);
         };
-        let more = times.max.is_none_or(|max| count < max);
-        let Some((_, to)) = self.text.next(choice.at).filter(|&(c, _)| more && test.passes(c)) else {
-            self.drop_kept(&choice);
-            return Ok(None);
-        };
-        choice.at = to;
-        choice.kind = Kind::More(count + 1);
-        self.choose_still(choice);
-        Ok(Some((choice.pc + 1, to)))
+        let mut taken = 0;
+        loop {
+            let more = times.max.is_none_or(|max| count < max);
+            let Some((_, to)) = self.text.next(choice.at).filter(|&(c, _)| more && test.passes(c)) else {
+                self.drop_kept(&choice);
+                self.spend(taken / RUN)?;
+                return Ok(None);
+            };
+            choice.at = to;
+            count = count.saturating_add(1);
+            taken += 1;
+            if ahead.as_ref().is_none_or(|ahead| ahead.allows(self.text.byte(to))) {
+                choice.kind = Kind::More(count);
+                self.choose_still(choice);
+                self.spend(taken / RUN)?;
+                return Ok(Some((choice.pc + 1, to)));
+            }
+        }
     }
 
     fn until(&mut self, times: Times, body: usize, pc: usize, at: u32) -> Result<Option<(usize, u32)>, Spent> {

@@ -5,6 +5,7 @@
 //! the engines are built at the first search, because one compiled regex per pattern costs much memory.
 //! What the groups mean (`alt_user`, `mlfid`, …) is the filter's business: here they are plain groups.
 
+mod ahead;
 mod branch;
 mod case;
 mod choice;

@@ -1,5 +1,6 @@
 //! A tree as a program for the [machine](super::machine), which goes back and forth as CPython does.
 
+use super::ahead::Ahead;
 use super::class::{literal, members};
 use super::set::Set;
 use super::tree::{At, Case, Greed, Node, Times};
@@ -35,6 +36,15 @@ impl Test {
         }
     }
 
+    /// Whether a character outside ASCII may pass.
+    pub(super) fn may_be_foreign(&self) -> bool {
+        match self {
+            Test::Char(own) => !own.is_ascii(),
+            Test::Set(set) => set.all.ranges().last().is_some_and(|&(_, high)| high >= 0x80),
+            Test::Dot | Test::Any => true,
+        }
+    }
+
     fn of(set: Set) -> Test {
         if let [(low, high)] = *set.ranges()
             && low == high
@@ -53,14 +63,16 @@ impl Test {
 #[derive(Debug)]
 pub(super) enum Step {
     One(Test),
+    /// Several characters, one after the other.
+    Text(Box<str>),
     At(At),
     /// Notes where a group begins (even) or ends (odd).
     Mark(usize),
     Jump(usize),
     /// Goes on at the first place, and at the second if that fails.
     Fork(usize, usize),
-    /// A repeated character.
-    Run(Test, Times),
+    /// A repeated character, and what must follow behind the last.
+    Run(Test, Times, Option<Box<Ahead>>),
     /// Begins a loop, whose condition stands at the place.
     Enter(usize),
     /// The condition of a loop whose body begins at the place; behind the loop it goes on with the next step.
@@ -98,19 +110,35 @@ pub(super) fn program(root: &Node, groups: usize, flat: bool) -> Result<Program,
     let mut writer = Writer {
         steps: Vec::new(),
         flat,
+        loops: 0,
     };
     writer.node(root)?;
     writer.push(Step::Done)?;
     Ok(Program {
-        steps: writer.steps,
+        steps: looking_ahead(writer.steps),
         groups,
         flat,
     })
 }
 
+/// Tells each run what must follow it.
+fn looking_ahead(mut steps: Vec<Step>) -> Vec<Step> {
+    for place in 0..steps.len() {
+        if matches!(steps.get(place), Some(Step::Run(..))) {
+            let next = Ahead::of(&steps, place + 1);
+            if let Some(Step::Run(_, _, ahead)) = steps.get_mut(place) {
+                *ahead = next;
+            }
+        }
+    }
+    steps
+}
+
 struct Writer {
     steps: Vec<Step>,
     flat: bool,
+    /// How many loops are around
+    loops: usize,
 }
 
 impl Writer {
@@ -149,7 +177,7 @@ impl Writer {
                 self.node(body)?;
                 self.push(Step::Mark(group * 2 - 1))?;
             }
-            Node::Concat(parts) => parts.iter().try_for_each(|part| self.node(part))?,
+            Node::Concat(parts) => self.sequence(parts)?,
             Node::Alternation(arms) => self.arms(arms)?,
             Node::Repeat(times, body) => self.repeat(*times, body)?,
             Node::Look { behind, negated, body } => {
@@ -160,6 +188,23 @@ impl Writer {
             Node::Atomic(body) => self.apart(|own| own.node(body), Step::Atomic)?,
             Node::Backref { group, case, .. } => drop(self.push(Step::Same(*group, *case))?),
             Node::Conditional { group, yes, no } => self.conditional(*group, yes, no)?,
+        }
+        Ok(())
+    }
+
+    /// Parts one after the other; plain characters together.
+    fn sequence(&mut self, parts: &[Node]) -> Result<(), usize> {
+        let mut rest = parts;
+        while let Some((part, others)) = rest.split_first() {
+            let text: String = rest.iter().map_while(plain).collect();
+            let many = text.chars().count();
+            if self.flat || many < 2 {
+                self.node(part)?;
+                rest = others;
+            } else {
+                self.push(Step::Text(text.into()))?;
+                rest = rest.get(many..).unwrap_or_default();
+            }
         }
         Ok(())
     }
@@ -210,7 +255,14 @@ impl Writer {
             return self.unrolled(times, body);
         }
         if let Some(test) = test(body) {
-            return self.push(Step::Run(test, times)).map(drop);
+            return self.push(Step::Run(test, times, None)).map(drop);
+        }
+        if self.loops == 0 && (times.min, times.max) == (0, Some(1)) && body.width().0 > 0 {
+            match times.greed {
+                Greed::Greedy => return self.optional(body, false),
+                Greed::Lazy => return self.optional(body, true),
+                Greed::Possessive => {}
+            }
         }
         if times.greed == Greed::Possessive {
             let greedy = Times {
@@ -222,9 +274,22 @@ impl Writer {
         self.counted(times, body)
     }
 
-    fn counted(&mut self, times: Times, body: &Node) -> Result<(), usize> {
+    /// A body that may be left out. Outside loops no group in it can have been set before, so that nothing but the
+    /// place needs to be remembered.
+    fn optional(&mut self, body: &Node, lazy: bool) -> Result<(), usize> {
         let head = self.push(Step::Done)?;
         self.node(body)?;
+        let (on, end) = (head + 1, self.here());
+        self.put(head, if lazy { Step::Fork(end, on) } else { Step::Fork(on, end) });
+        Ok(())
+    }
+
+    fn counted(&mut self, times: Times, body: &Node) -> Result<(), usize> {
+        let head = self.push(Step::Done)?;
+        self.loops += 1;
+        let written = self.node(body);
+        self.loops -= 1;
+        written?;
         let until = self.push(Step::Until(times, head + 1))?;
         self.put(head, Step::Enter(until));
         Ok(())
@@ -252,6 +317,14 @@ impl Writer {
         let end = self.here();
         forks.into_iter().for_each(|at| self.put(at, fork(at + 1, end)));
         Ok(())
+    }
+}
+
+/// A character that stands for itself.
+fn plain(node: &Node) -> Option<char> {
+    match node {
+        Node::Literal(code, Case::Exact) => char::from_u32(*code),
+        _ => None,
     }
 }
 

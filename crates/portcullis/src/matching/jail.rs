@@ -2,6 +2,7 @@
 
 mod entries;
 mod repeats;
+mod words;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,12 +11,14 @@ use std::sync::Arc;
 use std::thread;
 
 use portcullis_core::encoding::Text;
-use portcullis_core::filter::{self, Candidates, Failure, Filter, Outcome, Prefilter, Sessions, Warning};
+use portcullis_core::filter::{self, Candidates, Failure, Filter, Outcome, Prefilter, Sessions};
 use portcullis_core::json;
 use portcullis_core::ledger::Mark;
-use portcullis_core::time::{Clock, Seconds, Timestamp, print_length};
+use portcullis_core::time::{Clock, Timestamp};
 
 pub(super) use repeats::Repeats;
+
+use words::{in_operation, place_of, quote};
 
 use super::joiner::Whole;
 use super::progress::{Behind, Progress, is_same_file};
@@ -23,10 +26,6 @@ use super::{LogEncoding, News, Seen};
 use crate::source::journal::{self, JOURNAL, Matches};
 use crate::source::{Chunk, Line, output};
 
-/// What is said at most once a day and jail.
-const DAILY: Seconds = Seconds::new(86_400);
-/// So much of a line is quoted in the log.
-const QUOTED: usize = 300;
 /// Another mode of the jail's filter that would see failures which this one lets pass.
 pub(crate) struct Unseen {
     /// The filter in that mode
@@ -294,6 +293,7 @@ impl Reading {
         self.counts.unknown += u64::from(reading.outcome == Outcome::Unknown);
         let is_nothing = reading.failures.is_empty();
         found.failures.extend(reading.failures);
+        self.warn_of_age(clock, reading.age, text, &mut found.news);
         for warning in &reading.warnings {
             self.warn(clock, warning, &mut found.news);
         }
@@ -375,141 +375,6 @@ impl Reading {
         let sessions = self.filter.changed_sessions()?.to_value();
         Some((Arc::clone(&self.name), json::from_value(&sessions).to_string()))
     }
-
-    fn warn(&mut self, clock: Clock, warning: &Warning, news: &mut Vec<News>) {
-        let (kind, text) = match warning {
-            Warning::OddDate { off, line } => {
-                let side = if off.micros() < 0 { "before" } else { "after" };
-                let problem = if (-3300..0).contains(&off.whole()) {
-                    "latency"
-                } else {
-                    "timezone"
-                };
-                let length = print_length(Seconds::from_micros(off.micros().abs()));
-                let what = format!(
-                    "Detected a log entry {length} {side} the current time in operation mode. This looks like a \
-                     {problem} problem. Treating such entries as if they just happened."
-                );
-                ("odd", format!("{what} Line with odd timestamp: {}", quote(line)))
-            }
-            Warning::OldLine { findtime, line } => {
-                let what = format!("Ignoring all log entries older than {}s", findtime.whole());
-                (
-                    "old",
-                    format!("{what}; these were written while nobody was watching: {}", quote(line)),
-                )
-            }
-            Warning::NoDate { line, .. } => (
-                "undated",
-                format!("Found a match but no valid date/time found: {}", quote(line)),
-            ),
-            Warning::Crowded => ("crowded", "maxlines: the lines are too long to be kept all".to_owned()),
-            Warning::Refused { why, line } => ("refused", format!("Failed to process line: {}: {why}", quote(line))),
-            Warning::BadDate { text } => ("bad date", format!("failed to parse timeText: {}", quote(text))),
-        };
-        self.say(clock, kind, text, news);
-    }
-
-    fn say(&mut self, clock: Clock, kind: &'static str, text: String, news: &mut Vec<News>) {
-        if self.warned.get(kind).is_some_and(|until| clock.steady < *until) {
-            return;
-        }
-        self.warned.insert(kind, clock.steady + DAILY);
-        let text = format!("[{}] {text}", self.name);
-        news.push(News::Said {
-            logger: "fail2ban.filter",
-            warning: true,
-            text,
-        });
-    }
-
-    /// What status shows beside, where it changed.
-    pub(super) fn remarks(&mut self, news: &mut Vec<News>) {
-        if self.counts == self.shown {
-            return;
-        }
-        self.shown = self.counts.clone();
-        let counts = &self.counts;
-        let mut remark = |kind, count: u64, text: String| {
-            if count > 0 {
-                news.push(News::Remark {
-                    jail: Arc::clone(&self.name),
-                    kind,
-                    text,
-                });
-            }
-        };
-        remark(
-            "cut",
-            counts.cut,
-            format!("{} lines were longer than the cap and cut there", group(counts.cut)),
-        );
-        remark(
-            "unknown",
-            counts.unknown,
-            format!("{} lines went over the step budget: unknown", group(counts.unknown)),
-        );
-        remark(
-            "broken",
-            counts.broken,
-            format!("{} lines broke the matcher and were skipped", group(counts.broken)),
-        );
-        remark(
-            "deadly",
-            counts.deadly,
-            format!("{} lines ended the daemon twice and were skipped", group(counts.deadly)),
-        );
-        remark(
-            "bytes",
-            counts.odd_bytes,
-            format!("{} lines held invalid bytes", group(counts.odd_bytes)),
-        );
-        if let Some(unseen) = &self.unseen {
-            let text = format!(
-                "{} {} seen, not counted: use `{}`",
-                group(counts.unseen),
-                unseen.what,
-                unseen.mend
-            );
-            remark("unseen", counts.unseen, text);
-        }
-    }
-}
-
-/// Which line is meant; the output of a program has no places.
-fn place_of(path: &str, end: u64) -> String {
-    if output::is_output(path) {
-        return path.to_owned();
-    }
-    format!("{path} before byte {end}")
-}
-
-/// What Fail2Ban says when the entries of a journal are new ones.
-fn in_operation(jail: &str) -> News {
-    News::Said {
-        logger: "fail2ban.filtersystemd",
-        warning: false,
-        text: format!("[{jail}] Jail is in operation now (process new journal entries)"),
-    }
-}
-
-/// A number as people read it: 1,204.
-fn group(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// A line as it is quoted: cut, and escaped so that no terminal obeys it.
-fn quote(line: &str) -> String {
-    let cut: String = line.chars().take(QUOTED).collect();
-    format!("{cut:?}")
 }
 
 /// The tests' way to break the matcher (invariant 8), or the whole daemon; release builds have no such hook.
@@ -529,14 +394,3 @@ fn break_on_purpose(text: &str) {
 
 #[cfg(not(debug_assertions))]
 fn break_on_purpose(_: &str) {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_and_quotes() {
-        assert_eq!([group(7), group(1204), group(1_234_567)], ["7", "1,204", "1,234,567"]);
-        assert_eq!(quote("a\u{1b}[31m"), "\"a\\u{1b}[31m\"");
-    }
-}

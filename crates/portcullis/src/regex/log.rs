@@ -122,7 +122,7 @@ impl Log {
                     self.say(ERROR, &format!("findFailure failed to parse timeText: {text}"), screen)?;
                 }
                 Warning::NoDate { text, line } => self.warn(text, line, screen)?,
-                Warning::OddDate { .. } | Warning::OldLine { .. } | Warning::Crowded | Warning::Refused { .. } => {}
+                Warning::Crowded | Warning::Refused { .. } => {}
             }
         }
         if reading.outcome == Outcome::Refused {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use portcullis_core::ledger::Mark;
 use portcullis_core::time::{Clock, Seconds};
 
-use super::{Found, Reading, break_on_purpose, in_operation};
+use super::words::in_operation;
+use super::{Found, Reading, break_on_purpose};
 use crate::source::Chunk;
 use crate::source::journal::{self, Entry, Matches, Past};
 
