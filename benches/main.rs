@@ -17,7 +17,7 @@ use jiff::tz::TimeZone;
 use portcullis_core::address::Id;
 use portcullis_core::config::plan::{JailPlan, Plan};
 use portcullis_core::config::{Face, MemoryTree, Request, read};
-use portcullis_core::filter::{Filter, Identity, Settings};
+use portcullis_core::filter::{Filter, Identity, Prefilter, Settings};
 use portcullis_core::ledger::{Ledger, Ticket};
 use portcullis_core::pattern::{Flags, Lane, Pattern};
 use portcullis_core::stamp::Detector;
@@ -234,11 +234,12 @@ fn end_to_end(criterion: &mut Criterion) {
     ] {
         let plan = plan(name.split(", ").next().unwrap_or(name));
         let lines = lines(log, share, Stamps::Traditional);
-        let mut filter = filter(&plan);
+        let filter = filter(&plan);
+        let mut reader = (Prefilter::new([&filter]), filter);
         group.bench_function(name, |bencher| {
             bencher.iter_batched_ref(
                 || (Tracker::new(limits()), Ledger::default()),
-                |(tracker, ledger)| bans(&mut filter, &lines, tracker, ledger),
+                |(tracker, ledger)| bans(&mut reader, &lines, tracker, ledger),
                 BatchSize::LargeInput,
             );
         });
@@ -246,10 +247,19 @@ fn end_to_end(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn bans(filter: &mut Filter, lines: &[String], tracker: &mut Tracker, ledger: &mut Ledger) -> usize {
+fn bans(
+    (prefilter, filter): &mut (Prefilter, Filter),
+    lines: &[String],
+    tracker: &mut Tracker,
+    ledger: &mut Ledger,
+) -> usize {
     let actions: [Arc<str>; 0] = [];
     for line in lines {
-        for failure in filter.read(Clock::at(now()), true, line).failures {
+        prefilter.look(line.as_bytes());
+        for failure in filter
+            .read(Clock::at(now()), true, line, prefilter.candidates(0))
+            .failures
+        {
             let Identity::Known(id) = failure.identity else {
                 continue;
             };

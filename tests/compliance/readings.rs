@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 use portcullis_core::address::Id;
 use portcullis_core::config::plan::UseDns;
-use portcullis_core::filter::{Failure, Filter, Hit, Identity, Outcome, Reading, Settings, Warning};
+use portcullis_core::filter::{
+    Candidates, Failure, Filter, Hit, Identity, Outcome, Prefilter, Reading, Settings, Warning,
+};
 use portcullis_core::ledger::Field;
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 use serde_json::{Value, json};
@@ -134,6 +136,7 @@ impl Pair {
 
     fn ours(&self, subject: &Subject, way: Way) -> Readings {
         let mut filter = filter(subject, way, self.last_year);
+        let mut prefilter = Prefilter::new([&filter]);
         let mut found = BTreeMap::new();
         for (number, line) in self.lines.iter().enumerate() {
             let moved = way.step * i64::try_from(number).unwrap();
@@ -143,7 +146,13 @@ impl Pair {
                 let shown = shown.strftime("%Y-%m-%dT%H:%M:%S").to_string();
                 filter.read_entry(now, way.operating, (now.wall, &shown), line)
             } else {
-                filter.read(now, way.operating, line)
+                // As the daemon does; the tool tries every failregex.
+                prefilter.look(line.as_bytes());
+                let candidates = match way.tool {
+                    true => Candidates::ALL,
+                    false => prefilter.candidates(0),
+                };
+                filter.read(now, way.operating, line, candidates)
             };
             if let Some(told) = told(&reading, now, way) {
                 found.insert(number, told);

@@ -6,7 +6,7 @@ use std::fs;
 use jiff::tz::TimeZone;
 use portcullis_core::config::plan::JailPlan;
 use portcullis_core::config::{Face, MemoryTree, Request, dump, read};
-use portcullis_core::filter::{Filter, Settings};
+use portcullis_core::filter::{Candidates, Filter, Settings};
 use portcullis_core::stamp::{Detector, Reading};
 use portcullis_core::time::{Clock, Timestamp};
 use serde_json::{Value, json};
@@ -66,7 +66,9 @@ fn failures(failregex: &str, line: &str) -> (Value, Value) {
         check_all: false,
         check_age: false,
     };
-    let found = Filter::new(&plan, settings).unwrap().read(Clock::at(NOW), true, &line);
+    let found = Filter::new(&plan, settings)
+        .unwrap()
+        .read(Clock::at(NOW), true, &line, Candidates::ALL);
     let ours = found
         .failures
         .iter()

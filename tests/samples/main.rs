@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 use portcullis_core::config::plan::Plan;
 use portcullis_core::config::{Face, FilterName, MemoryTree, filter_options};
-use portcullis_core::filter::{Failure, Filter, Settings};
+use portcullis_core::filter::{Failure, Filter, Prefilter, Settings};
 use portcullis_core::ledger::Field;
 use portcullis_core::time::{Clock, Timestamp};
 use portcullis_core::value::Value;
@@ -108,6 +108,7 @@ fn check(name: &str) {
         .split(' ')
         .map(|variant| (variant, filter(name, variant)))
         .collect();
+    let mut prefilter = Prefilter::new(filters.iter().map(|(_, filter)| filter));
     let now = Clock::at(Timestamp::from_seconds(NOW));
     let (mut checks, mut wrong) = (0, Vec::new());
     let mut next = Expected::default();
@@ -123,7 +124,8 @@ fn check(name: &str) {
         }
         let told = std::mem::take(&mut next);
         assert!(told.said, "nothing is said of: {line}");
-        for (variant, filter) in &mut filters {
+        prefilter.look(line.as_bytes());
+        for (number, (variant, filter)) in filters.iter_mut().enumerate() {
             let applies =
                 |modes: &Option<BTreeSet<String>>| modes.as_ref().is_none_or(|modes| modes.contains(*variant));
             let expect: Vec<&Reading> = told
@@ -132,7 +134,8 @@ fn check(name: &str) {
                 .filter(|(_, modes)| applies(modes))
                 .map(|(r, _)| r)
                 .collect();
-            let found: Vec<Reading> = filter.read(now, true, line).failures.iter().map(reading).collect();
+            let read = filter.read(now, true, line, prefilter.candidates(number));
+            let found: Vec<Reading> = read.failures.iter().map(reading).collect();
             checks += 1;
             if found.iter().collect::<Vec<_>>() != expect {
                 wrong.push(format!(

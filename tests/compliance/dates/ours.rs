@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 use portcullis_core::config::plan::{JailPlan, UseDns};
-use portcullis_core::filter::{self, Filter, Outcome, Settings};
+use portcullis_core::filter::{self, Candidates, Filter, Outcome, Settings};
 use portcullis_core::stamp::{self, Detector, PatternName, Reading};
 use portcullis_core::time::{Clock, Timestamp};
 use serde_json::{Value, json};
@@ -82,7 +82,7 @@ fn filter(case: &Case, zone: &TimeZone) -> Result<Filter, stamp::Error> {
 }
 
 fn failures(filter: &mut Filter, line: &str, now: Timestamp, operating: bool) -> Value {
-    let reading = filter.read(Clock::at(now), operating, line);
+    let reading = filter.read(Clock::at(now), operating, line, Candidates::ALL);
     if reading.outcome == Outcome::Refused {
         return json!("raises");
     }

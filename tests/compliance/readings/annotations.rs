@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use portcullis_core::filter::{Filter, Hit, Identity};
+use portcullis_core::filter::{Candidates, Filter, Hit, Identity};
 use portcullis_core::ledger::Field;
 use portcullis_core::time::{Clock, Timestamp};
 use serde_json::{Map, Value, json};
@@ -128,7 +128,7 @@ impl Course<'_> {
                 &format!("{prefix}{line}"),
             )
         } else {
-            filter.read(clock, true, line)
+            filter.read(clock, true, line, Candidates::ALL)
         };
         let regexes: Vec<String> = filter
             .failregex()

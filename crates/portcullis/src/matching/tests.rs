@@ -90,6 +90,7 @@ fn run(path: &Path, jails: &[&str], kept: &mut Kept, mut chunks: usize) {
         clock: Running::fresh(),
         careful: None,
         warned: BTreeMap::new(),
+        prefilter: None,
         out: |item| {
             news.borrow_mut().push(item);
             Ok(())
