@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use portcullis_core::address::Id;
 use portcullis_core::config::plan::UseDns;
 use portcullis_core::filter::{
-    Candidates, Failure, Filter, Hit, Identity, Outcome, Prefilter, Reading, Settings, Warning,
+    Age, Candidates, Failure, Filter, Hit, Identity, Outcome, Prefilter, Reading, Settings, Warning,
 };
 use portcullis_core::ledger::Field;
 use portcullis_core::time::{Clock, Seconds, Timestamp};
@@ -204,7 +204,7 @@ fn filter(subject: &Subject, way: Way, last_year: i16) -> Filter {
 /// A reading as the driver tells it; nothing where nothing came of the line.
 fn told(reading: &Reading, now: Clock, way: Way) -> Option<Value> {
     let refused = reading.outcome == Outcome::Refused;
-    let told = warnings(&reading.warnings);
+    let told = warnings(reading);
     let counts = |identity: &Identity| way.usedns != UseDns::No || matches!(identity, Identity::Known(_));
     let hits: Vec<Value> = reading
         .hits
@@ -225,17 +225,20 @@ fn told(reading: &Reading, now: Clock, way: Way) -> Option<Value> {
 }
 
 /// The warnings by the name of what Fail2Ban remembers them under.
-fn warnings(list: &[Warning]) -> Vec<&'static str> {
+fn warnings(reading: &Reading) -> Vec<&'static str> {
     let word = |warning: &Warning| match warning {
-        Warning::OddDate { .. } => Some("_next_simByTimeWarn"),
-        Warning::OldLine { .. } => Some("_next_ignByTimeWarn"),
         Warning::NoDate { .. } => Some("_next_noTimeWarn"),
         Warning::BadDate { .. } => Some("unreadable date"),
         Warning::Refused { .. } | Warning::Crowded => None,
     };
-    let (bad, other): (Vec<_>, Vec<_>) = list
-        .iter()
-        .filter_map(word)
+    let age = match reading.age {
+        Age::Usual => None,
+        Age::Odd(_) => Some("_next_simByTimeWarn"),
+        Age::Old(_) => Some("_next_ignByTimeWarn"),
+    };
+    let (bad, other): (Vec<_>, Vec<_>) = age
+        .into_iter()
+        .chain(reading.warnings.iter().filter_map(word))
         .partition(|word| *word == "unreadable date");
     other.into_iter().chain(bad).collect()
 }

@@ -11,6 +11,8 @@ use super::cursor::{Cursor, NONE, index, place};
 use super::program::{Program, Step, Test};
 use super::tree::{Case, Greed, Times};
 
+/// Choices that are open at a time as a rule.
+const CHOICES: usize = 16;
 /// Choices that may be open at a time.
 const CHOICES_MAX: usize = 1 << 20;
 /// Marks that may be kept at a time.
@@ -59,7 +61,7 @@ impl<'p, 't> Machine<'p, 't> {
             marked: 0,
             round: NONE,
             rounds: Vec::new(),
-            choices: Vec::new(),
+            choices: Vec::with_capacity(CHOICES),
             kept: Vec::new(),
             body: NONE,
             steps: if linear { usize::MAX } else { steps },

@@ -21,8 +21,8 @@ use super::tree::{At, Node};
 const STEPS: usize = 250_000;
 /// How many times as many on [`Lane::Slow`].
 const SLOW_FACTOR: usize = 100;
-/// Steps of the machine where it only says what the groups of a match hold; beyond them the linear engine does.
-const GROUP_STEPS: usize = 5_000;
+/// Steps of the machine where a match can begin in one place only; beyond them the other engines are asked.
+const DIRECT_STEPS: usize = 1_000;
 /// So many bytes that the linear engine goes through count as a step.
 const SCANNED: usize = 64;
 /// Up to this estimated weight a linear program is sure to stay far below what one may have, unseen.
@@ -98,7 +98,7 @@ pub(super) struct Matcher {
     /// For text of ASCII characters, where that makes a difference, and for any.
     linear: [OnceLock<Option<Regex>>; 2],
     stepwise: OnceLock<Option<Box<Program>>>,
-    /// Of a regular pattern, as it is told which groups a match has; nothing where that is too large
+    /// Of a regular pattern, for a text where a match can begin in one place only
     direct: OnceLock<Option<Box<Program>>>,
 }
 
@@ -186,6 +186,11 @@ impl Matcher {
 
     /// The leftmost match anywhere in the text.
     pub(super) fn search<'t>(&self, text: &'t str, lane: Lane) -> Search<'t> {
+        if self.traits.anchored
+            && let Ok(answer) = self.search_directly(text)
+        {
+            return answer;
+        }
         // Only where a word ends is told apart by this; the question itself costs some of what a search does.
         let ascii = self.traits.words && text.is_ascii();
         let linear = self.linear(ascii);
@@ -204,9 +209,6 @@ impl Matcher {
         if !regex.is_match(text) {
             return Search::No;
         }
-        if let Some(found) = self.search_directly(text) {
-            return found;
-        }
         let mut captures = regex.create_captures();
         regex.captures(text, &mut captures);
         let Some(whole) = captures.get_match() else {
@@ -221,16 +223,21 @@ impl Matcher {
         )
     }
 
-    /// Where a match can begin in one place only, going straight through it is quicker than to keep all ways in mind, as
-    /// the linear engine does for groups. Nothing where it is not quick.
-    fn search_directly<'t>(&self, text: &'t str) -> Option<Search<'t>> {
-        if !self.traits.anchored {
-            return None;
-        }
-        let mut machine = Machine::new(self.direct()?, text, GROUP_STEPS).ok()?;
-        let end = machine.match_at(0).ok()??;
-        let groups = self.groups.iter().map(|&group| machine.group(group));
-        Some(self.found(text, 0, end, groups))
+    /// Where a match can begin in one place only, most texts are told apart by their first characters, and the groups
+    /// of the others come at no further cost.
+    fn search_directly<'t>(&self, text: &'t str) -> Result<Search<'t>, Spent> {
+        let program = match self.traits.regular {
+            true => self.direct(),
+            false => self.stepwise(),
+        };
+        let mut machine = Machine::new(program.ok_or(Spent)?, text, DIRECT_STEPS)?;
+        Ok(match machine.match_at(0)? {
+            Some(end) => {
+                let groups = self.groups.iter().map(|&group| machine.group(group));
+                self.found(text, 0, end, groups)
+            }
+            None => Search::No,
+        })
     }
 
     /// The machine at every place, from the first on, where the linear engine finds that a match may begin.
