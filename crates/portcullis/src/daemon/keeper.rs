@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use portcullis_core::address::Id;
 use portcullis_core::config::plan::Server;
 use portcullis_core::engine;
 use portcullis_core::ledger::{Entry, LayerId};
@@ -134,7 +135,7 @@ impl Keeper {
     /// Keeps records, together with those that could not be kept before.
     pub(super) fn keep(&mut self, clock: Clock, entries: Vec<Entry>) {
         let news = !entries.is_empty();
-        self.unsaved.extend(entries);
+        self.unsaved.extend(latest(entries));
         if self.unsaved.is_empty() || (self.failure.is_some() && Instant::now() < self.next_try) {
             self.compact();
             return;
@@ -222,27 +223,11 @@ impl Keeper {
         }
     }
 
-    /// Drops what a later record replaces, so that a database that stays away does not fill the memory.
+    /// Keeps a database that stays away from filling the memory.
     fn compact(&mut self) {
-        if self.unsaved.len() <= COMPACT_ABOVE {
-            return;
+        if self.unsaved.len() > COMPACT_ABOVE {
+            self.unsaved = latest(std::mem::take(&mut self.unsaved));
         }
-        let mut seen = BTreeSet::new();
-        let mut kept: Vec<Entry> = Vec::new();
-        for entry in std::mem::take(&mut self.unsaved).into_iter().rev() {
-            let key = match &entry {
-                Entry::Count { jail, id, .. } => Some(format!("c {jail} {id}")),
-                Entry::Read { jail, path, .. } => Some(format!("r {jail} {path}")),
-                Entry::Sessions { jail, .. } => Some(format!("s {jail}")),
-                Entry::Wait { number, .. } => Some(format!("w {number}")),
-                _ => None,
-            };
-            if key.is_none_or(|key| seen.insert(key)) {
-                kept.push(entry);
-            }
-        }
-        kept.reverse();
-        self.unsaved = kept;
     }
 
     /// Drops what is long past (contract §7.3), and says from when on the steady clock, unless that could not be done.
@@ -325,6 +310,39 @@ pub(super) fn remembered(saved: Saved) -> engine::Saved {
     }
 }
 
+/// What a record is about, where a later one of the same replaces it.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Subject<'e> {
+    Count(&'e str, &'e Id),
+    Read(&'e str, &'e str),
+    Sessions(&'e str),
+    Wait(u64),
+}
+
+impl Subject<'_> {
+    fn of(entry: &Entry) -> Option<Subject<'_>> {
+        match entry {
+            Entry::Count { jail, id, .. } => Some(Subject::Count(jail, id)),
+            Entry::Read { jail, path, .. } => Some(Subject::Read(jail, path)),
+            Entry::Sessions { jail, .. } => Some(Subject::Sessions(jail)),
+            Entry::Wait { number, .. } => Some(Subject::Wait(*number)),
+            _ => None,
+        }
+    }
+}
+
+/// Without what a later record replaces: many lines of one turn move the same counter.
+fn latest(mut entries: Vec<Entry>) -> Vec<Entry> {
+    let mut seen = BTreeSet::new();
+    let mut kept: Vec<bool> = entries
+        .iter()
+        .rev()
+        .map(|entry| Subject::of(entry).is_none_or(|subject| seen.insert(subject)))
+        .collect();
+    entries.retain(|_| kept.pop().unwrap_or(true));
+    entries
+}
+
 fn settings(server: &Server) -> Settings {
     Settings {
         max_matches: server.dbmaxmatches,
@@ -398,5 +416,33 @@ mod tests {
         let memory = keeper.reopen(&Place::Memory, &server, &running).unwrap();
         assert_eq!(memory, Saved::default());
         keeper.close(running.now());
+    }
+
+    #[test]
+    fn the_last_state_of_a_turn_is_kept_in_its_place() {
+        let count = |who: &str| Entry::Count {
+            jail: "j".into(),
+            id: Id::parse(who).unwrap(),
+            count: None,
+        };
+        let sessions = |text: &str| Entry::Sessions {
+            jail: "j".into(),
+            text: text.to_owned(),
+        };
+        let lift = || Entry::Lift {
+            jail: "j".into(),
+            id: Id::parse("192.0.2.1").unwrap(),
+        };
+        let (one, two) = (count("192.0.2.1"), count("192.0.2.2"));
+        let entries = vec![
+            one.clone(),
+            sessions("a"),
+            lift(),
+            two.clone(),
+            lift(),
+            one.clone(),
+            sessions("b"),
+        ];
+        assert_eq!(latest(entries), [lift(), two, lift(), one, sessions("b")]);
     }
 }
