@@ -286,7 +286,7 @@ mod tests {
         );
         check(
             r"reject: (?:RCPT|VRFY)? from",
-            &["reject: from", "reject: RCPT from", "reject: VRFY from"],
+            &["reject:  from", "reject: RCPT from", "reject: VRFY from"],
         );
         check(r"(?:lost connection|timeout)? <HOST>", &[]);
         check(r"\d+ auth(?! quit)entication \S+", &[" authentication "]);

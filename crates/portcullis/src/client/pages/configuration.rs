@@ -73,12 +73,12 @@ const SERVER: [Meaning; 9] = [
     ("pidfile", "where the server writes the number of its process"),
 ];
 
-const JAIL: [Meaning; 36] = [
+const JAIL: [Meaning; 37] = [
     ("enabled", "whether the jail is on"),
     (
         "backend",
         "where lines come from: auto (the files of logpath, or the journal where there are none), systemd (the journal), \
-         polling or pyinotify (the files)",
+         polling or pyinotify (the files), command (the output of logcommand)",
     ),
     ("maxretry", "so many failures of one address within findtime are a ban"),
     ("maxmatches", "how many log lines of an address are kept; 0 keeps none"),
@@ -142,7 +142,12 @@ const JAIL: [Meaning; 36] = [
     (
         "logpath",
         "the log files, one in a line; * and ? may stand for names. The word head or tail behind a blank says where \
-         reading begins",
+         reading begins. /dev/stdin is the standard input of the daemon",
+    ),
+    (
+        "logcommand",
+        "programs, one in a line for /bin/sh, whose output is the log instead of logpath; one that ends is started \
+         again",
     ),
     (
         "skip_if_nologs",
