@@ -324,16 +324,9 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// What Fail2Ban's client says with Fail2Ban's server.
-static FAIL2BAN: LazyLock<Vec<Stop>> = LazyLock::new(|| World::new(Make::Fail2Ban, Make::Fail2Ban).tour());
-
-/// Goes the whole way with another client or server, and compares what the clients say.
-fn tour(name: &'static str, client: Make, server: Make) {
+/// Compares what the clients say on the whole way.
+fn compare(name: &'static str, server: Make, ours: &[Stop], theirs: &[Stop]) {
     let mut count = Count::of(name);
-    let (ours, theirs) = thread::scope(|scope| {
-        let theirs = scope.spawn(|| LazyLock::force(&FAIL2BAN));
-        (World::new(client, server).tour(), theirs.join().unwrap())
-    });
     for ((line, ours, differs), (_, theirs, _)) in ours.iter().zip(theirs) {
         let differs = differs.filter(|_| server == Make::Portcullis);
         let ours = differs.map_or_else(|| Some(ours.clone()), |differs| ours.translated(differs));
@@ -342,23 +335,27 @@ fn tour(name: &'static str, client: Make, server: Make) {
     count.close(350);
 }
 
+/// All go the way at the same time, and Fail2Ban's own client with its own server once for all.
 #[test]
-fn our_client_with_fail2bans_server() {
-    tour(
-        "command lines for a server of Fail2Ban",
-        Make::Portcullis,
-        Make::Fail2Ban,
-    );
-}
-
-#[test]
-fn fail2bans_client_with_our_server() {
-    tour("command lines of Fail2Ban's client", Make::Fail2Ban, Make::Portcullis);
-}
-
-#[test]
-fn our_client_with_our_server() {
-    tour("command lines among ourselves", Make::Portcullis, Make::Portcullis);
+fn either_client_with_either_server() {
+    let pairs = [
+        (
+            "command lines for a server of Fail2Ban",
+            Make::Portcullis,
+            Make::Fail2Ban,
+        ),
+        ("command lines of Fail2Ban's client", Make::Fail2Ban, Make::Portcullis),
+        ("command lines among ourselves", Make::Portcullis, Make::Portcullis),
+    ];
+    let go = |client, server| World::new(client, server).tour();
+    thread::scope(|scope| {
+        let theirs = scope.spawn(move || go(Make::Fail2Ban, Make::Fail2Ban));
+        let tours = pairs.map(|(_, client, server)| scope.spawn(move || go(client, server)));
+        let theirs = theirs.join().unwrap();
+        for ((name, _, server), tour) in pairs.into_iter().zip(tours) {
+            compare(name, server, &tour.join().unwrap(), &theirs);
+        }
+    });
 }
 
 /// What a client's words cannot say: commands with values of other kinds, and configurations.
