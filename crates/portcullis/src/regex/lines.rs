@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use portcullis_core::encoding::Encoding;
-use portcullis_core::filter::{Candidates, Filter, Reading};
+use portcullis_core::filter::{Filter, Prefilter, Reading};
 use portcullis_core::time::{Clock, Timestamp};
 
 use super::entries::{self, Entries};
@@ -44,10 +44,13 @@ pub(crate) enum Tested<'l> {
 }
 
 impl<'l> Tested<'l> {
-    /// What a filter makes of it.
-    pub(crate) fn read(self, filter: &mut Filter, clock: Clock) -> Reading {
+    /// What a filter makes of it; the prefilter is of that filter alone.
+    pub(crate) fn read(self, (filter, prefilter): (&mut Filter, &mut Prefilter), clock: Clock) -> Reading {
         match self {
-            Tested::Line(line) => filter.read(clock, false, line, Candidates::ALL),
+            Tested::Line(line) => {
+                prefilter.look(line.as_bytes());
+                filter.read(clock, false, line, prefilter.candidates(0))
+            }
             Tested::Entry(at, date, line) => filter.read_entry(clock, false, (at, date), line),
         }
     }

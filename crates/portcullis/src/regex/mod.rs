@@ -28,7 +28,7 @@ use jiff::tz::TimeZone;
 use portcullis_core::address::Id;
 use portcullis_core::config::plan::JailPlan;
 use portcullis_core::config::{FAIL2BAN_VERSION, Tree};
-use portcullis_core::filter::{self, Filter, Identity, Settings};
+use portcullis_core::filter::{self, Filter, Identity, Prefilter, Settings};
 use portcullis_core::time::{Clock, Timestamp};
 
 use crate::client::failure::{print_document, print_line};
@@ -357,11 +357,12 @@ impl Trial<'_> {
     ) -> io::Result<Option<Tried>> {
         let start = Instant::now();
         let mut tally = Tally::new(self.options, self.names());
+        let mut prefilter = Prefilter::new([&made.filter]);
         lines.each(|line| {
             if log.is_broken() {
                 return Ok(());
             }
-            let (before, reading) = tally.read(&mut made.filter, clock(), line);
+            let (before, reading) = tally.read((&mut made.filter, &mut prefilter), clock(), line);
             let line = line.text();
             log.note(&line, &reading, screen)?;
             if !log.is_broken() {
@@ -382,11 +383,12 @@ impl Trial<'_> {
         screen: &mut Screen<W>,
     ) -> io::Result<()> {
         let mut names = self.names();
+        let mut prefilter = Prefilter::new([&*filter]);
         lines.each(|line| {
             if log.is_broken() {
                 return Ok(());
             }
-            let reading = line.read(filter, clock());
+            let reading = line.read((&mut *filter, &mut prefilter), clock());
             let line = line.text();
             log.note(&line, &reading, screen)?;
             if log.is_broken() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_core::filter::{Buffered, Filter, Hit, Identity, Reading};
+use portcullis_core::filter::{Buffered, Filter, Hit, Identity, Prefilter, Reading};
 use portcullis_core::ledger::Field;
 use portcullis_core::time::{Clock, Timestamp};
 
@@ -78,14 +78,19 @@ impl Tally {
     }
 
     /// Reads a line; with the lines that waited for it.
-    pub(crate) fn read(&self, filter: &mut Filter, clock: Clock, line: Tested<'_>) -> (Vec<Buffered>, Reading) {
+    pub(crate) fn read(
+        &self,
+        (filter, prefilter): (&mut Filter, &mut Prefilter),
+        clock: Clock,
+        line: Tested<'_>,
+    ) -> (Vec<Buffered>, Reading) {
         let before: Vec<Buffered> = filter
             .buffered()
             .iter()
             .skip(usize::from(filter.is_buffer_full()))
             .cloned()
             .collect();
-        (before, line.read(filter, clock))
+        (before, line.read((filter, prefilter), clock))
     }
 
     /// Counts what a line was.
