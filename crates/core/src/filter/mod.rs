@@ -258,7 +258,8 @@ impl Filter {
             return reading;
         }
         let chosen = candidates.without_date(split.before, split.after);
-        if !chosen.is_empty() || self.settings.check_all {
+        // Tools count also what the prefregex and the ignoreregexes take.
+        if !chosen.is_empty() || !self.settings.check_age {
             self.search(&split, &chosen, &mut reading);
         }
         reading
