@@ -141,17 +141,17 @@ impl Pair {
         for (number, line) in self.lines.iter().enumerate() {
             let moved = way.step * i64::try_from(number).unwrap();
             let now = Clock::at(Timestamp::from_seconds(NOW + moved));
+            // As the daemon does; the tool tries every failregex.
+            prefilter.look(line.as_bytes());
+            let candidates = match way.tool {
+                true => Candidates::ALL,
+                false => prefilter.candidates(0),
+            };
             let reading = if subject.journal() {
                 let shown = jiff::Timestamp::from_second(now.wall.seconds()).unwrap();
                 let shown = shown.strftime("%Y-%m-%dT%H:%M:%S").to_string();
-                filter.read_entry(now, way.operating, (now.wall, &shown), line)
+                filter.read_entry(now, way.operating, (now.wall, &shown), (line, candidates))
             } else {
-                // As the daemon does; the tool tries every failregex.
-                prefilter.look(line.as_bytes());
-                let candidates = match way.tool {
-                    true => Candidates::ALL,
-                    false => prefilter.candidates(0),
-                };
                 filter.read(now, way.operating, line, candidates)
             };
             if let Some(told) = told(&reading, now, way) {

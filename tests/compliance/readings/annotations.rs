@@ -125,7 +125,7 @@ impl Course<'_> {
                 clock,
                 true,
                 (clock.wall, "2005-08-14T10:00:00"),
-                &format!("{prefix}{line}"),
+                (&format!("{prefix}{line}"), Candidates::ALL),
             )
         } else {
             filter.read(clock, true, line, Candidates::ALL)

@@ -239,10 +239,17 @@ impl Filter {
     }
 
     /// Reads an entry whose time is known without looking for it, as the journal's is. `date` is that time as the
-    /// entry shows it; it stands before the text in the matches and is not searched.
-    pub fn read_entry(&mut self, now: Clock, operating: bool, (at, date): (Timestamp, &str), text: &str) -> Reading {
-        let split = self.entry(now, (at, date), text);
-        self.read_split(split, operating, Candidates::ALL, Reading::default())
+    /// entry shows it; it stands before the text in the matches and is not searched. With the text come the failregexes
+    /// that it may match.
+    pub fn read_entry(
+        &mut self,
+        now: Clock,
+        operating: bool,
+        date: (Timestamp, &str),
+        (text, candidates): (&str, Candidates<'_>),
+    ) -> Reading {
+        let split = self.entry(now, date, text);
+        self.read_split(split, operating, candidates, Reading::default())
     }
 
     fn read_split(

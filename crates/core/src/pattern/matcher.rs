@@ -1,7 +1,8 @@
 //! The engines behind a pattern: each built at its first use, kept for good, bounded in memory and in steps.
 //!
-//! A regular pattern runs on the linear engine alone, or where a text asks for what that engine cannot say, on the
-//! machine without going any way twice. For any other, a wider pattern on the linear engine rejects most lines first,
+//! A pattern that can begin at the beginning of a text only is tried there by the machine, for a few steps. What that
+//! does not settle, and all else, goes on as follows. A regular pattern runs on the linear engine alone, or where a text
+//! asks for what that engine cannot say, on the machine without going any way twice. For any other, a wider pattern on the linear engine rejects most lines first,
 //! and only a line that passes is given to the machine, whose steps are counted: a search that runs out of them says
 //! so, and never "no match" (DESIGN invariant 5).
 
@@ -226,11 +227,7 @@ impl Matcher {
     /// Where a match can begin in one place only, most texts are told apart by their first characters, and the groups
     /// of the others come at no further cost.
     fn search_directly<'t>(&self, text: &'t str) -> Result<Search<'t>, Spent> {
-        let program = match self.traits.regular {
-            true => self.direct(),
-            false => self.stepwise(),
-        };
-        let mut machine = Machine::new(program.ok_or(Spent)?, text, DIRECT_STEPS)?;
+        let mut machine = Machine::new(self.direct().ok_or(Spent)?, text, DIRECT_STEPS)?;
         Ok(match machine.match_at(0)? {
             Some(end) => {
                 let groups = self.groups.iter().map(|&group| machine.group(group));
@@ -302,23 +299,21 @@ impl Matcher {
     }
 
     fn stepwise(&self) -> Option<&Program> {
-        self.stepwise
-            .get_or_init(|| {
-                let parsed = self.parsed()?;
-                program(&parsed.root, parsed.groups, self.traits.regular)
-                    .ok()
-                    .map(Box::new)
-            })
-            .as_deref()
+        let cell = &self.stepwise;
+        cell.get_or_init(|| self.program(self.traits.regular)).as_deref()
     }
 
+    /// For one place of a text; what is irregular has one program for both.
     fn direct(&self) -> Option<&Program> {
-        self.direct
-            .get_or_init(|| {
-                let parsed = self.parsed()?;
-                program(&parsed.root, parsed.groups, false).ok().map(Box::new)
-            })
-            .as_deref()
+        match self.traits.regular {
+            true => self.direct.get_or_init(|| self.program(false)).as_deref(),
+            false => self.stepwise(),
+        }
+    }
+
+    fn program(&self, flat: bool) -> Option<Box<Program>> {
+        let parsed = self.parsed()?;
+        program(&parsed.root, parsed.groups, flat).ok().map(Box::new)
     }
 
     /// Whether every engine that a search may ask for can be built.

@@ -147,7 +147,7 @@ impl Pattern {
             .any(|name| FAILURE_IDS.contains(&name.as_str()))
     }
 
-    /// Texts of which every match contains at least one, where that can be told.
+    /// Texts of which at least one is in every text that it matches in, where that can be told.
     pub fn literals(&self) -> Option<&Literals> {
         self.inner.literals.as_ref()
     }

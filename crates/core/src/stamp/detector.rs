@@ -335,10 +335,10 @@ impl Detector {
         self.asked.begin(from);
         let found = ranked.template.search(text, from, &mut self.scratch, &mut self.asked);
         let mut found = self.matched(index, line, limit, found)?;
-        if let Some(mut mask) = Mask::new(text, &self.asked, &self.scratch) {
-            self.masked += 1;
-            (mask.template, mask.from, mask.serial) = (id, from, self.masked);
-            found.found.mask = mask.serial;
+        let serial = self.masked + 1;
+        if let Some(mask) = Mask::new((id, from, serial), text, &self.asked, &self.scratch) {
+            self.masked = serial;
+            found.found.mask = serial;
             self.masks.truncate(MASKS - 1);
             self.masks.insert(0, mask);
         }

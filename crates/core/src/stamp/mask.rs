@@ -109,7 +109,13 @@ pub(super) struct Mask {
 
 impl Mask {
     /// The mask of a search of `text` that ended well; none if what decided it was not written down.
-    pub(super) fn new(text: &str, asked: &Asked, scratch: &Scratch) -> Option<Mask> {
+    /// The template, where the search began and the number of the mask stand in that order.
+    pub(super) fn new(
+        (template, from, serial): (usize, usize, u64),
+        text: &str,
+        asked: &Asked,
+        scratch: &Scratch,
+    ) -> Option<Mask> {
         if asked.lost {
             return None;
         }
@@ -121,9 +127,9 @@ impl Mask {
             more.push(high - low);
         }
         Some(Mask {
-            template: 0,
-            from: 0,
-            serial: 0,
+            template,
+            from,
+            serial,
             slots: scratch.slots().to_vec(),
             base: asked.base,
             least,

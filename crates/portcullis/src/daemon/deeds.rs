@@ -200,20 +200,23 @@ fn short(length: Seconds) -> String {
     }
 }
 
+/// What a layer is, where its bans are told: a letter keeps nobody out.
+fn kind_of(way: &Way) -> Option<&'static str> {
+    match way {
+        Way::Nft(..) => Some("nft"),
+        Way::Cloud(_) => Some("gcp"),
+        Way::Shell(_) | Way::Beside(_) => Some("shell"),
+        Way::Mail(_) | Way::Dry { .. } => None,
+    }
+}
+
 /// How a layer is called: what it is, and which one where there may be several.
 fn named(layer: &LayerId, way: &Way) -> Option<String> {
-    let kind = match way {
-        Way::Nft(..) => "nft",
-        Way::Cloud(cloud) => return Some(format!("gcp {}", cloud.options.rule)),
-        Way::Shell(_) | Way::Beside(_) => "shell",
-        // A letter keeps nobody out.
-        Way::Mail(_) | Way::Dry { .. } => return None,
-    };
-    let is_all = *layer.action == *kind;
-    Some(if is_all {
-        kind.to_owned()
-    } else {
-        format!("{kind} {}", layer.action)
+    let kind = kind_of(way)?;
+    Some(match way {
+        Way::Cloud(cloud) => format!("{kind} {}", cloud.options.rule),
+        _ if *layer.action == *kind => kind.to_owned(),
+        _ => format!("{kind} {}", layer.action),
     })
 }
 
@@ -244,8 +247,7 @@ impl Daemon {
         let Some(id) = applied.id.as_ref().filter(|_| is_ban(applied.order)) else {
             return;
         };
-        let is_told = |way: &Way| named(&applied.layer, way).is_some();
-        if !self.setup.ways.get(&applied.layer).is_some_and(is_told) {
+        if self.setup.ways.get(&applied.layer).and_then(kind_of).is_none() {
             return;
         }
         let Some(stand) = self.engine.stand(&applied.layer, id) else {

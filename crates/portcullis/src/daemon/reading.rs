@@ -25,7 +25,6 @@ use crate::matching::{self, Group, News, Reading};
 use crate::observe::log::{Level, note as say};
 use crate::runner::Begin;
 use crate::source::journal::{self, JOURNAL, Journal, Matches, Past};
-use crate::source::output::is_output;
 use crate::source::{Follow, From};
 use crate::store;
 
@@ -66,7 +65,7 @@ impl Kept {
         let marks = self
             .marks
             .iter()
-            .filter(|((name, path), _)| **name == *jail && is_meant(path) && !is_output(path));
+            .filter(|((name, path), _)| **name == *jail && is_meant(path) && !LogPath::is_stream(path));
         // Of a file's place that Fail2Ban kept the time is not known.
         let timed = marks.filter(|((_, path), mark)| journal::is_journal(path) || mark.inode != 0);
         timed.map(|(_, mark)| mark.read_at).max()
@@ -159,7 +158,7 @@ impl Daemon {
             reading.follow_journal(Arc::clone(&path), kept, past);
             return path;
         }
-        if is_output(&path) {
+        if LogPath::is_stream(&path) {
             reading.follow_output(Arc::clone(&path), kept);
             return path;
         }
@@ -190,7 +189,7 @@ impl Daemon {
         let names = jails.iter().map(|jail| Arc::clone(jail.name())).collect();
         let journals = journals_of(&jails);
         let outputs: BTreeSet<_> = jails.iter().flat_map(Reading::paths).cloned().collect();
-        let outputs: Vec<_> = outputs.into_iter().filter(|path| is_output(path)).collect();
+        let outputs: Vec<_> = outputs.into_iter().filter(|path| LogPath::is_stream(path)).collect();
         let outbox = self.outbox.clone();
         let group = Group::spawn(jails, self.clock.clone(), self.caution.careful(), move |news| {
             outbox.try_send(Message::News(news)).map_err(error_of)
@@ -340,7 +339,7 @@ impl Daemon {
                 if loud {
                     say(Level::Notice, "fail2ban.filter", &format!("{path}: {state}"));
                 }
-                let is_lasting = journal::is_journal(&path) || is_output(&path);
+                let is_lasting = journal::is_journal(&path) || LogPath::is_stream(&path);
                 self.files.insert(path, state);
                 // A log file may be missing for a moment while it is rotated; a journal may not.
                 if loud && is_lasting {
@@ -371,7 +370,7 @@ fn begins_of(jails: &[Reading]) -> BTreeMap<Arc<str>, From> {
     for jail in jails {
         for path in jail
             .paths()
-            .filter(|path| !journal::is_journal(path) && !is_output(path))
+            .filter(|path| !journal::is_journal(path) && !LogPath::is_stream(path))
         {
             marks
                 .entry(Arc::clone(path))

@@ -203,14 +203,14 @@ impl Reading {
         &mut self,
         clock: Clock,
         (chunk, line): (&Chunk, &Line),
-        (prefilter, first): (&Prefilter, usize),
+        (prefilter, first): (&mut Prefilter, usize),
         found: &mut Found,
     ) {
         let Some(progress) = self.files.get_mut(&chunk.path) else {
             return;
         };
         if let Some(entry) = &line.entry {
-            return self.entry(clock, chunk, entry, found);
+            return self.entry(clock, (chunk, entry), (prefilter, first), found);
         }
         if progress.has_read(chunk, line.end) {
             return;
@@ -259,10 +259,9 @@ impl Reading {
         }));
         let place = || place_of(&chunk.path, line.end);
         if self.take(clock, reading, (&text, &place), found) {
-            let candidates = candidates(first + 1);
-            if !candidates.are_none() {
-                self.look_beside(|unseen| unseen.read(clock, operating, &text, candidates));
-            }
+            self.look_beside(candidates(first + 1), |unseen, candidates| {
+                unseen.read(clock, operating, &text, candidates)
+            });
         }
     }
 
@@ -327,9 +326,16 @@ impl Reading {
         self.remarks(news);
     }
 
-    fn look_beside(&mut self, read: impl FnOnce(&mut Filter) -> filter::Reading) {
-        let Some(unseen) = &mut self.unseen else { return };
-        let seen = catch_unwind(AssertUnwindSafe(|| read(&mut unseen.filter).failures.len()));
+    /// Reads a line in the mode that would see more, which has the candidates behind those of the filter.
+    fn look_beside(
+        &mut self,
+        candidates: Candidates<'_>,
+        read: impl FnOnce(&mut Filter, Candidates<'_>) -> filter::Reading,
+    ) {
+        let Some(unseen) = self.unseen.as_mut().filter(|_| !candidates.are_none()) else {
+            return;
+        };
+        let seen = catch_unwind(AssertUnwindSafe(|| read(&mut unseen.filter, candidates).failures.len()));
         self.counts.unseen += u64::from(seen.is_ok_and(|failures| failures > 0));
     }
 

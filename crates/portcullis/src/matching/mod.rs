@@ -218,17 +218,21 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
             .get_or_insert_with(|| Prefilter::new(jails.iter().flat_map(Reading::filters)));
         let mut first = 0;
         let numbered = self.jails.iter_mut().map(|jail| {
+            let own = first;
             first += jail.filters().count();
-            (first - jail.filters().count(), jail)
+            (own, jail)
         });
         let mut readers: Vec<(usize, &mut Reading)> = numbered.filter(|(_, jail)| jail.follows(&chunk.path)).collect();
         for line in &chunk.lines {
-            prefilter.look(&line.bytes);
+            // The line of an entry is made by each jail for itself.
+            if line.entry.is_none() {
+                prefilter.look(&line.bytes);
+            }
             for (first, jail) in &mut readers {
                 if deadly(line.end, jail.name()) {
                     jail.skip(chunk, line.end, &mut found.news);
                 } else {
-                    jail.line(clock, (chunk, line), (prefilter, *first), &mut found);
+                    jail.line(clock, (chunk, line), (&mut *prefilter, *first), &mut found);
                 }
             }
         }

@@ -46,12 +46,12 @@ pub(crate) enum Tested<'l> {
 impl<'l> Tested<'l> {
     /// What a filter makes of it; the prefilter is of that filter alone.
     pub(crate) fn read(self, (filter, prefilter): (&mut Filter, &mut Prefilter), clock: Clock) -> Reading {
+        let (Tested::Line(line) | Tested::Entry(_, _, line)) = self;
+        prefilter.look(line.as_bytes());
+        let candidates = prefilter.candidates(0);
         match self {
-            Tested::Line(line) => {
-                prefilter.look(line.as_bytes());
-                filter.read(clock, false, line, prefilter.candidates(0))
-            }
-            Tested::Entry(at, date, line) => filter.read_entry(clock, false, (at, date), line),
+            Tested::Line(line) => filter.read(clock, false, line, candidates),
+            Tested::Entry(at, date, line) => filter.read_entry(clock, false, (at, date), (line, candidates)),
         }
     }
 

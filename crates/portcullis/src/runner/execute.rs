@@ -78,6 +78,18 @@ impl Running {
         *group = None;
         status
     }
+
+    /// Collects a program that printed for the daemon since a time.
+    pub(super) fn ran(&self, child: &mut Child, since: Instant) -> std::io::Result<Ran> {
+        let ended = match self.collect(child)? {
+            Some(status) => outcome(status),
+            None => Outcome::CouldNotStart("the program cannot be waited for".to_owned()),
+        };
+        Ok(Ran {
+            duration_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ..Ran::nothing(ended)
+        })
+    }
 }
 
 /// What is run.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use portcullis_core::config::{Tree as _, is_journal_field, is_journal_match};
 use rustix::process::Pid;
 
-use super::execute::{Running, Watched, outcome};
+use super::execute::{Running, Watched};
 use super::lane::Mailbox;
 use super::wire::{Answer, Begin, Excerpt, Outcome, Ran};
 use crate::folder::Disk;
@@ -54,18 +54,13 @@ pub(super) fn run(number: u64, excerpt: &Excerpt, mailbox: &Mailbox, running: &R
             break;
         }
     }
-    let status = running.collect(&mut child)?;
-    let ended = match status {
+    let mut ran = running.ran(&mut child, start)?;
+    if renewed {
         // As if it had come to an end of its own: the next one is given all files.
-        _ if renewed => Outcome::Exit(0),
-        Some(status) => outcome(status),
-        None => Outcome::CouldNotStart("the program cannot be waited for".to_owned()),
-    };
-    Ok(Ran {
-        stderr: watched.complaint(),
-        duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
-        ..Ran::nothing(ended)
-    })
+        ran.outcome = Outcome::Exit(0);
+    }
+    ran.stderr = watched.complaint();
+    Ok(ran)
 }
 
 /// A file that belongs to a journal, by its number and not by its name: a rotated one is the same file.

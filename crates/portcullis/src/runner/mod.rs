@@ -28,7 +28,7 @@ mod wire;
 pub(crate) use handover::{activated, given_socket};
 pub(crate) use journal::print;
 pub(crate) use link::{Catalogue, Event, Feed, Link};
-pub(crate) use supervise::supervise;
+pub(crate) use supervise::{pause, supervise};
 pub(crate) use wire::{
     BATCH_MOST, BESIDE_MOST, Begin, Excerpt, Item, Lane, Notice, Outcome, Ran, Template, TemplateId,
 };

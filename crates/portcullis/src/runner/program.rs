@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::execute::{Running, Watched, outcome, plain};
+use super::execute::{Running, Watched, plain};
 use super::lane::Mailbox;
 use super::wire::{Answer, Outcome, Ran};
 
@@ -52,14 +52,7 @@ pub(super) fn run(
     }
     // What it left behind prints on, and would be a second one beside the next. The number is still its own.
     let _ = kill_process_group(group, Signal::KILL);
-    let ended = match running.collect(&mut child)? {
-        Some(status) => outcome(status),
-        None => Outcome::CouldNotStart("the program cannot be waited for".to_owned()),
-    };
-    Ok(Ran {
-        duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
-        ..Ran::nothing(ended)
-    })
+    running.ran(&mut child, start)
 }
 
 /// Hands over standard input. A terminal would stop the daemon, which is in the background of it.

@@ -66,7 +66,7 @@ pub(crate) fn supervise(socket: Option<&UnixListener>, mut daemon: impl FnMut(u3
             deaths = 0;
         }
         deaths += 1;
-        let pause = pause(deaths);
+        let pause = pause(deaths, FIRST_PAUSE, LONGEST_PAUSE);
         say(&format!(
             "the daemon {died}; bans stay in force, it is started again in {:.1} s (death {deaths} in a row)",
             pause.as_secs_f64()
@@ -92,9 +92,10 @@ fn listen() -> io::Result<Receiver<i32>> {
     Ok(receiver)
 }
 
-fn pause(deaths: u32) -> Duration {
-    let factor = 1_u32.checked_shl(deaths.saturating_sub(1).min(16)).unwrap_or(u32::MAX);
-    FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE)
+/// How long to wait before a program that has ended so often is started again: the first pause, doubled each time.
+pub(crate) fn pause(ends: u32, first: Duration, longest: Duration) -> Duration {
+    let factor = 1_u32.checked_shl(ends.saturating_sub(1).min(16)).unwrap_or(u32::MAX);
+    first.saturating_mul(factor).min(longest)
 }
 
 /// Sleeps, unless a signal says that it is over.

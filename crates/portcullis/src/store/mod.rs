@@ -8,9 +8,9 @@
 mod adopt;
 mod case;
 mod clock;
-pub(crate) mod holder;
 mod entries;
 mod error;
+pub(crate) mod holder;
 mod owed;
 mod salvage;
 mod saved;

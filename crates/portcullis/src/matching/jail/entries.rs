@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use portcullis_core::filter::Prefilter;
 use portcullis_core::ledger::Mark;
 use portcullis_core::time::{Clock, Seconds};
 
@@ -38,7 +39,13 @@ impl Reading {
     }
 
     /// Reads one entry of a journal, unless it is past or not for this jail.
-    pub(super) fn entry(&mut self, clock: Clock, chunk: &Chunk, entry: &Entry, found: &mut Found) {
+    pub(super) fn entry(
+        &mut self,
+        clock: Clock,
+        (chunk, entry): (&Chunk, &Entry),
+        (prefilter, first): (&mut Prefilter, usize),
+        found: &mut Found,
+    ) {
         let Some(progress) = self.files.get_mut(&chunk.path) else {
             return;
         };
@@ -60,14 +67,18 @@ impl Reading {
         let operating = progress.operating;
         self.counts.cut += u64::from(entry.is_cut);
         let text = entry.line(self.encoding.encoding);
+        prefilter.look(text.as_bytes());
+        let (candidates, beside) = (prefilter.candidates(first), prefilter.candidates(first + 1));
+        let date = (entry.at, &*entry.date);
         let reading = catch_unwind(AssertUnwindSafe(|| {
             break_on_purpose(&text);
-            self.filter.read_entry(clock, operating, (entry.at, &entry.date), &text)
+            self.filter.read_entry(clock, operating, date, (&text, candidates))
         }));
         let place = || format!("{} of {}", chunk.path, entry.date.trim_end());
         if self.take(clock, reading, (&text, &place), found) {
-            let date = (entry.at, &*entry.date);
-            self.look_beside(|unseen| unseen.read_entry(clock, operating, date, &text));
+            self.look_beside(beside, |unseen, candidates| {
+                unseen.read_entry(clock, operating, date, (&text, candidates))
+            });
         }
     }
 }

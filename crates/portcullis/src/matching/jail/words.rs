@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use portcullis_core::config::plan::LogPath;
 use portcullis_core::filter::{Age, Warning};
 use portcullis_core::time::{Clock, Seconds, print_length};
 
 use super::{News, Reading};
-use crate::source::output;
 
 /// What is said at most once a day and jail.
 const DAILY: Seconds = Seconds::new(86_400);
@@ -112,7 +112,7 @@ impl Reading {
 
 /// Which line is meant; the output of a program has no places.
 pub(super) fn place_of(path: &str, end: u64) -> String {
-    if output::is_output(path) {
+    if LogPath::is_stream(path) {
         return path.to_owned();
     }
     format!("{path} before byte {end}")

@@ -15,7 +15,7 @@ use portcullis_core::ledger::Mark;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Entry, Stop, export};
-use crate::runner::{Begin, Excerpt, Feed, Link, Outcome, Ran};
+use crate::runner::{Begin, Excerpt, Feed, Link, Outcome, Ran, pause};
 use crate::source::{Chunk, Ending, Limits, Line, Report};
 
 /// The first pause before a program that ended is started again; it doubles each time.
@@ -125,7 +125,7 @@ impl Printer {
         }
         self.failures += 1;
         self.failed(why, is_hopeless)?;
-        self.rest(pause(self.failures))
+        self.rest(pause(self.failures, FIRST_PAUSE, LONGEST_PAUSE))
     }
 
     /// From the start of the program to its end.
@@ -307,13 +307,6 @@ fn explained(ran: &Ran) -> (String, bool) {
         Outcome::TimedOut(_) => format!("journalctl was ended{said}"),
     };
     (why, false)
-}
-
-fn pause(failures: u32) -> Duration {
-    let factor = 1_u32
-        .checked_shl(failures.saturating_sub(1).min(16))
-        .unwrap_or(u32::MAX);
-    FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE)
 }
 
 /// A number for a text, the same in every run (FNV-1a): an entry's line has no offset, and a journal no inode.

@@ -26,11 +26,6 @@ use super::journal::number_of;
 use crate::runner::{Catalogue, Lane, Link, TemplateId};
 use teller::{Spring, Teller};
 
-/// Whether a log with this name is one of these, and no file and no journal.
-pub(crate) fn is_output(path: &str) -> bool {
-    LogPath::is_stream(path)
-}
-
 /// A mark of such a log: when the newest failure was that was counted, how many there were of that moment, and in which
 /// life of the program. There is no place in it.
 pub(crate) fn mark(path: &str, (newest, count): (Timestamp, u64), life: u64) -> Mark {

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::complaints::Complaints;
 use super::{Shared, mark};
-use crate::runner::{Feed, Link, Outcome, Ran, TemplateId};
+use crate::runner::{Feed, Link, Outcome, Ran, TemplateId, pause};
 use crate::source::frame::Framer;
 use crate::source::journal::number_of;
 use crate::source::{Chunk, Ending, Limits, Line, Report};
@@ -131,7 +131,7 @@ impl Teller {
             let path = Arc::clone(&self.path);
             self.tell(Report::Interrupted { path, why })?;
         }
-        self.rest(pause(self.failures))
+        self.rest(pause(self.failures, FIRST_PAUSE, LONGEST_PAUSE))
     }
 
     /// From the start of the program to its end.
@@ -388,20 +388,15 @@ fn explained(ran: &Ran, said: Option<&str>) -> (String, bool) {
     }
 }
 
-fn pause(failures: u32) -> Duration {
-    let factor = 1_u32
-        .checked_shl(failures.saturating_sub(1).min(16))
-        .unwrap_or(u32::MAX);
-    FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn pauses_grow_up_to_a_minute() {
-        let pauses: Vec<u128> = [1, 2, 3, 8, 9, 40].map(|failures| pause(failures).as_millis()).into();
+        let pauses: Vec<u128> = [1, 2, 3, 8, 9, 40]
+            .map(|failures| pause(failures, FIRST_PAUSE, LONGEST_PAUSE).as_millis())
+            .into();
         assert_eq!(pauses, [250, 500, 1000, 32_000, 60_000, 60_000]);
     }
 
