@@ -83,6 +83,7 @@ fn filter(plan: &JailPlan) -> Filter {
         zone: TimeZone::UTC,
         check_all: false,
         check_age: true,
+        tell_hits: false,
     };
     Filter::new(plan, settings).unwrap()
 }
@@ -153,7 +154,7 @@ fn id(number: u32) -> Id {
 fn attempt() -> Attempt {
     Attempt {
         time: now(),
-        matches: vec!["a line".to_owned()],
+        matches: vec!["a line".into()],
         data: Default::default(),
         weight: 1,
     }

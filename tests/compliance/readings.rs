@@ -7,6 +7,7 @@ mod made;
 mod subject;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use portcullis_core::address::Id;
@@ -195,6 +196,7 @@ fn filter(subject: &Subject, way: Way, last_year: i16) -> Filter {
         zone: TimeZone::posix(ZONE).unwrap(),
         check_all: way.tool,
         check_age: !way.tool,
+        tell_hits: true,
     };
     let mut filter = Filter::new(&plan, settings).unwrap_or_else(|error| panic!("{subject}: {error}"));
     filter.accept_years_to(last_year).unwrap();
@@ -247,14 +249,14 @@ fn hit(hit: &Hit, way: Way) -> Value {
     let fields = hit
         .fields
         .iter()
-        .map(|(name, field)| json!([name, field.as_ref().map(self::field)]));
+        .map(|(name, field)| json!([&**name, field.as_ref().map(self::field)]));
     json!([
         hit.regex,
         hit.identity.as_ref().map(identity),
         hit.time.map(Timestamp::micros),
         hit.whole,
         if way.tool { fields.collect() } else { Vec::new() },
-        if way.tool { hit.matches.as_slice() } else { &[] },
+        if way.tool { texts(&hit.matches) } else { Vec::new() },
     ])
 }
 
@@ -262,10 +264,19 @@ fn ticket(failure: &Failure, now: Clock) -> Value {
     let data: serde_json::Map<String, Value> = failure
         .data
         .iter()
-        .map(|(name, field)| (name.clone(), self::field(field)))
+        .map(|(name, field)| (name.to_string(), self::field(field)))
         .collect();
     let time = failure.time.min(now.wall);
-    json!([identity(&failure.identity), time.micros(), failure.matches, data])
+    json!([
+        identity(&failure.identity),
+        time.micros(),
+        texts(&failure.matches),
+        data
+    ])
+}
+
+fn texts(matches: &[Arc<str>]) -> Vec<&str> {
+    matches.iter().map(|line| &**line).collect()
 }
 
 fn identity(identity: &Identity) -> Value {
@@ -280,7 +291,7 @@ fn identity(identity: &Identity) -> Value {
 
 fn field(field: &Field) -> Value {
     match field {
-        Field::Text(text) => json!(text),
+        Field::Text(text) => json!(&**text),
         Field::Tuple(parts) => json!({"tuple": parts}),
         Field::Set(items) => {
             let mut items = items.clone();

@@ -65,6 +65,7 @@ fn failures(failregex: &str, line: &str) -> (Value, Value) {
         zone: TimeZone::UTC,
         check_all: false,
         check_age: false,
+        tell_hits: true,
     };
     let found = Filter::new(&plan, settings)
         .unwrap()

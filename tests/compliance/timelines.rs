@@ -10,7 +10,7 @@ use portcullis_core::config::plan::{ActionPlan, JailPlan};
 use portcullis_core::engine::{Arrangement, Batch, Effect, Engine, Input, Query, ReplyTo, Request, Saved};
 use portcullis_core::filter::{Failure, Identity};
 use portcullis_core::history::Past;
-use portcullis_core::ledger::{Change, Count as Counter, Entry, Order, Ticket};
+use portcullis_core::ledger::{Change, Count as Counter, Data, Entry, Order, Ticket};
 use portcullis_core::note::{Level, note};
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 use serde_json::{Value, json};
@@ -379,14 +379,15 @@ impl Ours {
             jail: Arc::clone(jail),
             identity: Identity::Known(who),
             time: Timestamp::from_seconds_f64(step[4].as_f64().unwrap()),
-            data: BTreeMap::new(),
-            matches: texts.map(|line| line.as_str().unwrap().to_owned()).collect(),
+            data: Data::default(),
+            matches: texts.map(|line| line.as_str().unwrap().into()).collect(),
         };
         self.input(Input::Batch(Batch {
             clock: Clock::at(self.now),
             failures: vec![failure],
             reads: vec![],
             sessions: vec![],
+            at_once: true,
         }));
     }
 

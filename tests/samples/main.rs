@@ -58,6 +58,7 @@ fn filter(name: &str, variant: &str) -> Filter {
         zone: TimeZone::UTC,
         check_all: false,
         check_age: false,
+        tell_hits: true,
     };
     Filter::new(&plan.jails[0], settings).unwrap()
 }
@@ -94,7 +95,7 @@ fn expected(text: &str) -> (Reading, Option<BTreeSet<String>>) {
 
 fn reading(failure: &Failure) -> Reading {
     let user = match failure.data.get("user") {
-        Some(Field::Text(user)) => user.clone(),
+        Some(Field::Text(user)) => user.to_string(),
         _ => String::new(),
     };
     (failure.identity.to_string(), user, failure.matches.len())

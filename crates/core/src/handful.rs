@@ -3,19 +3,20 @@
 //! A `BTreeMap` takes room for eleven entries with its first, nearly a kibibyte of it for each ban in force. Here there is
 //! room for what there is, in the order of the names.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// Values by name; every look goes through them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Handful<V>(Vec<(Arc<str>, V)>);
+pub(crate) struct Handful<V, N = Arc<str>>(Vec<(N, V)>);
 
-impl<V> Default for Handful<V> {
+impl<V, N> Default for Handful<V, N> {
     fn default() -> Self {
         Handful(Vec::new())
     }
 }
 
-impl<V> Handful<V> {
+impl<V, N: Clone + Deref<Target = str>> Handful<V, N> {
     /// The value of a name.
     pub(crate) fn get(&self, name: &str) -> Option<&V> {
         let place = self.place(name).ok()?;
@@ -23,7 +24,7 @@ impl<V> Handful<V> {
     }
 
     /// Gives a name a value, in the place of its former one.
-    pub(crate) fn insert(&mut self, name: &Arc<str>, value: V) {
+    pub(crate) fn insert(&mut self, name: &N, value: V) {
         match self.place(name) {
             Ok(place) => {
                 if let Some((_, old)) = self.0.get_mut(place) {
@@ -32,7 +33,7 @@ impl<V> Handful<V> {
             }
             Err(place) => {
                 self.0.reserve_exact(1);
-                self.0.insert(place, (Arc::clone(name), value));
+                self.0.insert(place, (name.clone(), value));
             }
         }
     }
@@ -44,10 +45,9 @@ impl<V> Handful<V> {
     }
 
     /// Takes a name out.
-    pub(crate) fn remove(&mut self, name: &str) {
-        if let Ok(place) = self.place(name) {
-            self.0.remove(place);
-        }
+    pub(crate) fn remove(&mut self, name: &str) -> Option<V> {
+        let place = self.place(name).ok()?;
+        Some(self.0.remove(place).1)
     }
 
     /// Leaves those for whose value this holds.
@@ -56,8 +56,13 @@ impl<V> Handful<V> {
     }
 
     /// All of them, by name.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &V)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&N, &V)> {
         self.0.iter().map(|(name, value)| (name, value))
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether there are none.
@@ -67,6 +72,22 @@ impl<V> Handful<V> {
 
     fn place(&self, name: &str) -> Result<usize, usize> {
         self.0.binary_search_by(|(known, _)| (**known).cmp(name))
+    }
+}
+
+impl<V, N: Ord> FromIterator<(N, V)> for Handful<V, N> {
+    /// Of several values of one name the last.
+    fn from_iter<T: IntoIterator<Item = (N, V)>>(pairs: T) -> Self {
+        let mut list: Vec<(N, V)> = pairs.into_iter().collect();
+        list.sort_by(|(one, _), (other, _)| one.cmp(other));
+        list.dedup_by(|later, kept| {
+            let is_same = later.0 == kept.0;
+            if is_same {
+                std::mem::swap(later, kept);
+            }
+            is_same
+        });
+        Handful(list)
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::address::Id;
 use crate::config::parse_bool;
 use crate::expression::{Amount, Expression, Facts, Failed, Scope, larger, product, smaller, sum};
-use crate::ledger::{Count, Ticket};
+use crate::ledger::{Count, Data, Ticket};
 use crate::time::{Number, Seconds, Timestamp, length};
 
 /// Fail2Ban's own formula: twice as long each time.
@@ -151,7 +151,7 @@ pub fn by_hand(id: Id, now: Timestamp, bantime: Seconds) -> Ticket {
         bancount: 0,
         failures: 0,
         matches: Vec::new(),
-        data: std::collections::BTreeMap::new(),
+        data: Data::default(),
         restored: false,
     }
 }

@@ -13,6 +13,7 @@ use crate::address::Id;
 use crate::handful::Handful;
 use crate::time::{Clock, Seconds, Timestamp};
 
+mod data;
 mod field;
 mod marks;
 mod order;
@@ -20,6 +21,7 @@ mod standing;
 #[cfg(test)]
 mod tests;
 
+pub use data::Data;
 pub use field::Field;
 pub use order::{Applied, Change, Order, OrderKind};
 pub use standing::{Drift, Exposure, Reading, Stand, Standing};
@@ -38,9 +40,9 @@ pub struct Ticket {
     /// Real attempts; 0 for a ban by hand.
     pub failures: u32,
     /// The lines that led here, newest last, already cut to `maxmatches`.
-    pub matches: Vec<String>,
+    pub matches: Vec<Arc<str>>,
     /// Captured fields by group name (`user`, `ip4`, `ip`, `mlfid`, …).
-    pub data: BTreeMap<String, Field>,
+    pub data: Data,
     /// Whether it comes from the database and not from a log line of this run.
     pub restored: bool,
 }
@@ -56,7 +58,7 @@ impl Ticket {
     #[must_use]
     pub fn address(&self) -> Id {
         match self.data.get("ip") {
-            Some(Field::Text(ip)) => Id::parse(ip).unwrap_or_else(|_| Id::Raw(ip.clone())),
+            Some(Field::Text(ip)) => Id::parse(ip).unwrap_or_else(|_| Id::Raw(ip.to_string())),
             _ => self.id.clone(),
         }
     }
@@ -65,7 +67,7 @@ impl Ticket {
     #[must_use]
     pub fn ip(&self) -> String {
         match self.data.get("ip") {
-            Some(Field::Text(ip)) => ip.clone(),
+            Some(Field::Text(ip)) => ip.to_string(),
             _ => self.id.to_string(),
         }
     }
@@ -92,9 +94,9 @@ pub struct Count {
     /// Real attempts.
     pub failures: u32,
     /// The lines, newest last, cut to `maxmatches`.
-    pub matches: Vec<String>,
+    pub matches: Vec<Arc<str>>,
     /// Captured fields of the first failure.
-    pub data: BTreeMap<String, Field>,
+    pub data: Data,
     /// How many bans there had been when it began, as far as that was looked at (contract §4.4).
     pub bancount: u32,
 }
@@ -109,9 +111,9 @@ pub struct Pending {
     /// When: its time on the steady clock, and which wall time that was
     pub clock: Clock,
     /// Its lines
-    pub matches: Vec<String>,
+    pub matches: Vec<Arc<str>>,
     /// Its captured fields
-    pub data: BTreeMap<String, Field>,
+    pub data: Data,
 }
 
 /// How far a log file has been read, and how to know it again.

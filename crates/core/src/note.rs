@@ -134,5 +134,7 @@ pub fn shown(wall: Timestamp, zone: &TimeZone) -> String {
         return "9999-12-31 23:59:59".to_owned();
     }
     let time = jiff::Timestamp::from_second(wall.seconds()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    let mut shown = zone.to_datetime(time).to_string();
+    shown.replace_range(10..11, " ");
+    shown
 }

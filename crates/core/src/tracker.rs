@@ -3,10 +3,11 @@
 //! Fail2Ban's rule is a rate estimate, not a window of stamps: once the first failure is older than `findtime`,
 //! the count so far is scaled down to what it would have been within `findtime` (contract §4.2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::address::Id;
-use crate::ledger::{Count, Field};
+use crate::ledger::{Count, Data};
 use crate::time::{Seconds, Timestamp};
 
 /// One more failure of somebody.
@@ -15,9 +16,9 @@ pub struct Attempt {
     /// When, on the steady clock
     pub time: Timestamp,
     /// Its lines
-    pub matches: Vec<String>,
+    pub matches: Vec<Arc<str>>,
     /// Its captured fields
-    pub data: BTreeMap<String, Field>,
+    pub data: Data,
     /// How much it weighs; a line of a log weighs 1
     pub weight: u32,
 }
@@ -39,10 +40,23 @@ pub struct Limits {
 #[derive(Clone, Debug)]
 pub struct Tracker {
     limits: Limits,
-    counts: BTreeMap<Id, Count>,
-    by_age: std::collections::BTreeSet<(Timestamp, Id)>,
+    counts: BTreeMap<Id, Counter>,
+    /// Each counter under the time of its last failure or an earlier one: whoever looks for the longest silent puts those
+    /// that have counted since in their places
+    by_age: BTreeSet<(Timestamp, Id)>,
+    /// Those that changed since this was last asked, or are gone; some of them several times
+    changed: Vec<Id>,
     total: u64,
     evicted: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Counter {
+    count: Count,
+    /// Under which time it is listed
+    listed: Timestamp,
+    /// Whether it is among those that changed
+    is_changed: bool,
 }
 
 impl Tracker {
@@ -52,7 +66,8 @@ impl Tracker {
         Tracker {
             limits,
             counts: BTreeMap::new(),
-            by_age: std::collections::BTreeSet::new(),
+            by_age: BTreeSet::new(),
+            changed: Vec::new(),
             total: 0,
             evicted: 0,
         }
@@ -66,20 +81,15 @@ impl Tracker {
     /// Counts a failure. At `maxretry` the counter is full: it is taken out and returned as the offence.
     pub fn count(&mut self, id: &Id, attempt: Attempt) -> Option<Count> {
         self.total += 1;
-        let count = match self.counts.remove(id) {
-            Some(mut count) => {
-                self.by_age.remove(&(count.last, id.clone()));
-                age(&mut count, attempt.time, self.limits.findtime);
-                add(&mut count, attempt, self.limits.maxmatches);
-                count
-            }
-            None => begin(attempt),
+        let Limits {
+            findtime, maxmatches, ..
+        } = self.limits;
+        let Some(counter) = self.counts.get_mut(id) else {
+            return self.begin(id, begin(attempt));
         };
-        if count.retry >= self.limits.maxretry {
-            return Some(count);
-        }
-        self.insert(id.clone(), count);
-        None
+        age(&mut counter.count, attempt.time, findtime);
+        add(&mut counter.count, attempt, maxmatches);
+        self.offence(id)
     }
 
     /// Counts the last failure of somebody again, because it is known to be a bad one: `extra` more, and one more
@@ -87,64 +97,126 @@ impl Tracker {
     /// there then, otherwise they come a second time, as with Fail2Ban. Somebody who is not being counted is not begun
     /// with.
     pub fn count_again(&mut self, id: &Id, mut attempt: Attempt, began_after: Option<u32>) -> Option<Count> {
-        let mut count = self.counts.remove(id)?;
-        self.by_age.remove(&(count.last, id.clone()));
+        let counter = self.counts.get_mut(id)?;
         self.total += 1;
         if let Some(bancount) = began_after {
             attempt.matches.clear();
-            count.bancount = bancount;
+            counter.count.bancount = bancount;
         }
-        add(&mut count, attempt, self.limits.maxmatches);
-        if count.retry >= self.limits.maxretry {
-            return Some(count);
-        }
-        self.insert(id.clone(), count);
-        None
+        add(&mut counter.count, attempt, self.limits.maxmatches);
+        self.offence(id)
     }
 
     /// Puts a counter kept from an earlier run in place.
     pub fn restore(&mut self, id: Id, count: Count) {
-        self.insert(id, count);
+        self.insert(id, count, false);
     }
 
-    fn insert(&mut self, id: Id, count: Count) {
-        self.by_age.insert((count.last, id.clone()));
-        self.counts.insert(id, count);
-        if self.counts.len() > self.limits.most
-            && let Some((_, oldest)) = self.by_age.pop_first()
+    fn begin(&mut self, id: &Id, count: Count) -> Option<Count> {
+        if count.retry >= self.limits.maxretry {
+            return Some(count);
+        }
+        self.changed.push(id.clone());
+        self.insert(id.clone(), count, true);
+        None
+    }
+
+    /// The counter, taken out, if it is full.
+    fn offence(&mut self, id: &Id) -> Option<Count> {
+        let counter = self.counts.get_mut(id)?;
+        if !std::mem::replace(&mut counter.is_changed, true) {
+            self.changed.push(id.clone());
+        }
+        if counter.count.retry < self.limits.maxretry {
+            return None;
+        }
+        self.take_out(id).map(|counter| counter.count)
+    }
+
+    fn take_out(&mut self, id: &Id) -> Option<Counter> {
+        let counter = self.counts.remove(id)?;
+        self.by_age.remove(&(counter.listed, id.clone()));
+        Some(counter)
+    }
+
+    fn insert(&mut self, id: Id, count: Count, is_changed: bool) {
+        let listed = count.last;
+        self.by_age.insert((listed, id.clone()));
+        self.counts.insert(
+            id,
+            Counter {
+                count,
+                listed,
+                is_changed,
+            },
+        );
+        while self.counts.len() > self.limits.most
+            && let Some(oldest) = self.longest_silent(None)
         {
-            self.counts.remove(&oldest);
+            self.drop(oldest);
             self.evicted += 1;
         }
     }
 
-    /// Drops counters that had no failure for `findtime`, and says whose. Fail2Ban does so every now and then; here it
-    /// is done before each failure, so that a result does not depend on when it was last done.
-    pub fn purge(&mut self, now: Timestamp) -> Vec<Id> {
-        let limit = now - self.limits.findtime;
-        let mut gone = Vec::new();
-        while self.by_age.first().is_some_and(|(last, _)| *last <= limit) {
-            if let Some((_, id)) = self.by_age.pop_first() {
-                self.counts.remove(&id);
-                gone.push(id);
+    /// Whose counter was silent for the longest time; nobody's where its last failure is later than `limit`.
+    fn longest_silent(&mut self, limit: Option<Timestamp>) -> Option<Id> {
+        loop {
+            let (listed, id) = self.by_age.first()?;
+            if limit.is_some_and(|limit| *listed > limit) {
+                return None;
             }
+            let counter = self.counts.get_mut(id)?;
+            if counter.count.last == *listed {
+                return Some(id.clone());
+            }
+            counter.listed = counter.count.last;
+            let (_, id) = self.by_age.pop_first()?;
+            self.by_age.insert((counter.listed, id));
         }
-        gone
     }
 
-    /// Forgets one.
-    pub fn forget(&mut self, id: &Id) -> bool {
-        let Some(count) = self.counts.remove(id) else {
-            return false;
+    fn drop(&mut self, id: Id) {
+        if self.take_out(&id).is_some_and(|counter| !counter.is_changed) {
+            self.changed.push(id);
+        }
+    }
+
+    /// Drops counters that had no failure for `findtime`, and says how many. Fail2Ban does so every now and then; here it
+    /// is done before each failure, so that a result does not depend on when it was last done.
+    pub fn purge(&mut self, now: Timestamp) -> usize {
+        let limit = now - self.limits.findtime;
+        let before = self.counts.len();
+        while let Some(id) = self.longest_silent(Some(limit)) {
+            self.drop(id);
+        }
+        before - self.counts.len()
+    }
+
+    /// Whether a counter changed since they were last taken.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// The counters that changed since this was last asked, each once; nothing for those that are gone.
+    pub fn take_changed(&mut self) -> Vec<(Id, Option<Count>)> {
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        let present = |id: Id| {
+            let count = self.counts.get_mut(&id).map(|counter| {
+                counter.is_changed = false;
+                counter.count.clone()
+            });
+            (id, count)
         };
-        self.by_age.remove(&(count.last, id.clone()));
-        true
+        changed.into_iter().map(present).collect()
     }
 
     /// The counter of somebody.
     #[must_use]
     pub fn get(&self, id: &Id) -> Option<&Count> {
-        self.counts.get(id)
+        self.counts.get(id).map(|counter| &counter.count)
     }
 
     /// How many counters there are.
@@ -233,8 +305,8 @@ mod tests {
     fn fail(tracker: &mut Tracker, who: &str, seconds: i64) -> Option<Count> {
         let attempt = Attempt {
             time: Timestamp::from_seconds(seconds),
-            matches: vec![format!("line {seconds}")],
-            data: BTreeMap::new(),
+            matches: vec![format!("line {seconds}").into()],
+            data: Data::default(),
             weight: 1,
         };
         tracker.count(&Id::parse(who).unwrap(), attempt)
@@ -265,14 +337,15 @@ mod tests {
         let id = Id::parse("192.0.2.1").unwrap();
         let attempt = |matches: &[&str], weight| Attempt {
             time: Timestamp::from_seconds(1000),
-            matches: matches.iter().map(|&line| line.to_owned()).collect(),
-            data: BTreeMap::new(),
+            matches: matches.iter().map(|&line| line.into()).collect(),
+            data: Data::default(),
             weight,
         };
         let check = |tracker: &Tracker, retry, failures, matches: &[&str]| {
             let count = tracker.get(&id).unwrap();
             assert_eq!((count.retry, count.failures), (retry, failures));
-            assert_eq!(count.matches, matches);
+            let lines: Vec<&str> = count.matches.iter().map(|line| &**line).collect();
+            assert_eq!(lines, matches);
         };
         assert!(tracker.count_again(&id, attempt(&["x"], 1), Some(1)).is_none() && tracker.is_empty());
         tracker.count(&id, attempt(&["a", "b", "c"], 1));
@@ -303,7 +376,7 @@ mod tests {
             fail(&mut tracker, &format!("192.0.2.{host}"), seconds);
         }
         assert_eq!((tracker.len(), tracker.evicted()), (3, 1));
-        assert_eq!(tracker.purge(Timestamp::from_seconds(1601)).len(), 1);
-        assert_eq!(tracker.purge(Timestamp::from_seconds(1603)).len(), 2);
+        assert_eq!(tracker.purge(Timestamp::from_seconds(1601)), 1);
+        assert_eq!(tracker.purge(Timestamp::from_seconds(1603)), 2);
     }
 }

@@ -22,6 +22,9 @@ mod store;
 mod trial;
 mod visitors;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     client::main()
 }

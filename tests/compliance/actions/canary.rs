@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use portcullis_core::action::{Action, Context, Fetched, JailFacts, Merged, Scope, Script, Verb, render};
 use portcullis_core::address::Id;
-use portcullis_core::ledger::{Field, Ticket};
+use portcullis_core::ledger::{Data, Field, Ticket};
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 use serde_json::Value;
 
@@ -98,8 +98,8 @@ fn ticket(id: Id, text: &str) -> Ticket {
         bantime: Seconds::new(600),
         bancount: 1,
         failures: 2,
-        matches: vec![text.to_owned(), text.to_owned()],
-        data: BTreeMap::from([("user".to_owned(), Field::Text(text.to_owned()))]),
+        matches: vec![text.into(), text.into()],
+        data: Data::from_iter([("user", Field::Text(text.into()))]),
         restored: false,
     }
 }

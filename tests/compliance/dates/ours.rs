@@ -74,6 +74,7 @@ fn filter(case: &Case, zone: &TimeZone) -> Result<Filter, stamp::Error> {
         zone: zone.clone(),
         check_all: false,
         check_age: case.way != Way::Filter,
+        tell_hits: true,
     };
     Filter::new(&plan, settings).map_err(|error| match error {
         filter::Error::Stamp(error) => error,
@@ -88,7 +89,8 @@ fn failures(filter: &mut Filter, line: &str, now: Timestamp, operating: bool) ->
     }
     let hits = reading.hits.iter().map(|hit| {
         let id = hit.identity.as_ref().map(ToString::to_string);
-        json!([id, hit.time.map(|at| json!([at.micros(), hit.whole])), hit.matches])
+        let lines: Vec<&str> = hit.matches.iter().map(|line| &**line).collect();
+        json!([id, hit.time.map(|at| json!([at.micros(), hit.whole])), lines])
     });
     hits.collect()
 }

@@ -14,7 +14,7 @@ use portcullis_core::allow::{Found, List, Stat};
 use portcullis_core::config::plan::JailPlan;
 use portcullis_core::engine::{Answer, Arrangement, Batch, Effect, Engine, Event, Input, Question};
 use portcullis_core::filter::{Failure, Identity};
-use portcullis_core::ledger::Field;
+use portcullis_core::ledger::{Data, Field};
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 use serde_json::{Value, json};
 
@@ -100,7 +100,7 @@ impl Ours {
         }
     }
 
-    fn step(&mut self, time: f64, id: Id, data: &BTreeMap<String, Field>, matches: &[String]) -> Value {
+    fn step(&mut self, time: f64, id: Id, data: &Data, matches: &[String]) -> Value {
         self.now = Timestamp::default() + Seconds::from_f64(time);
         (self.commands, self.lines, self.counted) = (Vec::new(), Vec::new(), false);
         self.input(Input::Batch(Batch {
@@ -110,10 +110,11 @@ impl Ours {
                 identity: Identity::Known(id),
                 time: self.now,
                 data: data.clone(),
-                matches: matches.to_vec(),
+                matches: matches.iter().map(|line| line.as_str().into()).collect(),
             }],
             reads: Vec::new(),
             sessions: Vec::new(),
+            at_once: true,
         }));
         json!({"ignored": !self.counted, "lines": self.lines, "commands": self.commands})
     }
@@ -322,9 +323,7 @@ fn whom_a_jail_ignores() {
                 json!({"steps": [{"time": time, "names": ours.names, "id": id, "is_ip": true, "data": data}]});
             let theirs = oracle.ask(&question)[0].clone();
             let fields = [("user", user), ("kind", kind), ("fid", id)];
-            let fields = fields
-                .map(|(name, text)| (name.to_owned(), Field::Text(text.to_owned())))
-                .into();
+            let fields = Data::from_iter(fields.map(|(name, text)| (name, Field::Text(text.into()))));
             let mine = ours.step(time, Id::parse(id).unwrap(), &fields, &matches);
             ignored += u32::from(theirs["ignored"] == json!(true));
             let rule = theirs["lines"][0].as_str().map_or("silently, or counted", |line| {
@@ -370,7 +369,7 @@ fn how_long_names_are_believed() {
             let id = play.pick(&["192.0.2.1", "192.0.2.3", "2001:db8::2", "203.0.113.9"]);
             let step = json!({"time": time, "names": ours.names, "id": id, "is_ip": true, "data": {"matches": []}});
             let theirs = oracle.ask(&json!({"steps": [step]}))[0].clone();
-            let mine = ours.step(time, Id::parse(id).unwrap(), &BTreeMap::new(), &[]);
+            let mine = ours.step(time, Id::parse(id).unwrap(), &Data::default(), &[]);
             let now = ours
                 .names
                 .get("one.example")
@@ -409,7 +408,7 @@ fn one(oracle: &mut Oracle, begin: &Value, id: &str, is_ip: bool) -> Value {
 #[test]
 fn where_we_do_otherwise() {
     let mut oracle = Oracle::start("ignoring");
-    let data = BTreeMap::from([("user".to_owned(), Field::Text("x;y".into()))]);
+    let data = Data::from_iter([("user", Field::Text("x;y".into()))]);
     let mut plan = JailPlan::new("j", "auto");
     plan.started = true;
     plan.maxretry = 1;

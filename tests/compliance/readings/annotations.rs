@@ -158,7 +158,7 @@ impl Course<'_> {
 /// What we say under a word of an annotation; `None` where it asks nothing. Addresses are compared as such, since an
 /// annotation may spell them otherwise.
 fn said(hit: &Hit, name: &str, told: &Value) -> Option<Value> {
-    let field = |name: &str| hit.fields.iter().find(|(own, _)| own == name)?.1.as_ref();
+    let field = |name: &str| hit.fields.iter().find(|(own, _)| **own == *name)?.1.as_ref();
     let text = |field: &Field| match field {
         Field::Set(items) => {
             let mut items: Vec<String> = items.iter().map(Field::to_string).collect();

@@ -131,6 +131,7 @@ fn groups_under_names_of_fail2bans_own() {
         zone: jiff::tz::TimeZone::UTC,
         check_all: false,
         check_age: true,
+        tell_hits: true,
     };
     let ours = portcullis_core::filter::Filter::new(&plan, settings).err().unwrap();
     assert_eq!(ours.to_string(), "a group of the name matches is not supported yet");

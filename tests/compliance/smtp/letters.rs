@@ -1,10 +1,11 @@
 //! Letters, as values.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use portcullis_core::action::{JailFacts, Merged};
 use portcullis_core::address::Id;
-use portcullis_core::ledger::Ticket;
+use portcullis_core::ledger::{Data, Ticket};
 use portcullis_core::mail::{Error, Letter, Mail};
 use portcullis_core::time::{Seconds, Timestamp};
 use serde_json::{Value, json};
@@ -85,14 +86,15 @@ impl Case {
             "stop" => return mail.about_stop(&self.jail, &self.machine),
             _ => {}
         }
+        let mut matches: Vec<Arc<str>> = self.matches.iter().map(|line| line.as_str().into()).collect();
         let ticket = Ticket {
             id: Id::parse(&self.ip).unwrap_or_else(|_| Id::Raw(self.ip.clone())),
             time: Timestamp::from_seconds(TIME),
             bantime: Seconds::new(86_400),
             bancount: 1,
             failures: self.failures,
-            matches: self.matches.clone(),
-            data: BTreeMap::new(),
+            matches: matches.clone(),
+            data: Data::default(),
             restored: false,
         };
         let jail = JailFacts {
@@ -101,8 +103,7 @@ impl Case {
             ..JailFacts::default()
         };
         let is_here = self.options.contains(&("matches", "ipjailmatches".to_owned()));
-        let mut matches = self.matches.clone();
-        matches.push(if is_here { "here" } else { "earlier" }.to_owned());
+        matches.push(if is_here { "here" } else { "earlier" }.into());
         let merged = Merged { failures: 9, matches };
         let merged = (!mail.needs().is_empty()).then_some(&merged);
         mail.about_ban(&ticket, &jail, &self.machine, merged)

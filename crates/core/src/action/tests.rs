@@ -32,7 +32,7 @@ fn ticket(id: &str, data: &[(&str, &str)]) -> Ticket {
         matches: vec!["first".into(), "it's".into()],
         data: data
             .iter()
-            .map(|(name, text)| ((*name).to_owned(), Field::Text((*text).to_owned())))
+            .map(|(name, text)| (*name, Field::Text((*text).into())))
             .collect(),
         restored: false,
     }

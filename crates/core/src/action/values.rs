@@ -5,11 +5,11 @@
 
 use super::{Script, Values};
 use crate::address::{Family, Id};
-use crate::ledger::Ticket;
+use crate::ledger::{Data, Ticket};
 use crate::time::{Clock, Seconds};
 use crate::value::Value;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Which of an action's family states a command belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,7 +82,7 @@ pub struct Merged {
     /// Attempts of all of them
     pub failures: u32,
     /// Their lines
-    pub matches: Vec<String>,
+    pub matches: Vec<Arc<str>>,
 }
 
 /// What was fetched because a script needs it; all else may stay empty.
@@ -177,7 +177,7 @@ impl Script {
             bancount: 0,
             failures: 0,
             matches: Vec::new(),
-            data: BTreeMap::new(),
+            data: Data::default(),
             restored: false,
         };
         self.fill(&Subject {
@@ -304,14 +304,14 @@ impl Subject<'_> {
             ("matches".to_owned(), self.matches()),
             ("failures".to_owned(), count(self.ticket.failures)),
         ];
-        for (name, field) in &self.ticket.data {
-            data.push((name.clone(), field.to_value()));
+        for (name, field) in self.ticket.data.iter() {
+            data.push((name.to_string(), field.to_value()));
         }
         data
     }
 
     fn matches(&self) -> Value {
-        Value::List(self.ticket.matches.iter().map(|line| line.as_str().into()).collect())
+        Value::List(self.ticket.matches.iter().map(|line| (&**line).into()).collect())
     }
 
     fn raw_ticket(&self) -> String {

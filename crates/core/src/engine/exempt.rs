@@ -94,15 +94,15 @@ impl Engine {
     }
 
     fn enter(&mut self, now: Timestamp, mut waiting: Waiting, out: &mut Vec<Effect>) {
-        let subject = waiting.subject();
-        let questions = if self.waits.has(&subject) {
-            Some(Vec::new())
-        } else {
-            self.step(now, &mut waiting, out)
+        let is_behind = !self.waits.is_empty() && self.waits.has(&waiting.subject());
+        let questions = match is_behind {
+            true => Some(Vec::new()),
+            false => self.step(now, &mut waiting, out),
         };
         let Some(questions) = questions else {
             return self.finish(waiting, out);
         };
+        let subject = waiting.subject();
         let maxretry = self.jails.get(&waiting.jail).map_or(0, |jail| jail.plan.maxretry);
         if self.waits.is_full(&waiting) || self.waits.is_long(&subject, maxretry) {
             if waiting.review.is_none() && waiting.told.is_none() {
@@ -114,6 +114,8 @@ impl Engine {
         }
         if !waiting.is_kept && waiting.review.is_none() && waiting.told.is_none() {
             waiting.is_kept = true;
+            // Its line must not be read again.
+            self.owed.at_once = true;
             out.push(Effect::Record(Entry::Wait {
                 jail: Arc::clone(&waiting.jail),
                 number: waiting.number,
@@ -343,8 +345,8 @@ impl Engine {
             Judged::Counts => {
                 let mut attempt = Attempt {
                     time: waiting.pending.clock.steady,
-                    matches: waiting.pending.matches.clone(),
-                    data: waiting.pending.data.clone(),
+                    matches: std::mem::take(&mut waiting.pending.matches),
+                    data: std::mem::take(&mut waiting.pending.data),
                     weight: waiting.told.as_ref().map_or(1, |told| told.weight),
                 };
                 let (name, id, time) = (Arc::clone(&waiting.jail), id.clone(), attempt.time);

@@ -46,6 +46,8 @@ pub(super) struct Jail {
     pub(super) prolongs: BTreeMap<(Timestamp, Id), Ticket>,
     /// Neighbourhoods with many bans
     pub(super) wide: Wide,
+    /// Bans that end later than is kept
+    prolonged: BTreeMap<Id, Ticket>,
 }
 
 impl Jail {
@@ -69,6 +71,7 @@ impl Jail {
             asleep: Vec::new(),
             prolongs: BTreeMap::new(),
             wide: Wide::default(),
+            prolonged: BTreeMap::new(),
             plan: arrangement.plan.clone(),
         };
         // A jail that is not started yet says so when it is.
@@ -163,6 +166,7 @@ impl Jail {
 
     fn release(&mut self, ticket: &Ticket, repealed: bool, told: impl Fn(&Layer) -> bool, out: &mut Vec<Effect>) {
         let (jail, id) = (Arc::clone(self.name()), ticket.id.clone());
+        self.prolonged.remove(&id);
         out.push(Effect::Note(Event::Unbanned { jail, id, repealed }));
         for layer in self.layers.iter().filter(|layer| told(layer)) {
             self.change(&layer.action, Order::Unban(ticket.clone()), out);
@@ -180,9 +184,7 @@ impl Jail {
             self.release(&ban.ticket, false, |_| true, out);
         }
         self.prolong_due(now, out);
-        for id in self.tracker.purge(now) {
-            self.record_count(&id, out);
-        }
+        self.tracker.purge(now);
         self.retry(now, out);
         self.watch(now);
     }
@@ -203,18 +205,16 @@ impl Jail {
 
     /// Counts a failure, and bans where that was one too many.
     pub(super) fn count(&mut self, turn: &mut Turn<'_>, id: &Id, attempt: Attempt, out: &mut Vec<Effect>) {
-        for gone in self.tracker.purge(turn.now) {
-            self.record_count(&gone, out);
-        }
-        let is_first = self.tracker.get(id).is_none();
+        self.tracker.purge(turn.now);
         let offender = attempt.data.get(Ticket::OFFENDER).cloned();
-        let full = self.tracker.count(id, attempt.clone());
-        let (began_after, fuller) = self.observe(turn, (id, attempt), is_first, out);
-        self.record_count(id, out);
-        if let Some(mut count) = full.or(fuller) {
-            count
-                .data
-                .extend(offender.map(|who| (Ticket::OFFENDER.to_owned(), who)));
+        let (began_after, full) = match self.heavier(turn, (id, attempt.time), out) {
+            None => (None, self.tracker.count(id, attempt)),
+            Some((weight, before)) => self.count_heavier(id, attempt, (weight, before)),
+        };
+        if let Some(mut count) = full {
+            if let Some(offender) = offender {
+                count.data.insert(Ticket::OFFENDER, offender);
+            }
             count.bancount = began_after.unwrap_or(count.bancount);
             self.offend(turn, id, count, out);
         }
@@ -290,11 +290,8 @@ impl Jail {
 
     /// A later end: shell actions never hear of it (as in Fail2Ban), native layers renew their time-outs, and where a
     /// cloud's rule is full, who is banned for longer stays in it.
-    pub(super) fn prolong(&self, ticket: &Ticket, out: &mut Vec<Effect>) {
-        out.push(Effect::Record(Entry::Prolong {
-            jail: Arc::clone(self.name()),
-            ticket: ticket.clone(),
-        }));
+    pub(super) fn prolong(&mut self, ticket: &Ticket, out: &mut Vec<Effect>) {
+        self.prolonged.insert(ticket.id.clone(), ticket.clone());
         for layer in self.layers.iter().filter(|layer| layer.native || layer.cloud) {
             self.change(&layer.action, Order::Prolong(ticket.clone()), out);
         }
@@ -325,14 +322,23 @@ impl Jail {
         }
     }
 
-    /// Writes a counter's present state, which may be that it is gone.
-    pub(super) fn record_count(&self, id: &Id, out: &mut Vec<Effect>) {
-        let count = self.tracker.get(id).cloned();
-        out.push(Effect::Record(Entry::Count {
-            jail: Arc::clone(self.name()),
-            id: id.clone(),
-            count,
-        }));
+    /// Whether counting has changed what is to be kept.
+    pub(super) fn has_progressed(&self) -> bool {
+        self.tracker.has_changed() || !self.prolonged.is_empty()
+    }
+
+    /// Writes the later ends of bans, and the present state of the counters that changed, which may be that they are gone.
+    pub(super) fn record_progress(&mut self, out: &mut Vec<Effect>) {
+        for ticket in std::mem::take(&mut self.prolonged).into_values() {
+            let jail = Arc::clone(self.name());
+            out.push(Effect::Record(Entry::Prolong { jail, ticket }));
+        }
+        let changed = self.tracker.take_changed();
+        out.reserve(changed.len());
+        for (id, count) in changed {
+            let jail = Arc::clone(self.name());
+            out.push(Effect::Record(Entry::Count { jail, id, count }));
+        }
     }
 
     pub(super) fn layer_id(&self, action: &Arc<str>) -> LayerId {

@@ -117,39 +117,49 @@ struct Grown {
 }
 
 impl Jail {
-    /// A failure of somebody who was banned before counts more. Says how many bans that were, where the counter began
-    /// with it, and gives the counter if that fills it.
-    pub(super) fn observe(
-        &mut self,
+    /// How much a failure counts of somebody who was banned before, and how many bans that were; nothing where it counts
+    /// once, as all do.
+    pub(super) fn heavier(
+        &self,
         turn: &Turn<'_>,
-        (id, attempt): (&Id, Attempt),
-        was_first: bool,
+        (id, time): (&Id, Timestamp),
         out: &mut Vec<Effect>,
-    ) -> (Option<u32>, Option<Count>) {
+    ) -> Option<(u32, u32)> {
         let past = self.growth.as_ref().and_then(|_| turn.history.of(self.name(), id));
         // A line that led to the ban on record, or is older, has been counted already.
-        let Some(past) = past.filter(|past| attempt.time > past.time) else {
-            return (None, None);
-        };
+        let past = past.filter(|past| time > past.time)?;
         let maxretry = self.plan.maxretry;
         let weight = judge::weight(past.count, maxretry);
         if weight <= 1 {
-            return (None, None);
+            return None;
         }
         out.push(Effect::Note(Event::Bad {
             jail: Arc::clone(self.name()),
             id: id.clone(),
-            time: attempt.time,
+            time,
             count: past.count,
             weight,
             maxretry,
         }));
+        Some((weight, past.count))
+    }
+
+    /// Counts such a failure: once as all are, and then what it counts more. Says how many bans there were, where the
+    /// counter began with it, and gives the counter if that fills it.
+    pub(super) fn count_heavier(
+        &mut self,
+        id: &Id,
+        attempt: Attempt,
+        (weight, before): (u32, u32),
+    ) -> (Option<u32>, Option<Count>) {
         let again = Attempt {
             weight: weight - 1,
-            ..attempt
+            ..attempt.clone()
         };
-        let began_after = was_first.then_some(past.count);
-        (began_after, self.tracker.count_again(id, again, began_after))
+        let began_after = self.tracker.get(id).is_none().then_some(before);
+        let full = self.tracker.count(id, attempt);
+        let fuller = self.tracker.count_again(id, again, began_after);
+        (began_after, full.or(fuller))
     }
 
     /// A ban that is new: kept, said and told to the layers, with the length that it deserves. A `fixed` one has the

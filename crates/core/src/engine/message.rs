@@ -11,7 +11,7 @@ use crate::address::Id;
 use crate::allow::{Found, Rule, Stat};
 use crate::config::plan::JailPlan;
 use crate::exception::Exception;
-use crate::filter::Failure;
+use crate::filter::{Failure, Sessions};
 use crate::history::Past;
 use crate::ledger::{Applied, Change, Count, Drift, Entry, LayerId, Mark, Pending, Reading, Ticket};
 use crate::time::{Clock, Number, Seconds, Timestamp};
@@ -176,7 +176,9 @@ pub struct Batch {
     /// How far each jail has read each file
     pub reads: Vec<(Arc<str>, Arc<str>, Mark)>,
     /// Sessions of filters that changed
-    pub sessions: Vec<(Arc<str>, String)>,
+    pub sessions: Vec<(Arc<str>, Sessions)>,
+    /// Whether this is the end of what there is to read, so that counters and positions are to be kept at once
+    pub at_once: bool,
 }
 
 /// A request that changes something.

@@ -9,6 +9,7 @@ mod known;
 mod layer;
 mod message;
 mod prefix;
+mod progress;
 mod request;
 mod view;
 mod waiting;
@@ -22,16 +23,14 @@ use std::sync::Arc;
 
 use jail::Jail;
 use known::{Dice, Shared};
+use progress::Owed;
 use request::Parked;
 
 use crate::address::Id;
 use crate::allow::Verdict;
-use crate::ledger::{Entry, LayerId, Ledger, Mark, Stand, Ticket};
-use crate::time::{Seconds, Timestamp};
+use crate::ledger::{Entry, LayerId, Ledger, Stand, Ticket};
+use crate::time::Timestamp;
 use waiting::Waits;
-
-/// Positions without failures are kept this late at most: read again, such lines change nothing.
-const READS_LATE: Seconds = Seconds::new(1);
 
 /// The state of everything that is decided.
 #[derive(Default)]
@@ -42,8 +41,7 @@ pub struct Engine {
     parked: Vec<Parked>,
     /// Names that an `ignoreip` asks for
     listed: BTreeSet<String>,
-    reads: BTreeMap<(Arc<str>, Arc<str>), Mark>,
-    reads_due: Option<Timestamp>,
+    owed: Owed,
     shared: Shared,
 }
 
@@ -61,6 +59,22 @@ impl Engine {
         if !matches!(input, Input::Applied(_)) {
             self.pass(now, out);
         }
+        if matches!(input, Input::Plan(_) | Input::Amend { .. } | Input::Stop) {
+            // What jails that end have counted is kept for their next start.
+            self.keep_progress(out);
+        }
+        let may_wait = matches!(
+            input,
+            Input::Batch(_) | Input::Applied(_) | Input::Read(_) | Input::Tick
+        );
+        self.take(now, input, out);
+        for jail in self.jails.values_mut() {
+            jail.weigh_due(&mut self.shared.turn(now), out);
+        }
+        self.settle_progress(now, may_wait, out);
+    }
+
+    fn take(&mut self, now: Timestamp, input: Input, out: &mut Vec<Effect>) {
         match input {
             Input::Plan(arrangements) => {
                 let gone = self.others(&arrangements);
@@ -110,9 +124,6 @@ impl Engine {
             Input::Stop => self.stop(out),
             Input::Tick => {}
         }
-        for jail in self.jails.values_mut() {
-            jail.weigh_due(&mut self.shared.turn(now), out);
-        }
     }
 
     /// What is known of the world changed, and with it who may be banned whole.
@@ -128,7 +139,7 @@ impl Engine {
         self.jails
             .values()
             .filter_map(Jail::next_wake)
-            .chain(self.reads_due)
+            .chain(self.owed.due)
             .min()
     }
 
@@ -187,9 +198,6 @@ impl Engine {
     fn pass(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
         for jail in self.jails.values_mut() {
             jail.pass(now, out);
-        }
-        if self.reads_due.is_some_and(|due| due <= now) {
-            self.write_reads(out);
         }
     }
 
@@ -303,35 +311,14 @@ impl Engine {
 
     fn batch(&mut self, now: Timestamp, batch: Batch, out: &mut Vec<Effect>) {
         self.shared.ahead = batch.clock.wall - batch.clock.steady;
-        let changed = !batch.failures.is_empty() || !batch.sessions.is_empty();
+        self.owed.at_once |= batch.at_once && !(batch.failures.is_empty() && batch.sessions.is_empty());
         for failure in batch.failures {
             self.consider_failure(now, batch.clock, failure, out);
         }
-        for (jail, path, mark) in batch.reads {
-            self.reads.insert((jail, path), mark);
-        }
-        out.extend(
-            batch
-                .sessions
-                .into_iter()
-                .map(|(jail, text)| Effect::Record(Entry::Sessions { jail, text })),
-        );
-        if changed {
-            self.write_reads(out);
-        } else if self.reads_due.is_none() && !self.reads.is_empty() {
-            self.reads_due = Some(now + READS_LATE);
-        }
-    }
-
-    fn write_reads(&mut self, out: &mut Vec<Effect>) {
-        self.reads_due = None;
-        for ((jail, path), mark) in std::mem::take(&mut self.reads) {
-            out.push(Effect::Record(Entry::Read { jail, path, mark }));
-        }
+        self.owed.came_to(batch.reads, batch.sessions);
     }
 
     fn stop(&mut self, out: &mut Vec<Effect>) {
-        self.write_reads(out);
         for (_, jail) in std::mem::take(&mut self.jails) {
             jail.stop(out);
         }

@@ -46,8 +46,8 @@ pub(super) fn counted(jail: &Jail, id: &Id, around: &Around<'_>, attempt: &mut A
     let Some(net) = net.filter(|net| around.within(&jail.allow, net) == Within::Nobody) else {
         return id.clone();
     };
-    let offender = Field::Text(id.to_string());
-    attempt.data.insert(Ticket::OFFENDER.to_owned(), offender);
+    let offender = Field::Text(id.to_string().into());
+    attempt.data.insert(Ticket::OFFENDER, offender);
     Id::Net(net)
 }
 

@@ -11,7 +11,7 @@ use crate::address::Id;
 use crate::exception::Exception;
 use crate::history::History;
 use crate::judge;
-use crate::ledger::{Entry, Pending};
+use crate::ledger::{Data, Entry, Pending};
 use crate::time::{Clock, Timestamp};
 use crate::value::Value;
 
@@ -95,8 +95,8 @@ impl Engine {
                 steady: now,
                 wall: now + self.shared.ahead,
             },
-            matches: lines,
-            data: std::collections::BTreeMap::new(),
+            matches: lines.into_iter().map(Arc::from).collect(),
+            data: Data::default(),
         };
         self.consider_told(now, (jail, pending), told, out);
         None

@@ -7,8 +7,8 @@ use crate::address::Id;
 use crate::config::plan::{ActionPlan, JailPlan};
 use crate::filter::{Failure, Identity};
 use crate::history::Past;
-use crate::ledger::{Applied, Change, Count, Order, OrderKind, Pending, Standing, Ticket};
-use crate::time::Clock;
+use crate::ledger::{Applied, Change, Count, Data, Mark, Order, OrderKind, Pending, Standing, Ticket};
+use crate::time::{Clock, Seconds};
 
 mod exempt;
 mod orders;
@@ -198,6 +198,7 @@ impl Stage {
             failures,
             reads,
             sessions: vec![],
+            at_once: true,
         }));
     }
 
@@ -259,7 +260,7 @@ fn failure(jail: &str, identity: Identity, time: Timestamp) -> Failure {
         jail: jail.into(),
         identity,
         time,
-        data: BTreeMap::new(),
+        data: Data::default(),
         matches: vec!["line".into()],
     }
 }
@@ -328,6 +329,7 @@ fn steps_of_the_wall_clock_change_nothing() {
                 failures: vec![failure],
                 reads: vec![],
                 sessions: vec![],
+                at_once: true,
             }));
             stage.wait(1);
         }
@@ -532,6 +534,7 @@ fn shell_actions_are_told_in_two_steps() {
             failures: vec![failure("j", Identity::Known(Id::parse("192.0.2.1").unwrap()), now)],
             reads: vec![],
             sessions: vec![],
+            at_once: true,
         })
     };
     step(1000, Input::Plan(vec![arrangement]));

@@ -121,6 +121,11 @@ impl Waits {
         self.next = self.next.max(number.saturating_add(1));
     }
 
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.is_empty()
+    }
+
     pub(super) fn has(&self, subject: &Subject) -> bool {
         self.queues.contains_key(subject)
     }

@@ -122,7 +122,7 @@ impl Jail {
             count += 1;
         }
         let time = time?;
-        let mark = (Ticket::WIDENED.to_owned(), Field::Text(count.to_string()));
+        let mark = (Ticket::WIDENED.to_owned(), Field::Text(count.to_string().into()));
         Some(Ticket {
             id: Id::Net(net),
             time,
@@ -130,7 +130,7 @@ impl Jail {
             bancount: 1,
             failures: failures.max(1),
             matches: Vec::new(),
-            data: BTreeMap::from([mark]),
+            data: [mark].into_iter().collect(),
             restored: false,
         })
     }

@@ -1,6 +1,7 @@
 //! The date of a line: found, read, or taken from the line before (contract §3.4 steps 1 and 2).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::{Age, Buffered, Filter, Reading, Warning};
 use crate::stamp;
@@ -33,12 +34,11 @@ pub(super) struct Split<'l> {
 
 impl Split<'_> {
     /// What the patterns are searched in.
-    pub(super) fn text(&self) -> String {
-        let mut text = String::with_capacity(self.before.len() + self.after.len() + 1);
+    pub(super) fn text(&self, text: &mut String) {
+        text.clear();
         text.push_str(self.before);
         text.push_str(self.after);
         text.push('\n');
-        text
     }
 
     /// The text of the date, or of the last one where that stands in.
@@ -47,8 +47,11 @@ impl Split<'_> {
     }
 
     /// The line as it is kept among the matches.
-    pub(super) fn whole(&self) -> String {
-        format!("{}{}{}", self.before, self.date, self.after)
+    pub(super) fn whole(&self) -> Arc<str> {
+        if self.before.len() + self.date.len() + self.after.len() == self.line.len() {
+            return self.line.into();
+        }
+        format!("{}{}{}", self.before, self.date, self.after).into()
     }
 
     pub(super) fn buffered(&self) -> Buffered {

@@ -1,15 +1,16 @@
 //! What the patterns captured, and whose failure it is.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use super::fields::Fields;
 use super::session::Case;
 use crate::address::{Family, Id, canonical};
 use crate::config::plan::UseDns;
-use crate::ledger::Field;
+use crate::ledger::{Data, Field};
 use crate::letter;
 use crate::pattern::Found;
 use crate::time::Timestamp;
@@ -24,9 +25,9 @@ pub struct Failure {
     /// When, on the wall clock
     pub time: Timestamp,
     /// Captured fields by group name
-    pub data: BTreeMap<String, Field>,
+    pub data: Data,
     /// The lines that it is made of, oldest first
-    pub matches: Vec<String>,
+    pub matches: Vec<Arc<str>>,
 }
 
 /// Who failed.
@@ -48,12 +49,19 @@ impl fmt::Display for Identity {
 }
 
 /// The named groups of a match, alternatives (`alt_user_1` for `user`) merged, parts (`tuple_id`) combined (contract
-/// §3.2).
-pub(super) fn groups(found: &Found<'_>) -> Fields {
+/// §3.2). Those that took no part are there only where `all` are wanted, or one of them may stand for another.
+pub(super) fn groups(found: &Found<'_>, all: bool) -> Fields {
+    let is_complex = found
+        .groups()
+        .any(|(name, _)| name.starts_with("alt_") || name.starts_with("tuple_"));
     let mut groups: Fields = found
         .groups()
-        .map(|(name, text)| (name.to_owned(), text.map(|text| Field::Text(text.to_owned()))))
+        .filter(|(_, text)| all || is_complex || text.is_some())
+        .map(|(name, text)| (name.clone(), text.map(|text| Field::Text(text.into()))))
         .collect();
+    if !is_complex {
+        return groups;
+    }
     for (name, target) in complex(&groups, "alt_") {
         if groups.is_true(&name) && !groups.is_true(&target) {
             groups.set(&target, groups.get(&name).cloned());
@@ -71,10 +79,10 @@ pub(super) fn groups(found: &Found<'_>) -> Fields {
 }
 
 /// The groups whose names begin so, each with the group that it stands for, in order.
-fn complex(groups: &Fields, kind: &str) -> Vec<(String, String)> {
+fn complex(groups: &Fields, kind: &str) -> Vec<(SmolStr, String)> {
     let names = groups.iter().map(|(name, _)| name);
     let mut list: Vec<_> = names
-        .filter_map(|name| Some((name.to_owned(), target(name.strip_prefix(kind)?)?)))
+        .filter_map(|name| Some((name.clone(), target(name.strip_prefix(kind)?)?)))
         .collect();
     list.sort();
     list
@@ -96,13 +104,12 @@ fn target(rest: &str) -> Option<String> {
     })
 }
 
-/// The prefix's groups, overridden by the failregex's own where those took part. The content is no field.
+/// The prefix's groups, overridden by the failregex's own where those took part.
 pub(super) fn merge(prefix: &Fields, fields: Fields) -> Fields {
-    let mut merged = prefix.clone();
-    merged.remove("content");
-    if merged == Fields::default() {
+    if *prefix == Fields::default() {
         return fields;
     }
+    let mut merged = prefix.clone();
     merged.update(fields);
     merged
 }
@@ -161,7 +168,7 @@ fn by_name(name: &Field) -> Result<Whose, Refused> {
     let identity = match (name.parse(), bare.parse()) {
         (Ok(IpAddr::V4(v4)), _) => Identity::Known(Id::Ip(v4.into())),
         (_, Ok(IpAddr::V6(v6))) if !bare.contains('.') => Identity::Known(Id::Ip(canonical(v6.into()))),
-        _ => Identity::Name(name.clone()),
+        _ => Identity::Name(name.to_string()),
     };
     Ok(Whose {
         identity,
@@ -216,7 +223,7 @@ fn read(field: &Field, kind: As) -> Result<Id, Refused> {
         _ => return Err(Refused("an address of several parts")),
     };
     if matches!(kind, As::Text) {
-        return Ok(Id::Raw(text.clone()));
+        return Ok(Id::Raw(text.to_string()));
     }
     if text.contains('\0') {
         return Err(Refused("embedded null character"));
@@ -226,7 +233,7 @@ fn read(field: &Field, kind: As) -> Result<Id, Refused> {
         As::Family(family) => match text.parse() {
             Ok(IpAddr::V4(v4)) if family == Family::Inet4 => Id::Ip(v4.into()),
             Ok(IpAddr::V6(v6)) if family == Family::Inet6 => Id::Ip(canonical(v6.into())),
-            _ => Id::Raw(text.clone()),
+            _ => Id::Raw(text.to_string()),
         },
         As::Any | As::Text => Id::parse_captured(text).map_err(|_| Refused("a mask that is no prefix"))?,
     })

@@ -15,7 +15,7 @@ mod window;
 pub use failure::{Failure, Identity};
 use prefilter::Chosen;
 pub use prefilter::{Candidates, Prefilter};
-pub use reading::{Age, Hit, Outcome, Reading, Warning};
+pub use reading::{Age, Captured, Hit, Outcome, Reading, Warning};
 pub use session::Sessions;
 pub use window::Buffered;
 use window::{Window, cut, joined};
@@ -46,6 +46,8 @@ pub struct Settings {
     pub check_all: bool,
     /// Old lines are dropped and odd dates taken as now, as the daemon does; tools switch it off.
     pub check_age: bool,
+    /// Which patterns matched is told beside the failures, and what the prefregex captured.
+    pub tell_hits: bool,
 }
 
 /// Why a jail has no filter.
@@ -83,20 +85,43 @@ pub struct Filter {
     last: Option<LastDate>,
     memo: Option<Memo>,
     window: Option<Window>,
+    /// Room for the text of a line
+    room: String,
 }
 
-/// What the failregexes are searched in.
+/// What the patterns are searched in.
+#[derive(Default)]
 struct Text {
     text: String,
+    /// Where the part begins in which the failregexes are searched
+    start: usize,
     /// The window that it was made of, where matches span lines.
     lines: Vec<Buffered>,
+}
+
+impl Text {
+    fn as_str(&self) -> &str {
+        self.text.get(self.start..).unwrap_or_default()
+    }
+
+    fn set(&mut self, text: String) {
+        (self.text, self.start) = (text, 0);
+    }
+
+    /// What the prefregex leaves for the failregexes, and the end of the line, which is mostly there already.
+    fn leave(&mut self, content: &str) {
+        match self.text.strip_suffix('\n').filter(|line| line.ends_with(content)) {
+            Some(line) => self.start = line.len() - content.len(),
+            None => self.set(format!("{content}\n")),
+        }
+    }
 }
 
 /// A failregex matched.
 struct Match {
     groups: Fields,
     /// The lines of the match, as read
-    matches: Vec<String>,
+    matches: Vec<Arc<str>>,
     cut: Option<window::Cut>,
 }
 
@@ -151,6 +176,7 @@ impl Filter {
             last: None,
             memo: None,
             window: (most > 1).then(|| Window::new(most)),
+            room: String::new(),
         })
     }
 
@@ -267,74 +293,78 @@ impl Filter {
         let chosen = candidates.without_date(split.before, split.after);
         // Tools count also what the prefregex and the ignoreregexes take.
         if !chosen.is_empty() || !self.settings.check_age {
-            self.search(&split, &chosen, &mut reading);
+            let mut text = Text {
+                text: std::mem::take(&mut self.room),
+                ..Text::default()
+            };
+            self.search((&mut text, &chosen), &split, &mut reading);
+            self.room = text.text;
         }
         reading
     }
 
     /// Ignoreregex, prefregex, failregexes (contract §3.4 steps 4–6).
-    fn search(&mut self, split: &Split<'_>, chosen: &Chosen<'_>, reading: &mut Reading) {
-        let lines = match &mut self.window {
+    fn search(&mut self, (on, chosen): (&mut Text, &Chosen<'_>), split: &Split<'_>, reading: &mut Reading) {
+        match &mut self.window {
             Some(window) => {
                 if window.push(split.buffered()) {
                     reading.warnings.push(Warning::Crowded);
                 }
-                window.lines.clone()
+                on.lines = window.lines.clone();
+                on.set(joined(&on.lines));
             }
-            None => Vec::new(),
-        };
-        let whole = if self.window.is_some() {
-            joined(&lines)
-        } else {
-            split.text()
-        };
+            None => split.text(&mut on.text),
+        }
         let early = !self.ignoreregex.is_empty() && self.ignoreregex.len() + 2 < self.failregex.len();
-        if early && self.ignores(&whole, reading) {
+        if early && self.ignores(&on.text, reading) {
             return;
         }
         let mut prefix = Fields::default();
-        let mut text = whole;
         if let Some(prefregex) = &self.prefregex {
-            let Some(found) = looked(prefregex, &text, &mut reading.outcome) else {
+            let Some(found) = looked(prefregex, &on.text, &mut reading.outcome) else {
                 return;
             };
-            prefix = failure::groups(&found);
-            if let Some(Field::Tuple(_)) = prefix.get("content") {
-                return reading.refuse("content of several parts", split.line);
-            }
-            if let Some(content) = prefix.text("content").filter(|content| !content.is_empty()) {
-                text = format!("{content}\n");
+            prefix = failure::groups(&found, false);
+            let content = match prefix.remove("content") {
+                Some(Field::Tuple(_)) => return reading.refuse("content of several parts", split.line),
+                Some(Field::Text(content)) if !content.is_empty() => Some(content),
+                _ => None,
+            };
+            let told = self
+                .settings
+                .tell_hits
+                .then(|| failure::groups(&found, true).into_list());
+            reading.prefix = Some(told.unwrap_or_default());
+            if let Some(content) = content {
+                on.leave(&content);
                 if let Some(window) = &mut self.window {
                     window.lines = vec![Buffered {
-                        after: content.to_owned(),
+                        after: content.to_string(),
                         ..Buffered::default()
                     }];
                 }
             }
         }
-        self.try_all((Text { text, lines }, chosen), &prefix, split, reading);
-        if self.prefregex.is_some() {
-            reading.prefix = Some(prefix.into_list());
-        }
+        self.try_all((on, chosen), &prefix, split, reading);
     }
 
     /// The failregexes in order, with what the prefregex left of the line.
     fn try_all(
         &mut self,
-        (mut on, chosen): (Text, &Chosen<'_>),
+        (on, chosen): (&mut Text, &Chosen<'_>),
         prefix: &Fields,
         split: &Split<'_>,
         reading: &mut Reading,
     ) {
         let spans_lines = self.window.is_some();
         for number in (0..self.failregex.len()).filter(|&number| chosen.has(number)) {
-            let Some(hit) = self.try_one(number, &on, split, reading) else {
+            let Some(hit) = self.try_one(number, on, split, reading) else {
                 continue;
             };
             let ignored = !self.ignoreregex.is_empty()
                 && match &hit.cut {
                     Some(cut) => self.ignores(&joined(&cut.matched), reading),
-                    None => self.ignores(&on.text, reading),
+                    None => self.ignores(on.as_str(), reading),
                 };
             if !ignored && split.undated {
                 reading.warnings.push(Warning::NoDate {
@@ -346,7 +376,7 @@ impl Filter {
                 }
             }
             if let (Some(cut), Some(window)) = (hit.cut, &mut self.window) {
-                on.text = joined(&cut.rest);
+                on.set(joined(&cut.rest));
                 window.lines = cut.rest;
             }
             if !ignored {
@@ -356,7 +386,7 @@ impl Filter {
                     Ok(false) => {
                         // Fail2Ban goes on, but has put the line away.
                         if !self.settings.check_all && !spans_lines {
-                            on.text = "\n".into();
+                            on.set("\n".into());
                         }
                         continue;
                     }
@@ -370,12 +400,12 @@ impl Filter {
     }
 
     fn try_one(&self, number: usize, on: &Text, split: &Split<'_>, reading: &mut Reading) -> Option<Match> {
-        let found = looked(self.failregex.get(number)?, &on.text, &mut reading.outcome)?;
-        let cut = self.window.is_some().then(|| cut(&found, &on.text, &on.lines));
+        let found = looked(self.failregex.get(number)?, on.as_str(), &mut reading.outcome)?;
+        let cut = self.window.is_some().then(|| cut(&found, on.as_str(), &on.lines));
         Some(Match {
-            groups: failure::groups(&found),
+            groups: failure::groups(&found, self.settings.tell_hits),
             matches: match &cut {
-                Some(cut) => cut.matched.iter().map(Buffered::whole).collect(),
+                Some(cut) => cut.matched.iter().map(|line| line.whole().into()).collect(),
                 None => vec![split.whole()],
             },
             cut,
@@ -405,7 +435,7 @@ impl Filter {
     fn found(
         &mut self,
         regex: usize,
-        (groups, matches): (Fields, Vec<String>),
+        (groups, matches): (Fields, Vec<Arc<str>>),
         split: &Split<'_>,
         reading: &mut Reading,
     ) -> Result<bool, Refused> {
@@ -422,7 +452,6 @@ impl Filter {
                         case.set("ip", address.to_string());
                     }
                     if !informs {
-                        self.push(&case, whose.identity.clone(), split, reading);
                         reading.outcome = Outcome::Failed;
                     }
                     identity = Some(whose.identity);
@@ -442,28 +471,40 @@ impl Filter {
             self.sessions.keep(case);
             return Ok(true);
         }
-        reading.share(&case);
-        reading.hits.push(Hit {
-            regex,
-            identity,
-            time: split.at,
-            whole: split.whole,
-            nofail: informs || case.get("nofail").is_some_and(Field::is_true),
-            fields: case.fields(),
-            matches: case.matches().to_vec(),
-        });
-        self.sessions.keep(case);
+        self.tell(regex, (case, identity, informs), split, reading);
         Ok(true)
     }
 
-    fn push(&self, case: &session::Case, identity: Identity, split: &Split<'_>, reading: &mut Reading) {
-        let Some(time) = split.at else { return };
+    /// Tells of a match, and gives its case back to the session.
+    fn tell(
+        &mut self,
+        regex: usize,
+        (case, identity, informs): (session::Case, Option<Identity>, bool),
+        split: &Split<'_>,
+        reading: &mut Reading,
+    ) {
+        if self.settings.tell_hits {
+            reading.share(&case);
+            reading.hits.push(Hit {
+                regex,
+                identity: identity.clone(),
+                time: split.at,
+                whole: split.whole,
+                nofail: informs || case.get("nofail").is_some_and(Field::is_true),
+                fields: case.fields(),
+                matches: case.matches().to_vec(),
+            });
+        }
+        let Some((identity, time)) = identity.zip(split.at).filter(|_| !informs) else {
+            return self.sessions.keep(case);
+        };
+        let (data, matches) = self.sessions.told(case);
         reading.failures.push(Failure {
             jail: Arc::clone(&self.jail),
             identity,
             time,
-            data: case.data(),
-            matches: case.matches().to_vec(),
+            data,
+            matches,
         });
     }
 }

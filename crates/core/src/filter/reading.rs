@@ -1,6 +1,9 @@
 //! What a line meant: the values that a filter gives back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use super::session::Case;
 use super::{Failure, Identity};
@@ -16,8 +19,8 @@ pub struct Reading {
     pub outcome: Outcome,
     /// Every pattern that matched, in order (several only with `check_all`).
     pub hits: Vec<Hit>,
-    /// What the prefregex captured, if it matched: its groups in order.
-    pub prefix: Option<Vec<(String, Option<Field>)>>,
+    /// If the prefregex matched, what it captured, where hits are told.
+    pub prefix: Option<Captured>,
     /// The number of the ignoreregex that matched last, from 0.
     pub ignored_by: Option<usize>,
     /// The numbers of all that matched, in order: with `check_all`, one for each failregex that matched.
@@ -54,7 +57,7 @@ impl Reading {
             let of = |name: &str| {
                 hit.fields
                     .iter()
-                    .position(|(own, field)| own == name && field.is_some())
+                    .position(|(own, field)| **own == *name && field.is_some())
             };
             let same =
                 of("mlfid").is_some_and(|at| hit.fields.get(at).map(|(_, f)| f.as_ref()) == Some(case.get("mlfid")));
@@ -64,6 +67,9 @@ impl Reading {
         }
     }
 }
+
+/// What groups captured, by their names in Fail2Ban's order; nothing for those that took no part.
+pub type Captured = Vec<(SmolStr, Option<Field>)>;
 
 /// A failregex that matched.
 #[derive(Debug, Clone)]
@@ -79,9 +85,9 @@ pub struct Hit {
     /// Whether the match only informs (`<F-NOFAIL>`).
     pub nofail: bool,
     /// What was captured, in Fail2Ban's order, with the groups that took no part.
-    pub fields: Vec<(String, Option<Field>)>,
+    pub fields: Captured,
     /// The lines that belong to it.
-    pub matches: Vec<String>,
+    pub matches: Vec<Arc<str>>,
 }
 
 /// What a line was.

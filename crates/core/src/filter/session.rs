@@ -3,10 +3,13 @@
 //! A line that tells the address, one that names the user and one that closes the connection each add to the
 //! case; only when it amounts to a failure is it reported, with all lines that belong to it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use super::fields::Fields;
-use crate::ledger::Field;
+use crate::ledger::{Data, Field};
 use crate::time::{Seconds, Timestamp};
 use crate::value::Value;
 
@@ -20,11 +23,11 @@ const MOST_LINES: usize = 1000;
 /// What is known of one session, or of one line that belongs to none.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Case {
-    mlfid: Option<String>,
+    mlfid: Option<SmolStr>,
     fields: Fields,
     users: Vec<Field>,
-    matches: Vec<String>,
-    quiet_matches: Vec<String>,
+    matches: Vec<Arc<str>>,
+    quiet_matches: Vec<Arc<str>>,
     nofail: bool,
     gained: bool,
     pending: bool,
@@ -35,7 +38,7 @@ pub(super) struct Case {
 
 impl Case {
     /// A line without a session: it is its own case. `<F-NOFAIL>` has no effect then.
-    pub(super) fn single(groups: Fields, lines: Vec<String>) -> Case {
+    pub(super) fn single(groups: Fields, lines: Vec<Arc<str>>) -> Case {
         Case {
             matches: lines,
             fields: groups,
@@ -49,7 +52,7 @@ impl Case {
     }
 
     pub(super) fn set(&mut self, name: &str, text: String) {
-        self.fields.set(name, Some(Field::Text(text)));
+        self.fields.set(name, Some(Field::Text(text.into())));
     }
 
     /// The id of its session.
@@ -70,7 +73,7 @@ impl Case {
         self.nofail
     }
 
-    pub(super) fn matches(&self) -> &[String] {
+    pub(super) fn matches(&self) -> &[Arc<str>] {
         &self.matches
     }
 
@@ -80,24 +83,24 @@ impl Case {
     }
 
     /// The captured fields as the ticket carries them.
-    pub(super) fn data(&self) -> BTreeMap<String, Field> {
-        let known = |(name, field): (String, Option<Field>)| field.map(|field| (name, field));
+    pub(super) fn data(&self) -> Data {
+        let known = |(name, field): (SmolStr, Option<Field>)| field.map(|field| (name, field));
         self.fields().into_iter().filter_map(known).collect()
     }
 
     /// The captured fields in order, those without a value included.
-    pub(super) fn fields(&self) -> Vec<(String, Option<Field>)> {
-        let field = |(name, field): (&str, Option<&Field>)| {
+    pub(super) fn fields(&self) -> Vec<(SmolStr, Option<Field>)> {
+        let field = |(name, field): (&SmolStr, Option<&Field>)| {
             let users = || self.users().filter(|_| name == "users");
-            (name.to_owned(), users().or_else(|| field.cloned()))
+            (name.clone(), users().or_else(|| field.cloned()))
         };
         self.fields.iter().map(field).collect()
     }
 
     /// The first line of a session.
-    fn first(mlfid: &str, groups: Fields, user: Option<Field>) -> Case {
+    fn first(mlfid: SmolStr, groups: Fields, user: Option<Field>) -> Case {
         let mut case = Case {
-            mlfid: Some(mlfid.to_owned()),
+            mlfid: Some(mlfid),
             fields: groups,
             fresh: true,
             ..Case::default()
@@ -114,11 +117,11 @@ impl Case {
     }
 
     fn to_value(&self) -> Value {
-        let list = |texts: &[String]| Value::List(texts.iter().map(|text| text.as_str().into()).collect());
+        let list = |texts: &[Arc<str>]| Value::List(texts.iter().map(|text| (**text).into()).collect());
         let fields = self
             .fields
             .iter()
-            .filter_map(|(name, field)| Some((name.into(), field?.to_value())))
+            .filter_map(|(name, field)| Some((name.as_str().into(), field?.to_value())))
             .collect();
         let flags = [self.nofail, self.gained, self.pending].map(Value::Bool);
         Value::List(vec![
@@ -131,11 +134,11 @@ impl Case {
     }
 
     fn from_value(mlfid: &str, value: &Value) -> Option<Case> {
-        let texts = |value: &Value| -> Option<Vec<String>> {
+        let texts = |value: &Value| -> Option<Vec<Arc<str>>> {
             value
                 .as_items()?
                 .iter()
-                .map(|text| text.as_str().map(str::to_owned))
+                .map(|text| text.as_str().map(Arc::from))
                 .collect()
         };
         let [Value::Dict(fields), users, matches, quiet_matches, flags] = value.as_items()? else {
@@ -144,9 +147,9 @@ impl Case {
         let [Value::Bool(nofail), Value::Bool(gained), Value::Bool(pending)] = *flags.as_items()? else {
             return None;
         };
-        let pair = |(name, field): &(Value, Value)| Some((name.as_str()?.to_owned(), Some(Field::from_value(field)?)));
+        let pair = |(name, field): &(Value, Value)| Some((name.as_str()?.into(), Some(Field::from_value(field)?)));
         Some(Case {
-            mlfid: Some(mlfid.to_owned()),
+            mlfid: Some(mlfid.into()),
             fields: fields.iter().map(pair).collect::<Option<_>>()?,
             users: users.as_items()?.iter().map(Field::from_value).collect::<Option<_>>()?,
             matches: texts(matches)?,
@@ -165,7 +168,7 @@ impl Case {
         };
         if self.users.is_empty() {
             // The list itself is in `users`; this keeps its place among the fields.
-            self.fields.set("users", Some(Field::Text(String::new())));
+            self.fields.set("users", Some(Field::Text("".into())));
         }
         if !self.users.contains(&user) && self.users.len() < MOST {
             self.users.push(user);
@@ -173,12 +176,19 @@ impl Case {
     }
 }
 
-/// The open sessions of one jail.
+/// The open sessions of one jail. A clone shares what does not change.
 #[derive(Clone, Debug, Default)]
 pub struct Sessions {
-    open: BTreeMap<String, (Timestamp, Case)>,
-    order: VecDeque<String>,
+    /// The oldest first
+    open: VecDeque<Arc<Open>>,
     changed: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Open {
+    mlfid: SmolStr,
+    until: Timestamp,
+    case: Case,
 }
 
 impl Sessions {
@@ -202,15 +212,14 @@ impl Sessions {
     /// The open sessions as a value, to be kept and given to [`Sessions::from_value`] by a later run.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        let session = |mlfid: &String| {
-            let (until, case) = self.open.get(mlfid)?;
-            Some(Value::List(vec![
-                mlfid.as_str().into(),
-                until.micros().into(),
-                case.to_value(),
-            ]))
+        let session = |open: &Arc<Open>| {
+            Value::List(vec![
+                open.mlfid.as_str().into(),
+                open.until.micros().into(),
+                open.case.to_value(),
+            ])
         };
-        Value::List(self.order.iter().filter_map(session).collect())
+        Value::List(self.open.iter().map(session).collect())
     }
 
     /// Sessions kept by an earlier run. What cannot be understood is left out: a lost session is a failure seen
@@ -225,17 +234,18 @@ impl Sessions {
             let Some(case) = Case::from_value(mlfid, case) else {
                 continue;
             };
-            sessions.order.push_back(mlfid.clone());
-            sessions
-                .open
-                .insert(mlfid.clone(), (Timestamp::from_micros(*until), case));
+            sessions.open.push_back(Arc::new(Open {
+                mlfid: mlfid.as_str().into(),
+                until: Timestamp::from_micros(*until),
+                case,
+            }));
         }
         sessions
     }
 
     /// Adds a line's groups to its session and says what the case is now. The case is to be given back with
     /// [`Sessions::keep`].
-    pub(super) fn merge(&mut self, now: Timestamp, mlfid: &str, mut groups: Fields, lines: Vec<String>) -> Case {
+    pub(super) fn merge(&mut self, now: Timestamp, mlfid: &str, mut groups: Fields, lines: Vec<Arc<str>>) -> Case {
         let gained = groups.is_true("mlfgained");
         if gained && !groups.is_true("nofail") {
             groups.set("nofail", groups.get("mlfgained").cloned());
@@ -260,8 +270,9 @@ impl Sessions {
                 case
             }
             None => {
+                let mlfid: SmolStr = mlfid.into();
                 if !forget {
-                    self.insert(now, mlfid);
+                    self.insert(now, &mlfid);
                 }
                 Case::first(mlfid, groups, user.filter(|_| !forget))
             }
@@ -276,49 +287,68 @@ impl Sessions {
         case
     }
 
+    /// What a case tells of a failure. It goes back into its session, if it has one.
+    pub(super) fn told(&mut self, case: Case) -> (Data, Vec<Arc<str>>) {
+        if case.mlfid.is_some() {
+            let told = (case.data(), case.matches.clone());
+            self.keep(case);
+            return told;
+        }
+        let fields = case.fields.into_list().into_iter();
+        let known = fields.filter_map(|(name, field)| field.map(|field| (name, field)));
+        (known.collect(), case.matches)
+    }
+
     /// Puts a case back into its session, unless that is over.
     pub(super) fn keep(&mut self, case: Case) {
         self.changed |= case.mlfid.is_some();
         if case.forgotten {
             return;
         }
-        if let Some(entry) = case.mlfid.as_ref().and_then(|mlfid| self.open.get_mut(mlfid)) {
-            entry.1 = case;
+        let open = case.mlfid.as_ref().and_then(|mlfid| self.place(mlfid));
+        if let Some(open) = open.and_then(|place| self.open.get_mut(place)) {
+            Arc::make_mut(open).case = case;
         }
     }
 
+    /// Where a session is; most lines are of a late one.
+    fn place(&self, mlfid: &str) -> Option<usize> {
+        self.open.iter().rposition(|open| *open.mlfid == *mlfid)
+    }
+
+    /// The case of a session that is open. What was cloned before stays as it was.
     fn take(&mut self, now: Timestamp, mlfid: &str) -> Option<Case> {
-        let (until, case) = self.open.get(mlfid)?;
-        if *until > now {
-            return Some(case.clone());
+        let place = self.place(mlfid)?;
+        let open = self.open.get_mut(place)?;
+        if open.until <= now {
+            self.open.remove(place);
+            return None;
         }
-        self.remove(mlfid);
-        None
+        Some(match Arc::get_mut(open) {
+            Some(own) => std::mem::take(&mut own.case),
+            None => open.case.clone(),
+        })
     }
 
     fn remove(&mut self, mlfid: &str) {
-        if self.open.remove(mlfid).is_some() {
-            self.order.retain(|key| key != mlfid);
+        if let Some(place) = self.place(mlfid) {
+            self.open.remove(place);
         }
     }
 
     /// Makes room as Fail2Ban's cache does: the oldest go until one of them was still alive.
-    fn insert(&mut self, now: Timestamp, mlfid: &str) {
+    fn insert(&mut self, now: Timestamp, mlfid: &SmolStr) {
         while self.open.len() >= MOST {
-            let Some(oldest) = self.order.pop_front() else { break };
-            let Some((until, _)) = self.open.remove(&oldest) else {
-                continue;
-            };
-            if until <= now {
-                while let Some(next) = self.order.pop_front() {
-                    if self.open.remove(&next).is_some_and(|(until, _)| until > now) {
-                        break;
-                    }
-                }
+            let Some(oldest) = self.open.pop_front() else { break };
+            if oldest.until <= now {
+                while self.open.pop_front().is_some_and(|next| next.until <= now) {}
             }
         }
-        self.open.insert(mlfid.to_owned(), (now + LIFETIME, Case::default()));
-        self.order.push_back(mlfid.to_owned());
+        self.open.push_back(Arc::new(Open {
+            mlfid: mlfid.clone(),
+            until: now + LIFETIME,
+            case: Case::default(),
+        }));
     }
 }
 
@@ -330,7 +360,7 @@ struct Flags {
 }
 
 /// Whether the case is a failure now, and which lines belong to it.
-fn settle(case: &mut Case, flags: Flags, lines: Vec<String>) {
+fn settle(case: &mut Case, flags: Flags, lines: Vec<Arc<str>>) {
     let Flags {
         mut nofail,
         mut gained,
@@ -357,7 +387,7 @@ fn settle(case: &mut Case, flags: Flags, lines: Vec<String>) {
     }
 }
 
-fn trim(lines: &mut Vec<String>) {
+fn trim(lines: &mut Vec<Arc<str>>) {
     if lines.len() > MOST_LINES {
         lines.drain(..lines.len() - MOST_LINES);
     }

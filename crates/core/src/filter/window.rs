@@ -134,7 +134,7 @@ fn skipped(found: &Found<'_>) -> Vec<String> {
     let mut text = String::new();
     for number in 0.. {
         let name = format!("skiplines{number}");
-        let Some((_, group)) = found.groups().find(|(own, _)| *own == name) else {
+        let Some((_, group)) = found.groups().find(|(own, _)| ***own == *name) else {
             break;
         };
         text.push_str(group.unwrap_or_default());

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use smol_str::SmolStr;
+
 use crate::value::Value;
 
-/// A value captured from a log line, as actions and the database see it.
+/// A value captured from a log line, as actions and the database see it. Most texts are short and stand in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Field {
     /// A text
-    Text(String),
+    Text(SmolStr),
     /// Texts combined to one value (`<F-TUPLE_ID>`); parts that took no part in the match are there, too
     Tuple(Vec<Option<String>>),
     /// Several values, each once (the `users` of one session), in the order seen
@@ -38,7 +40,7 @@ impl Field {
             _ => None,
         };
         match value {
-            Value::Str(text) => Some(Field::Text(text.clone())),
+            Value::Str(text) => Some(Field::Text(text.as_str().into())),
             parts => parts
                 .as_items()?
                 .iter()

@@ -34,7 +34,7 @@ impl Ledger {
     /// Puts a field without a value into a ban; the ban as it is then.
     pub fn mark(&mut self, id: &Id, field: &str) -> Option<Ticket> {
         let ticket = &mut self.bans.get_mut(id)?.ticket;
-        ticket.data.insert(field.to_owned(), Field::Text(String::new()));
+        ticket.data.insert(field, Field::Text("".into()));
         Some(ticket.clone())
     }
 

@@ -12,7 +12,7 @@ fn ticket(id: Id, bantime: i64) -> Ticket {
         bancount: 1,
         failures: 3,
         matches: Vec::new(),
-        data: BTreeMap::new(),
+        data: Data::default(),
         restored: false,
     }
 }

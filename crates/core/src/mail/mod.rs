@@ -10,6 +10,7 @@ mod header;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::action::{JailFacts, Merged, Need};
 use crate::ledger::Ticket;
@@ -258,7 +259,7 @@ fn address(option: &'static str, text: &str) -> Result<String, Error> {
 }
 
 /// The lines one below the other, up to [`MOST`].
-fn joined(lines: &[String]) -> String {
+fn joined(lines: &[Arc<str>]) -> String {
     let mut joined = lines.join("\n");
     if joined.len() > MOST {
         let at = joined.floor_char_boundary(MOST);

@@ -1,7 +1,6 @@
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::address::Id;
+use crate::ledger::Data;
 use crate::time::Seconds;
 
 fn mail(options: &[(&str, &str)]) -> Result<Mail, Error> {
@@ -18,8 +17,8 @@ fn ticket(ip: &str, matches: &[&str]) -> Ticket {
         bantime: Seconds::new(60),
         bancount: 1,
         failures: 5,
-        matches: matches.iter().map(|line| (*line).to_owned()).collect(),
-        data: BTreeMap::new(),
+        matches: matches.iter().map(|line| (*line).into()).collect(),
+        data: Data::default(),
         restored: false,
     }
 }

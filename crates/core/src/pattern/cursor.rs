@@ -28,6 +28,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// The character at a place, and the place behind it.
+    #[inline]
     pub(super) fn next(self, at: u32) -> Option<(char, u32)> {
         let at = index(at);
         let byte = *self.0.as_bytes().get(at)?;
@@ -69,11 +70,13 @@ impl<'t> Cursor<'t> {
 }
 
 /// A place as an index.
+#[inline]
 pub(super) fn index(place: u32) -> usize {
     usize::try_from(place).unwrap_or(usize::MAX)
 }
 
 /// An index as a place.
+#[inline]
 pub(super) fn place(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(NONE)
 }

@@ -4,6 +4,8 @@
 //! What Python's groups hold after loops, look-around and failed alternatives follows from the order in which they
 //! are set and put back; therefore the places where CPython keeps them are the places where this machine does.
 
+use std::cell::Cell;
+
 use super::ahead::Ahead;
 use super::case::folded;
 use super::choice::{Choice, Kind, Round};
@@ -11,8 +13,8 @@ use super::cursor::{Cursor, NONE, index, place};
 use super::program::{Program, Step, Test};
 use super::tree::{Case, Greed, Times};
 
-/// Choices that are open at a time as a rule.
-const CHOICES: usize = 16;
+/// Lists of up to so many elements are used again.
+const ROOM_MAX: usize = 4096;
 /// Choices that may be open at a time.
 const CHOICES_MAX: usize = 1 << 20;
 /// Marks that may be kept at a time.
@@ -25,6 +27,20 @@ const RUN: usize = 16;
 /// The steps ran out, or the memory did.
 #[derive(Debug)]
 pub(super) struct Spent;
+
+thread_local! {
+    /// What the machine of the search before had room in.
+    static ROOM: Cell<Room> = Cell::default();
+}
+
+/// Lists that grow with a search.
+#[derive(Default)]
+struct Room {
+    marks: Vec<u32>,
+    rounds: Vec<Round>,
+    choices: Vec<Choice>,
+    kept: Vec<u32>,
+}
 
 /// A search in one text.
 pub(super) struct Machine<'p, 't> {
@@ -54,15 +70,23 @@ impl<'p, 't> Machine<'p, 't> {
         }
         let bits = program.steps.len().saturating_mul(text.len() + 1);
         let linear = program.flat && bits <= TRIED_MAX;
+        let Room {
+            mut marks,
+            rounds,
+            choices,
+            kept,
+        } = ROOM.take();
+        marks.clear();
+        marks.resize(program.groups * 2, NONE);
         Ok(Machine {
             program,
             text: Cursor(text),
-            marks: vec![NONE; program.groups * 2],
+            marks,
             marked: 0,
             round: NONE,
-            rounds: Vec::new(),
-            choices: Vec::with_capacity(CHOICES),
-            kept: Vec::new(),
+            rounds,
+            choices,
+            kept,
             body: NONE,
             steps: if linear { usize::MAX } else { steps },
             tried: if linear { vec![0; bits / 64 + 1] } else { Vec::new() },
@@ -192,7 +216,8 @@ impl<'p, 't> Machine<'p, 't> {
     fn choose(&mut self, kind: Kind, pc: usize, at: u32, keep: bool) -> Result<(), Spent> {
         let kept = self.kept.len();
         if keep {
-            self.kept.extend(self.marks.iter().take(self.marked));
+            self.kept
+                .extend_from_slice(self.marks.get(..self.marked).unwrap_or_default());
         }
         if self.choices.len() >= CHOICES_MAX || self.kept.len() > KEPT_MAX {
             return Err(Spent);
@@ -286,6 +311,26 @@ impl<'p, 't> Machine<'p, 't> {
             .get(index(self.round))
             .copied()
             .unwrap_or(Round::first(NONE))
+    }
+}
+
+impl Drop for Machine<'_, '_> {
+    fn drop(&mut self) {
+        if self
+            .choices
+            .capacity()
+            .max(self.kept.capacity())
+            .max(self.rounds.capacity())
+            > ROOM_MAX
+        {
+            return;
+        }
+        ROOM.set(Room {
+            marks: std::mem::take(&mut self.marks),
+            rounds: std::mem::take(&mut self.rounds),
+            choices: std::mem::take(&mut self.choices),
+            kept: std::mem::take(&mut self.kept),
+        });
     }
 }
 

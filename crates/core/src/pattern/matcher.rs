@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use regex_automata::Input;
 use regex_automata::meta::Regex;
+use smol_str::SmolStr;
 
 use super::linear::{self, Aim};
 use super::machine::{Machine, Spent};
@@ -57,7 +58,7 @@ pub struct Found<'t> {
     end: usize,
     /// Per named group, in the order of the group numbers.
     groups: Vec<Option<&'t str>>,
-    names: Arc<[String]>,
+    names: Arc<[SmolStr]>,
 }
 
 impl<'t> Found<'t> {
@@ -78,12 +79,14 @@ impl<'t> Found<'t> {
 
     /// What a named group holds; nothing if it took no part in the match or does not exist.
     pub fn group(&self, name: &str) -> Option<&'t str> {
-        self.groups().find(|&(own, _)| own == name).and_then(|(_, text)| text)
+        self.groups()
+            .find(|&(own, _)| **own == *name)
+            .and_then(|(_, text)| text)
     }
 
     /// Every named group with what it holds, in the order of the group numbers.
-    pub fn groups(&self) -> impl Iterator<Item = (&str, Option<&'t str>)> {
-        self.names.iter().map(String::as_str).zip(self.groups.iter().copied())
+    pub fn groups(&self) -> impl Iterator<Item = (&SmolStr, Option<&'t str>)> {
+        self.names.iter().zip(self.groups.iter().copied())
     }
 }
 
@@ -93,7 +96,7 @@ pub(super) struct Matcher {
     text: Box<str>,
     multiline: bool,
     traits: Traits,
-    names: Arc<[String]>,
+    names: Arc<[SmolStr]>,
     /// The group of each name.
     groups: Box<[usize]>,
     /// For text of ASCII characters, where that makes a difference, and for any.
@@ -165,7 +168,7 @@ impl Matcher {
             text: text.into(),
             multiline,
             traits,
-            names: parsed.names.iter().map(|(name, _)| name.clone()).collect(),
+            names: parsed.names.iter().map(|(name, _)| name.as_str().into()).collect(),
             groups: parsed.names.iter().map(|&(_, group)| group).collect(),
             linear: Default::default(),
             stepwise: OnceLock::new(),
@@ -177,7 +180,7 @@ impl Matcher {
         &self.text
     }
 
-    pub(super) fn names(&self) -> &[String] {
+    pub(super) fn names(&self) -> &[SmolStr] {
         &self.names
     }
 

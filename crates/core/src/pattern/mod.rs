@@ -33,6 +33,7 @@ use std::sync::Arc;
 pub use literal::Literals;
 use matcher::Matcher;
 pub use matcher::{Found, Lane, Search};
+use smol_str::SmolStr;
 use token::{Refusal, Tokens};
 
 /// The longest regex taken, in bytes as configured. The longest stock one has 2,365.
@@ -136,7 +137,7 @@ impl Pattern {
     }
 
     /// The named groups, in the order of their numbers.
-    pub fn group_names(&self) -> &[String] {
+    pub fn group_names(&self) -> &[SmolStr] {
         self.inner.matcher.names()
     }
 

@@ -26,6 +26,7 @@ pub(super) struct Members {
 }
 
 impl Test {
+    #[inline]
     pub(super) fn passes(&self, c: char) -> bool {
         match self {
             Test::Char(own) => *own == c,

@@ -46,7 +46,7 @@ fn check_groups(source: &str, text: &str, expect: &str) {
     let found = find(&pattern, text).unwrap_or_else(|| panic!("{source} does not match {text:?}"));
     let shown: Vec<_> = found
         .groups()
-        .map(|(name, text)| text.map_or(name.to_owned(), |t| format!("{name}={t}")))
+        .map(|(name, text)| text.map_or(name.to_string(), |t| format!("{name}={t}")))
         .collect();
     assert_eq!(shown.join(" "), expect, "{source} on {text:?}");
 }

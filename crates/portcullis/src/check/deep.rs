@@ -128,6 +128,7 @@ impl Deep<'_> {
             zone: TimeZone::UTC,
             check_all: false,
             check_age: true,
+            tell_hits: false,
         };
         match Filter::new(jail, settings) {
             Ok(_) => {}

@@ -131,7 +131,7 @@ fn put_up(wanted: &BTreeSet<Id>, seconds: u32) -> Result<usize, String> {
             bancount: 1,
             failures: 0,
             matches: Vec::new(),
-            data: std::collections::BTreeMap::new(),
+            data: portcullis_core::ledger::Data::default(),
             restored: true,
         }),
     };

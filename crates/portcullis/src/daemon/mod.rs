@@ -81,6 +81,9 @@ use way::Way;
 const SERVER: &str = "fail2ban.server";
 /// Messages taken in one turn, and so kept in one transaction.
 const TURN: usize = 256;
+/// So long a turn goes on while lines of the past come in, which are many, and so many effects it may have meanwhile.
+const HOLD: Duration = Duration::from_millis(20);
+const MOST_HELD: usize = 4096;
 /// The database is purged this often (contract §7.3), and being unprotected is repeated in the log.
 const HOURLY: Duration = Duration::from_secs(3600);
 /// The wheel turns at least this often while records wait for the database.
@@ -105,6 +108,11 @@ impl Message {
     /// Whether it may change what is enforced.
     fn is_fact(&self) -> bool {
         matches!(self, Message::Facts(..) | Message::Loaded(..))
+    }
+
+    /// Whether more of the same is sure to follow at once: lines of a log whose end is not reached.
+    fn goes_on(&self) -> bool {
+        matches!(self, Message::News(News::Batch(batch)) if !batch.at_once)
     }
 
     /// Whether groups may be taken down by it.
@@ -186,6 +194,8 @@ struct Daemon {
     hourly_due: Instant,
     files_due: Instant,
     outbox: SyncSender<Message>,
+    /// Room for the effects of a turn
+    room: Vec<Effect>,
     /// Messages that came while groups were taken down
     later: VecDeque<Message>,
     /// Who asked for the end, to be told when it is reached, and whether by our own verb
@@ -268,7 +278,7 @@ impl Daemon {
         let clock = self.clock.now();
         let mut out = Vec::new();
         self.engine.handle(clock.steady, Input::Restore(saved), &mut out);
-        self.unsaid = Some(self.put_through(clock, out));
+        self.unsaid = Some(self.put_through(clock, &mut out));
     }
 
     /// A jail that starts while the daemon runs takes up what is kept of it, as at a start of the daemon.
@@ -341,11 +351,13 @@ impl Daemon {
     }
 
     fn turn(&mut self, mut messages: VecDeque<Message>, inbox: &Receiver<Message>) -> Option<End> {
-        let mut out = Vec::new();
+        let mut out = std::mem::take(&mut self.room);
         let clock = self.clock.now();
         let (saved, facts) = (self.keeper.failure().is_none(), messages.iter().any(Message::is_fact));
         self.engine.handle(clock.steady, Input::Tick, &mut out);
+        let until = Instant::now() + HOLD;
         while let Some(message) = messages.pop_front() {
+            let goes_on = message.goes_on() && out.len() < MOST_HELD;
             // Groups that are taken down get counted what they sent before, so that what is behind waits in line.
             if message.may_rearrange() {
                 self.defer(&mut messages);
@@ -354,6 +366,9 @@ impl Daemon {
                 self.defer(&mut messages);
                 self.carry_out(clock, out);
                 return Some(end);
+            }
+            if goes_on && messages.is_empty() {
+                messages.extend(inbox.recv_timeout(until.saturating_duration_since(Instant::now())).ok());
             }
         }
         self.carry_out(clock, out);
@@ -415,16 +430,17 @@ impl Daemon {
     }
 
     /// Records first; then layers, questions, log and replies.
-    fn carry_out(&mut self, clock: Clock, effects: Vec<Effect>) {
-        let rest = self.put_through(clock, effects);
+    fn carry_out(&mut self, clock: Clock, mut effects: Vec<Effect>) {
+        let rest = self.put_through(clock, &mut effects);
         self.tell(rest);
+        self.room = effects;
     }
 
     /// All of it but what is said.
-    fn put_through(&mut self, clock: Clock, effects: Vec<Effect>) -> Rest {
+    fn put_through(&mut self, clock: Clock, effects: &mut Vec<Effect>) -> Rest {
         let (mut records, mut changes, mut questions) = (Vec::new(), Vec::new(), Vec::new());
         let (mut events, mut replies) = (Vec::new(), Vec::new());
-        for effect in effects {
+        for effect in effects.drain(..) {
             match effect {
                 Effect::Record(entry) => records.push(entry),
                 Effect::Change(change) => changes.push(change),

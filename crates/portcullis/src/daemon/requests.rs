@@ -161,7 +161,7 @@ impl Daemon {
                 .handle(clock.steady, Input::Request(request, ReplyTo(0)), out);
             let is_answer = |effect: &Effect| matches!(effect, Effect::Reply(ReplyTo(0), _));
             let answer = out.iter().rposition(is_answer).map(|at| out.remove(at));
-            rests.push(self.put_through(clock, std::mem::take(out)));
+            rests.push(self.put_through(clock, out));
             if let Some(Effect::Reply(_, result)) = answer {
                 sum = sum.and_then(|sum| Ok(sum + count(&result?)));
             }

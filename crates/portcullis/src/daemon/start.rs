@@ -52,8 +52,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
     logging::open(&setup.server, &places.fallback_log());
     say_version(&places);
     let database = first_database(run, &places, &setup, &origin);
-    let listener = listener(run, &places)?;
-    let seat = sit(run, &places, &database)?;
+    let (listener, seat) = (listener(run, &places)?, sit(run, &places, &database)?);
     // No thread may be there before: only those that are started afterwards are confined, too.
     confine(run, &places, (&setup, &database));
     let (outbox, inbox) = sync_channel(INBOX);
@@ -97,6 +96,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         hourly_due: Instant::now() + HOURLY,
         files_due: Instant::now(),
         outbox,
+        room: Vec::new(),
         later: VecDeque::new(),
         farewell: None,
         board,

@@ -49,10 +49,8 @@ fn length(now: Timestamp, ticket: &Ticket) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use portcullis_core::address::Id;
-    use portcullis_core::ledger::{LayerId, OrderKind};
+    use portcullis_core::ledger::{Data, LayerId, OrderKind};
     use portcullis_core::time::Seconds;
 
     use super::*;
@@ -73,7 +71,7 @@ mod tests {
             bancount: 1,
             failures: 5,
             matches: Vec::new(),
-            data: BTreeMap::new(),
+            data: Data::default(),
             restored: false,
         }
     }

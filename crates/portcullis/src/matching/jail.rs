@@ -12,7 +12,6 @@ use std::thread;
 
 use portcullis_core::encoding::Text;
 use portcullis_core::filter::{self, Candidates, Failure, Filter, Outcome, Prefilter, Sessions};
-use portcullis_core::json;
 use portcullis_core::ledger::Mark;
 use portcullis_core::time::{Clock, Timestamp};
 
@@ -65,6 +64,8 @@ pub(crate) struct Reading {
     counts: Counts,
     shown: Counts,
     seen: Arc<Seen>,
+    /// Lines, and those with a failure, that are still to be told there
+    untold: (u64, u64),
 }
 
 /// What status shows beside failures and bans.
@@ -92,6 +93,7 @@ impl Reading {
             counts: Counts::default(),
             shown: Counts::default(),
             seen: Arc::default(),
+            untold: (0, 0),
         }
     }
 
@@ -288,7 +290,8 @@ impl Reading {
             });
             return false;
         };
-        self.seen.line(clock.wall, !reading.failures.is_empty());
+        self.untold.0 += 1;
+        self.untold.1 += u64::from(!reading.failures.is_empty());
         self.counts.unknown += u64::from(reading.outcome == Outcome::Unknown);
         let is_nothing = reading.failures.is_empty();
         found.failures.extend(reading.failures);
@@ -376,10 +379,16 @@ impl Reading {
         Some((Arc::clone(&self.name), Arc::clone(&chunk.path), mark))
     }
 
+    /// Tells what it has seen in a run of lines.
+    pub(super) fn tell_seen(&mut self, at: Timestamp) {
+        let (lines, matched) = std::mem::take(&mut self.untold);
+        self.seen.add(at, lines, matched);
+    }
+
     /// The filter's sessions, if they changed.
-    pub(super) fn sessions(&mut self) -> Option<(Arc<str>, String)> {
-        let sessions = self.filter.changed_sessions()?.to_value();
-        Some((Arc::clone(&self.name), json::from_value(&sessions).to_string()))
+    pub(super) fn sessions(&mut self) -> Option<(Arc<str>, Sessions)> {
+        let sessions = self.filter.changed_sessions()?.clone();
+        Some((Arc::clone(&self.name), sessions))
     }
 }
 

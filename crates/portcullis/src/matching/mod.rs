@@ -28,6 +28,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use portcullis_core::config::plan::LogPath;
 use portcullis_core::engine::Batch;
 use portcullis_core::filter::Prefilter;
 use portcullis_core::ledger::Mark;
@@ -37,7 +38,7 @@ use crate::source::{Chunk, From, Report};
 use crate::store::Running;
 
 /// Chunks that wait for a group. A full channel stops the reader; the file keeps the lines.
-const WAITING: usize = 8;
+const WAITING: usize = 2;
 /// How long a group waits before it offers a batch to a busy engine again.
 const BUSY: Duration = Duration::from_millis(1);
 
@@ -187,6 +188,7 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
         let hand = careful.hand();
         let deadly = |end, jail: &str| careful.take(&hand, chunk, end, jail);
         let (mut batch, mut news) = self.match_lines(chunk, deadly);
+        batch.at_once = true;
         let end = chunk.lines.last().map_or(0, |line| line.end);
         if !batch.failures.is_empty() && deadly(end, "") {
             batch.failures.clear();
@@ -240,6 +242,7 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
         for (_, jail) in readers {
             reads.extend(jail.reached(chunk, &mut found.news));
             sessions.extend(jail.sessions());
+            jail.tell_seen(clock.wall);
             jail.remarks(&mut found.news);
         }
         if let Some(odd) = &found.odd {
@@ -251,6 +254,8 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
             failures,
             reads,
             sessions,
+            // What a stream gave it does not give again.
+            at_once: chunk.caught_up || LogPath::is_stream(&chunk.path),
         };
         (batch, found.news)
     }

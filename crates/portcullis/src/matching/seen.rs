@@ -31,12 +31,14 @@ impl Default for Seen {
 }
 
 impl Seen {
-    /// One line more was read at the wall time `at`.
-    pub(crate) fn line(&self, at: Timestamp, is_match: bool) {
-        self.lines.fetch_add(1, Ordering::Relaxed);
-        self.last_line.store(at.micros(), Ordering::Relaxed);
-        if is_match {
-            self.matched.fetch_add(1, Ordering::Relaxed);
+    /// So many lines more were read at the wall time `at`, and in so many of them there was a failure.
+    pub(crate) fn add(&self, at: Timestamp, lines: u64, matched: u64) {
+        if lines > 0 {
+            self.lines.fetch_add(lines, Ordering::Relaxed);
+            self.last_line.store(at.micros(), Ordering::Relaxed);
+        }
+        if matched > 0 {
+            self.matched.fetch_add(matched, Ordering::Relaxed);
             self.last_match.store(at.micros(), Ordering::Relaxed);
         }
     }
@@ -75,8 +77,9 @@ mod tests {
     fn lines_and_matches() {
         let (seen, at) = (Seen::default(), Timestamp::from_seconds);
         assert_eq!((seen.lines(), seen.last_line(), seen.last_match()), (0, None, None));
-        seen.line(at(5), true);
-        seen.line(at(7), false);
+        seen.add(at(5), 1, 1);
+        seen.add(at(7), 1, 0);
+        seen.add(at(9), 0, 0);
         assert_eq!((seen.lines(), seen.matched()), (2, 1));
         assert_eq!((seen.last_line(), seen.last_match()), (Some(at(7)), Some(at(5))));
     }

@@ -40,7 +40,8 @@ impl Kept {
         match news {
             News::Batch(batch) => {
                 for failure in batch.failures {
-                    self.lines.entry(failure.jail).or_default().extend(failure.matches);
+                    let lines = self.lines.entry(failure.jail).or_default();
+                    lines.extend(failure.matches.iter().map(ToString::to_string));
                 }
                 self.marks
                     .extend(batch.reads.into_iter().map(|(jail, _, mark)| (jail, mark)));
@@ -62,6 +63,7 @@ fn reading(name: &str, path: &Path, done: Option<Mark>) -> Reading {
         zone: jiff::tz::TimeZone::UTC,
         check_all: false,
         check_age: false,
+        tell_hits: false,
     };
     let filter = Filter::new(&plan, settings).unwrap();
     let encoding = LogEncoding::named(name).unwrap();

@@ -338,13 +338,24 @@ impl Output {
 
     fn write_all(&mut self, now: &Zoned, lines: impl Iterator<Item = Line>) {
         let mut piece = String::new();
+        let mut head = None;
         for Line { level, logger, text } in lines {
             // What must be told apart goes by itself: a datagram, and the first line after a loss.
             if matches!(self.sink, Sink::Socket(_)) || self.lost > 0 || self.torn {
                 self.write(now, level, logger, &text);
                 continue;
             }
-            piece.push_str(&self.target.shape.line(now, level, logger, &text));
+            let shape = &self.target.shape;
+            if head.as_ref().is_none_or(|(of, _)| *of != (level, logger)) {
+                head = Some(((level, logger), shape.head(now, level, logger)));
+            }
+            match &head {
+                Some((_, Some(head))) => {
+                    piece.push_str(head);
+                    piece.push_str(&harmless(&text));
+                }
+                _ => piece.push_str(&shape.line(now, level, logger, &text)),
+            }
             piece.push('\n');
             if piece.len() >= PIECE {
                 self.put_piece(&std::mem::take(&mut piece));

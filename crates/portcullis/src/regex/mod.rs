@@ -331,6 +331,7 @@ impl Trial<'_> {
             zone: self.zone.clone(),
             check_all: !options.no_check_all && options.out.is_none(),
             check_age: false,
+            tell_hits: true,
         };
         Filter::new(plan, settings).map_err(|error| match error {
             filter::Error::Pattern { error, .. } => format!("ERROR: {error}"),
@@ -401,16 +402,13 @@ impl Trial<'_> {
             match (failures.is_empty(), self.options.invert) {
                 (false, false) => token.print(&failures, screen),
                 (true, true) => {
-                    let fields = [(
-                        "fid".to_owned(),
-                        Some(portcullis_core::ledger::Field::Text(String::new())),
-                    )];
+                    let fields = vec![("fid".into(), Some(portcullis_core::ledger::Field::Text("".into())))];
                     let missed = Failure {
                         id: String::new(),
                         address: None,
                         time: token::python_time(filter.last_date()),
                         fields: &fields,
-                        matches: &[line.clone().into_owned()],
+                        matches: &[line.as_ref().into()],
                     };
                     token.print(&[missed], screen)
                 }

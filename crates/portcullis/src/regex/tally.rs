@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_core::filter::{Buffered, Filter, Hit, Identity, Prefilter, Reading};
-use portcullis_core::ledger::Field;
+use portcullis_core::filter::{Buffered, Captured, Filter, Hit, Identity, Prefilter, Reading};
 use portcullis_core::time::{Clock, Timestamp};
 
 use super::lines::Tested;
@@ -39,7 +38,7 @@ pub(crate) struct Tally {
     /// Lines that the prefregex took
     pub(crate) prefix: u64,
     /// What it captured of the first of them
-    pub(crate) prefixes: Vec<Vec<(String, Option<Field>)>>,
+    pub(crate) prefixes: Vec<Captured>,
     /// Lines that failed
     pub(crate) matched: Kept,
     /// Lines that an ignoreregex took or that only inform
@@ -51,7 +50,7 @@ pub(crate) struct Tally {
     keep_found: bool,
     names: Names,
     /// What the prefregex captured when it was tried last
-    last_prefix: Option<Vec<(String, Option<Field>)>>,
+    last_prefix: Option<Captured>,
 }
 
 impl Tally {

@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use portcullis_core::address::Id;
-use portcullis_core::filter::{Hit, Identity};
+use portcullis_core::filter::{Captured, Hit, Identity};
 use portcullis_core::ledger::Field;
 use portcullis_core::time::Timestamp;
 use portcullis_core::value::{repr_float, repr_str};
@@ -40,9 +41,9 @@ pub(crate) struct Failure<'h> {
     /// When, as Python prints the number
     pub(crate) time: String,
     /// What was captured
-    pub(crate) fields: &'h [(String, Option<Field>)],
+    pub(crate) fields: &'h Captured,
     /// The lines that it is made of
-    pub(crate) matches: &'h [String],
+    pub(crate) matches: &'h [Arc<str>],
 }
 
 /// A time as Python prints it.

@@ -178,8 +178,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             line: 64 << 10,
-            lines: 512,
-            bytes: 256 << 10,
+            lines: 2048,
+            bytes: 512 << 10,
             poll: Duration::from_secs(2),
             quiet: Duration::from_secs(1),
             grace: Duration::from_secs(60),

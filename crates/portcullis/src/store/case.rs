@@ -3,10 +3,11 @@
 //! Fail2Ban keeps one flat object: `matches`, `failures`, and the captured groups beside them. It reads
 //! whatever we write and we read whatever it wrote, which is why reading accepts any shape of value.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use portcullis_core::ledger::Field;
-use serde_json::{Map, Value};
+use portcullis_core::ledger::{Data, Field};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
 
 /// Longest text kept of one line or one captured field, in bytes.
 pub(super) const MAX_TEXT: usize = 16 * 1024;
@@ -24,43 +25,65 @@ const MAX_FIELDS: usize = 256;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Case {
     /// The lines, oldest first.
-    pub(super) matches: Vec<String>,
+    pub(super) matches: Vec<Arc<str>>,
     /// Real attempts, if it says.
     pub(super) failures: Option<u32>,
     /// Captured groups.
-    pub(super) data: BTreeMap<String, Field>,
+    pub(super) data: Data,
 }
 
 /// The newest `max_matches` lines (none for 0), the attempts, and the groups, as JSON text.
-pub(super) fn encode(matches: &[String], failures: u32, data: &BTreeMap<String, Field>, max_matches: u32) -> Vec<u8> {
+pub(super) fn encode(matches: &[Arc<str>], failures: u32, data: &Data, max_matches: u32) -> Vec<u8> {
     if matches.is_empty() && failures == 0 && data.is_empty() {
         return BY_HAND.to_vec();
     }
-    let mut object = Map::new();
     let newest = usize::try_from(max_matches).unwrap_or(usize::MAX);
-    if newest > 0 || matches.is_empty() {
-        let skip = matches.len().saturating_sub(newest);
-        let lines = matches.iter().skip(skip).map(|line| Value::from(cut(line))).collect();
-        object.insert("matches".to_owned(), Value::Array(lines));
-    }
-    object.insert("failures".to_owned(), Value::from(failures));
-    for (name, field) in data.iter().take(MAX_FIELDS) {
-        // A group of that name would hide the case's own entry.
-        if name != "matches" && name != "failures" {
-            object.insert(name.clone(), value(field));
-        }
-    }
-    Value::Object(object).to_string().into_bytes()
+    let lines = matches.get(matches.len().saturating_sub(newest)..);
+    let shown = Shown {
+        lines: lines.filter(|_| newest > 0 || matches.is_empty()),
+        failures,
+        data,
+    };
+    serde_json::to_vec(&shown).unwrap_or_default()
 }
 
-fn value(field: &Field) -> Value {
-    match field {
-        Field::Text(text) => Value::from(cut(text)),
-        Field::Tuple(parts) => {
-            let part = |part: &Option<String>| part.as_deref().map_or(Value::Null, |text| Value::from(cut(text)));
-            Value::Array(parts.iter().take(MAX_FIELDS).map(part).collect())
+/// A case as it is written.
+struct Shown<'c> {
+    lines: Option<&'c [Arc<str>]>,
+    failures: u32,
+    data: &'c Data,
+}
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(lines) = self.lines {
+            let lines: Vec<&str> = lines.iter().map(|line| cut(line)).collect();
+            map.serialize_entry("matches", &lines)?;
         }
-        Field::Set(items) => Value::Array(items.iter().take(MAX_FIELDS).map(value).collect()),
+        map.serialize_entry("failures", &self.failures)?;
+        for (name, field) in self.data.iter().take(MAX_FIELDS) {
+            // A group of that name would hide the case's own entry.
+            if !["matches", "failures"].contains(&&**name) {
+                map.serialize_entry(&**name, &Written(field))?;
+            }
+        }
+        map.end()
+    }
+}
+
+/// A field as it is written.
+struct Written<'c>(&'c Field);
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Field::Text(text) => serializer.serialize_str(cut(text)),
+            Field::Tuple(parts) => {
+                serializer.collect_seq(parts.iter().take(MAX_FIELDS).map(|part| part.as_deref().map(cut)))
+            }
+            Field::Set(items) => serializer.collect_seq(items.iter().take(MAX_FIELDS).map(Written)),
+        }
     }
 }
 
@@ -88,7 +111,7 @@ pub(super) fn decode(bytes: &[u8]) -> Case {
     };
     for (name, value) in object {
         match (name.as_str(), value) {
-            ("matches", Value::Array(lines)) => case.matches = lines.iter().map(line).collect(),
+            ("matches", Value::Array(lines)) => case.matches = lines.iter().map(|text| line(text).into()).collect(),
             ("failures", number) => {
                 case.failures = number.as_u64().map(|n| u32::try_from(n).unwrap_or(u32::MAX));
             }
@@ -113,7 +136,7 @@ fn line(value: &Value) -> String {
 fn field(value: &Value) -> Field {
     match value {
         Value::Array(items) => Field::Set(items.iter().map(item).collect()),
-        other => Field::Text(text(other)),
+        other => Field::Text(text(other).into()),
     }
 }
 
@@ -121,7 +144,7 @@ fn item(value: &Value) -> Field {
     let part = |part: &Value| (!part.is_null()).then(|| text(part));
     match value {
         Value::Array(parts) => Field::Tuple(parts.iter().take(MAX_FIELDS).map(part).collect()),
-        other => Field::Text(text(other)),
+        other => Field::Text(text(other).into()),
     }
 }
 
@@ -142,15 +165,16 @@ mod tests {
 
     fn check(json: &str, matches: &[&str], failures: Option<u32>, data: &[(&str, Field)]) {
         let case = decode(json.as_bytes());
-        assert_eq!(case.matches, matches, "{json}");
+        let lines: Vec<&str> = case.matches.iter().map(|line| &**line).collect();
+        assert_eq!(lines, matches, "{json}");
         assert_eq!(case.failures, failures, "{json}");
-        let expect: BTreeMap<String, Field> = data.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
+        let expect: Data = data.iter().map(|(k, v)| (*k, v.clone())).collect();
         assert_eq!(case.data, expect, "{json}");
     }
 
     #[test]
     fn what_others_wrote() {
-        let text = |t: &str| Field::Text(t.to_owned());
+        let text = |t: &str| Field::Text(t.into());
         check(
             r#"{"matches": ["a", ["b", "date", "c"]], "failures": 3}"#,
             &["a", "bdatec"],
@@ -178,30 +202,30 @@ mod tests {
 
     #[test]
     fn the_newest_lines_are_kept() {
-        let lines: Vec<String> = (0..5).map(|n| n.to_string()).collect();
-        let kept = |max| decode(&encode(&lines, 5, &BTreeMap::new(), max)).matches;
+        let lines: Vec<Arc<str>> = (0..5).map(|n| n.to_string().into()).collect();
+        let kept = |max| decode(&encode(&lines, 5, &Data::default(), max)).matches;
         assert_eq!(kept(10), lines);
-        assert_eq!(kept(2), ["3", "4"]);
+        assert_eq!(kept(2), ["3".into(), "4".into()]);
         assert!(kept(0).is_empty());
     }
 
     #[test]
     fn long_text_is_cut_between_characters() {
-        let long = format!("{}é", "x".repeat(MAX_TEXT - 1));
-        let fields = BTreeMap::from([("user".to_owned(), Field::Text(long.clone()))]);
+        let long: Arc<str> = format!("{}é", "x".repeat(MAX_TEXT - 1)).into();
+        let fields = Data::from_iter([("user", Field::Text((&*long).into()))]);
         let case = decode(&encode(&[long], 1, &fields, 10));
-        assert_eq!(case.matches, ["x".repeat(MAX_TEXT - 1)]);
-        assert_eq!(case.data["user"], Field::Text("x".repeat(MAX_TEXT - 1)));
+        assert_eq!(case.matches, ["x".repeat(MAX_TEXT - 1).into()]);
+        assert_eq!(case.data["user"], Field::Text("x".repeat(MAX_TEXT - 1).into()));
     }
 
     #[test]
     fn a_group_does_not_hide_the_case() {
-        let fields = BTreeMap::from([
-            ("failures".to_owned(), Field::Text("x".into())),
-            ("matches".to_owned(), Field::Text("x".into())),
+        let fields = Data::from_iter([
+            ("failures", Field::Text("x".into())),
+            ("matches", Field::Text("x".into())),
         ]);
-        let case = decode(&encode(&["line".to_owned()], 2, &fields, 10));
-        assert_eq!((case.failures, case.matches), (Some(2), vec!["line".to_owned()]));
+        let case = decode(&encode(&["line".into()], 2, &fields, 10));
+        assert_eq!((case.failures, case.matches), (Some(2), vec!["line".into()]));
         assert!(case.data.is_empty());
     }
 }

@@ -214,7 +214,7 @@ impl Writer<'_> {
         // The lines of a counter become those of the ban, so here the jail's own limit holds, applied already.
         let mut fields = count.data.clone();
         if count.bancount > 0 {
-            fields.insert(BANCOUNT.to_owned(), Field::Text(count.bancount.to_string()));
+            fields.insert(BANCOUNT, Field::Text(count.bancount.to_string().into()));
         }
         let data = case::encode(&count.matches, count.failures, &fields, u32::MAX);
         self.run(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis_core::address::Id;
 use portcullis_core::history::Past;
-use portcullis_core::ledger::{Count, Field, Mark, Pending, Ticket};
+use portcullis_core::ledger::{Count, Data, Field, Mark, Pending, Ticket};
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
@@ -51,9 +51,9 @@ pub(crate) struct Merged {
     /// Attempts of all of them.
     pub(crate) failures: u32,
     /// The newest lines, oldest first, at most `dbmaxmatches`.
-    pub(crate) matches: Vec<String>,
+    pub(crate) matches: Vec<Arc<str>>,
     /// Captured fields; of two with one name the older stands.
-    pub(crate) data: BTreeMap<String, Field>,
+    pub(crate) data: Data,
 }
 
 /// What the last commit kept of the clocks.
@@ -273,11 +273,11 @@ pub(super) fn merged(db: &Connection, ip: &str, jail: Option<&str>, max: u32) ->
             time: Timestamp::default(),
             failures: 0,
             matches: Vec::new(),
-            data: BTreeMap::new(),
+            data: Data::default(),
         });
         let more = case.matches.len().min(room.saturating_sub(all.matches.len()));
         // The newest of the older ban's lines go in front of what the newer ones left room for.
-        let mut lines: Vec<String> = case.matches.into_iter().rev().take(more).collect();
+        let mut lines: Vec<Arc<str>> = case.matches.into_iter().rev().take(more).collect();
         lines.reverse();
         lines.append(&mut all.matches);
         all.matches = lines;

@@ -138,9 +138,7 @@ fn a_command_decides_one_failure_after_the_other() {
     let mut stage = Stage::new(vec![jail]);
     for user in ["a", "b"] {
         let mut failure = failure("j", Identity::Known(Id::parse("192.0.2.1").unwrap()), stage.now);
-        failure
-            .data
-            .insert("user".into(), crate::ledger::Field::Text(user.into()));
+        failure.data.insert("user", crate::ledger::Field::Text(user.into()));
         stage.lines(vec![failure], 1);
     }
     let (first, text) = command(&mut stage).unwrap();

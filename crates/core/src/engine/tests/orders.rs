@@ -56,6 +56,7 @@ impl Actions {
             failures: vec![failure("j", Identity::Known(Id::parse(who).unwrap()), now)],
             reads: vec![],
             sessions: vec![],
+            at_once: true,
         }))
     }
 }

@@ -91,6 +91,7 @@ impl Dates {
             zone: zone(),
             check_all: false,
             check_age: false,
+            tell_hits: false,
         };
         Some(Dates {
             detector: Detector::new(pattern, zone_of_log, zone()).ok()?,

@@ -8,7 +8,7 @@ mod world;
 use std::time::{Duration, Instant};
 
 use portcullis_core::address::Id;
-use portcullis_core::ledger::{OrderKind, Ticket};
+use portcullis_core::ledger::{Data, OrderKind, Ticket};
 use portcullis_core::time::Seconds;
 use rustix::thread::CapabilitySet;
 
@@ -43,7 +43,7 @@ fn ticket(id: &str, bantime: Seconds) -> Ticket {
         bancount: 1,
         failures: 5,
         matches: Vec::new(),
-        data: BTreeMap::new(),
+        data: Data::default(),
         restored: false,
     }
 }

@@ -217,10 +217,7 @@ fn ticket(text: &str, offender: Option<&str>) -> Ticket {
         bancount: 1,
         failures: 5,
         matches: Vec::new(),
-        data: offender
-            .map(|ip| ("ip".to_owned(), Field::Text(ip.to_owned())))
-            .into_iter()
-            .collect(),
+        data: offender.map(|ip| ("ip", Field::Text(ip.into()))).into_iter().collect(),
         restored: false,
     }
 }
@@ -308,7 +305,7 @@ fn a_ban_by_prefix_is_narrowed_to_its_offender() {
     let mut guard = Guard::new(Memory::default(), machine());
     let mut case = ticket("2001:db8:1::/64", None);
     let offender = Field::Text("2001:db8:1::666".into());
-    case.data.insert(Ticket::OFFENDER.into(), offender);
+    case.data.insert(Ticket::OFFENDER, offender);
     tell(&mut guard, Order::Ban(case));
     assert_eq!(ids(guard.inner().held()), ["2001:db8:1::666"]);
 }

@@ -1,11 +1,12 @@
 mod together;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use portcullis_core::action::{Batch, Form, Operation, render};
 use portcullis_core::address::Id;
 use portcullis_core::config::plan::ActionPlan;
+use portcullis_core::ledger::Data;
 use portcullis_core::time::Seconds;
 use portcullis_core::value::Value;
 
@@ -207,7 +208,7 @@ fn ticket(id: &str) -> Ticket {
         bancount: 1,
         failures: 3,
         matches: vec!["line".into()],
-        data: BTreeMap::new(),
+        data: Data::default(),
         restored: false,
     }
 }

@@ -109,6 +109,28 @@ impl Shape {
         Ok(Shape(pieces))
     }
 
+    /// What all lines of a logger begin with at one moment, where the message is all that follows: such a line is this
+    /// and the message without control characters.
+    pub(super) fn head(&self, now: &Zoned, level: Level, logger: &str) -> Option<String> {
+        let is_message = |piece: &Piece| matches!(piece, Piece::Field(Attribute::Message, _));
+        let (last, before) = match self.0.as_slice() {
+            [before @ .., last, Piece::Text(end)] if end.is_empty() => (last, before),
+            _ => return None,
+        };
+        let Piece::Field(
+            Attribute::Message,
+            Layout {
+                width: 0,
+                precision: None,
+                ..
+            },
+        ) = last
+        else {
+            return None;
+        };
+        (!before.iter().any(is_message)).then(|| self.line(now, level, logger, ""))
+    }
+
     /// One line without its end. Control characters of the message are written as `\x1b`.
     pub(super) fn line(&self, now: &Zoned, level: Level, logger: &str, message: &str) -> String {
         let mut out = String::with_capacity(message.len() + 80);

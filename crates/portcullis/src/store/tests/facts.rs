@@ -11,7 +11,7 @@ fn pending() -> Pending {
         is_name: true,
         clock: at(-3),
         matches: vec!["a line".into()],
-        data: BTreeMap::from([("user".to_owned(), Field::Text("root".into()))]),
+        data: Data::from_iter([("user", Field::Text("root".into()))]),
     }
 }
 
@@ -94,7 +94,7 @@ fn the_rows_of_a_ban() {
     let (mut store, _) = bench.open(0);
     let mut first = ticket("192.0.2.1", 0, 600);
     first.time = Timestamp::from_micros((NOW * 1_000_000) + 500_001);
-    first.matches = (0..12).map(|n| format!("line {n}")).collect();
+    first.matches = (0..12).map(|n| format!("line {n}").into()).collect();
     let mut second = ticket("192.0.2.1", 100, -1);
     second.bancount = 2;
     store.commit(at(0), &[ban(&first), ban(&second)]).unwrap();
@@ -310,8 +310,8 @@ fn bans_merged() {
     let (mut store, _) = bench.open(0);
     let with = |jail: &str, seconds: i64, range: std::ops::Range<u32>, user: &str| {
         let mut ticket = ticket("192.0.2.1", seconds, 600);
-        ticket.matches = range.map(|n| n.to_string()).collect();
-        ticket.data = BTreeMap::from([("user".to_owned(), Field::Text(user.to_owned()))]);
+        ticket.matches = range.map(|n| n.to_string().into()).collect();
+        ticket.data = Data::from_iter([("user", Field::Text(user.into()))]);
         Entry::Ban {
             jail: jail.into(),
             ticket,
@@ -325,7 +325,7 @@ fn bans_merged() {
     store.commit(at(0), &entries).unwrap();
     bench.run("INSERT INTO jails VALUES('c', 0); INSERT INTO bans VALUES('c', '192.0.2.1', 5, 5, 1, '{}')");
     let all = store.matches_of("192.0.2.1", None).unwrap().unwrap();
-    assert_eq!(all.matches, (3..13).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(all.matches, (3..13).map(|n| n.to_string().into()).collect::<Vec<_>>());
     assert_eq!((all.failures, all.time), (10, Timestamp::from_seconds(5)));
     assert_eq!(all.data["user"], Field::Text("old".into()));
     let one = store.matches_of("192.0.2.1", Some("b")).unwrap().unwrap();

@@ -28,7 +28,7 @@ fn step(n: u64, counts: &mut [u32; 7]) -> Vec<Entry> {
     counts[which] += 1;
     let address = std::net::Ipv4Addr::from_bits(0xc633_0000 + u32::try_from(n).unwrap());
     let mut case = ticket(&address.to_string(), 0, 600);
-    case.matches = vec!["x".repeat(if n.is_multiple_of(20) { 16_000 } else { 100 }); 10];
+    case.matches = vec!["x".repeat(if n.is_multiple_of(20) { 16_000 } else { 100 }).into(); 10];
     let counter = Entry::Count {
         jail: jail("sshd"),
         id: id(&format!("192.0.2.{which}")),
@@ -161,7 +161,7 @@ fn full(dir: &Path) {
     let fill = |size: usize| std::fs::write(&filler, vec![0; size]);
     assert_eq!(fill(1 << 20).unwrap_err().kind(), std::io::ErrorKind::StorageFull);
     let mut large = ticket("192.0.2.1", 0, 600);
-    large.matches = vec!["x".repeat(3000); 10];
+    large.matches = vec!["x".repeat(3000).into(); 10];
     let entries = [read(2), ban(&large)];
     for _ in 0..3 {
         let error = store.commit(at(0), &entries).unwrap_err();

@@ -9,7 +9,7 @@ fn tickets() -> Vec<Ticket> {
     let mut tickets: Vec<Ticket> = (0..COUNT)
         .map(|n| ticket(&format!("10.0.{}.{}", n / 250, n % 250), 100, 86_400))
         .collect();
-    tickets[7].matches = vec!["the line".to_owned()];
+    tickets[7].matches = vec!["the line".into()];
     tickets
 }
 
@@ -52,7 +52,7 @@ fn what_is_owed_is_paid_piece_by_piece() {
         (COUNT, 0, COUNT)
     );
     let with_line = saved.bans.iter().find(|(_, ticket)| ticket.id == tickets()[7].id);
-    assert_eq!(with_line.unwrap().1.matches, ["the line"]);
+    assert_eq!(with_line.unwrap().1.matches, ["the line".into()]);
     let ours = bench.ask("SELECT count(*) FROM portcullis_bans WHERE data IS NOT NULL OR seen_time IS NULL");
     assert_eq!(ours, "0", "the lines stand in Fail2Ban's tables alone");
 }

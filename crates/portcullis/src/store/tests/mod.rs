@@ -8,7 +8,7 @@ mod turns;
 use super::*;
 use portcullis_core::address::Id;
 use portcullis_core::history::Past;
-use portcullis_core::ledger::{Count, Field, Mark, Ticket};
+use portcullis_core::ledger::{Count, Data, Field, Mark, Ticket};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -98,10 +98,10 @@ fn ticket(ip: &str, seconds: i64, bantime: i64) -> Ticket {
         bancount: 1,
         failures: 3,
         matches: vec!["line one".into(), "line two é".into()],
-        data: BTreeMap::from([
-            ("user".to_owned(), Field::Text("root".into())),
+        data: Data::from_iter([
+            ("user", Field::Text("root".into())),
             (
-                "users".to_owned(),
+                "users",
                 Field::Set(vec![Field::Text("a".into()), Field::Text("b".into())]),
             ),
         ]),
@@ -152,8 +152,8 @@ fn count(retry: u32) -> Count {
         last: wall_at(-1),
         retry,
         failures: 2,
-        matches: (0..20).map(|n| format!("line {n}")).collect(),
-        data: BTreeMap::from([("user".to_owned(), Field::Text("root".into()))]),
+        matches: (0..20).map(|n| format!("line {n}").into()).collect(),
+        data: Data::from_iter([("user", Field::Text("root".into()))]),
         bancount: 2,
     }
 }

@@ -141,16 +141,16 @@ impl Pair {
         let lines: Vec<String> = (0..many)
             .map(|n| format!("{n} füße \u{1f600} \"'\\ {}", self.quarters))
             .collect();
-        let mut data = BTreeMap::new();
+        let mut data = Data::default();
         let mut told = serde_json::Map::new();
         if self.chance.percent(60) {
             let text = ["root", "", "мария", "x\u{0}y\u{1b}[2J", "\u{fffd}"][self.chance.below(5_usize)];
-            data.insert("user".to_owned(), Field::Text(text.to_owned()));
+            data.insert("user", Field::Text(text.into()));
             told.insert("user".to_owned(), json!(text));
         }
         if self.chance.percent(30) {
-            let users = ["root", "admin"].map(|user| Field::Text(user.to_owned()));
-            data.insert("users".to_owned(), Field::Set(users.into()));
+            let users = ["root", "admin"].map(|user| Field::Text(user.into()));
+            data.insert("users", Field::Set(users.into()));
             told.insert("users".to_owned(), json!(["root", "admin"]));
         }
         let ticket = Ticket {
@@ -163,7 +163,7 @@ impl Pair {
             },
             bancount: 1 + self.chance.below(5_u32),
             failures: many + self.chance.below(3_u32),
-            matches: lines.clone(),
+            matches: lines.iter().map(|line| line.as_str().into()).collect(),
             data,
             restored: false,
         };
@@ -363,20 +363,20 @@ impl Pair {
     }
 }
 
-fn told(time: Timestamp, failures: u32, matches: &[String], data: &BTreeMap<String, Field>) -> Value {
+fn told(time: Timestamp, failures: u32, matches: &[Arc<str>], data: &Data) -> Value {
     json!([
         time.seconds(),
         failures,
-        matches,
+        matches.iter().map(|line| &**line).collect::<Vec<_>>(),
         data.iter()
-            .map(|(name, field)| (name.clone(), plain_field(field)))
+            .map(|(name, field)| (&**name, plain_field(field)))
             .collect::<BTreeMap<_, _>>()
     ])
 }
 
 fn plain_field(field: &Field) -> Value {
     match field {
-        Field::Text(text) => json!(text),
+        Field::Text(text) => json!(&**text),
         Field::Tuple(parts) => json!(parts),
         Field::Set(items) => items.iter().map(plain_field).collect(),
     }
@@ -435,7 +435,7 @@ fn the_store_does_as_fail2bans_database() {
 fn the_lines_of_one_who_was_freed_are_forgotten() {
     let mut pair = Pair::new(0);
     let case = |lines: &[&str]| Ticket {
-        matches: lines.iter().map(|line| (*line).to_owned()).collect(),
+        matches: lines.iter().map(|line| (*line).into()).collect(),
         ..ticket("192.0.2.1", 0, 600)
     };
     pair.keep(ban(&case(&["one"])));
@@ -458,7 +458,7 @@ fn the_lines_of_one_who_was_freed_are_forgotten() {
     assert_eq!((pair.ask(), &before[2]), (before.clone(), &json!(["one"])));
     assert_eq!(
         pair.store.matches_of("192.0.2.1", None).unwrap().unwrap().matches,
-        ["one"]
+        ["one".into()]
     );
     pair.keep(Entry::Lift {
         jail: jail("sshd"),
