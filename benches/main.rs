@@ -17,7 +17,7 @@ use jiff::tz::TimeZone;
 use portcullis_core::address::Id;
 use portcullis_core::config::plan::{JailPlan, Plan};
 use portcullis_core::config::{Face, MemoryTree, Request, read};
-use portcullis_core::filter::{Filter, Identity, Prefilter, Settings};
+use portcullis_core::filter::{Filter, Identity, Prefilter, Settings, Tell};
 use portcullis_core::ledger::{Ledger, Ticket};
 use portcullis_core::pattern::{Flags, Lane, Pattern};
 use portcullis_core::stamp::Detector;
@@ -83,7 +83,7 @@ fn filter(plan: &JailPlan) -> Filter {
         zone: TimeZone::UTC,
         check_all: false,
         check_age: true,
-        tell_hits: false,
+        tell: Tell::Failures,
     };
     Filter::new(plan, settings).unwrap()
 }
@@ -166,6 +166,7 @@ fn limits() -> Limits {
         findtime: Seconds::new(600),
         maxmatches: 5,
         most: 100_000,
+        most_bytes: usize::MAX,
     }
 }
 

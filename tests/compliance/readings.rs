@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use portcullis_core::address::Id;
 use portcullis_core::config::plan::UseDns;
 use portcullis_core::filter::{
-    Age, Candidates, Failure, Filter, Hit, Identity, Outcome, Prefilter, Reading, Settings, Warning,
+    Age, Candidates, Failure, Filter, Hit, Identity, Outcome, Prefilter, Reading, Settings, Tell, Warning,
 };
 use portcullis_core::ledger::Field;
 use portcullis_core::time::{Clock, Seconds, Timestamp};
@@ -196,7 +196,7 @@ fn filter(subject: &Subject, way: Way, last_year: i16) -> Filter {
         zone: TimeZone::posix(ZONE).unwrap(),
         check_all: way.tool,
         check_age: !way.tool,
-        tell_hits: true,
+        tell: Tell::Prefixes,
     };
     let mut filter = Filter::new(&plan, settings).unwrap_or_else(|error| panic!("{subject}: {error}"));
     filter.accept_years_to(last_year).unwrap();

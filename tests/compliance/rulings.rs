@@ -6,7 +6,7 @@ use std::fs;
 use jiff::tz::TimeZone;
 use portcullis_core::config::plan::JailPlan;
 use portcullis_core::config::{Face, MemoryTree, Request, dump, read};
-use portcullis_core::filter::{Candidates, Filter, Settings};
+use portcullis_core::filter::{Candidates, Filter, Settings, Tell};
 use portcullis_core::stamp::{Detector, Reading};
 use portcullis_core::time::{Clock, Timestamp};
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ fn failures(failregex: &str, line: &str) -> (Value, Value) {
         zone: TimeZone::UTC,
         check_all: false,
         check_age: false,
-        tell_hits: true,
+        tell: Tell::Prefixes,
     };
     let found = Filter::new(&plan, settings)
         .unwrap()

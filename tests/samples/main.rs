@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 use portcullis_core::config::plan::Plan;
 use portcullis_core::config::{Face, FilterName, MemoryTree, filter_options};
-use portcullis_core::filter::{Failure, Filter, Prefilter, Settings};
+use portcullis_core::filter::{Failure, Filter, Prefilter, Settings, Tell};
 use portcullis_core::ledger::Field;
 use portcullis_core::time::{Clock, Timestamp};
 use portcullis_core::value::Value;
@@ -58,7 +58,7 @@ fn filter(name: &str, variant: &str) -> Filter {
         zone: TimeZone::UTC,
         check_all: false,
         check_age: false,
-        tell_hits: true,
+        tell: Tell::Prefixes,
     };
     Filter::new(&plan.jails[0], settings).unwrap()
 }

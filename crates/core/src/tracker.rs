@@ -34,6 +34,8 @@ pub struct Limits {
     pub maxmatches: u32,
     /// Counters kept a jail; the longest silent goes first
     pub most: usize,
+    /// Bytes of lines kept in all of them; those of the longest silent go first
+    pub most_bytes: usize,
 }
 
 /// The half-full counters of one jail.
@@ -46,13 +48,22 @@ pub struct Tracker {
     by_age: BTreeSet<(Timestamp, Id)>,
     /// Those that changed since this was last asked, or are gone; some of them several times
     changed: Vec<Id>,
+    /// Those with lines, as `by_age` has them
+    with_lines: BTreeSet<(Timestamp, Id)>,
+    /// What their lines take
+    bytes: usize,
     total: u64,
     evicted: u64,
+    emptied: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Counter {
     count: Count,
+    /// What its lines take
+    bytes: usize,
+    /// Under which time it is among those with lines, if it is
+    lined: Option<Timestamp>,
     /// Under which time it is listed
     listed: Timestamp,
     /// Whether it is among those that changed
@@ -68,8 +79,11 @@ impl Tracker {
             counts: BTreeMap::new(),
             by_age: BTreeSet::new(),
             changed: Vec::new(),
+            with_lines: BTreeSet::new(),
+            bytes: 0,
             total: 0,
             evicted: 0,
+            emptied: 0,
         }
     }
 
@@ -128,6 +142,7 @@ impl Tracker {
             self.changed.push(id.clone());
         }
         if counter.count.retry < self.limits.maxretry {
+            self.weigh(id);
             return None;
         }
         self.take_out(id).map(|counter| counter.count)
@@ -136,20 +151,57 @@ impl Tracker {
     fn take_out(&mut self, id: &Id) -> Option<Counter> {
         let counter = self.counts.remove(id)?;
         self.by_age.remove(&(counter.listed, id.clone()));
+        self.bytes -= counter.bytes;
+        if let Some(lined) = counter.lined {
+            self.with_lines.remove(&(lined, id.clone()));
+        }
         Some(counter)
+    }
+
+    /// A counter has other lines than before: those of the longest silent make room for them.
+    fn weigh(&mut self, id: &Id) {
+        let Some(counter) = self.counts.get_mut(id) else { return };
+        let before = std::mem::replace(&mut counter.bytes, size(&counter.count));
+        self.bytes = self.bytes - before + counter.bytes;
+        if counter.bytes > 0 && counter.lined.is_none() {
+            counter.lined = Some(counter.count.last);
+            self.with_lines.insert((counter.count.last, id.clone()));
+        }
+        while self.bytes > self.limits.most_bytes && self.empty_one() {}
+    }
+
+    /// Drops the lines of the longest silent that has some. Whether there was one.
+    fn empty_one(&mut self) -> bool {
+        let Some((lined, id)) = self.with_lines.pop_first() else {
+            return false;
+        };
+        let Some(counter) = self.counts.get_mut(&id) else {
+            return true;
+        };
+        if counter.count.last > lined {
+            counter.lined = Some(counter.count.last);
+            self.with_lines.insert((counter.count.last, id));
+            return true;
+        }
+        counter.lined = None;
+        counter.count.matches = Vec::new();
+        self.bytes -= std::mem::take(&mut counter.bytes);
+        self.emptied += 1;
+        true
     }
 
     fn insert(&mut self, id: Id, count: Count, is_changed: bool) {
         let listed = count.last;
         self.by_age.insert((listed, id.clone()));
-        self.counts.insert(
-            id,
-            Counter {
-                count,
-                listed,
-                is_changed,
-            },
-        );
+        let counter = Counter {
+            count,
+            bytes: 0,
+            lined: None,
+            listed,
+            is_changed,
+        };
+        self.counts.insert(id.clone(), counter);
+        self.weigh(&id);
         while self.counts.len() > self.limits.most
             && let Some(oldest) = self.longest_silent(None)
         {
@@ -237,6 +289,12 @@ impl Tracker {
         self.total
     }
 
+    /// Counters that lost their lines because all lines together were too long.
+    #[must_use]
+    pub fn emptied(&self) -> u64 {
+        self.emptied
+    }
+
     /// Counters dropped because there were too many.
     #[must_use]
     pub fn evicted(&self) -> u64 {
@@ -254,6 +312,13 @@ fn begin(attempt: Attempt) -> Count {
         data: attempt.data,
         bancount: 0,
     }
+}
+
+/// What the lines of a counter take, about.
+fn size(count: &Count) -> usize {
+    /// What a line takes beside its text
+    const LINE: usize = 40;
+    count.matches.iter().map(|line| line.len() + LINE).sum()
 }
 
 /// Scales the count down to the rate within `findtime`, with Python's arithmetic: floats, and halves to even.
@@ -299,6 +364,7 @@ mod tests {
             findtime: Seconds::new(600),
             maxmatches: 5,
             most: 3,
+            most_bytes: usize::MAX,
         })
     }
 
@@ -333,6 +399,7 @@ mod tests {
             findtime: Seconds::new(600),
             maxmatches: 2,
             most: 3,
+            most_bytes: usize::MAX,
         });
         let id = Id::parse("192.0.2.1").unwrap();
         let attempt = |matches: &[&str], weight| Attempt {
@@ -367,6 +434,27 @@ mod tests {
         }
         let count = tracker.get(&Id::parse("192.0.2.1").unwrap()).unwrap();
         assert_eq!((count.retry, count.failures), (2, 40));
+    }
+
+    /// Six letters and what a line takes beside: 46 bytes; there is room for two of them.
+    #[test]
+    fn lines_make_room() {
+        let mut tracker = tracker(9);
+        tracker.limit(Limits {
+            most_bytes: 100,
+            ..tracker.limits
+        });
+        for (host, seconds) in [(1, 1), (2, 2), (1, 3), (3, 4), (2, 5)] {
+            fail(&mut tracker, &format!("192.0.2.{host}"), seconds);
+        }
+        let lines = |host: u8| {
+            let count = tracker.get(&Id::parse(&format!("192.0.2.{host}")).unwrap()).unwrap();
+            (count.failures, count.matches.len())
+        };
+        assert_eq!([lines(1), lines(2), lines(3)], [(2, 0), (2, 1), (1, 1)]);
+        assert_eq!((tracker.emptied(), tracker.bytes, tracker.len()), (2, 92, 3));
+        assert_eq!(tracker.purge(Timestamp::from_seconds(9999)), 3);
+        assert_eq!((tracker.bytes, tracker.with_lines.len(), tracker.by_age.len()), (0, 0, 0));
     }
 
     #[test]

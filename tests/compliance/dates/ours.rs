@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 use portcullis_core::config::plan::{JailPlan, UseDns};
-use portcullis_core::filter::{self, Candidates, Filter, Outcome, Settings};
+use portcullis_core::filter::{self, Candidates, Filter, Outcome, Settings, Tell};
 use portcullis_core::stamp::{self, Detector, PatternName, Reading};
 use portcullis_core::time::{Clock, Timestamp};
 use serde_json::{Value, json};
@@ -74,7 +74,7 @@ fn filter(case: &Case, zone: &TimeZone) -> Result<Filter, stamp::Error> {
         zone: zone.clone(),
         check_all: false,
         check_age: case.way != Way::Filter,
-        tell_hits: true,
+        tell: Tell::Prefixes,
     };
     Filter::new(&plan, settings).map_err(|error| match error {
         filter::Error::Stamp(error) => error,

@@ -6,7 +6,7 @@ use portcullis_core::config::plan::UseDns;
 use serde_json::json;
 
 use super::subject::{Options, Subject};
-use super::{CATCHING_UP, FOLLOWING, Pair, TOOL, Way};
+use super::{CATCHING_UP, FOLLOWING, Pair, TOOL, Tell, Way};
 use crate::chance::Chance;
 use crate::count::Count;
 use table::{MADE, Made};
@@ -131,7 +131,7 @@ fn groups_under_names_of_fail2bans_own() {
         zone: jiff::tz::TimeZone::UTC,
         check_all: false,
         check_age: true,
-        tell_hits: true,
+        tell: Tell::Prefixes,
     };
     let ours = portcullis_core::filter::Filter::new(&plan, settings).err().unwrap();
     assert_eq!(ours.to_string(), "a group of the name matches is not supported yet");

@@ -16,8 +16,10 @@ use crate::ledger::{Count, Entered, Entry, LayerId, Ledger, Order, Ticket};
 use crate::time::{Seconds, Timestamp};
 use crate::tracker::{Attempt, Limits, Tracker};
 
-/// Counters a jail keeps at most: at some 200 bytes each this bounds an attack by a million addresses.
-const MOST_COUNTERS: usize = 1_000_000;
+/// Counters a jail keeps at most: at some 600 bytes each this bounds an attack by a million addresses.
+pub const MOST_COUNTERS: usize = 1_000_000;
+/// Bytes of their lines.
+pub const MOST_LINES: usize = 16 << 20;
 /// Offences that an idle jail keeps at most.
 const MOST_ASLEEP: usize = 10_000;
 /// An offence this much after the one that led to the ban may have been under way when it began.
@@ -377,5 +379,6 @@ fn limits(plan: &JailPlan) -> Limits {
         findtime: plan.findtime,
         maxmatches: plan.maxmatches,
         most: MOST_COUNTERS,
+        most_bytes: MOST_LINES,
     }
 }

@@ -57,6 +57,8 @@ pub enum Input {
     Seed(u64),
     /// The database was purged of what is older than this; so is what the engine knows of earlier bans.
     Purge(Timestamp),
+    /// Nothing more is read for now: how far the counting has come is to be kept.
+    Keep,
     /// The server stops for good: everybody is freed (invariant 11).
     Stop,
     /// Time has passed.

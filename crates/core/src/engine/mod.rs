@@ -15,7 +15,9 @@ mod view;
 mod waiting;
 mod wide;
 
+pub use jail::{MOST_COUNTERS, MOST_LINES};
 pub use message::{Answer, Arrangement, Batch, Effect, Event, Input, Question, ReplyTo, Request, Saved};
+pub use waiting::MOST_WAITING;
 pub use view::{BanView, JailView, LayerView, Progress, Query, View};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,7 +124,7 @@ impl Engine {
             Input::Seed(seed) => self.shared.dice = Dice(seed),
             Input::Purge(before) => self.shared.history.purge(before),
             Input::Stop => self.stop(out),
-            Input::Tick => {}
+            Input::Keep | Input::Tick => {}
         }
     }
 

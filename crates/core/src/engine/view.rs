@@ -40,6 +40,8 @@ pub struct JailView {
     pub failures: u64,
     /// Counters dropped for want of room
     pub evicted: u64,
+    /// Counters that lost their lines for want of room
+    pub emptied: u64,
     /// How long its bans last
     pub bantime: Seconds,
     /// Bans in force
@@ -165,6 +167,7 @@ fn view(jail: &Jail, with_bans: bool) -> JailView {
         failing: jail.tracker.len(),
         failures: jail.tracker.total(),
         evicted: jail.tracker.evicted(),
+        emptied: jail.tracker.emptied(),
         bantime: jail.plan.bantime,
         banned: jail.ledger.len(),
         bans_total: jail.ledger.total(),

@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 
 /// Failures that may wait for the address of a name, and as many for anything else: an attacker whose names answer
 /// slowly must not fill the memory, nor crowd out others.
-const MOST: usize = 10_000;
+pub const MOST_WAITING: usize = 10_000;
 /// … and of one subject, or its jail's `maxretry` where that is more.
 const MOST_OF_ONE: usize = 100;
 
@@ -138,7 +138,7 @@ impl Waits {
         } else {
             self.all.len() - self.named
         };
-        count >= if waiting.review.is_some() { MOST / 10 } else { MOST }
+        count >= if waiting.review.is_some() { MOST_WAITING / 10 } else { MOST_WAITING }
     }
 
     /// Whether so many failures of one subject wait that they decide about it, and further ones would only take the

@@ -51,9 +51,7 @@ impl fmt::Display for Identity {
 /// The named groups of a match, alternatives (`alt_user_1` for `user`) merged, parts (`tuple_id`) combined (contract
 /// §3.2). Those that took no part are there only where `all` are wanted, or one of them may stand for another.
 pub(super) fn groups(found: &Found<'_>, all: bool) -> Fields {
-    let is_complex = found
-        .groups()
-        .any(|(name, _)| name.starts_with("alt_") || name.starts_with("tuple_"));
+    let is_complex = found.groups().any(|(name, _)| is_complex(name));
     let mut groups: Fields = found
         .groups()
         .filter(|(_, text)| all || is_complex || text.is_some())
@@ -76,6 +74,11 @@ pub(super) fn groups(found: &Found<'_>, all: bool) -> Fields {
         groups.set(&target, Some(Field::Tuple(parts)));
     }
     groups
+}
+
+/// Whether a group may stand for another, or be part of one.
+pub(super) fn is_complex(name: &str) -> bool {
+    name.starts_with("alt_") || name.starts_with("tuple_")
 }
 
 /// The groups whose names begin so, each with the group that it stands for, in order.

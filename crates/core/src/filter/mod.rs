@@ -15,7 +15,7 @@ mod window;
 pub use failure::{Failure, Identity};
 use prefilter::Chosen;
 pub use prefilter::{Candidates, Prefilter};
-pub use reading::{Age, Captured, Hit, Outcome, Reading, Warning};
+pub use reading::{Age, Captured, Hit, Outcome, Reading, Warning, Which};
 pub use session::Sessions;
 pub use window::Buffered;
 use window::{Window, cut, joined};
@@ -46,8 +46,19 @@ pub struct Settings {
     pub check_all: bool,
     /// Old lines are dropped and odd dates taken as now, as the daemon does; tools switch it off.
     pub check_age: bool,
-    /// Which patterns matched is told beside the failures, and what the prefregex captured.
-    pub tell_hits: bool,
+    /// What is told of a line.
+    pub tell: Tell,
+}
+
+/// What a filter tells of a line, each with all before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tell {
+    /// The failures that count, as the daemon wants them.
+    Failures,
+    /// Each pattern that matched, with all of its groups.
+    Hits,
+    /// What the prefregex captured, also where no failregex can match.
+    Prefixes,
 }
 
 /// Why a jail has no filter.
@@ -303,6 +314,12 @@ impl Filter {
         reading
     }
 
+    /// Whether nobody wants to know what the prefregex captured, and nothing can be wrong with that.
+    fn tells_no_prefix(&self) -> bool {
+        let is_plain = |prefregex: &Pattern| !prefregex.group_names().iter().any(|name| failure::is_complex(name));
+        self.settings.tell < Tell::Prefixes && self.prefregex.as_ref().is_some_and(is_plain)
+    }
+
     /// Ignoreregex, prefregex, failregexes (contract §3.4 steps 4–6).
     fn search(&mut self, (on, chosen): (&mut Text, &Chosen<'_>), split: &Split<'_>, reading: &mut Reading) {
         match &mut self.window {
@@ -320,20 +337,24 @@ impl Filter {
             return;
         }
         let mut prefix = Fields::default();
+        if let Some(prefregex) = self.prefregex.as_ref().filter(|_| chosen.is_empty() && self.tells_no_prefix()) {
+            // Only whether it matches is asked for.
+            if matched((Which::Prefregex, prefregex), &on.text, reading) {
+                reading.prefix = Some(Captured::new());
+            }
+            return;
+        }
         if let Some(prefregex) = &self.prefregex {
-            let Some(found) = looked(prefregex, &on.text, &mut reading.outcome) else {
+            let Some(found) = looked((Which::Prefregex, prefregex), &on.text, reading) else {
                 return;
             };
-            prefix = failure::groups(&found, false);
+            prefix = failure::groups(&found, self.settings.tell >= Tell::Hits);
             let content = match prefix.remove("content") {
                 Some(Field::Tuple(_)) => return reading.refuse("content of several parts", split.line),
                 Some(Field::Text(content)) if !content.is_empty() => Some(content),
                 _ => None,
             };
-            let told = self
-                .settings
-                .tell_hits
-                .then(|| failure::groups(&found, true).into_list());
+            let told = (self.settings.tell == Tell::Prefixes).then(|| failure::groups(&found, true).into_list());
             reading.prefix = Some(told.unwrap_or_default());
             if let Some(content) = content {
                 on.leave(&content);
@@ -400,10 +421,10 @@ impl Filter {
     }
 
     fn try_one(&self, number: usize, on: &Text, split: &Split<'_>, reading: &mut Reading) -> Option<Match> {
-        let found = looked(self.failregex.get(number)?, on.as_str(), &mut reading.outcome)?;
+        let found = looked((Which::Failregex(number), self.failregex.get(number)?), on.as_str(), reading)?;
         let cut = self.window.is_some().then(|| cut(&found, on.as_str(), &on.lines));
         Some(Match {
-            groups: failure::groups(&found, self.settings.tell_hits),
+            groups: failure::groups(&found, self.settings.tell >= Tell::Hits),
             matches: match &cut {
                 Some(cut) => cut.matched.iter().map(|line| line.whole().into()).collect(),
                 None => vec![split.whole()],
@@ -416,7 +437,7 @@ impl Filter {
     fn ignores(&self, text: &str, reading: &mut Reading) -> bool {
         let mut any = false;
         for (number, regex) in self.ignoreregex.iter().enumerate() {
-            if looked(regex, text, &mut reading.outcome).is_none() {
+            if looked((Which::Ignoreregex(number), regex), text, reading).is_none() {
                 continue;
             }
             any = true;
@@ -483,7 +504,7 @@ impl Filter {
         split: &Split<'_>,
         reading: &mut Reading,
     ) {
-        if self.settings.tell_hits {
+        if self.settings.tell >= Tell::Hits {
             reading.share(&case);
             reading.hits.push(Hit {
                 regex,
@@ -522,7 +543,7 @@ fn one(option: &'static str, number: usize, text: &str, flags: Flags, id: bool) 
 }
 
 /// One search within the budget; what goes over it goes once to the slow lane, and over that it is unknown.
-fn looked<'t>(regex: &Pattern, text: &'t str, outcome: &mut Outcome) -> Option<Found<'t>> {
+fn looked<'t>((which, regex): (Which, &Pattern), text: &'t str, reading: &mut Reading) -> Option<Found<'t>> {
     let search = match regex.search(text, Lane::Fast) {
         Search::OverBudget => regex.search(text, Lane::Slow),
         other => other,
@@ -531,9 +552,17 @@ fn looked<'t>(regex: &Pattern, text: &'t str, outcome: &mut Outcome) -> Option<F
         Search::Found(found) => Some(found),
         Search::No => None,
         Search::OverBudget => {
-            *outcome = Outcome::Unknown;
+            (reading.outcome, reading.over_budget) = (Outcome::Unknown, Some(which));
             None
         }
+    }
+}
+
+/// Whether a pattern matches, where no more is asked.
+fn matched((which, regex): (Which, &Pattern), text: &str, reading: &mut Reading) -> bool {
+    match regex.is_match(text) {
+        Some(answer) => answer,
+        None => looked((which, regex), text, reading).is_some(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a line meant: the values that a filter gives back.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
@@ -25,6 +26,8 @@ pub struct Reading {
     pub ignored_by: Option<usize>,
     /// The numbers of all that matched, in order: with `check_all`, one for each failregex that matched.
     pub ignored: Vec<usize>,
+    /// The last pattern that went over its budget, where one did.
+    pub over_budget: Option<Which>,
     /// Whether its date is a likely one.
     pub age: Age,
     /// What is to be said in the log, once a day each.
@@ -64,6 +67,28 @@ impl Reading {
             if let Some(users) = of("users").filter(|_| same).and_then(|at| hit.fields.get_mut(at)) {
                 users.1 = case.users();
             }
+        }
+    }
+}
+
+/// A pattern of a filter, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Which {
+    /// The prefregex
+    Prefregex,
+    /// A failregex
+    Failregex(usize),
+    /// An ignoreregex
+    Ignoreregex(usize),
+}
+
+impl fmt::Display for Which {
+    /// As people count: from 1.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Which::Prefregex => f.write_str("prefregex"),
+            Which::Failregex(number) => write!(f, "failregex {}", number + 1),
+            Which::Ignoreregex(number) => write!(f, "ignoreregex {}", number + 1),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! case; only when it amounts to a failure is it reported, with all lines that belong to it.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use smol_str::SmolStr;
@@ -181,6 +182,8 @@ impl Case {
 pub struct Sessions {
     /// The oldest first
     open: VecDeque<Arc<Open>>,
+    /// Of each in the same order, by which it is looked for
+    keys: VecDeque<u64>,
     changed: bool,
 }
 
@@ -234,11 +237,7 @@ impl Sessions {
             let Some(case) = Case::from_value(mlfid, case) else {
                 continue;
             };
-            sessions.open.push_back(Arc::new(Open {
-                mlfid: mlfid.as_str().into(),
-                until: Timestamp::from_micros(*until),
-                case,
-            }));
+            sessions.push(mlfid.as_str().into(), Timestamp::from_micros(*until), case);
         }
         sessions
     }
@@ -311,9 +310,27 @@ impl Sessions {
         }
     }
 
-    /// Where a session is; most lines are of a late one.
+    /// Where a session is.
     fn place(&self, mlfid: &str) -> Option<usize> {
-        self.open.iter().rposition(|open| *open.mlfid == *mlfid)
+        let key = key(mlfid);
+        let is_it = |place: usize| self.open.get(place).is_some_and(|open| open.mlfid == mlfid);
+        let mut keys = self.keys.iter().enumerate().filter(|&(_, known)| *known == key);
+        keys.find(|&(place, _)| is_it(place)).map(|(place, _)| place)
+    }
+
+    fn push(&mut self, mlfid: SmolStr, until: Timestamp, case: Case) {
+        self.keys.push_back(key(&mlfid));
+        self.open.push_back(Arc::new(Open { mlfid, until, case }));
+    }
+
+    fn pop_oldest(&mut self) -> Option<Arc<Open>> {
+        self.keys.pop_front();
+        self.open.pop_front()
+    }
+
+    fn remove_at(&mut self, place: usize) {
+        self.keys.remove(place);
+        self.open.remove(place);
     }
 
     /// The case of a session that is open. What was cloned before stays as it was.
@@ -321,7 +338,7 @@ impl Sessions {
         let place = self.place(mlfid)?;
         let open = self.open.get_mut(place)?;
         if open.until <= now {
-            self.open.remove(place);
+            self.remove_at(place);
             return None;
         }
         Some(match Arc::get_mut(open) {
@@ -332,24 +349,26 @@ impl Sessions {
 
     fn remove(&mut self, mlfid: &str) {
         if let Some(place) = self.place(mlfid) {
-            self.open.remove(place);
+            self.remove_at(place);
         }
     }
 
     /// Makes room as Fail2Ban's cache does: the oldest go until one of them was still alive.
     fn insert(&mut self, now: Timestamp, mlfid: &SmolStr) {
         while self.open.len() >= MOST {
-            let Some(oldest) = self.open.pop_front() else { break };
+            let Some(oldest) = self.pop_oldest() else { break };
             if oldest.until <= now {
-                while self.open.pop_front().is_some_and(|next| next.until <= now) {}
+                while self.pop_oldest().is_some_and(|next| next.until <= now) {}
             }
         }
-        self.open.push_back(Arc::new(Open {
-            mlfid: mlfid.clone(),
-            until: now + LIFETIME,
-            case: Case::default(),
-        }));
+        self.push(mlfid.clone(), now + LIFETIME, Case::default());
     }
+}
+
+fn key(mlfid: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    mlfid.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What the present line says of the session.

@@ -18,7 +18,7 @@ fn filter(prefregex: Option<&str>, failregex: &[&str], ignoreregex: &[&str]) -> 
             zone: TimeZone::UTC,
             check_all: false,
             check_age: true,
-            tell_hits: true,
+            tell: Tell::Prefixes,
         },
     )
     .unwrap()
@@ -205,7 +205,7 @@ fn a_pattern_without_an_id_is_refused() {
         zone: TimeZone::UTC,
         check_all: false,
         check_age: true,
-        tell_hits: true,
+        tell: Tell::Prefixes,
     };
     let error = Filter::new(&plan, settings).err().unwrap().to_string();
     assert!(error.contains("No failure-id group"), "{error}");
@@ -222,7 +222,7 @@ fn matches_that_span_lines_use_lines_up() {
         zone: TimeZone::UTC,
         check_all: false,
         check_age: true,
-        tell_hits: true,
+        tell: Tell::Prefixes,
     };
     let mut filter = Filter::new(&plan, settings).unwrap();
     let lines = [
@@ -247,7 +247,7 @@ fn the_memory_for_lines_is_bounded() {
         zone: TimeZone::UTC,
         check_all: false,
         check_age: true,
-        tell_hits: true,
+        tell: Tell::Prefixes,
     };
     let mut filter = Filter::new(&plan, settings).unwrap();
     let long = "x".repeat(6 << 20);
@@ -296,7 +296,7 @@ fn reserved_names() {
         zone: TimeZone::UTC,
         check_all: false,
         check_age: true,
-        tell_hits: true,
+        tell: Tell::Prefixes,
     };
     let error = Filter::new(&plan, settings).err().unwrap().to_string();
     assert_eq!(error, "a group of the name matches is not supported yet");
@@ -312,7 +312,7 @@ fn a_date_is_more_than_its_text() {
         zone: TimeZone::UTC,
         check_all: false,
         check_age: false,
-        tell_hits: true,
+        tell: Tell::Prefixes,
     };
     let mut filter = Filter::new(&plan, settings).unwrap();
     let mut time = |line| filter.read(clock(), true, line, Candidates::ALL).failures[0].time;
@@ -355,7 +355,7 @@ fn the_same_text_may_be_another_date() {
             zone: TimeZone::UTC,
             check_all: false,
             check_age: false,
-            tell_hits: true,
+            tell: Tell::Prefixes,
         };
         let mut filter = Filter::new(&plan, settings).unwrap();
         let times = lines.iter().map(|(now, line)| {

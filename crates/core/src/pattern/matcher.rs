@@ -208,6 +208,13 @@ impl Matcher {
             .unwrap_or(Search::OverBudget)
     }
 
+    /// Whether there is a match, where the linear engine can tell.
+    pub(super) fn is_match(&self, text: &str) -> Option<bool> {
+        let ascii = self.traits.words && text.is_ascii();
+        let linear = self.linear(ascii)?;
+        self.traits.is_linear_in(text, ascii).then(|| linear.is_match(text))
+    }
+
     fn search_linear<'t>(&self, regex: &Regex, text: &'t str) -> Search<'t> {
         // Groups cost far more than the bare answer, and most lines do not match.
         if !regex.is_match(text) {

@@ -159,6 +159,11 @@ impl Pattern {
         self.inner.matcher.is_regular()
     }
 
+    /// Whether there is a match, where the linear engine alone can tell; it is quicker than a search.
+    pub fn is_match(&self, text: &str) -> Option<bool> {
+        self.inner.matcher.is_match(text)
+    }
+
     /// Searches the leftmost match anywhere in the text, as Python's `search` does.
     pub fn search<'t>(&self, text: &'t str, lane: Lane) -> Search<'t> {
         self.inner.matcher.search(text, lane)

@@ -14,7 +14,7 @@ use portcullis_core::config::plan::{ActionPlan, JailPlan, LogPath, Plan, Server,
 use portcullis_core::config::{self, Outcome, Tree, lint};
 use portcullis_core::diagnostic::{Diagnostic, Severity};
 use portcullis_core::encoding::SUPPORTED;
-use portcullis_core::filter::{Error as FilterError, Filter, Settings};
+use portcullis_core::filter::{Error as FilterError, Filter, Settings, Tell};
 use portcullis_core::pattern::{Error as PatternError, Flags, Pattern};
 use portcullis_core::stamp::Error as StampError;
 
@@ -128,7 +128,7 @@ impl Deep<'_> {
             zone: TimeZone::UTC,
             check_all: false,
             check_age: true,
-            tell_hits: false,
+            tell: Tell::Failures,
         };
         match Filter::new(jail, settings) {
             Ok(_) => {}

@@ -129,6 +129,9 @@ impl Daemon {
         if jail.evicted > 0 {
             remarks.push(format!("{} counters were dropped for want of room", jail.evicted));
         }
+        if jail.emptied > 0 {
+            remarks.push(format!("{} counters lost their lines for want of room", jail.emptied));
+        }
         let files = self.setup.files.get(&name).into_iter().flatten();
         let seen = self.setup.seen.get(&name).cloned().unwrap_or_default();
         Jail {

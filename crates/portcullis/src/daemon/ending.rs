@@ -26,6 +26,7 @@ impl Daemon {
         notify::stopping();
         say(Level::Info, SERVER, "Shutdown in progress...");
         self.stop_reading(inbox);
+        self.step(Input::Keep);
         if self.places.is_stream {
             say(Level::Info, SERVER, "Stopping all jails");
         }

@@ -502,7 +502,7 @@ fn make_filter(plan: &JailPlan) -> Result<Filter, String> {
         zone: zone(),
         check_all: false,
         check_age: true,
-        tell_hits: false,
+        tell: filter::Tell::Failures,
     };
     Filter::new(plan, settings).map_err(|error| error.to_string())
 }

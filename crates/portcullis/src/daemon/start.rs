@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use portcullis_core::config;
 use portcullis_core::config::plan::Plan;
-use portcullis_core::engine::{Engine, Input};
+use portcullis_core::engine::{Engine, Input, MOST_COUNTERS, MOST_LINES, MOST_WAITING};
 
 use super::inquiries::Inquiries;
 use super::keeper::{self, Keeper};
@@ -226,6 +226,20 @@ fn say_version(places: &Places) {
     }
     let text = format!("Starting portcullis {ours} (Fail2Ban {theirs})");
     say(Level::Info, SERVER, &text);
+    say(Level::Info, SERVER, &caps(&Limits::default()));
+}
+
+/// What bounds the memory that a log can make the daemon use.
+fn caps(limits: &Limits) -> String {
+    let kib = |bytes: usize| bytes >> 10;
+    format!(
+        "Memory: of one jail {MOST_COUNTERS} counters and {} KiB of their lines; lines of {} KiB; of one log {} × {} KiB; \
+         {MOST_WAITING} failures that wait for names or commands",
+        kib(MOST_LINES),
+        kib(limits.line),
+        crate::matching::WAITING,
+        kib(limits.bytes)
+    )
 }
 
 /// Turns what arrives on a part's own channel into messages.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 
 use portcullis_core::encoding::Text;
-use portcullis_core::filter::{self, Candidates, Failure, Filter, Outcome, Prefilter, Sessions};
+use portcullis_core::filter::{self, Candidates, Failure, Filter, Prefilter, Sessions, Which};
 use portcullis_core::ledger::Mark;
 use portcullis_core::time::{Clock, Timestamp};
 
@@ -72,7 +72,7 @@ pub(crate) struct Reading {
 #[derive(Clone, Default, PartialEq)]
 struct Counts {
     cut: u64,
-    unknown: u64,
+    unknown: BTreeMap<Which, u64>,
     broken: u64,
     deadly: u64,
     unseen: u64,
@@ -292,7 +292,9 @@ impl Reading {
         };
         self.untold.0 += 1;
         self.untold.1 += u64::from(!reading.failures.is_empty());
-        self.counts.unknown += u64::from(reading.outcome == Outcome::Unknown);
+        if let Some(which) = reading.over_budget {
+            *self.counts.unknown.entry(which).or_default() += 1;
+        }
         let is_nothing = reading.failures.is_empty();
         found.failures.extend(reading.failures);
         self.warn_of_age(clock, reading.age, text, &mut found.news);

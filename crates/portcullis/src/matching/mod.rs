@@ -38,7 +38,7 @@ use crate::source::{Chunk, From, Report};
 use crate::store::Running;
 
 /// Chunks that wait for a group. A full channel stops the reader; the file keeps the lines.
-const WAITING: usize = 2;
+pub(crate) const WAITING: usize = 2;
 /// How long a group waits before it offers a batch to a busy engine again.
 const BUSY: Duration = Duration::from_millis(1);
 

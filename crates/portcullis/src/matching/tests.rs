@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use portcullis_core::config::plan::{JailPlan, UseDns};
-use portcullis_core::filter::{Filter, Settings};
+use portcullis_core::filter::{Filter, Settings, Tell};
 use portcullis_core::ledger::Mark;
 
 use super::*;
@@ -63,7 +63,7 @@ fn reading(name: &str, path: &Path, done: Option<Mark>) -> Reading {
         zone: jiff::tz::TimeZone::UTC,
         check_all: false,
         check_age: false,
-        tell_hits: false,
+        tell: Tell::Failures,
     };
     let filter = Filter::new(&plan, settings).unwrap();
     let encoding = LogEncoding::named(name).unwrap();

@@ -28,7 +28,7 @@ use jiff::tz::TimeZone;
 use portcullis_core::address::Id;
 use portcullis_core::config::plan::JailPlan;
 use portcullis_core::config::{FAIL2BAN_VERSION, Tree};
-use portcullis_core::filter::{self, Filter, Identity, Prefilter, Settings};
+use portcullis_core::filter::{self, Filter, Identity, Prefilter, Settings, Tell};
 use portcullis_core::time::{Clock, Timestamp};
 
 use crate::client::failure::{print_document, print_line};
@@ -331,7 +331,7 @@ impl Trial<'_> {
             zone: self.zone.clone(),
             check_all: !options.no_check_all && options.out.is_none(),
             check_age: false,
-            tell_hits: true,
+            tell: if options.verbosity() > 0 { Tell::Prefixes } else { Tell::Hits },
         };
         Filter::new(plan, settings).map_err(|error| match error {
             filter::Error::Pattern { error, .. } => format!("ERROR: {error}"),

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use portcullis_core::config::plan::{JailPlan, LogPath, Plan};
-use portcullis_core::filter::{Candidates, Filter, Settings};
+use portcullis_core::filter::{Candidates, Filter, Settings, Tell};
 use portcullis_core::stamp::Detector;
 use portcullis_core::time::{Clock, Timestamp};
 
@@ -91,7 +91,7 @@ impl Dates {
             zone: zone(),
             check_all: false,
             check_age: false,
-            tell_hits: false,
+            tell: Tell::Failures,
         };
         Some(Dates {
             detector: Detector::new(pattern, zone_of_log, zone()).ok()?,

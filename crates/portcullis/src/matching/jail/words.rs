@@ -1,9 +1,10 @@
 //! What a jail has to say of the lines it reads: in the log, at most once a day each, and beside its status.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis_core::config::plan::LogPath;
-use portcullis_core::filter::{Age, Warning};
+use portcullis_core::filter::{Age, Warning, Which};
 use portcullis_core::time::{Clock, Seconds, print_length};
 
 use super::{News, Reading};
@@ -80,8 +81,8 @@ impl Reading {
         );
         remark(
             "unknown",
-            counts.unknown,
-            format!("{} lines went over the step budget: unknown", group(counts.unknown)),
+            counts.unknown.values().sum(),
+            over_budget(&counts.unknown),
         );
         remark(
             "broken",
@@ -108,6 +109,14 @@ impl Reading {
             remark("unseen", counts.unseen, text);
         }
     }
+}
+
+/// How many lines which patterns could not decide about.
+fn over_budget(counts: &BTreeMap<Which, u64>) -> String {
+    let each = counts.iter().map(|(which, &count)| format!("{which}: {}", group(count)));
+    let each: Vec<String> = each.collect();
+    let lines = group(counts.values().sum());
+    format!("{lines} lines went over the step budget, so that it is unknown whether they match ({})", each.join(", "))
 }
 
 /// Which line is meant; the output of a program has no places.
@@ -167,6 +176,11 @@ mod tests {
     #[test]
     fn numbers_and_quotes() {
         assert_eq!([group(7), group(1204), group(1_234_567)], ["7", "1,204", "1,234,567"]);
+        let counts = [(Which::Prefregex, 1), (Which::Failregex(3), 1203)].into_iter().collect();
+        assert_eq!(
+            over_budget(&counts),
+            "1,204 lines went over the step budget, so that it is unknown whether they match (prefregex: 1, failregex 4: 1,203)"
+        );
         assert_eq!(quote("a\u{1b}[31m"), "\"a\\u{1b}[31m\"");
     }
 }
