@@ -39,9 +39,22 @@ impl<'t> Cursor<'t> {
         Some((c, place(at + c.len_utf8())))
     }
 
+    /// How many characters of ASCII pass from a place on, at most so many.
+    #[inline]
+    pub(super) fn passing(self, at: u32, most: usize, test: impl Fn(u8) -> bool) -> usize {
+        let rest = self.0.as_bytes().get(index(at)..).unwrap_or_default();
+        let bytes = rest.iter().take(most);
+        bytes.take_while(|&&byte| byte < 0x80 && test(byte)).count()
+    }
+
     /// The character before a place, and the place where it begins.
+    #[inline]
     pub(super) fn previous(self, at: u32) -> Option<(char, u32)> {
         let at = index(at);
+        let byte = *self.0.as_bytes().get(at.checked_sub(1)?)?;
+        if byte < 0x80 {
+            return Some((char::from(byte), place(at - 1)));
+        }
         let c = self.0.get(..at)?.chars().next_back()?;
         Some((c, place(at - c.len_utf8())))
     }

@@ -338,12 +338,23 @@ impl<'p> Machine<'p, '_> {
     /// Takes up to `most` characters that pass, and says how many they were.
     fn take(&mut self, test: &Test, mut at: u32, most: Option<u32>) -> Result<(u32, u32), Spent> {
         let mut count = 0;
-        while most.is_none_or(|most| count < most) {
+        loop {
+            let left = most.map_or(usize::MAX, |most| index(most - count));
+            let plain = match test {
+                Test::Char(own) => self.text.passing(at, left, |byte| char::from(byte) == *own),
+                Test::Set(set) => self.text.passing(at, left, |byte| set.has_ascii(byte)),
+                Test::Dot => self.text.passing(at, left, |byte| byte != b'\n'),
+                Test::Any => self.text.passing(at, left, |_| true),
+            };
+            (at, count) = (at + place(plain), count.saturating_add(place(plain)));
+            if plain == left {
+                break;
+            }
+            // What stopped it may be a character of another script.
             match self.text.next(at) {
-                Some((c, to)) if test.passes(c) => at = to,
+                Some((c, to)) if !c.is_ascii() && test.passes(c) => (at, count) = (to, count.saturating_add(1)),
                 _ => break,
             }
-            count += 1;
         }
         self.spend(index(count) / RUN)?;
         Ok((at, count))

@@ -25,6 +25,14 @@ pub(super) struct Members {
     all: Set,
 }
 
+impl Members {
+    /// Whether a character of ASCII is in it.
+    #[inline]
+    pub(super) fn has_ascii(&self, byte: u8) -> bool {
+        self.ascii >> byte & 1 == 1
+    }
+}
+
 impl Test {
     #[inline]
     pub(super) fn passes(&self, c: char) -> bool {
