@@ -454,7 +454,10 @@ mod tests {
         assert_eq!([lines(1), lines(2), lines(3)], [(2, 0), (2, 1), (1, 1)]);
         assert_eq!((tracker.emptied(), tracker.bytes, tracker.len()), (2, 92, 3));
         assert_eq!(tracker.purge(Timestamp::from_seconds(9999)), 3);
-        assert_eq!((tracker.bytes, tracker.with_lines.len(), tracker.by_age.len()), (0, 0, 0));
+        assert_eq!(
+            (tracker.bytes, tracker.with_lines.len(), tracker.by_age.len()),
+            (0, 0, 0)
+        );
     }
 
     #[test]

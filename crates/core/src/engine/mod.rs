@@ -17,8 +17,8 @@ mod wide;
 
 pub use jail::{MOST_COUNTERS, MOST_LINES};
 pub use message::{Answer, Arrangement, Batch, Effect, Event, Input, Question, ReplyTo, Request, Saved};
-pub use waiting::MOST_WAITING;
 pub use view::{BanView, JailView, LayerView, Progress, Query, View};
+pub use waiting::MOST_WAITING;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -138,7 +138,12 @@ impl Waits {
         } else {
             self.all.len() - self.named
         };
-        count >= if waiting.review.is_some() { MOST_WAITING / 10 } else { MOST_WAITING }
+        count
+            >= if waiting.review.is_some() {
+                MOST_WAITING / 10
+            } else {
+                MOST_WAITING
+            }
     }
 
     /// Whether so many failures of one subject wait that they decide about it, and further ones would only take the

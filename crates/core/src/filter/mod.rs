@@ -337,7 +337,11 @@ impl Filter {
             return;
         }
         let mut prefix = Fields::default();
-        if let Some(prefregex) = self.prefregex.as_ref().filter(|_| chosen.is_empty() && self.tells_no_prefix()) {
+        if let Some(prefregex) = self
+            .prefregex
+            .as_ref()
+            .filter(|_| chosen.is_empty() && self.tells_no_prefix())
+        {
             // Only whether it matches is asked for.
             if matched((Which::Prefregex, prefregex), &on.text, reading) {
                 reading.prefix = Some(Captured::new());
@@ -421,7 +425,11 @@ impl Filter {
     }
 
     fn try_one(&self, number: usize, on: &Text, split: &Split<'_>, reading: &mut Reading) -> Option<Match> {
-        let found = looked((Which::Failregex(number), self.failregex.get(number)?), on.as_str(), reading)?;
+        let found = looked(
+            (Which::Failregex(number), self.failregex.get(number)?),
+            on.as_str(),
+            reading,
+        )?;
         let cut = self.window.is_some().then(|| cut(&found, on.as_str(), &on.lines));
         Some(Match {
             groups: failure::groups(&found, self.settings.tell >= Tell::Hits),

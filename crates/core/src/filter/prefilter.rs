@@ -5,9 +5,10 @@
 //! matches span lines searches every line.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use aho_corasick::packed::{self, Searcher};
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Span};
 
 use super::Filter;
 use crate::pattern::{Literals, Pattern};
@@ -35,6 +36,8 @@ pub struct Prefilter {
     chosen: Vec<u64>,
     /// The longest literal
     longest: usize,
+    /// In the text that is gone through: where the gate opens next
+    opens: usize,
 }
 
 /// What a line must hold for any literal to be worth a look.
@@ -106,17 +109,37 @@ impl Prefilter {
             always,
             foreign,
             longest: texts.iter().map(String::len).max().unwrap_or(0),
+            opens: 0,
         }
+    }
+
+    /// Another text is gone through from now on with [`Prefilter::look_in`].
+    pub fn begin(&mut self) {
+        self.opens = 0;
+    }
+
+    /// Looks at a line within a text of many, which come in their order: where no line holds anything, they are passed by
+    /// together.
+    pub fn look_in(&mut self, text: &[u8], line: Range<usize>) {
+        if self.opens <= line.start {
+            self.opens = self.gate.opens(text, line.start);
+        }
+        let opens = self.opens < line.end;
+        self.find(text.get(line).unwrap_or_default(), |_| opens);
     }
 
     /// Looks at a line, or at its bytes before they are decoded, in an encoding that has ASCII within.
     pub fn look(&mut self, line: &[u8]) {
+        self.find(line, |gate| gate.opens(line, 0) < line.len());
+    }
+
+    fn find(&mut self, line: &[u8], opens: impl FnOnce(&Gate) -> bool) {
         self.found.copy(&self.always);
         let is_foreign = !self.foreign.are_none() && !line.is_ascii();
         if is_foreign {
             self.found.add(&self.foreign);
         }
-        if (is_foreign || self.gate.lets(line))
+        if (is_foreign || opens(&self.gate))
             && let Some(automaton) = &self.automaton
         {
             self.found.mark(automaton, &self.owners, line);
@@ -164,10 +187,13 @@ impl Gate {
         builder.build().map_or(Gate::Open, Gate::Packed)
     }
 
-    fn lets(&self, line: &[u8]) -> bool {
+    /// The first place from here on where one of its literals begins; the end of the text where there is none.
+    fn opens(&self, text: &[u8], from: usize) -> usize {
         match self {
-            Gate::Packed(searcher) => searcher.find(line).is_some(),
-            Gate::Open => true,
+            Gate::Packed(searcher) => searcher
+                .find_in(text, Span::from(from..text.len()))
+                .map_or(text.len(), |found| found.start()),
+            Gate::Open => from,
         }
     }
 }

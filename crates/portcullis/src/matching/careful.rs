@@ -134,7 +134,7 @@ mod tests {
         Chunk {
             path: "/log".into(),
             generation: 1,
-            lines: Vec::new(),
+            lines: crate::source::Lines::default(),
             mark: Mark {
                 device: 1,
                 inode: 2,

@@ -204,14 +204,14 @@ impl Reading {
     pub(super) fn line(
         &mut self,
         clock: Clock,
-        (chunk, line): (&Chunk, &Line),
+        (chunk, line): (&Chunk, Line<'_>),
         (prefilter, first): (&mut Prefilter, usize),
         found: &mut Found,
     ) {
         let Some(progress) = self.files.get_mut(&chunk.path) else {
             return;
         };
-        if let Some(entry) = &line.entry {
+        if let Some(entry) = line.entry {
             return self.entry(clock, (chunk, entry), (prefilter, first), found);
         }
         if progress.has_read(chunk, line.end) {
@@ -313,7 +313,7 @@ impl Reading {
                 .lines
                 .iter()
                 .find(|line| line.end == end)
-                .and_then(|line| line.entry.as_ref());
+                .and_then(|line| line.entry);
             if let Some(entry) = entry {
                 progress.place = Some(journal::mark(&chunk.path, entry));
             }

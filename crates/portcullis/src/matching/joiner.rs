@@ -37,9 +37,9 @@ pub(super) struct Whole<'l> {
 
 impl<'l> Whole<'l> {
     /// A line that the reader cut where the jail would.
-    pub(super) fn of(line: &'l Line) -> Self {
+    pub(super) fn of(line: Line<'l>) -> Self {
         Whole {
-            bytes: Cow::Borrowed(&line.bytes),
+            bytes: Cow::Borrowed(line.bytes),
             truncated: line.truncated,
         }
     }
@@ -57,7 +57,7 @@ impl Joiner {
     }
 
     /// Takes the next piece. Returns the line that it makes whole.
-    pub(super) fn take<'l>(&mut self, encoding: Encoding, piece: &'l Line) -> Option<Whole<'l>> {
+    pub(super) fn take<'l>(&mut self, encoding: Encoding, piece: Line<'l>) -> Option<Whole<'l>> {
         if !encoding.is_wide() && !self.is_joining() && piece.ending != Ending::Nul {
             return Some(Whole::of(piece));
         }
@@ -66,7 +66,7 @@ impl Joiner {
             self.at = Some(piece.end);
             return None;
         }
-        self.add(piece);
+        self.add(&piece);
         let whole = match piece.ending {
             Ending::File => true,
             Ending::Newline if !encoding.is_wide() => true,
@@ -75,7 +75,7 @@ impl Joiner {
         whole.then(|| self.finish())
     }
 
-    fn add(&mut self, piece: &Line) {
+    fn add(&mut self, piece: &Line<'_>) {
         if !self.is_joining() {
             // Others come here with a NUL only.
             let is_nul = piece.ending == Ending::Nul;
@@ -86,7 +86,7 @@ impl Joiner {
             Ending::Nul => b"\0",
             Ending::File => b"",
         };
-        for part in [&piece.bytes, end] {
+        for part in [piece.bytes, end] {
             let room = LONGEST.saturating_sub(self.held.len());
             self.over |= part.len() > room;
             self.held.extend_from_slice(part.get(..room).unwrap_or(part));
@@ -137,14 +137,14 @@ mod tests {
                 _ => continue,
             };
             let piece = Line {
-                bytes: text[begin..at].into(),
+                bytes: &text[begin..at],
                 end: at as u64 + 1,
                 truncated: false,
                 ending,
                 entry: None,
             };
             begin = at + 1;
-            let whole = joiner.take(encoding, &piece);
+            let whole = joiner.take(encoding, piece);
             lines.extend(whole.map(|whole| encoding.line(&whole.bytes).text.into_owned()));
         }
         assert_eq!(

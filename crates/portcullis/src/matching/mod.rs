@@ -225,10 +225,12 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
             (own, jail)
         });
         let mut readers: Vec<(usize, &mut Reading)> = numbered.filter(|(_, jail)| jail.follows(&chunk.path)).collect();
-        for line in &chunk.lines {
+        let (text, lines) = chunk.lines.placed();
+        prefilter.begin();
+        for (range, line) in lines {
             // The line of an entry is made by each jail for itself.
             if line.entry.is_none() {
-                prefilter.look(&line.bytes);
+                prefilter.look_in(text, range);
             }
             for (first, jail) in &mut readers {
                 if deadly(line.end, jail.name()) {

@@ -47,7 +47,7 @@ pub(super) struct Behind {
 
 impl Progress {
     /// The line that `line` makes whole.
-    pub(super) fn join<'l>(&mut self, encoding: Encoding, generation: u64, line: &'l Line) -> Option<Whole<'l>> {
+    pub(super) fn join<'l>(&mut self, encoding: Encoding, generation: u64, line: Line<'l>) -> Option<Whole<'l>> {
         if line.ending != Ending::Nul && !encoding.is_wide() && self.joiners.is_empty() {
             return Some(Whole::of(line));
         }

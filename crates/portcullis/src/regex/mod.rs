@@ -331,7 +331,11 @@ impl Trial<'_> {
             zone: self.zone.clone(),
             check_all: !options.no_check_all && options.out.is_none(),
             check_age: false,
-            tell: if options.verbosity() > 0 { Tell::Prefixes } else { Tell::Hits },
+            tell: if options.verbosity() > 0 {
+                Tell::Prefixes
+            } else {
+                Tell::Hits
+            },
         };
         Filter::new(plan, settings).map_err(|error| match error {
             filter::Error::Pattern { error, .. } => format!("ERROR: {error}"),

@@ -17,7 +17,7 @@ use rustix::fs::OFlags;
 use sha1::{Digest, Sha1};
 
 use super::frame::Framer;
-use super::{Ending, Limits, Line};
+use super::{Ending, Limits, Lines};
 
 /// How many bytes before a position are its fingerprint.
 const TAIL: usize = 64;
@@ -303,7 +303,7 @@ impl LogFile {
     ///
     /// # Errors
     /// What the system says; nothing is lost by it.
-    pub(crate) fn fill(&mut self, scratch: &mut Scratch, limits: &Limits, out: &mut Vec<Line>) -> io::Result<Fill> {
+    pub(crate) fn fill(&mut self, scratch: &mut Scratch, limits: &Limits, out: &mut Lines) -> io::Result<Fill> {
         match self.read_on(scratch, limits, out) {
             // What was framed before is given out first; the error is still there at the next read.
             Err(_) if !out.is_empty() => Ok(Fill::Full),
@@ -311,7 +311,7 @@ impl LogFile {
         }
     }
 
-    fn read_on(&mut self, scratch: &mut Scratch, limits: &Limits, out: &mut Vec<Line>) -> io::Result<Fill> {
+    fn read_on(&mut self, scratch: &mut Scratch, limits: &Limits, out: &mut Lines) -> io::Result<Fill> {
         let turn = self.at + TURN;
         let length = if limits.lines == 1 { SHORT } else { READ };
         loop {
@@ -339,16 +339,15 @@ impl LogFile {
     }
 
     /// The unterminated last line as it stands.
-    pub(crate) fn finish(&mut self) -> Line {
-        let line = self.framer.finish(self.at, Ending::File);
+    pub(crate) fn finish(&mut self, out: &mut Lines) {
+        self.framer.finish(self.at, Ending::File, out);
         self.end = self.at;
         self.tail.clone_from(&self.window);
-        line
     }
 
     /// Lines that were framed before the change was seen are given out first: the change is still there at the
     /// next read.
-    fn replaced(&self, out: &[Line], reason: &'static str) -> Fill {
+    fn replaced(&self, out: &Lines, reason: &'static str) -> Fill {
         if out.is_empty() {
             Fill::Replaced(reason)
         } else {
@@ -369,14 +368,14 @@ impl LogFile {
     }
 
     /// Frames what follows the first `before` bytes, and moves the position and both fingerprints.
-    fn frame(&mut self, bytes: &[u8], before: usize, limits: &Limits, out: &mut Vec<Line>) -> usize {
+    fn frame(&mut self, bytes: &[u8], before: usize, limits: &Limits, out: &mut Lines) -> usize {
         let fresh = bytes.get(before..).unwrap_or_default();
         let count = out.len();
         let taken = self.framer.push(fresh, self.at, limits, out);
         if taken == 0 {
             return 0;
         }
-        if let Some(line) = out.get(count..).and_then(<[Line]>::last) {
+        if let Some(line) = out.last().filter(|_| out.len() > count) {
             let past = usize::try_from(line.end - self.at).unwrap_or(0);
             self.tail = last_bytes(bytes, before + past);
             self.end = line.end;

@@ -18,7 +18,7 @@ use super::file::{Fill, LogFile, Scratch, Stat, wall};
 use super::late::{Late, LateLines};
 use super::rotation::{Generations, History, is_missing};
 use super::sibling::Place;
-use super::{Chunk, Follow, From, Limits, Line, Report};
+use super::{Chunk, Follow, From, Limits, Lines, Report};
 use crate::observe::words_of;
 
 /// What a step came to.
@@ -143,7 +143,7 @@ impl Follower {
             return self.begin();
         };
         let started = current.is_fresh();
-        let mut lines = Vec::new();
+        let mut lines = Lines::default();
         let fill = match current.fill(scratch, limits, &mut lines) {
             Err(error) if self.is_elsewhere() => return Ok(self.begin_again(&error)),
             result => result?,
@@ -253,7 +253,7 @@ impl Follower {
     }
 
     /// The end of a file that was replaced.
-    fn leave(&mut self, lines: Vec<Line>, started: bool, limits: &Limits) -> Progress {
+    fn leave(&mut self, lines: Lines, started: bool, limits: &Limits) -> Progress {
         let grew = !lines.is_empty();
         if grew {
             self.push(lines, false, started);
@@ -267,8 +267,9 @@ impl Follower {
         if current.is_partial() {
             let since = *self.waiting.get_or_insert_with(Instant::now);
             if current.is_quiet(limits.quiet) {
-                let line = current.finish();
-                self.push(vec![line], false, started);
+                let mut lines = Lines::default();
+                current.finish(&mut lines);
+                self.push(lines, false, started);
                 return Progress::More;
             }
             // A writer that goes on and on in the old file must not keep the new one waiting.
@@ -410,13 +411,13 @@ impl Follower {
         true
     }
 
-    fn push(&mut self, lines: Vec<Line>, caught_up: bool, started: bool) {
+    fn push(&mut self, lines: Lines, caught_up: bool, started: bool) {
         self.push_of(self.generation, lines, caught_up, started);
         self.caught_up = caught_up;
         self.waiting = None;
     }
 
-    fn push_of(&mut self, generation: u64, lines: Vec<Line>, caught_up: bool, started: bool) {
+    fn push_of(&mut self, generation: u64, lines: Lines, caught_up: bool, started: bool) {
         let Some(current) = &self.current else { return };
         // Where a file has not given a line yet, the end of the one before tells more: what was made in between is
         // younger than that one.

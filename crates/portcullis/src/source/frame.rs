@@ -2,7 +2,7 @@
 //!
 //! Only the beginning of an unfinished line is kept, never more than the cap.
 
-use super::{Ending, Limits, Line};
+use super::{Ending, Limits, Line, Lines};
 
 /// A log that was truncated under a writer that does not append gets a hole: its next line begins with as many
 /// NUL bytes as the file was long. Up to three NULs are kept, because UTF-16 and UTF-32 have so many around a
@@ -27,43 +27,52 @@ impl Framer {
 
     /// Takes the bytes that stand at `offset`, and stops behind a newline when `out` has reached the limits of
     /// a chunk. Returns how many bytes were taken.
-    pub(crate) fn push(&mut self, bytes: &[u8], offset: u64, limits: &Limits, out: &mut Vec<Line>) -> usize {
+    pub(crate) fn push(&mut self, bytes: &[u8], offset: u64, limits: &Limits, out: &mut Lines) -> usize {
         let mut taken = 0;
-        let mut size: usize = out.iter().map(|line| line.bytes.len()).sum();
-        while out.len() < limits.lines && size < limits.bytes {
+        while out.len() < limits.lines && out.size() < limits.bytes {
             let Some(rest) = bytes.get(taken..) else { break };
             if limits.wide && self.behind_newline && !self.is_partial() && rest.first() == Some(&0) {
                 taken += 1;
-                out.push(self.finish(offset + taken as u64, Ending::Nul));
+                self.finish(offset + taken as u64, Ending::Nul, out);
                 continue;
             }
             let Some(length) = memchr::memchr(b'\n', rest) else {
                 self.take(rest, limits);
                 return bytes.len();
             };
-            self.take(rest.get(..length).unwrap_or_default(), limits);
+            let part = rest.get(..length).unwrap_or_default();
             taken += length + 1;
-            let line = self.finish(offset + taken as u64, Ending::Newline);
-            size += line.bytes.len();
-            out.push(line);
+            let end = offset + taken as u64;
+            if !self.is_partial() && length <= limits.line && part.first() != Some(&0) {
+                self.give(part, end, Ending::Newline, out);
+            } else {
+                self.take(part, limits);
+                self.finish(end, Ending::Newline, out);
+            }
         }
         taken
     }
 
-    /// The line as it stands, ending at `end`.
-    pub(crate) fn finish(&mut self, end: u64, ending: Ending) -> Line {
+    /// Gives out the line as it stands, ending at `end`.
+    pub(crate) fn finish(&mut self, end: u64, ending: Ending, out: &mut Lines) {
         if self.held.is_empty() && self.zeros < HOLE {
             self.held.resize(usize::try_from(self.zeros).unwrap_or(0), 0);
         }
-        let line = Line {
-            bytes: self.held.as_slice().into(),
+        let held = std::mem::take(&mut self.held);
+        self.give(&held, end, ending, out);
+        self.held = held;
+        self.held.clear();
+    }
+
+    fn give(&mut self, bytes: &[u8], end: u64, ending: Ending, out: &mut Lines) {
+        out.push(Line {
+            bytes,
             end,
             truncated: self.over,
             ending,
             entry: None,
-        };
+        });
         self.clear(ending == Ending::Newline);
-        line
     }
 
     /// Forgets the unfinished line. What comes next may stand behind a newline.
@@ -119,18 +128,18 @@ mod tests {
     }
 
     /// Pushes the pieces as the reader does: what was not taken is offered again.
-    fn frame(pieces: &[&[u8]], limits: &Limits) -> (Vec<Line>, Framer) {
-        let (mut framer, mut all, mut offset) = (Framer::default(), Vec::new(), 0);
+    fn frame(pieces: &[&[u8]], limits: &Limits) -> (Lines, Framer) {
+        let (mut framer, mut all, mut offset) = (Framer::default(), Lines::default(), 0);
         for piece in pieces {
             let mut rest = *piece;
             while !rest.is_empty() {
-                let mut out = Vec::new();
+                let mut out = Lines::default();
                 let taken = framer.push(rest, offset, limits, &mut out);
                 assert!(taken > 0 && out.len() <= limits.lines);
                 assert!(framer.held.len() <= limits.line);
                 rest = &rest[taken..];
                 offset += taken as u64;
-                all.append(&mut out);
+                out.iter().for_each(|line| all.push(line));
             }
         }
         (all, framer)

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use portcullis_core::ledger::Mark;
 
 use super::file::{Fill, LogFile, Scratch, Stat};
-use super::{Limits, Line};
+use super::{Limits, Lines};
 
 /// Most files that are watched for late writers.
 const OPEN: usize = 4;
@@ -22,7 +22,7 @@ pub(crate) struct Late {
 /// What a late writer wrote.
 pub(crate) struct LateLines {
     pub(crate) generation: u64,
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Lines,
     /// The place behind them
     pub(crate) mark: Mark,
 }
@@ -45,10 +45,10 @@ impl Late {
     pub(crate) fn read(&mut self, scratch: &mut Scratch, limits: &Limits) -> Option<LateLines> {
         let mut index = 0;
         while let Some((generation, file)) = self.open.get_mut(index) {
-            let mut lines = Vec::new();
+            let mut lines = Lines::default();
             let fill = file.fill(scratch, limits, &mut lines);
             if lines.is_empty() && file.is_partial() && file.is_quiet(limits.quiet) {
-                lines.push(file.finish());
+                file.finish(&mut lines);
             }
             if !lines.is_empty() {
                 let (generation, mark) = (*generation, file.mark());

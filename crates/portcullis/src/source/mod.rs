@@ -11,6 +11,7 @@ mod follower;
 mod frame;
 pub(crate) mod journal;
 mod late;
+mod lines;
 pub(crate) mod output;
 mod reader;
 mod rotation;
@@ -26,22 +27,8 @@ use std::time::Duration;
 
 use portcullis_core::ledger::Mark;
 
+pub(crate) use lines::{Line, Lines};
 pub(crate) use reader::Reader;
-
-/// One line of a log, as written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
-    /// The bytes without the newline; a carriage return stays (contract §3.3 strips it after decoding).
-    pub(crate) bytes: Box<[u8]>,
-    /// The offset in its file after its newline.
-    pub(crate) end: u64,
-    /// Whether the line was longer than [`Limits::line`], and was cut there.
-    pub(crate) truncated: bool,
-    /// What it ends in.
-    pub(crate) ending: Ending,
-    /// The entry of a journal that it is made of; its bytes are empty then, and its end tells entries apart
-    pub(crate) entry: Option<Box<journal::Entry>>,
-}
 
 /// Where a line was cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +50,7 @@ pub(crate) struct Chunk {
     /// before holds lines that a late writer put into the file that was rotated away.
     pub(crate) generation: u64,
     /// The lines; none where only `caught_up` is news.
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Lines,
     /// Where to begin again after these lines. It may name a rotated file or a copy.
     pub(crate) mark: Mark,
     /// Whether the end of the newest file was reached.

@@ -371,7 +371,7 @@ fn child_reader() {
     loop {
         match seen.next(PATIENCE) {
             Some(Report::Chunk(chunk)) => {
-                for line in chunk.lines {
+                for line in chunk.lines.iter() {
                     writeln!(out, "\n> {}", String::from_utf8_lossy(&line.bytes)).unwrap();
                 }
             }
@@ -666,7 +666,7 @@ fn binary_rubbish_is_only_bytes() {
     let mut bytes = Vec::new();
     while bytes.len() < rubbish.len() {
         if let Report::Chunk(chunk) = reports.recv_timeout(PATIENCE).unwrap() {
-            for line in chunk.lines {
+            for line in chunk.lines.iter() {
                 bytes.extend_from_slice(&line.bytes);
                 bytes.push(b'\n');
                 assert_eq!(line.end, bytes.len() as u64);

@@ -79,11 +79,7 @@ impl Reading {
             counts.cut,
             format!("{} lines were longer than the cap and cut there", group(counts.cut)),
         );
-        remark(
-            "unknown",
-            counts.unknown.values().sum(),
-            over_budget(&counts.unknown),
-        );
+        remark("unknown", counts.unknown.values().sum(), over_budget(&counts.unknown));
         remark(
             "broken",
             counts.broken,
@@ -113,10 +109,15 @@ impl Reading {
 
 /// How many lines which patterns could not decide about.
 fn over_budget(counts: &BTreeMap<Which, u64>) -> String {
-    let each = counts.iter().map(|(which, &count)| format!("{which}: {}", group(count)));
+    let each = counts
+        .iter()
+        .map(|(which, &count)| format!("{which}: {}", group(count)));
     let each: Vec<String> = each.collect();
     let lines = group(counts.values().sum());
-    format!("{lines} lines went over the step budget, so that it is unknown whether they match ({})", each.join(", "))
+    format!(
+        "{lines} lines went over the step budget, so that it is unknown whether they match ({})",
+        each.join(", ")
+    )
 }
 
 /// Which line is meant; the output of a program has no places.
@@ -176,7 +177,9 @@ mod tests {
     #[test]
     fn numbers_and_quotes() {
         assert_eq!([group(7), group(1204), group(1_234_567)], ["7", "1,204", "1,234,567"]);
-        let counts = [(Which::Prefregex, 1), (Which::Failregex(3), 1203)].into_iter().collect();
+        let counts = [(Which::Prefregex, 1), (Which::Failregex(3), 1203)]
+            .into_iter()
+            .collect();
         assert_eq!(
             over_budget(&counts),
             "1,204 lines went over the step budget, so that it is unknown whether they match (prefregex: 1, failregex 4: 1,203)"

@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Entry, Stop, export};
 use crate::runner::{Begin, Excerpt, Feed, Link, Outcome, Ran, pause};
-use crate::source::{Chunk, Ending, Limits, Line, Report};
+use crate::source::{Chunk, Limits, Lines, Report};
 
 /// The first pause before a program that ended is started again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -234,17 +234,15 @@ impl Printer {
     }
 
     fn chunk(&self, entries: Vec<Entry>, mark: Mark, caught_up: bool) -> Chunk {
-        let line = |entry: Entry| Line {
-            bytes: Box::default(),
-            end: number_of(&*entry.cursor),
-            truncated: entry.is_cut,
-            ending: Ending::Newline,
-            entry: Some(Box::new(entry)),
-        };
+        let mut lines = Lines::default();
+        for entry in entries {
+            let number = number_of(&*entry.cursor);
+            lines.push_entry(entry, number);
+        }
         Chunk {
             path: Arc::clone(&self.path),
             generation: 0,
-            lines: entries.into_iter().map(line).collect(),
+            lines,
             mark,
             caught_up,
             started: false,

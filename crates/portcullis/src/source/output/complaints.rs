@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use crate::source::frame::Framer;
-use crate::source::{Ending, Limits, Line};
+use crate::source::{Ending, Limits, Lines};
 
 /// So many lines are told in each [`WINDOW`]; the others are counted.
 const MOST: u32 = 10;
@@ -65,7 +65,7 @@ impl Complaints {
     /// Reads a piece of what is there; what is to be told of it.
     pub(super) fn read(&mut self) -> Vec<String> {
         let mut piece = [0; PIECE];
-        let mut lines = Vec::new();
+        let mut lines = Lines::default();
         match self.pipe.as_mut().map(|pipe| pipe.read(&mut piece)) {
             Some(Ok(0)) | None => self.close(&mut lines),
             Some(Ok(length)) => self.frame(piece.get(..length).unwrap_or_default(), &mut lines),
@@ -84,30 +84,30 @@ impl Complaints {
                 all.extend(self.read());
             }
         }
-        let mut lines = Vec::new();
+        let mut lines = Lines::default();
         self.close(&mut lines);
         all.extend(self.tell(lines, Instant::now()));
         all
     }
 
-    fn close(&mut self, lines: &mut Vec<Line>) {
+    fn close(&mut self, lines: &mut Lines) {
         self.pipe = None;
         if self.framer.is_partial() {
-            lines.push(self.framer.finish(0, Ending::File));
+            self.framer.finish(0, Ending::File, lines);
         }
     }
 
-    fn frame(&mut self, mut bytes: &[u8], lines: &mut Vec<Line>) {
+    fn frame(&mut self, mut bytes: &[u8], lines: &mut Lines) {
         while !bytes.is_empty() {
-            let mut part = Vec::new();
+            let mut part = Lines::default();
             let taken = self.framer.push(bytes, 0, &self.limits, &mut part);
             bytes = bytes.get(taken..).unwrap_or_default();
-            lines.append(&mut part);
+            part.iter().for_each(|line| lines.push(line));
         }
     }
 
     /// What is said of these lines at this time; what was left out is said when the next window begins.
-    fn tell(&mut self, lines: Vec<Line>, now: Instant) -> Vec<String> {
+    fn tell(&mut self, lines: Lines, now: Instant) -> Vec<String> {
         let mut texts = Vec::new();
         if now.saturating_duration_since(self.since) >= WINDOW {
             (self.since, self.told) = (now, 0);
@@ -118,8 +118,8 @@ impl Complaints {
                 ));
             }
         }
-        for line in lines {
-            let text = String::from_utf8_lossy(&line.bytes);
+        for line in lines.iter() {
+            let text = String::from_utf8_lossy(line.bytes);
             let text = text.trim();
             if text.is_empty() {
                 continue;
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(complaints.finish(), std::slice::from_ref(&cut));
         assert_eq!(complaints.last(), Some(&*cut));
         let lines = |count: usize| {
-            let mut framed = Vec::new();
+            let mut framed = Lines::default();
             Framer::default().push(&b"again\n".repeat(count), 0, &Limits::default(), &mut framed);
             framed
         };

@@ -15,7 +15,7 @@ use super::{Shared, mark};
 use crate::runner::{Feed, Link, Outcome, Ran, TemplateId, pause};
 use crate::source::frame::Framer;
 use crate::source::journal::number_of;
-use crate::source::{Chunk, Ending, Limits, Line, Report};
+use crate::source::{Chunk, Ending, Limits, Lines, Report};
 
 /// The first pause before a program that ended is started again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -190,7 +190,7 @@ impl Teller {
             }
             if !self.caught_up && spoke.elapsed() >= QUIET {
                 self.caught_up = true;
-                self.give(Vec::new())?;
+                self.give(Lines::default())?;
             }
             if !self.wait(&output)? {
                 match feed.try_recv() {
@@ -209,7 +209,9 @@ impl Teller {
             spoke = Instant::now();
         }
         if framer.is_partial() {
-            self.give(vec![framer.finish(0, Ending::File)])?;
+            let mut lines = Lines::default();
+            framer.finish(0, Ending::File, &mut lines);
+            self.give(lines)?;
         }
         Ok(ended)
     }
@@ -220,7 +222,7 @@ impl Teller {
                 lines: if (self.one_by_one)() { 1 } else { self.limits.lines },
                 ..self.limits
             };
-            let mut lines = Vec::new();
+            let mut lines = Lines::default();
             let taken = framer.push(bytes, 0, &limits, &mut lines);
             bytes = bytes.get(taken..).unwrap_or_default();
             if !lines.is_empty() {
@@ -273,16 +275,14 @@ impl Teller {
             self.tell(Report::Unreadable { path, error })?;
         }
         if self.caught_up {
-            self.give(Vec::new())?;
+            self.give(Lines::default())?;
         }
         Ok(())
     }
 
     /// Gives lines out. There is no place in this log, so what tells a line from others is what it says.
-    fn give(&mut self, mut lines: Vec<Line>) -> Result<(), Over> {
-        for line in &mut lines {
-            line.end = number_of(&*line.bytes);
-        }
+    fn give(&mut self, mut lines: Lines) -> Result<(), Over> {
+        lines.number(|bytes| number_of(bytes));
         self.tell(Report::Chunk(Chunk {
             path: Arc::clone(&self.path),
             generation: self.generation,
