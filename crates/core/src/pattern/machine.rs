@@ -4,17 +4,14 @@
 //! What Python's groups hold after loops, look-around and failed alternatives follows from the order in which they
 //! are set and put back; therefore the places where CPython keeps them are the places where this machine does.
 
-use std::cell::Cell;
-
 use super::ahead::Ahead;
 use super::case::folded;
 use super::choice::{Choice, Kind, Round};
 use super::cursor::{Cursor, NONE, index, place};
 use super::program::{Program, Step, Test};
+use super::room::Room;
 use super::tree::{Case, Greed, Times};
 
-/// Lists of up to so many elements are used again.
-const ROOM_MAX: usize = 4096;
 /// Choices that may be open at a time.
 const CHOICES_MAX: usize = 1 << 20;
 /// Marks that may be kept at a time.
@@ -27,20 +24,6 @@ const RUN: usize = 16;
 /// The steps ran out, or the memory did.
 #[derive(Debug)]
 pub(super) struct Spent;
-
-thread_local! {
-    /// What the machine of the search before had room in.
-    static ROOM: Cell<Room> = Cell::default();
-}
-
-/// Lists that grow with a search.
-#[derive(Default)]
-struct Room {
-    marks: Vec<u32>,
-    rounds: Vec<Round>,
-    choices: Vec<Choice>,
-    kept: Vec<u32>,
-}
 
 /// A search in one text.
 pub(super) struct Machine<'p, 't> {
@@ -75,7 +58,7 @@ impl<'p, 't> Machine<'p, 't> {
             rounds,
             choices,
             kept,
-        } = ROOM.take();
+        } = Room::take();
         marks.clear();
         marks.resize(program.groups * 2, NONE);
         Ok(Machine {
@@ -316,21 +299,13 @@ impl<'p, 't> Machine<'p, 't> {
 
 impl Drop for Machine<'_, '_> {
     fn drop(&mut self) {
-        if self
-            .choices
-            .capacity()
-            .max(self.kept.capacity())
-            .max(self.rounds.capacity())
-            > ROOM_MAX
-        {
-            return;
-        }
-        ROOM.set(Room {
+        let room = Room {
             marks: std::mem::take(&mut self.marks),
             rounds: std::mem::take(&mut self.rounds),
             choices: std::mem::take(&mut self.choices),
             kept: std::mem::take(&mut self.kept),
-        });
+        };
+        room.give_back();
     }
 }
 

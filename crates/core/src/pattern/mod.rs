@@ -19,6 +19,7 @@ mod machine;
 mod matcher;
 mod parse;
 mod program;
+mod room;
 mod set;
 mod tables;
 mod tags;

@@ -81,9 +81,8 @@ use way::Way;
 const SERVER: &str = "fail2ban.server";
 /// Messages taken in one turn, and so kept in one transaction.
 const TURN: usize = 256;
-/// So long a turn goes on while lines of the past come in, which are many, and so many effects it may have meanwhile.
-const HOLD: Duration = Duration::from_millis(20);
-const MOST_HELD: usize = 4096;
+/// While lines of the past come in a turn goes on for so long, up to so many effects.
+const HOLD: (Duration, usize) = (Duration::from_millis(20), 4096);
 /// The database is purged this often (contract §7.3), and being unprotected is repeated in the log.
 const HOURLY: Duration = Duration::from_secs(3600);
 /// The wheel turns at least this often while records wait for the database.
@@ -355,9 +354,9 @@ impl Daemon {
         let clock = self.clock.now();
         let (saved, facts) = (self.keeper.failure().is_none(), messages.iter().any(Message::is_fact));
         self.engine.handle(clock.steady, Input::Tick, &mut out);
-        let until = Instant::now() + HOLD;
+        let until = Instant::now() + HOLD.0;
         while let Some(message) = messages.pop_front() {
-            let goes_on = message.goes_on() && out.len() < MOST_HELD;
+            let goes_on = message.goes_on() && out.len() < HOLD.1;
             // Groups that are taken down get counted what they sent before, so that what is behind waits in line.
             if message.may_rearrange() {
                 self.defer(&mut messages);

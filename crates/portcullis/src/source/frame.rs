@@ -147,7 +147,7 @@ mod tests {
 
     fn check(bytes: &[u8], cap: usize, expect: &[(&[u8], u64, bool)]) {
         let (lines, _) = frame(&[bytes], &limits(cap, 512));
-        let lines: Vec<(&[u8], u64, bool)> = lines.iter().map(|l| (&*l.bytes, l.end, l.truncated)).collect();
+        let lines: Vec<(&[u8], u64, bool)> = lines.iter().map(|l| (l.bytes, l.end, l.truncated)).collect();
         assert_eq!(lines, expect);
     }
 
@@ -170,7 +170,7 @@ mod tests {
         let wide = Limits::default().of(true);
         let text = [b"a\0\n\0\0\n\n\0\0b".as_slice(), b"\0\n", b"\0", b"\0\0\0\0\0\0c\n"];
         let (lines, _) = frame(&text, &wide);
-        let lines: Vec<(&[u8], u64, Ending)> = lines.iter().map(|l| (&*l.bytes, l.end, l.ending)).collect();
+        let lines: Vec<(&[u8], u64, Ending)> = lines.iter().map(|l| (l.bytes, l.end, l.ending)).collect();
         let expect = [
             (b"a\0".as_slice(), 3, Ending::Newline),
             (b"", 4, Ending::Nul),

@@ -142,7 +142,7 @@ impl Seen {
             }) => {
                 assert!(caught_up || !lines.is_empty(), "a chunk without news");
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                self.lines.extend(lines.iter().map(|line| text(&line.bytes)));
+                self.lines.extend(lines.iter().map(|line| text(line.bytes)));
                 self.mark = Some(mark);
                 self.caught_up = caught_up;
             }
@@ -372,7 +372,7 @@ fn child_reader() {
         match seen.next(PATIENCE) {
             Some(Report::Chunk(chunk)) => {
                 for line in chunk.lines.iter() {
-                    writeln!(out, "\n> {}", String::from_utf8_lossy(&line.bytes)).unwrap();
+                    writeln!(out, "\n> {}", String::from_utf8_lossy(line.bytes)).unwrap();
                 }
             }
             Some(other) => writeln!(out, "\n! {other:?}").unwrap(),
@@ -667,7 +667,7 @@ fn binary_rubbish_is_only_bytes() {
     while bytes.len() < rubbish.len() {
         if let Report::Chunk(chunk) = reports.recv_timeout(PATIENCE).unwrap() {
             for line in chunk.lines.iter() {
-                bytes.extend_from_slice(&line.bytes);
+                bytes.extend_from_slice(line.bytes);
                 bytes.push(b'\n');
                 assert_eq!(line.end, bytes.len() as u64);
             }
