@@ -50,6 +50,8 @@ pub(super) struct Jail {
     pub(super) wide: Wide,
     /// Bans that end later than is kept
     prolonged: BTreeMap<Id, Ticket>,
+    /// Whether the counting must be kept with a ban: where bans grow, lines that are read again count otherwise
+    pub(super) is_hasty: bool,
 }
 
 impl Jail {
@@ -74,6 +76,7 @@ impl Jail {
             prolongs: BTreeMap::new(),
             wide: Wide::default(),
             prolonged: BTreeMap::new(),
+            is_hasty: false,
             plan: arrangement.plan.clone(),
         };
         // A jail that is not started yet says so when it is.
@@ -331,6 +334,7 @@ impl Jail {
 
     /// Writes the later ends of bans, and the present state of the counters that changed, which may be that they are gone.
     pub(super) fn record_progress(&mut self, out: &mut Vec<Effect>) {
+        self.is_hasty = false;
         for ticket in std::mem::take(&mut self.prolonged).into_values() {
             let jail = Arc::clone(self.name());
             out.push(Effect::Record(Entry::Prolong { jail, ticket }));

@@ -177,6 +177,7 @@ impl Jail {
         let ticket = grown.ticket;
         self.ledger.amend(&ticket);
         let jail = Arc::clone(self.name());
+        self.is_hasty |= self.growth.is_some();
         if !base.restored {
             out.push(Effect::Record(Entry::Ban {
                 jail: Arc::clone(&jail),
@@ -317,7 +318,7 @@ impl Grown {
 }
 
 /// The whole second of the wall clock that the database keeps, a half going to the even one, on the steady clock.
-fn whole_second(time: Timestamp, ahead: Seconds) -> Timestamp {
+pub(super) fn whole_second(time: Timestamp, ahead: Seconds) -> Timestamp {
     const SECOND: i64 = 1_000_000;
     let wall = (time + ahead).micros();
     let (whole, rest) = (wall.div_euclid(SECOND), wall.rem_euclid(SECOND));

@@ -48,7 +48,8 @@ impl Engine {
             return;
         }
         let due = *self.owed.due.get_or_insert(now + LATE);
-        if !may_wait || self.owed.at_once || due <= now {
+        let is_hasty = self.jails.values().any(|jail| jail.is_hasty);
+        if !may_wait || self.owed.at_once || is_hasty || due <= now {
             self.keep_progress(out);
         }
     }

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::known::whole_second;
 use super::*;
 use crate::address::Id;
 use crate::config::plan::{ActionPlan, JailPlan};
@@ -93,7 +94,7 @@ impl Stage {
                 let key = (jail.to_string(), ticket.id.clone());
                 let past = Past {
                     count: ticket.bancount,
-                    time: ticket.time,
+                    time: whole_second(ticket.time, Seconds::ZERO),
                     bantime: ticket.bantime,
                 };
                 if !ticket.restored {
@@ -184,6 +185,10 @@ impl Stage {
     }
 
     fn lines(&mut self, failures: Vec<Failure>, offset: u64) {
+        self.lines_of(failures, offset, true);
+    }
+
+    fn lines_of(&mut self, failures: Vec<Failure>, offset: u64, at_once: bool) {
         let mark = Mark {
             device: 1,
             inode: 1,
@@ -198,7 +203,7 @@ impl Stage {
             failures,
             reads,
             sessions: vec![],
-            at_once: true,
+            at_once,
         }));
     }
 
@@ -635,6 +640,41 @@ proptest! {
             history
         };
         prop_assert_eq!(run(false), run(true));
+    }
+}
+
+proptest! {
+    /// While a log is caught up with, the counting is kept late. After a crash the lines behind what was kept are read
+    /// again: in the end there are the same bans and the same counters as without.
+    #[test]
+    fn a_crash_before_the_counting_is_kept_changes_nothing(
+        lines in prop::collection::vec((1_u8..5, 0_i64..400, prop::bool::weighted(0.2)), 1..80),
+        growth in 0_usize..3,
+    ) {
+        let plan = [plan("j"), growing(&[]), growing(&[("multipliers", "1 1 3"), ("maxtime", "20m")])][growth].clone();
+        let run = |mut crashes: Vec<bool>| {
+            let mut stage = Stage::new(vec![plan.clone()]);
+            let begin = stage.now;
+            let mut place = 0;
+            while let Some((who, ..)) = lines.get(place) {
+                let millis: i64 = lines[..=place].iter().map(|(_, gap, _)| gap).sum();
+                let time = begin + Seconds::from_micros(millis * 1000);
+                stage.now = stage.now.max(time);
+                let failure = failure("j", Identity::Known(Id::parse(&format!("192.0.2.{who}")).unwrap()), time);
+                stage.lines_of(vec![failure], place as u64 + 1, false);
+                if std::mem::take(&mut crashes[place]) {
+                    stage.crash();
+                    place = usize::try_from(stage.offset).unwrap();
+                } else {
+                    place += 1;
+                }
+            }
+            stage.wait(2);
+            let ends: Vec<_> = stage.ends().collect();
+            (ends, stage.counts, stage.offset)
+        };
+        let crashes = lines.iter().map(|(.., crash)| *crash).collect();
+        prop_assert_eq!(run(vec![false; lines.len()]), run(crashes));
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn supervised(run: &Run) -> u8 {
         for variable in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
             command.env_remove(variable);
         }
-        // Large requests come and go; without these, the C library keeps their memory for each thread that had one. Two
+        // What SQLite needs comes and goes; without these, the C library keeps it for each thread that had some. Two
         // arenas are enough for the processors that are busy at a time here.
         command
             .env("MALLOC_MMAP_THRESHOLD_", "1048576")
