@@ -151,6 +151,11 @@ impl Reading {
         self.files.contains_key(path)
     }
 
+    /// Whether what it reads there is new.
+    pub(super) fn is_operating(&self, path: &str) -> bool {
+        self.files.get(path).is_some_and(|progress| progress.operating)
+    }
+
     /// Whether its lines may span newline bytes.
     pub(crate) fn is_wide(&self) -> bool {
         self.encoding.encoding.is_wide()

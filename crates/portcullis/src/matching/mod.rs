@@ -34,7 +34,7 @@ use portcullis_core::filter::Prefilter;
 use portcullis_core::ledger::Mark;
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 
-use crate::source::{Chunk, From, Report};
+use crate::source::{Chunk, From, Report, journal};
 use crate::store::Running;
 
 /// Chunks that wait for a group. A full channel stops the reader; the file keeps the lines.
@@ -241,6 +241,9 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
             }
         }
         let (mut reads, mut sessions) = (Vec::new(), Vec::new());
+        // What a stream gave it does not give again; a journal says once that its end was reached.
+        let is_new = journal::is_journal(&chunk.path) && readers.iter().any(|(_, jail)| jail.is_operating(&chunk.path));
+        let at_once = chunk.caught_up || is_new || LogPath::is_stream(&chunk.path);
         for (_, jail) in readers {
             reads.extend(jail.reached(chunk, &mut found.news));
             sessions.extend(jail.sessions());
@@ -256,8 +259,7 @@ impl<F: Fn(News) -> Result<(), TrySendError<News>>> Worker<F> {
             failures,
             reads,
             sessions,
-            // What a stream gave it does not give again.
-            at_once: chunk.caught_up || LogPath::is_stream(&chunk.path),
+            at_once,
         };
         (batch, found.news)
     }
