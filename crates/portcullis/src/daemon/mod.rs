@@ -6,6 +6,7 @@
 
 mod alarm;
 mod answers;
+mod backlog;
 mod caution;
 mod clouds;
 mod commands;
@@ -109,7 +110,7 @@ impl Message {
         matches!(self, Message::Facts(..) | Message::Loaded(..))
     }
 
-    /// Whether more of the same is sure to follow at once: lines of a log whose end is not reached.
+    /// Whether more is sure to follow at once: lines of a log whose end is not reached.
     fn goes_on(&self) -> bool {
         matches!(self, Message::News(News::Batch(batch)) if !batch.at_once)
     }
@@ -193,7 +194,7 @@ struct Daemon {
     hourly_due: Instant,
     files_due: Instant,
     outbox: SyncSender<Message>,
-    /// Room for the effects of a turn
+    backlog: Arc<backlog::Backlog>,
     room: Vec<Effect>,
     /// Messages that came while groups were taken down
     later: VecDeque<Message>,
@@ -350,8 +351,7 @@ impl Daemon {
     }
 
     fn turn(&mut self, mut messages: VecDeque<Message>, inbox: &Receiver<Message>) -> Option<End> {
-        let mut out = std::mem::take(&mut self.room);
-        let clock = self.clock.now();
+        let (mut out, clock) = (std::mem::take(&mut self.room), self.clock.now());
         let (saved, facts) = (self.keeper.failure().is_none(), messages.iter().any(Message::is_fact));
         self.engine.handle(clock.steady, Input::Tick, &mut out);
         let until = Instant::now() + HOLD.0;
@@ -396,7 +396,7 @@ impl Daemon {
     fn take(&mut self, message: Message, inbox: &Receiver<Message>, out: &mut Vec<Effect>) -> Option<End> {
         let now = self.clock.now().steady;
         match message {
-            Message::News(News::Batch(batch)) => self.engine.handle(now, Input::Batch(batch), out),
+            Message::News(News::Batch(batch)) => self.hear_batch(now, batch, out),
             Message::News(news) => self.hear(news),
             Message::Facts(facts, at) => self.take_facts(facts, at, out),
             Message::Answer(answer) => {

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, TrySendError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::enforce::protect::Protected;
 
 use portcullis_core::config::plan::LogPath;
-use portcullis_core::engine::Input;
+use portcullis_core::engine::{Batch, Effect, Input};
 use portcullis_core::filter::Sessions;
 use portcullis_core::json;
 use portcullis_core::ledger::Mark;
@@ -190,10 +190,7 @@ impl Daemon {
         let journals = journals_of(&jails);
         let outputs: BTreeSet<_> = jails.iter().flat_map(Reading::paths).cloned().collect();
         let outputs: Vec<_> = outputs.into_iter().filter(|path| LogPath::is_stream(path)).collect();
-        let outbox = self.outbox.clone();
-        let group = Group::spawn(jails, self.clock.clone(), self.caution.careful(), move |news| {
-            outbox.try_send(Message::News(news)).map_err(error_of)
-        });
+        let group = Group::spawn(jails, self.clock.clone(), self.caution.careful(), self.way_in());
         match group {
             Ok(group) => {
                 let paths = begins.keys().chain(journals.keys()).chain(&outputs).cloned().collect();
@@ -308,7 +305,10 @@ impl Daemon {
     /// Batches are counted now, in their order; everything else is put back in line behind them.
     fn sort(&mut self, message: Message) {
         match message {
-            Message::News(News::Batch(batch)) => self.step(Input::Batch(batch)),
+            Message::News(News::Batch(batch)) => {
+                self.backlog.less(batch.failures.len());
+                self.step(Input::Batch(batch));
+            }
             Message::News(News::Through(_)) => {}
             other => self.later.push_back(other),
         }
@@ -328,6 +328,28 @@ impl Daemon {
         let _ = thread::Builder::new().name("own".into()).spawn(move || {
             let _ = outbox.send(Message::Own(resolver::own_addresses_and_names()));
         });
+    }
+
+    /// How a group tells us something, unless too much is on its way already.
+    fn way_in(&self) -> impl Fn(News) -> Result<(), TrySendError<News>> + Send + 'static {
+        let (outbox, backlog) = (self.outbox.clone(), Arc::clone(&self.backlog));
+        move |news| {
+            if !backlog.has_room() {
+                return Err(TrySendError::Full(news));
+            }
+            let count = news.failures();
+            backlog.add(count);
+            outbox.try_send(Message::News(news)).map_err(|error| {
+                backlog.less(count);
+                error_of(error)
+            })
+        }
+    }
+
+    /// A run of lines goes into the engine.
+    pub(super) fn hear_batch(&mut self, now: Timestamp, batch: Batch, out: &mut Vec<Effect>) {
+        self.backlog.less(batch.failures.len());
+        self.engine.handle(now, Input::Batch(batch), out);
     }
 
     /// What a group says beside failures.
@@ -402,8 +424,8 @@ fn journals_of(jails: &[Reading]) -> BTreeMap<Arc<str>, Wish> {
     journals.map(wish).collect()
 }
 
-fn error_of(error: std::sync::mpsc::TrySendError<Message>) -> std::sync::mpsc::TrySendError<News> {
-    use std::sync::mpsc::TrySendError::{Disconnected, Full};
+fn error_of(error: TrySendError<Message>) -> TrySendError<News> {
+    use TrySendError::{Disconnected, Full};
     match error {
         Full(Message::News(news)) => Full(news),
         Disconnected(Message::News(news)) => Disconnected(news),

@@ -62,7 +62,6 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         setup.manual();
     }
     let around = surroundings::Around::new(&clock, &outbox);
-    let inquiries = Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?;
     let (board, (cloud, sky)) = (Arc::clone(&around.board), sky(&clock, &places, link.clone()));
     let reader = Reader::spawn(Limits::default()).map_err(broken)?;
     let mut daemon = Daemon {
@@ -73,9 +72,9 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         since: clock.now().steady,
         clock,
         zone: setup::zone(),
+        inquiries: Inquiries::start(link.clone(), &around, sender(&outbox, Message::Answer)).map_err(broken)?,
         lanes: lanes(link.clone(), around, sky, &outbox).map_err(broken)?,
         traces: super::traces::Traces::new(),
-        inquiries,
         caution: caution::Caution::begin(run.deaths, &places, &reader),
         watchdog: Watchdog::asked(),
         reader,
@@ -96,6 +95,7 @@ pub(super) fn start(run: &Run, places: Places) -> Result<Started, String> {
         hourly_due: Instant::now() + HOURLY,
         files_due: Instant::now(),
         outbox,
+        backlog: Arc::default(),
         room: Vec::new(),
         later: VecDeque::new(),
         farewell: None,
@@ -234,11 +234,12 @@ fn caps(limits: &Limits) -> String {
     let kib = |bytes: usize| bytes >> 10;
     format!(
         "Memory: of one jail {MOST_COUNTERS} counters and {} KiB of their lines; lines of {} KiB; of one log {} × {} KiB; \
-         {MOST_WAITING} failures that wait for names or commands",
+         {} failures on their way and {MOST_WAITING} that wait for names or commands",
         kib(MOST_LINES),
         kib(limits.line),
         crate::matching::WAITING,
-        kib(limits.bytes)
+        kib(limits.bytes),
+        super::backlog::MOST
     )
 }
 

@@ -84,6 +84,14 @@ pub(crate) struct Group {
 }
 
 impl News {
+    /// How many failures it tells of.
+    pub(crate) fn failures(&self) -> usize {
+        match self {
+            News::Batch(batch) => batch.failures.len(),
+            _ => 0,
+        }
+    }
+
     /// No news.
     pub(crate) fn nothing() -> News {
         News::Remark {
