@@ -211,8 +211,11 @@ impl Matcher {
     /// Whether there is a match, where the linear engine can tell.
     pub(super) fn is_match(&self, text: &str) -> Option<bool> {
         let ascii = self.traits.words && text.is_ascii();
-        let linear = self.linear(ascii)?;
-        self.traits.is_linear_in(text, ascii).then(|| linear.is_match(text))
+        // Where it is not the pattern itself, it finds more than there is, and never less.
+        match self.linear(ascii)?.is_match(text) {
+            true => self.traits.is_linear_in(text, ascii).then_some(true),
+            false => Some(false),
+        }
     }
 
     fn search_linear<'t>(&self, regex: &Regex, text: &'t str) -> Search<'t> {
