@@ -146,8 +146,8 @@ fn every_entry_is_read_once() {
             0 => journalctl(&house, &["--rotate"]),
             1 => house.kill(),
             2 => {
-                let printer = printer(&house).unwrap();
-                kill_process(printer, Signal::KILL).unwrap();
+                eventually("a program prints the journal", || printer(&house).is_some());
+                kill_process(printer(&house).unwrap(), Signal::KILL).unwrap();
             }
             _ => kill_process(house.daemon(), Signal::KILL).unwrap(),
         }
