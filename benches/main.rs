@@ -19,7 +19,7 @@ use portcullis_core::config::plan::{JailPlan, Plan};
 use portcullis_core::config::{Face, MemoryTree, Request, read};
 use portcullis_core::filter::{Filter, Identity, Prefilter, Settings, Tell};
 use portcullis_core::ledger::{Ledger, Ticket};
-use portcullis_core::pattern::{Flags, Lane, Pattern};
+use portcullis_core::pattern::{Flags, Lane, Pattern, Search};
 use portcullis_core::stamp::Detector;
 use portcullis_core::time::{Clock, Seconds, Timestamp};
 use portcullis_core::tracker::{Attempt, Limits, Tracker};
@@ -111,6 +111,31 @@ fn pattern(criterion: &mut Criterion) {
                     }
                 }
             });
+        });
+    }
+    group.finish();
+}
+
+/// Searches in 1,000 bytes that use up all the steps they may take, each by another kind of step.
+fn budget(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("budget");
+    // What the linear engine is asked first says yes, because it does not look behind and knows no references.
+    for (name, regex, piece, end) in [
+        ("choices", r"^(?:a|a)*[bc](?<!c)$", "a", "c"),
+        ("rounds", r"^(?:a+b?)+c(?<!c)$", "a", "c"),
+        ("runs", r"^\w*\w*\w*\w*\w*c(?<!c)$", "a", "c"),
+        ("runs of other letters", r"^\w*\w*\w*\w*\w*c(?<!c)$", "é", "c"),
+        ("references", r"^(a*)a*\1a*\1c(?<!c)$", "a", "c"),
+        ("classes", r"^(?:[^\[\]]|[\w ]|[^:]+)*c(?<!c)$", "ab ", "c"),
+    ] {
+        let pattern = Pattern::new(regex, Flags::default()).unwrap();
+        let text = piece.repeat((1000 - end.len()) / piece.len()) + end;
+        assert!(
+            matches!(pattern.search(&text, Lane::Fast), Search::OverBudget),
+            "{name} is within the budget"
+        );
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| black_box(pattern.search(black_box(&text), Lane::Fast)));
         });
     }
     group.finish();
@@ -279,5 +304,5 @@ fn bans(
     ledger.len()
 }
 
-criterion_group!(benches, pattern, date, tracker, ledger, end_to_end);
+criterion_group!(benches, pattern, budget, date, tracker, ledger, end_to_end);
 criterion_main!(benches);

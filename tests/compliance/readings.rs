@@ -4,7 +4,7 @@
 mod annotations;
 mod hostile;
 mod made;
-mod subject;
+pub(crate) mod subject;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

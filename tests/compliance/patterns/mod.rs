@@ -4,6 +4,7 @@
 mod characters;
 mod dialect;
 mod fuzz;
+mod worst;
 
 use std::collections::BTreeMap;
 

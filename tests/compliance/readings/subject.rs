@@ -12,13 +12,13 @@ use serde_json::json;
 
 use crate::oracle::{configuration, sample_logs};
 
-pub(super) type Options = BTreeMap<String, String>;
+pub(crate) type Options = BTreeMap<String, String>;
 
 /// A filter under one set of options.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Subject {
-    pub(super) filter: String,
-    pub(super) options: Options,
+pub(crate) struct Subject {
+    pub(crate) filter: String,
+    pub(crate) options: Options,
     /// Commands in place of a stock filter: verb and value
     pub(super) commands: Vec<(String, String)>,
 }
@@ -31,7 +31,7 @@ impl fmt::Display for Subject {
 
 impl Subject {
     /// All stock filters in all modes: those that their files tell apart, and those of the sample files.
-    pub(super) fn all() -> Vec<Self> {
+    pub(crate) fn all() -> Vec<Self> {
         let mut all = BTreeSet::new();
         for filter in names() {
             let mut add = |options| {
@@ -75,7 +75,7 @@ impl Subject {
     }
 
     /// The filter in a jail of its own.
-    pub(super) fn plan(&self, usedns: &str) -> JailPlan {
+    pub(crate) fn plan(&self, usedns: &str) -> JailPlan {
         let jail = "fail2ban-regex-jail";
         let command = |verb: &str, value: &str| vec!["set".into(), jail.into(), verb.into(), value.into()];
         let stream = if self.commands.is_empty() {
@@ -225,7 +225,7 @@ fn add_lines(folder: &Path, lines: &mut Vec<String>) {
 }
 
 /// The lines of a file, decoded.
-pub(super) fn read(path: &Path) -> Vec<String> {
+pub(crate) fn read(path: &Path) -> Vec<String> {
     let bytes = fs::read(path).unwrap();
     let text = String::from_utf8_lossy(&bytes);
     text.split_terminator('\n')

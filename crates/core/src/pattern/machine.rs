@@ -85,6 +85,12 @@ impl<'p, 't> Machine<'p, 't> {
         Ok(())
     }
 
+    /// How many steps were taken of those that it was made with.
+    pub(super) fn taken(&self, of: usize) -> usize {
+        let given = if self.tried.is_empty() { of } else { usize::MAX };
+        given - self.steps
+    }
+
     /// Where a match that begins at this place ends.
     ///
     /// # Errors
@@ -113,11 +119,7 @@ impl<'p, 't> Machine<'p, 't> {
 
     /// The text that a group holds.
     pub(super) fn group(&self, group: usize) -> Option<&'t str> {
-        let end = group.checked_mul(2)?.checked_sub(1)?;
-        if end >= self.marked {
-            return None;
-        }
-        let (from, to) = (*self.marks.get(end - 1)?, *self.marks.get(end)?);
+        let (from, to) = self.span(group)?;
         self.text.between(from, to)
     }
 
@@ -295,21 +297,7 @@ impl<'p, 't> Machine<'p, 't> {
             .copied()
             .unwrap_or(Round::first(NONE))
     }
-}
 
-impl Drop for Machine<'_, '_> {
-    fn drop(&mut self) {
-        let room = Room {
-            marks: std::mem::take(&mut self.marks),
-            rounds: std::mem::take(&mut self.rounds),
-            choices: std::mem::take(&mut self.choices),
-            kept: std::mem::take(&mut self.kept),
-        };
-        room.give_back();
-    }
-}
-
-impl<'p> Machine<'p, '_> {
     /// Takes up to `most` characters that pass, and says how many they were.
     fn take(&mut self, test: &Test, mut at: u32, most: Option<u32>) -> Result<(u32, u32), Spent> {
         let mut count = 0;
@@ -516,5 +504,17 @@ impl<'p> Machine<'p, '_> {
             (from, at) = (next_from, next_at);
         }
         Ok(Some(at))
+    }
+}
+
+impl Drop for Machine<'_, '_> {
+    fn drop(&mut self) {
+        let room = Room {
+            marks: std::mem::take(&mut self.marks),
+            rounds: std::mem::take(&mut self.rounds),
+            choices: std::mem::take(&mut self.choices),
+            kept: std::mem::take(&mut self.kept),
+        };
+        room.give_back();
     }
 }

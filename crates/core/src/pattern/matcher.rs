@@ -39,6 +39,13 @@ pub enum Lane {
     Slow,
 }
 
+fn steps_of(lane: Lane) -> usize {
+    match lane {
+        Lane::Fast => STEPS,
+        Lane::Slow => STEPS * SLOW_FACTOR,
+    }
+}
+
 /// What a search found.
 #[derive(Debug)]
 pub enum Search<'t> {
@@ -258,9 +265,18 @@ impl Matcher {
         first: usize,
         lane: Lane,
     ) -> Result<Search<'t>, Spent> {
-        let factor = if lane == Lane::Slow { SLOW_FACTOR } else { 1 };
         let program = self.stepwise().ok_or(Spent)?;
-        let mut machine = Machine::new(program, text, STEPS * factor)?;
+        let mut machine = Machine::new(program, text, steps_of(lane))?;
+        self.go_through(&mut machine, linear, text, first)
+    }
+
+    fn go_through<'t>(
+        &self,
+        machine: &mut Machine<'_, 't>,
+        linear: Option<&Regex>,
+        text: &'t str,
+        first: usize,
+    ) -> Result<Search<'t>, Spent> {
         let mut next = Some(first);
         while let Some(start) = next {
             machine.spend((text.len() - start) / SCANNED + 1)?;
@@ -275,6 +291,35 @@ impl Matcher {
             next = behind.and_then(|from| self.candidate(linear, text, from));
         }
         Ok(Search::No)
+    }
+
+    /// The steps that the machine takes in a search: those of the direct try, and of the way through the text after it.
+    pub(super) fn steps(&self, text: &str, lane: Lane) -> usize {
+        let mut steps = 0;
+        if self.traits.anchored
+            && let Some(Ok(mut machine)) = self.direct().map(|program| Machine::new(program, text, DIRECT_STEPS))
+        {
+            let answer = machine.match_at(0);
+            steps = machine.taken(DIRECT_STEPS);
+            if answer.is_ok() {
+                return steps;
+            }
+        }
+        let ascii = self.traits.words && text.is_ascii();
+        let linear = self.linear(ascii);
+        if self.traits.is_linear_in(text, ascii) {
+            return steps;
+        }
+        if let Some(first) = self.candidate(linear, text, 0)
+            && let Some(Ok(mut machine)) = self
+                .stepwise()
+                .map(|program| Machine::new(program, text, steps_of(lane)))
+        {
+            // Found or not, or over budget: the steps are what is asked for.
+            let _ = self.go_through(&mut machine, linear, text, first);
+            steps += machine.taken(steps_of(lane));
+        }
+        steps
     }
 
     /// The first place from here on where a match may begin.

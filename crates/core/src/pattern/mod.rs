@@ -169,6 +169,13 @@ impl Pattern {
     pub fn search<'t>(&self, text: &'t str, lane: Lane) -> Search<'t> {
         self.inner.matcher.search(text, lane)
     }
+
+    /// The steps of the machine that a [`Pattern::search`] of this text takes, for those who look for costly lines. A
+    /// search that the linear engine answers takes none beyond the 1,000 of a first try at the beginning. Steps that
+    /// would go over the budget are not taken, so that only the search tells whether it was enough.
+    pub fn steps(&self, text: &str, lane: Lane) -> usize {
+        self.inner.matcher.steps(text, lane)
+    }
 }
 
 impl fmt::Debug for Pattern {
