@@ -48,8 +48,8 @@ pub(super) struct Jail {
     pub(super) prolongs: BTreeMap<(Timestamp, Id), Ticket>,
     /// Neighbourhoods with many bans
     pub(super) wide: Wide,
-    /// Bans that end later than is kept
-    prolonged: BTreeMap<Id, Ticket>,
+    /// Bans that are otherwise than they are kept: they end later, or are marked
+    pub(super) altered: BTreeMap<Id, Ticket>,
     /// Whether the counting must be kept with a ban: where bans grow, lines that are read again count otherwise
     pub(super) is_hasty: bool,
 }
@@ -75,7 +75,7 @@ impl Jail {
             asleep: Vec::new(),
             prolongs: BTreeMap::new(),
             wide: Wide::default(),
-            prolonged: BTreeMap::new(),
+            altered: BTreeMap::new(),
             is_hasty: false,
             plan: arrangement.plan.clone(),
         };
@@ -171,7 +171,7 @@ impl Jail {
 
     fn release(&mut self, ticket: &Ticket, repealed: bool, told: impl Fn(&Layer) -> bool, out: &mut Vec<Effect>) {
         let (jail, id) = (Arc::clone(self.name()), ticket.id.clone());
-        self.prolonged.remove(&id);
+        self.altered.remove(&id);
         out.push(Effect::Note(Event::Unbanned { jail, id, repealed }));
         for layer in self.layers.iter().filter(|layer| told(layer)) {
             self.change(&layer.action, Order::Unban(ticket.clone()), out);
@@ -296,7 +296,7 @@ impl Jail {
     /// A later end: shell actions never hear of it (as in Fail2Ban), native layers renew their time-outs, and where a
     /// cloud's rule is full, who is banned for longer stays in it.
     pub(super) fn prolong(&mut self, ticket: &Ticket, out: &mut Vec<Effect>) {
-        self.prolonged.insert(ticket.id.clone(), ticket.clone());
+        self.altered.insert(ticket.id.clone(), ticket.clone());
         for layer in self.layers.iter().filter(|layer| layer.native || layer.cloud) {
             self.change(&layer.action, Order::Prolong(ticket.clone()), out);
         }
@@ -329,13 +329,13 @@ impl Jail {
 
     /// Whether counting has changed what is to be kept.
     pub(super) fn has_progressed(&self) -> bool {
-        self.tracker.has_changed() || !self.prolonged.is_empty()
+        self.tracker.has_changed() || !self.altered.is_empty()
     }
 
-    /// Writes the later ends of bans, and the present state of the counters that changed, which may be that they are gone.
+    /// Writes the bans that were altered, and the present state of the counters that changed, which may be that they are gone.
     pub(super) fn record_progress(&mut self, out: &mut Vec<Effect>) {
         self.is_hasty = false;
-        for ticket in std::mem::take(&mut self.prolonged).into_values() {
+        for ticket in std::mem::take(&mut self.altered).into_values() {
             let jail = Arc::clone(self.name());
             out.push(Effect::Record(Entry::Prolong { jail, ticket }));
         }

@@ -49,7 +49,7 @@ impl Engine {
                     // A record, a note and an order each.
                     out.reserve(3 * ids.len());
                     let mut ban = |id: Id| {
-                        jail.hand_over(&id, out);
+                        jail.hand_over(&id);
                         jail.ban(&mut turn, judge::by_hand(id, now, length), bantime.is_some(), out)
                     };
                     Ok(count(ids.into_iter().map(|id| usize::from(ban(id))).sum()))
@@ -190,7 +190,7 @@ impl Engine {
                         meant.extend(addresses.into_iter().filter(|id| jail.ledger.get(id).is_some()));
                     }
                 }
-                pardon(jail, &mut meant, out);
+                pardon(jail, &mut meant);
                 lift(jail, history, meant.clone(), out);
                 let done = meant.iter().filter(|id| jail.free(id, false, out)).count();
                 freed += done;
@@ -232,7 +232,7 @@ fn unban(jail: &mut Jail, history: &mut History, ids: Option<&[Id]>, out: &mut V
             let inside = inside.filter(|banned| *banned != id && id.contains(banned));
             members.extend(inside.cloned());
         }
-        pardon(jail, &mut members, out);
+        pardon(jail, &mut members);
         lift(jail, history, members.clone(), out);
         for member in members {
             freed += usize::from(jail.free(&member, false, out));
@@ -242,8 +242,8 @@ fn unban(jail: &mut Jail, history: &mut History, ids: Option<&[Id]>, out: &mut V
 }
 
 /// Puts the wide bans around those who are to be freed in front of them.
-fn pardon(jail: &mut Jail, members: &mut Vec<Id>, out: &mut Vec<Effect>) {
-    let wide: BTreeSet<Id> = members.iter().filter_map(|id| jail.shrink(id, out)).collect();
+fn pardon(jail: &mut Jail, members: &mut Vec<Id>) {
+    let wide: BTreeSet<Id> = members.iter().filter_map(|id| jail.shrink(id)).collect();
     members.retain(|id| !wide.contains(id));
     members.splice(0..0, wide);
 }

@@ -202,7 +202,7 @@ impl Jail {
 
     /// Somebody is about to be freed by hand: the wide ban around must go as well, and is returned; what it rested on is
     /// pardoned. Who frees the whole neighbourhood pardons also what was not enough yet.
-    pub(super) fn shrink(&mut self, id: &Id, out: &mut Vec<Effect>) -> Option<Id> {
+    pub(super) fn shrink(&mut self, id: &Id) -> Option<Id> {
         let is_wide = |net: &IpNet| self.wide.nets.get(net).is_some_and(|evidence| evidence.is_in_force);
         let net = match id {
             Id::Net(net) if self.wide.nets.contains_key(net) => *net,
@@ -213,11 +213,7 @@ impl Jail {
             let Some(ticket) = self.ledger.mark(other, Ticket::PARDONED) else {
                 continue;
             };
-            let ticket = self.as_kept(ticket);
-            out.push(Effect::Record(Entry::Prolong {
-                jail: Arc::clone(self.name()),
-                ticket,
-            }));
+            self.altered.insert(other.clone(), self.as_kept(ticket));
         }
         Some(Id::Net(net))
     }
@@ -233,18 +229,14 @@ impl Jail {
     }
 
     /// Somebody bans by hand what the evidence has banned: it is theirs from now on.
-    pub(super) fn hand_over(&mut self, id: &Id, out: &mut Vec<Effect>) {
+    pub(super) fn hand_over(&mut self, id: &Id) {
         let Id::Net(net) = id else { return };
         let Some(evidence) = self.wide.nets.get_mut(net).filter(|evidence| evidence.is_in_force) else {
             return;
         };
         evidence.is_in_force = false;
         if let Some(ticket) = self.ledger.own_up(id, Ticket::WIDENED) {
-            let ticket = self.as_kept(ticket);
-            out.push(Effect::Record(Entry::Prolong {
-                jail: Arc::clone(self.name()),
-                ticket,
-            }));
+            self.altered.insert(id.clone(), self.as_kept(ticket));
         }
     }
 

@@ -41,7 +41,7 @@ impl Writer<'_> {
                 Entry::Jail { jail, enabled } => self.jail(jail, *enabled)?,
                 Entry::Ban { jail, ticket } if is_many && !ticket.restored => self.owe(jail, ticket)?,
                 Entry::Ban { jail, ticket } => self.ban(jail, ticket)?,
-                Entry::Prolong { jail, ticket } => self.prolong(jail, ticket)?,
+                Entry::Prolong { jail, ticket } => self.own_row(jail, ticket)?,
                 Entry::Expire { jail, id } => self.expire(jail, id)?,
                 Entry::Lift { jail, id } => self.lift(jail, id)?,
                 Entry::Empty { jail } => self.empty(jail)?,
@@ -97,17 +97,6 @@ impl Writer<'_> {
         }
         self.run("UPDATE jails SET enabled = ?2 WHERE name = ?1", params![jail, enabled])?;
         Ok(())
-    }
-
-    /// The later end of a ban: its lines and fields stay as they are.
-    fn prolong(&self, jail: &str, ticket: &Ticket) -> rusqlite::Result<()> {
-        let (time, bantime) = (ticket.time.micros(), ticket.bantime.micros());
-        let there = self.run(
-            "UPDATE portcullis_bans SET time = ?3, bantime = ?4, bancount = ?5
-                 WHERE jail = ?1 AND id = ?2 AND NOT ended AND raw = 0",
-            params![jail, ticket.id.to_string(), time, bantime, ticket.bancount],
-        )?;
-        if there == 0 { self.own_row(jail, ticket) } else { Ok(()) }
     }
 
     /// Our row of a ban that Fail2Ban's tables already have, and keep as it was (contract §7.2).

@@ -382,6 +382,21 @@ fn hands_and_evidence() {
     assert!(stage.enforced().is_empty());
 }
 
+/// A pardon is kept also of a ban whose later end was still to be kept.
+#[test]
+fn a_pardon_outlives_a_later_end() {
+    let mut stage = widening();
+    NEIGHBOURS.iter().for_each(|who| stage.offend(who));
+    stage.wait(100);
+    for _ in 0..3 {
+        let failure = failure("j", Identity::Known(id(NEIGHBOURS[0])), stage.now);
+        stage.lines_of(vec![failure], stage.offset + 1, false);
+    }
+    assert_eq!(stage.unban(NEIGHBOURS[1]), 2);
+    let kept = &stage.bans[&("j".into(), id(NETWORKS[0]))];
+    assert!(kept.data.contains_key(Ticket::PARDONED), "{kept:?}");
+}
+
 #[test]
 fn other_options_after_a_reload() {
     let mut stage = widening();

@@ -352,3 +352,20 @@ fn a_failed_step_keeps_nothing() {
     store.commit(at(0), &entries).unwrap();
     assert_eq!(store.load().unwrap().bans.len(), 2);
 }
+
+/// A ban is marked without another end, and the mark outlives the run.
+#[test]
+fn marks_of_a_ban_are_kept() {
+    let bench = Bench::new();
+    let (mut store, _) = bench.open(0);
+    let mut case = ticket("192.0.2.1", -3, 600);
+    store.commit(at(0), &[ban(&case)]).unwrap();
+    case.data.insert(Ticket::PARDONED, Field::Text("".into()));
+    case.failures = 0;
+    let marked = Entry::Prolong {
+        jail: jail("sshd"),
+        ticket: case.clone(),
+    };
+    store.commit(at(1), &[marked]).unwrap();
+    assert_eq!(store.load().unwrap().bans, [(jail("sshd"), restored(case))]);
+}
