@@ -52,7 +52,6 @@ const COSTLY: &[(&str, &str)] = &[
     ("sshd", "failregex 4"),
     ("apache-noscript", "prefregex"),
     ("mongodb-auth", "failregex 1"),
-    ("postfix", "prefregex"),
     ("selinux-ssh", "failregex 1"),
     ("sshd", "failregex 20"),
 ];

@@ -5,11 +5,12 @@
 
 use smol_str::SmolStr;
 
+use super::Captured;
 use crate::ledger::Field;
 
 /// Named values; a group that took no part in the match is there with `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Fields(Vec<(SmolStr, Option<Field>)>);
+pub(super) struct Fields(Captured);
 
 impl Fields {
     /// The value of a field, if it is there and took part.
@@ -47,10 +48,7 @@ impl Fields {
     /// Takes over what took part in `other`.
     pub(super) fn update(&mut self, other: Fields) {
         for (name, field) in other.0.into_iter().filter(|(_, field)| field.is_some()) {
-            match self.0.iter_mut().find(|(own, _)| *own == name) {
-                Some(pair) => pair.1 = field,
-                None => self.0.push((name, field)),
-            }
+            self.set(&name, field);
         }
     }
 
@@ -60,7 +58,7 @@ impl Fields {
     }
 
     /// The fields as a list.
-    pub(super) fn into_list(self) -> Vec<(SmolStr, Option<Field>)> {
+    pub(super) fn into_list(self) -> Captured {
         self.0
     }
 }

@@ -20,7 +20,7 @@ pub struct Reading {
     pub outcome: Outcome,
     /// Every pattern that matched, in order (several only with `check_all`).
     pub hits: Vec<Hit>,
-    /// If the prefregex matched, what it captured, where hits are told.
+    /// If the prefregex matched, what it captured; nothing of it where that is not told.
     pub prefix: Option<Captured>,
     /// The number of the ignoreregex that matched last, from 0.
     pub ignored_by: Option<usize>,

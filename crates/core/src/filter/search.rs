@@ -98,12 +98,12 @@ impl Filter {
                 return;
             };
             prefix = failure::groups(&found, self.settings.tell >= Tell::Hits);
+            let told = (self.settings.tell == Tell::Prefixes).then(|| prefix.clone().into_list());
             let content = match prefix.remove("content") {
                 Some(Field::Tuple(_)) => return reading.refuse("content of several parts", split.line),
                 Some(Field::Text(content)) if !content.is_empty() => Some(content),
                 _ => None,
             };
-            let told = (self.settings.tell == Tell::Prefixes).then(|| failure::groups(&found, true).into_list());
             reading.prefix = Some(told.unwrap_or_default());
             if let Some(content) = content {
                 on.leave(&content);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
+use super::Captured;
 use super::fields::Fields;
 use crate::ledger::{Data, Field};
 use crate::time::{Seconds, Timestamp};
@@ -90,7 +91,7 @@ impl Case {
     }
 
     /// The captured fields in order, those without a value included.
-    pub(super) fn fields(&self) -> Vec<(SmolStr, Option<Field>)> {
+    pub(super) fn fields(&self) -> Captured {
         let field = |(name, field): (&SmolStr, Option<&Field>)| {
             let users = || self.users().filter(|_| name == "users");
             (name.clone(), users().or_else(|| field.cloned()))

@@ -396,7 +396,7 @@ impl Daemon {
     fn take(&mut self, message: Message, inbox: &Receiver<Message>, out: &mut Vec<Effect>) -> Option<End> {
         let now = self.clock.now().steady;
         match message {
-            Message::News(News::Batch(batch)) => self.hear_batch(now, batch, out),
+            Message::News(News::Batch(batch)) => self.engine.handle(now, self.arrived(batch), out),
             Message::News(news) => self.hear(news),
             Message::Facts(facts, at) => self.take_facts(facts, at, out),
             Message::Answer(answer) => {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::enforce::protect::Protected;
 
 use portcullis_core::config::plan::LogPath;
-use portcullis_core::engine::{Batch, Effect, Input};
+use portcullis_core::engine::{Batch, Input};
 use portcullis_core::filter::Sessions;
 use portcullis_core::json;
 use portcullis_core::ledger::Mark;
@@ -306,8 +306,8 @@ impl Daemon {
     fn sort(&mut self, message: Message) {
         match message {
             Message::News(News::Batch(batch)) => {
-                self.backlog.less(batch.failures.len());
-                self.step(Input::Batch(batch));
+                let input = self.arrived(batch);
+                self.step(input);
             }
             Message::News(News::Through(_)) => {}
             other => self.later.push_back(other),
@@ -346,10 +346,10 @@ impl Daemon {
         }
     }
 
-    /// A run of lines goes into the engine.
-    pub(super) fn hear_batch(&mut self, now: Timestamp, batch: Batch, out: &mut Vec<Effect>) {
+    /// A run of lines for the engine, which is no longer on its way.
+    pub(super) fn arrived(&self, batch: Batch) -> Input {
         self.backlog.less(batch.failures.len());
-        self.engine.handle(now, Input::Batch(batch), out);
+        Input::Batch(batch)
     }
 
     /// What a group says beside failures.

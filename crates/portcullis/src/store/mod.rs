@@ -177,7 +177,7 @@ impl Store {
         let kept = self.kept(clock);
         let owes = self.owed.any;
         let is_many = is_many(entries);
-        if is_many || is_large(entries) {
+        if is_large(entries) {
             self.room.widen(self.db.as_ref());
         }
         if is_many {
@@ -384,9 +384,13 @@ fn is_many(entries: &[Entry]) -> bool {
     entries.len() >= owed::MANY && entries.iter().filter(is_new).take(owed::MANY).count() >= owed::MANY
 }
 
-/// Whether so much is written that it must not spill into the log and be read back.
+/// Whether so much is written that it must not spill into the log and be read back. Counters and bans that
+/// were altered, many of them once a second while a log is caught up with, may: nothing waits for them.
 fn is_large(entries: &[Entry]) -> bool {
-    entries.iter().any(|entry| matches!(entry, Entry::Empty { .. }))
+    let others = entries
+        .iter()
+        .filter(|entry| !matches!(entry, Entry::Count { .. } | Entry::Prolong { .. }));
+    others.take(owed::MANY).count() >= owed::MANY || entries.iter().any(|entry| matches!(entry, Entry::Empty { .. }))
 }
 
 /// The start of a run: clocks, jails off, and what others wrote. One transaction, so that a crash repeats it. `onto` are
