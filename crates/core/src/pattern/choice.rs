@@ -1,6 +1,7 @@
 //! What the [machine](super::machine) remembers of where it has been, to come back to.
 
 use super::cursor::NONE;
+use super::failed::Row;
 
 /// A loop in progress.
 #[derive(Clone, Copy)]
@@ -11,15 +12,18 @@ pub(super) struct Round {
     pub(super) last: u32,
     /// The loop around it.
     pub(super) outer: u32,
+    /// Where its condition stands in the program.
+    pub(super) until: usize,
 }
 
 impl Round {
-    /// Before the first time, inside that loop.
-    pub(super) fn first(outer: u32) -> Round {
+    /// Before the first time, inside that loop, with the condition at that place.
+    pub(super) fn first(outer: u32, until: usize) -> Round {
         Round {
             count: -1,
             last: NONE,
             outer,
+            until,
         }
     }
 }
@@ -39,6 +43,8 @@ pub(super) enum Kind {
     Again,
     /// A body that is matched for itself has failed. With the body around it.
     Body(u32),
+    /// Nowhere: all ways from here have failed, which is noted in that row.
+    Failed(Row),
 }
 
 #[derive(Clone, Copy)]

@@ -47,6 +47,14 @@ impl<'t> Cursor<'t> {
         bytes.take_while(|&&byte| byte < 0x80 && test(byte)).count()
     }
 
+    /// How many characters of ASCII pass before a place, one after the other backwards, none before `low`.
+    #[inline]
+    pub(super) fn passing_back(self, at: u32, low: u32, test: impl Fn(u8) -> bool) -> usize {
+        let bytes = self.0.as_bytes().get(index(low)..index(at)).unwrap_or_default();
+        let bytes = bytes.iter().rev();
+        bytes.take_while(|&&byte| byte < 0x80 && test(byte)).count()
+    }
+
     /// The character before a place, and the place where it begins.
     #[inline]
     pub(super) fn previous(self, at: u32) -> Option<(char, u32)> {

@@ -4,13 +4,17 @@
 //! What Python's groups hold after loops, look-around and failed alternatives follows from the order in which they
 //! are set and put back; therefore the places where CPython keeps them are the places where this machine does.
 
-use super::ahead::Ahead;
-use super::case::folded;
+mod memory;
+mod stretch;
+#[cfg(test)]
+mod tests;
+
 use super::choice::{Choice, Kind, Round};
 use super::cursor::{Cursor, NONE, index, place};
-use super::program::{Program, Step, Test};
+use super::failed::Failed;
+use super::program::{Program, Step};
 use super::room::Room;
-use super::tree::{Case, Greed, Times};
+use super::tree::{Greed, Times};
 
 /// Choices that may be open at a time.
 const CHOICES_MAX: usize = 1 << 20;
@@ -18,8 +22,8 @@ const CHOICES_MAX: usize = 1 << 20;
 const KEPT_MAX: usize = 1 << 23;
 /// Bits for the places that were tried.
 const TRIED_MAX: usize = 1 << 28;
-/// So many characters of a run count as a step.
-const RUN: usize = 16;
+/// Steps after which it is remembered what has failed; nearly all searches take fewer.
+const FORGETFUL: usize = 2_000;
 
 /// The steps ran out, or the memory did.
 #[derive(Debug)]
@@ -38,7 +42,12 @@ pub(super) struct Machine<'p, 't> {
     kept: Vec<u32>,
     /// The innermost body that is matched for itself.
     body: u32,
+    given: usize,
+    /// Of those given, the steps that are left.
     steps: usize,
+    /// With fewer steps left than these, it is remembered what has failed.
+    late: usize,
+    failed: Option<Failed>,
     tried: Vec<u64>,
 }
 
@@ -53,6 +62,7 @@ impl<'p, 't> Machine<'p, 't> {
         }
         let bits = program.steps.len().saturating_mul(text.len() + 1);
         let linear = program.flat && bits <= TRIED_MAX;
+        let given = if linear { usize::MAX } else { steps };
         let Room {
             mut marks,
             rounds,
@@ -71,7 +81,14 @@ impl<'p, 't> Machine<'p, 't> {
             choices,
             kept,
             body: NONE,
-            steps: if linear { usize::MAX } else { steps },
+            given,
+            steps: given,
+            late: if program.flat {
+                0
+            } else {
+                given.saturating_sub(FORGETFUL)
+            },
+            failed: None,
             tried: if linear { vec![0; bits / 64 + 1] } else { Vec::new() },
         })
     }
@@ -85,10 +102,15 @@ impl<'p, 't> Machine<'p, 't> {
         Ok(())
     }
 
-    /// How many steps were taken of those that it was made with.
-    pub(super) fn taken(&self, of: usize) -> usize {
-        let given = if self.tried.is_empty() { of } else { usize::MAX };
-        given - self.steps
+    /// How many steps were taken.
+    pub(super) fn taken(&self) -> usize {
+        self.given - self.steps
+    }
+
+    /// Remembers what fails from now on.
+    #[cfg(test)]
+    pub(super) fn remember(&mut self) {
+        self.late = self.steps + 1;
     }
 
     /// Where a match that begins at this place ends.
@@ -107,6 +129,7 @@ impl<'p, 't> Machine<'p, 't> {
             self.spend(1)?;
             next = match self.program.steps.get(pc) {
                 Some(Step::Done) if self.body == NONE => return Ok(Some(index(at))),
+                Some(_) if self.remembers() && self.will_fail(pc, at)? => None,
                 Some(step) => self.step(step, pc, at)?,
                 None => None,
             };
@@ -148,7 +171,7 @@ impl<'p, 't> Machine<'p, 't> {
             }
             Step::Run(test, times, ahead) => self.run((test, ahead.as_deref()), *times, pc, at)?,
             Step::Enter(until) => {
-                self.enter(Round::first(self.round));
+                self.enter(Round::first(self.round, *until));
                 Some((*until, at))
             }
             Step::Until(times, body) => self.until(*times, *body, pc, at)?,
@@ -264,6 +287,10 @@ impl<'p, 't> Machine<'p, 't> {
             self.body = outer;
             return Ok(self.body_failed(&choice));
         }
+        if let Kind::Failed(row) = kind {
+            self.note_failed(row, at);
+            return Ok(None);
+        }
         self.restore(&choice);
         match kind {
             Kind::Less(low) => return self.one_less(choice, low),
@@ -295,106 +322,7 @@ impl<'p, 't> Machine<'p, 't> {
         self.rounds
             .get(index(self.round))
             .copied()
-            .unwrap_or(Round::first(NONE))
-    }
-
-    /// Takes up to `most` characters that pass, and says how many they were.
-    fn take(&mut self, test: &Test, mut at: u32, most: Option<u32>) -> Result<(u32, u32), Spent> {
-        let mut count = 0;
-        loop {
-            let left = most.map_or(usize::MAX, |most| index(most - count));
-            let plain = match test {
-                Test::Char(own) => self.text.passing(at, left, |byte| char::from(byte) == *own),
-                Test::Set(set) => self.text.passing(at, left, |byte| set.has_ascii(byte)),
-                Test::Dot => self.text.passing(at, left, |byte| byte != b'\n'),
-                Test::Any => self.text.passing(at, left, |_| true),
-            };
-            (at, count) = (at + place(plain), count.saturating_add(place(plain)));
-            if plain == left {
-                break;
-            }
-            // What stopped it may be a character of another script.
-            match self.text.next(at) {
-                Some((c, to)) if !c.is_ascii() && test.passes(c) => (at, count) = (to, count.saturating_add(1)),
-                _ => break,
-            }
-        }
-        self.spend(index(count) / RUN)?;
-        Ok((at, count))
-    }
-
-    fn run(
-        &mut self,
-        (test, ahead): (&'p Test, Option<&Ahead>),
-        times: Times,
-        pc: usize,
-        at: u32,
-    ) -> Result<Option<(usize, u32)>, Spent> {
-        let (low, count) = self.take(test, at, Some(times.min))?;
-        if count < times.min {
-            return Ok(None);
-        }
-        let keep = self.round != NONE;
-        if times.greed == Greed::Lazy {
-            self.choose(Kind::More(count), pc, low, keep)?;
-            let may_follow = ahead.is_none_or(|ahead| ahead.allows(self.text.byte(low)));
-            return Ok(may_follow.then_some((pc + 1, low)));
-        }
-        let (high, _) = self.take(test, low, times.max.map(|max| max - times.min))?;
-        if times.greed == Greed::Greedy && high > low {
-            self.choose(Kind::Less(low), pc, high, keep)?;
-        }
-        Ok(Some((pc + 1, high)))
-    }
-
-    /// A run gives back characters until what follows can match.
-    fn one_less(&mut self, mut choice: Choice, low: u32) -> Result<Option<(usize, u32)>, Spent> {
-        let Some(Step::Run(_, _, ahead)) = self.program.steps.get(choice.pc) else {
-            return Ok(None);
-        };
-        let mut given = 0;
-        while let Some((_, to)) = self.text.previous(choice.at).filter(|_| choice.at > low) {
-            choice.at = to;
-            given += 1;
-            if ahead.as_ref().is_some_and(|ahead| !ahead.allows(self.text.byte(to))) {
-                continue;
-            }
-            if to > low {
-                self.choose_still(choice);
-            } else {
-                self.drop_kept(&choice);
-            }
-            self.spend(given / RUN)?;
-            return Ok(Some((choice.pc + 1, to)));
-        }
-        self.drop_kept(&choice);
-        self.spend(given / RUN)?;
-        Ok(None)
-    }
-
-    /// A run takes characters until what follows can match.
-    fn one_more(&mut self, mut choice: Choice, mut count: u32) -> Result<Option<(usize, u32)>, Spent> {
-        let Some(Step::Run(test, times, ahead)) = self.program.steps.get(choice.pc) else {
-            return Ok(None);
-        };
-        let mut taken = 0;
-        loop {
-            let more = times.max.is_none_or(|max| count < max);
-            let Some((_, to)) = self.text.next(choice.at).filter(|&(c, _)| more && test.passes(c)) else {
-                self.drop_kept(&choice);
-                self.spend(taken / RUN)?;
-                return Ok(None);
-            };
-            choice.at = to;
-            count = count.saturating_add(1);
-            taken += 1;
-            if ahead.as_ref().is_none_or(|ahead| ahead.allows(self.text.byte(to))) {
-                choice.kind = Kind::More(count);
-                self.choose_still(choice);
-                self.spend(taken / RUN)?;
-                return Ok(Some((choice.pc + 1, to)));
-            }
-        }
+            .unwrap_or(Round::first(NONE, 0))
     }
 
     fn until(&mut self, times: Times, body: usize, pc: usize, at: u32) -> Result<Option<(usize, u32)>, Spent> {
@@ -486,24 +414,6 @@ impl<'p, 't> Machine<'p, 't> {
         };
         self.drop_kept(choice);
         next
-    }
-
-    /// The end of a text that is the same as what a group holds.
-    fn same(&mut self, group: usize, case: Case, mut at: u32) -> Result<Option<u32>, Spent> {
-        let Some((mut from, to)) = self.span(group) else {
-            return Ok(None);
-        };
-        self.spend(index(to - from) / RUN)?;
-        while from < to {
-            let (Some((theirs, next_from)), Some((ours, next_at))) = (self.text.next(from), self.text.next(at)) else {
-                return Ok(None);
-            };
-            if theirs != ours && folded(case, theirs.into()) != folded(case, ours.into()) {
-                return Ok(None);
-            }
-            (from, at) = (next_from, next_at);
-        }
-        Ok(Some(at))
     }
 }
 

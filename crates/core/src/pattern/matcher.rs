@@ -195,24 +195,33 @@ impl Matcher {
         self.traits.regular
     }
 
-    /// The leftmost match anywhere in the text.
-    pub(super) fn search<'t>(&self, text: &'t str, lane: Lane) -> Search<'t> {
+    /// The leftmost match anywhere in the text, and the steps that the machine took: those of the direct try, and of
+    /// the way through the text after it.
+    pub(super) fn search<'t>(&self, text: &'t str, lane: Lane) -> (Search<'t>, usize) {
+        let mut steps = 0;
+        let answer = self.search_counted(text, lane, &mut steps);
+        (answer.unwrap_or(Search::OverBudget), steps)
+    }
+
+    fn search_counted<'t>(&self, text: &'t str, lane: Lane, steps: &mut usize) -> Result<Search<'t>, Spent> {
         if self.traits.anchored
-            && let Ok(answer) = self.search_directly(text)
+            && let Ok(answer) = self.search_directly(text, steps)
         {
-            return answer;
+            return Ok(answer);
         }
         // Only where a word ends is told apart by this; the question itself costs some of what a search does.
         let ascii = self.traits.words && text.is_ascii();
         let linear = self.linear(ascii);
         if self.traits.is_linear_in(text, ascii) {
-            return linear.map_or(Search::OverBudget, |regex| self.search_linear(regex, text));
+            return linear.map(|regex| self.search_linear(regex, text)).ok_or(Spent);
         }
         let Some(first) = self.candidate(linear, text, 0) else {
-            return Search::No;
+            return Ok(Search::No);
         };
-        self.search_stepwise(linear, text, first, lane)
-            .unwrap_or(Search::OverBudget)
+        let mut machine = Machine::new(self.stepwise().ok_or(Spent)?, text, steps_of(lane))?;
+        let answer = self.go_through(&mut machine, linear, text, first);
+        *steps += machine.taken();
+        answer
     }
 
     /// Whether there is a match, where the linear engine can tell.
@@ -246,9 +255,11 @@ impl Matcher {
 
     /// Where a match can begin in one place only, most texts are told apart by their first characters, and the groups
     /// of the others come at no further cost.
-    fn search_directly<'t>(&self, text: &'t str) -> Result<Search<'t>, Spent> {
+    fn search_directly<'t>(&self, text: &'t str, steps: &mut usize) -> Result<Search<'t>, Spent> {
         let mut machine = Machine::new(self.direct().ok_or(Spent)?, text, DIRECT_STEPS)?;
-        Ok(match machine.match_at(0)? {
+        let answer = machine.match_at(0);
+        *steps += machine.taken();
+        Ok(match answer? {
             Some(end) => {
                 let groups = self.groups.iter().map(|&group| machine.group(group));
                 self.found(text, 0, end, groups)
@@ -258,18 +269,6 @@ impl Matcher {
     }
 
     /// The machine at every place, from the first on, where the linear engine finds that a match may begin.
-    fn search_stepwise<'t>(
-        &self,
-        linear: Option<&Regex>,
-        text: &'t str,
-        first: usize,
-        lane: Lane,
-    ) -> Result<Search<'t>, Spent> {
-        let program = self.stepwise().ok_or(Spent)?;
-        let mut machine = Machine::new(program, text, steps_of(lane))?;
-        self.go_through(&mut machine, linear, text, first)
-    }
-
     fn go_through<'t>(
         &self,
         machine: &mut Machine<'_, 't>,
@@ -291,35 +290,6 @@ impl Matcher {
             next = behind.and_then(|from| self.candidate(linear, text, from));
         }
         Ok(Search::No)
-    }
-
-    /// The steps that the machine takes in a search: those of the direct try, and of the way through the text after it.
-    pub(super) fn steps(&self, text: &str, lane: Lane) -> usize {
-        let mut steps = 0;
-        if self.traits.anchored
-            && let Some(Ok(mut machine)) = self.direct().map(|program| Machine::new(program, text, DIRECT_STEPS))
-        {
-            let answer = machine.match_at(0);
-            steps = machine.taken(DIRECT_STEPS);
-            if answer.is_ok() {
-                return steps;
-            }
-        }
-        let ascii = self.traits.words && text.is_ascii();
-        let linear = self.linear(ascii);
-        if self.traits.is_linear_in(text, ascii) {
-            return steps;
-        }
-        if let Some(first) = self.candidate(linear, text, 0)
-            && let Some(Ok(mut machine)) = self
-                .stepwise()
-                .map(|program| Machine::new(program, text, steps_of(lane)))
-        {
-            // Found or not, or over budget: the steps are what is asked for.
-            let _ = self.go_through(&mut machine, linear, text, first);
-            steps += machine.taken(steps_of(lane));
-        }
-        steps
     }
 
     /// The first place from here on where a match may begin.

@@ -12,7 +12,9 @@ mod choice;
 mod class;
 mod cursor;
 mod escape;
+mod failed;
 mod group;
+mod joins;
 mod linear;
 mod literal;
 mod machine;
@@ -167,14 +169,14 @@ impl Pattern {
 
     /// Searches the leftmost match anywhere in the text, as Python's `search` does.
     pub fn search<'t>(&self, text: &'t str, lane: Lane) -> Search<'t> {
-        self.inner.matcher.search(text, lane)
+        self.inner.matcher.search(text, lane).0
     }
 
     /// The steps of the machine that a [`Pattern::search`] of this text takes, for those who look for costly lines. A
     /// search that the linear engine answers takes none beyond the 1,000 of a first try at the beginning. Steps that
     /// would go over the budget are not taken, so that only the search tells whether it was enough.
     pub fn steps(&self, text: &str, lane: Lane) -> usize {
-        self.inner.matcher.steps(text, lane)
+        self.inner.matcher.search(text, lane).1
     }
 }
 

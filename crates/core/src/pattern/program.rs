@@ -1,7 +1,10 @@
 //! A tree as a program for the [machine](super::machine), which goes back and forth as CPython does.
 
+use std::sync::OnceLock;
+
 use super::ahead::Ahead;
 use super::class::{literal, members};
+use super::joins::Joins;
 use super::set::Set;
 use super::tree::{At, Case, Greed, Node, Times};
 
@@ -109,6 +112,14 @@ pub(super) struct Program {
     /// It counts nothing and looks at nothing but the next character, so that a place in it and a place in the text
     /// need to be tried together only once.
     pub(super) flat: bool,
+    joins: OnceLock<Option<Joins>>,
+}
+
+impl Program {
+    /// Where ways meet, told at the first search that is long; nothing if no failure may be remembered.
+    pub(super) fn joins(&self) -> Option<&Joins> {
+        self.joins.get_or_init(|| Joins::of(&self.steps)).as_ref()
+    }
 }
 
 /// Writes the program of a tree with that many groups. A flat one is possible for a regular tree only.
@@ -127,6 +138,7 @@ pub(super) fn program(root: &Node, groups: usize, flat: bool) -> Result<Program,
         steps: looking_ahead(writer.steps),
         groups,
         flat,
+        joins: OnceLock::new(),
     })
 }
 

@@ -444,7 +444,8 @@ fn deep_patterns_within_the_limit_work() {
 
 #[test]
 fn a_search_that_costs_too_much_says_so() {
-    let hard = pattern("^(?:a|aa)+(?<!a)$");
+    // That the group is asked for inside itself forbids to remember what failed.
+    let hard = pattern("^((?(1)b|)(?:a|aa)+(?<!a))$");
     let line = format!("{}\n", "a".repeat(60));
     assert!(matches!(hard.search(&line, Lane::Fast), Search::OverBudget));
     assert!(matches!(hard.search(&line, Lane::Slow), Search::OverBudget));
@@ -460,6 +461,24 @@ fn a_search_that_costs_too_much_says_so() {
     assert!(matches!(remembering.search(&line, Lane::Slow), Search::OverBudget));
     let linear = pattern("^(?:a|aa)+b$");
     assert!(matches!(linear.search(&"a".repeat(100_000), Lane::Fast), Search::No));
+}
+
+#[test]
+fn no_way_is_gone_twice() {
+    for (source, piece) in [
+        ("^(?:a|aa)+(?<!a)$", "a"),
+        ("^(?:a+b?)+c(?<!c)$", "ab"),
+        ("^(?:a+|a?){3,}c(?<!c)$", "a"),
+        (r"^(?:\w+\s?)+c(?<!c)$", "ab "),
+        (r"^(?P<q>[ab])?(?:a|ab|b)+(?(q)c|d)(?<!c)(?<!d)$", "ab"),
+        (r"^([ab])(?:a|ab|b)+\1c(?<!c)$", "ab"),
+        ("^(?!(?:a|aa)+b)(?:a|aa)+c(?<!c)$", "a"),
+    ] {
+        let text = format!("{}c", piece.repeat(999 / piece.len()));
+        let steps = pattern(source).steps(&text, Lane::Fast);
+        check(source, &text, None);
+        assert!(steps < 200_000, "{source}: {steps}");
+    }
 }
 
 #[test]
