@@ -19,6 +19,8 @@ use crate::value::Value;
 const MOST: usize = 100;
 /// A session is forgotten this long after its first line.
 const LIFETIME: Seconds = Seconds::new(300);
+/// Keys of sessions that are compared together.
+const TOGETHER: usize = 16;
 /// Lines kept of one session: an attacker who never closes it must not fill the memory.
 const MOST_LINES: usize = 1000;
 
@@ -26,6 +28,8 @@ const MOST_LINES: usize = 1000;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Case {
     mlfid: Option<SmolStr>,
+    /// That of its session, if it has one
+    key: u64,
     fields: Fields,
     users: Vec<Field>,
     matches: Vec<Arc<str>>,
@@ -100,9 +104,10 @@ impl Case {
     }
 
     /// The first line of a session.
-    fn first(mlfid: SmolStr, groups: Fields, user: Option<Field>) -> Case {
+    fn first((mlfid, key): (SmolStr, u64), groups: Fields, user: Option<Field>) -> Case {
         let mut case = Case {
             mlfid: Some(mlfid),
+            key,
             fields: groups,
             fresh: true,
             ..Case::default()
@@ -152,6 +157,7 @@ impl Case {
         let pair = |(name, field): &(Value, Value)| Some((name.as_str()?.into(), Some(Field::from_value(field)?)));
         Some(Case {
             mlfid: Some(mlfid.into()),
+            key: key(mlfid),
             fields: fields.iter().map(pair).collect::<Option<_>>()?,
             users: users.as_items()?.iter().map(Field::from_value).collect::<Option<_>>()?,
             matches: texts(matches)?,
@@ -183,8 +189,8 @@ impl Case {
 pub struct Sessions {
     /// The oldest first
     open: VecDeque<Arc<Open>>,
-    /// Of each in the same order, by which it is looked for
-    keys: VecDeque<u64>,
+    /// Of each in the same order, by which it is looked for; one after the other, so that several are compared at once
+    keys: Vec<u64>,
     changed: bool,
 }
 
@@ -238,7 +244,7 @@ impl Sessions {
             let Some(case) = Case::from_value(mlfid, case) else {
                 continue;
             };
-            sessions.push(mlfid.as_str().into(), Timestamp::from_micros(*until), case);
+            sessions.push(mlfid.as_str().into(), key(mlfid), Timestamp::from_micros(*until), case);
         }
         sessions
     }
@@ -254,7 +260,8 @@ impl Sessions {
         let forget = groups.remove("mlfforget").is_some_and(|field| field.is_true());
         let pending = groups.remove("mlfpending").map(|field| field.is_true());
         let user = groups.get("user").cloned();
-        let mut case = match self.take(now, mlfid) {
+        let key = key(mlfid);
+        let mut case = match self.take(now, mlfid, key) {
             Some(mut case) => {
                 case.fresh = false;
                 case.add_user(user);
@@ -272,16 +279,16 @@ impl Sessions {
             None => {
                 let mlfid: SmolStr = mlfid.into();
                 if !forget {
-                    self.insert(now, &mlfid);
+                    self.insert(now, &mlfid, key);
                 }
-                Case::first(mlfid, groups, user.filter(|_| !forget))
+                Case::first((mlfid, key), groups, user.filter(|_| !forget))
             }
         };
         case.forgotten = forget;
         // A pattern may say that somebody fails who is not known yet.
         case.pending = pending.unwrap_or(case.pending);
         if forget {
-            self.remove(mlfid);
+            self.remove(mlfid, key);
         }
         settle(&mut case, Flags { nofail, gained, forget }, lines);
         case
@@ -305,28 +312,39 @@ impl Sessions {
         if case.forgotten {
             return;
         }
-        let open = case.mlfid.as_ref().and_then(|mlfid| self.place(mlfid));
+        let open = case.mlfid.as_ref().and_then(|mlfid| self.place(mlfid, case.key));
         if let Some(open) = open.and_then(|place| self.open.get_mut(place)) {
             Arc::make_mut(open).case = case;
         }
     }
 
-    /// Where a session is.
-    fn place(&self, mlfid: &str) -> Option<usize> {
-        let key = key(mlfid);
+    /// Where a session is; most are young.
+    fn place(&self, mlfid: &str, key: u64) -> Option<usize> {
         let is_it = |place: usize| self.open.get(place).is_some_and(|open| open.mlfid == mlfid);
-        let mut keys = self.keys.iter().enumerate().filter(|&(_, known)| *known == key);
-        keys.find(|&(place, _)| is_it(place)).map(|(place, _)| place)
+        let mut end = self.keys.len();
+        for some in self.keys.rchunks(TOGETHER) {
+            end -= some.len();
+            // Without a way out in the middle, whole vectors of them are compared.
+            if !some.iter().fold(false, |found, known| found | (*known == key)) {
+                continue;
+            }
+            let places = some.iter().enumerate().filter(|(_, known)| **known == key);
+            if let Some(place) = places.map(|(place, _)| end + place).find(|&place| is_it(place)) {
+                return Some(place);
+            }
+        }
+        None
     }
 
-    fn push(&mut self, mlfid: SmolStr, until: Timestamp, case: Case) {
-        self.keys.push_back(key(&mlfid));
+    fn push(&mut self, mlfid: SmolStr, key: u64, until: Timestamp, case: Case) {
+        self.keys.push(key);
         self.open.push_back(Arc::new(Open { mlfid, until, case }));
     }
 
     fn pop_oldest(&mut self) -> Option<Arc<Open>> {
-        self.keys.pop_front();
-        self.open.pop_front()
+        let oldest = self.open.pop_front()?;
+        self.keys.remove(0);
+        Some(oldest)
     }
 
     fn remove_at(&mut self, place: usize) {
@@ -335,8 +353,8 @@ impl Sessions {
     }
 
     /// The case of a session that is open. What was cloned before stays as it was.
-    fn take(&mut self, now: Timestamp, mlfid: &str) -> Option<Case> {
-        let place = self.place(mlfid)?;
+    fn take(&mut self, now: Timestamp, mlfid: &str, key: u64) -> Option<Case> {
+        let place = self.place(mlfid, key)?;
         let open = self.open.get_mut(place)?;
         if open.until <= now {
             self.remove_at(place);
@@ -348,21 +366,21 @@ impl Sessions {
         })
     }
 
-    fn remove(&mut self, mlfid: &str) {
-        if let Some(place) = self.place(mlfid) {
+    fn remove(&mut self, mlfid: &str, key: u64) {
+        if let Some(place) = self.place(mlfid, key) {
             self.remove_at(place);
         }
     }
 
     /// Makes room as Fail2Ban's cache does: the oldest go until one of them was still alive.
-    fn insert(&mut self, now: Timestamp, mlfid: &SmolStr) {
+    fn insert(&mut self, now: Timestamp, mlfid: &SmolStr, key: u64) {
         while self.open.len() >= MOST {
             let Some(oldest) = self.pop_oldest() else { break };
             if oldest.until <= now {
                 while self.pop_oldest().is_some_and(|next| next.until <= now) {}
             }
         }
-        self.push(mlfid.clone(), now + LIFETIME, Case::default());
+        self.push(mlfid.clone(), key, now + LIFETIME, Case::default());
     }
 }
 
