@@ -10,6 +10,27 @@ pub(super) struct Ahead {
     end: bool,
 }
 
+/// What two ways can begin with.
+#[derive(Debug)]
+pub(super) struct Ways {
+    first: Option<Box<Ahead>>,
+    second: Option<Box<Ahead>>,
+}
+
+impl Ways {
+    /// Those that begin at these places of a program.
+    pub(super) fn of(steps: &[Step], first: usize, second: usize) -> Option<Box<Ways>> {
+        let (first, second) = (Ahead::of(steps, first), Ahead::of(steps, second));
+        (first.is_some() || second.is_some()).then(|| Box::new(Ways { first, second }))
+    }
+
+    /// Which of them may be gone where a text goes on so.
+    pub(super) fn open(&self, byte: Option<u8>) -> (bool, bool) {
+        let is_open = |way: &Option<Box<Ahead>>| way.as_ref().is_none_or(|ahead| ahead.allows(byte));
+        (is_open(&self.first), is_open(&self.second))
+    }
+}
+
 impl Ahead {
     /// Behind which the steps from `place` on can match at all; nothing where anything may follow.
     pub(super) fn of(steps: &[Step], place: usize) -> Option<Box<Ahead>> {
@@ -37,13 +58,27 @@ impl Ahead {
                 Step::At(At::TextEnd) => ahead.end = true,
                 Step::At(_) | Step::Mark(_) | Step::Atomic(_) => open.push(pc + 1),
                 Step::Jump(to) | Step::Enter(to) | Step::Look { end: to, .. } => open.push(*to),
-                Step::Fork(one, other) => open.extend([*one, *other]),
-                Step::Until(_, body) => open.extend([*body, pc + 1]),
+                Step::Fork(one, other, _) => open.extend([*one, *other]),
+                Step::Until(_, body, _) => open.extend([*body, pc + 1]),
                 Step::IfSet(_, no) => open.extend([pc + 1, *no]),
                 Step::Done | Step::Same(..) => return None,
             }
         }
         Some(Box::new(ahead))
+    }
+
+    /// Whether a run of characters that pass the test ends where this can begin, and nowhere before: none of them is
+    /// allowed.
+    pub(super) fn excludes(&self, test: &Test) -> bool {
+        let mut passing = Ahead {
+            bytes: [0; 4],
+            end: false,
+        };
+        passing.add(test);
+        self.bytes
+            .iter()
+            .zip(passing.bytes)
+            .all(|(own, passing)| own & passing == 0)
     }
 
     /// Whether a text may go on so; nothing is its end.

@@ -65,10 +65,10 @@ fn leads_to(pc: usize, step: &Step) -> impl Iterator<Item = (usize, u8)> {
     let next = pc + 1;
     let (one, other) = match step {
         Step::Run(_, times, _) => (Some((next, if times.max == Some(times.min) { 1 } else { 2 })), None),
-        Step::Until(times, body) => (Some((next, if times.max.is_some() { 2 } else { 1 })), Some((*body, 1))),
+        Step::Until(times, body, _) => (Some((next, if times.max.is_some() { 2 } else { 1 })), Some((*body, 1))),
         Step::Atomic(end) => (Some((next, 1)), Some((*end, 2))),
         Step::Look { end, .. } => (Some((next, 1)), Some((*end, 1))),
-        Step::Fork(one, other) => (Some((*one, 1)), Some((*other, 1))),
+        Step::Fork(one, other, _) => (Some((*one, 1)), Some((*other, 1))),
         Step::IfSet(_, no) => (Some((next, 1)), Some((*no, 1))),
         Step::Jump(to) => (Some((*to, 1)), None),
         // A loop is come back to from its body, which may end here from several places.

@@ -9,6 +9,7 @@ mod stretch;
 #[cfg(test)]
 mod tests;
 
+use super::ahead::Ways;
 use super::choice::{Choice, Kind, Round};
 use super::cursor::{Cursor, NONE, index, place};
 use super::failed::Failed;
@@ -161,20 +162,13 @@ impl<'p, 't> Machine<'p, 't> {
                 Some((pc + 1, at))
             }
             Step::Jump(to) => Some((*to, at)),
-            Step::Fork(first, second) => {
-                if self.was_tried(pc, at) {
-                    return Ok(None);
-                }
-                let keep = self.program.flat || self.round != NONE;
-                self.choose(Kind::Fork, *second, at, keep)?;
-                Some((*first, at))
-            }
-            Step::Run(test, times, ahead) => self.run((test, ahead.as_deref()), *times, pc, at)?,
+            Step::Fork(first, second, ways) => self.fork((*first, *second), ways.as_deref(), pc, at)?,
+            Step::Run(test, times, follow) => self.run((test, follow.as_deref()), *times, pc, at)?,
             Step::Enter(until) => {
                 self.enter(Round::first(self.round, *until));
                 Some((*until, at))
             }
-            Step::Until(times, body) => self.until(*times, *body, pc, at)?,
+            Step::Until(times, body, ways) => self.until(*times, (*body, ways.as_deref()), pc, at)?,
             Step::Atomic(_) => {
                 self.begin(pc, at, false)?;
                 Some((pc + 1, at))
@@ -184,6 +178,26 @@ impl<'p, 't> Machine<'p, 't> {
             Step::Same(group, case) => self.same(*group, *case, at)?.map(|to| (pc + 1, to)),
             Step::IfSet(group, no) => Some((if self.span(*group).is_some() { pc + 1 } else { *no }, at)),
         })
+    }
+
+    fn fork(
+        &mut self,
+        (first, second): (usize, usize),
+        ways: Option<&Ways>,
+        pc: usize,
+        at: u32,
+    ) -> Result<Option<(usize, u32)>, Spent> {
+        match ways.map_or((true, true), |ways| ways.open(self.text.byte(at))) {
+            (true, true) => {}
+            (true, false) => return Ok(Some((first, at))),
+            (false, is_open) => return Ok(is_open.then_some((second, at))),
+        }
+        if self.was_tried(pc, at) {
+            return Ok(None);
+        }
+        let keep = self.program.flat || self.round != NONE;
+        self.choose(Kind::Fork, second, at, keep)?;
+        Ok(Some((first, at)))
     }
 
     /// Notes that this step is tried at this place; true if it was tried before.
@@ -325,21 +339,30 @@ impl<'p, 't> Machine<'p, 't> {
             .unwrap_or(Round::first(NONE, 0))
     }
 
-    fn until(&mut self, times: Times, body: usize, pc: usize, at: u32) -> Result<Option<(usize, u32)>, Spent> {
+    fn until(
+        &mut self,
+        times: Times,
+        (body, ways): (usize, Option<&Ways>),
+        pc: usize,
+        at: u32,
+    ) -> Result<Option<(usize, u32)>, Spent> {
         let round = self.this_round();
         let count = round.count + 1;
         if count < i64::from(times.min) {
             self.enter(Round { count, ..round });
             return Ok(Some((body, at)));
         }
-        if times.greed == Greed::Lazy {
+        let (may_repeat, may_leave) = ways.map_or((true, true), |ways| ways.open(self.text.byte(at)));
+        if times.greed == Greed::Lazy && may_repeat {
+            if !may_leave {
+                return Ok(self.another_round(pc, at));
+            }
             // The marks are kept if what follows the loop is itself in one.
             self.choose(Kind::Again, pc, at, round.outer != NONE)?;
-            self.round = round.outer;
-            return Ok(Some((pc + 1, at)));
-        }
-        if times.max.is_none_or(|max| count < i64::from(max)) && at != round.last {
-            self.choose(Kind::Leave, pc, at, true)?;
+        } else if may_repeat && times.max.is_none_or(|max| count < i64::from(max)) && at != round.last {
+            if may_leave {
+                self.choose(Kind::Leave, pc, at, true)?;
+            }
             self.enter(Round {
                 count,
                 last: at,
@@ -348,11 +371,11 @@ impl<'p, 't> Machine<'p, 't> {
             return Ok(Some((body, at)));
         }
         self.round = round.outer;
-        Ok(Some((pc + 1, at)))
+        Ok(may_leave.then_some((pc + 1, at)))
     }
 
     fn another_round(&mut self, pc: usize, at: u32) -> Option<(usize, u32)> {
-        let Some(&Step::Until(times, body)) = self.program.steps.get(pc) else {
+        let Some(&Step::Until(times, body, _)) = self.program.steps.get(pc) else {
             return None;
         };
         let round = self.this_round();

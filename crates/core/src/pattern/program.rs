@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, Ways};
 use super::class::{literal, members};
 use super::joins::Joins;
 use super::set::Set;
@@ -10,6 +10,9 @@ use super::tree::{At, Case, Greed, Node, Times};
 
 /// Instructions that one program may have.
 const INSTRUCTIONS_MAX: usize = 100_000;
+
+/// Up to so many instructions it is found out what each way of two can begin with, which goes over all of them.
+const WAYS_MAX: usize = 4_000;
 
 /// What one character is tested for.
 #[derive(Debug)]
@@ -71,6 +74,14 @@ impl Test {
     }
 }
 
+/// What must follow behind a run.
+#[derive(Debug)]
+pub(super) struct Follow {
+    pub(super) ahead: Ahead,
+    /// None of the run's own characters can be its beginning: the run gives none back.
+    pub(super) is_apart: bool,
+}
+
 /// One instruction. Places in the program are absolute.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -82,13 +93,14 @@ pub(super) enum Step {
     Mark(usize),
     Jump(usize),
     /// Goes on at the first place, and at the second if that fails.
-    Fork(usize, usize),
+    Fork(usize, usize, Option<Box<Ways>>),
     /// A repeated character, and what must follow behind the last.
-    Run(Test, Times, Option<Box<Ahead>>),
+    Run(Test, Times, Option<Box<Follow>>),
     /// Begins a loop, whose condition stands at the place.
     Enter(usize),
-    /// The condition of a loop whose body begins at the place; behind the loop it goes on with the next step.
-    Until(Times, usize),
+    /// The condition of a loop whose body begins at the place; behind the loop it goes on with the next step. The ways are
+    /// the body and what is behind the loop.
+    Until(Times, usize, Option<Box<Ways>>),
     /// Its body follows, the place is behind it.
     Atomic(usize),
     /// Its body follows.
@@ -135,24 +147,42 @@ pub(super) fn program(root: &Node, groups: usize, flat: bool) -> Result<Program,
     writer.node(root)?;
     writer.push(Step::Done)?;
     Ok(Program {
-        steps: looking_ahead(writer.steps),
+        steps: looking_ahead(writer.steps, flat),
         groups,
         flat,
         joins: OnceLock::new(),
     })
 }
 
-/// Tells each run what must follow it.
-fn looking_ahead(mut steps: Vec<Step>) -> Vec<Step> {
+/// Tells each run what must follow it, and where there are two ways what they can begin with. A flat program notes at
+/// each fork that it was there, and goes on from it as it comes.
+fn looking_ahead(mut steps: Vec<Step>, flat: bool) -> Vec<Step> {
+    // What a way leaves behind that fails at its first character is seen where a group is asked for in itself, and there
+    // only.
+    if Joins::of(&steps).is_none() {
+        return steps;
+    }
+    let is_short = steps.len() <= WAYS_MAX;
     for place in 0..steps.len() {
-        if matches!(steps.get(place), Some(Step::Run(..))) {
-            let next = Ahead::of(&steps, place + 1);
-            if let Some(Step::Run(_, _, ahead)) = steps.get_mut(place) {
-                *ahead = next;
-            }
+        let found = match steps.get(place) {
+            Some(Step::Run(test, ..)) => (follow(&steps, test, place), None),
+            Some(&Step::Fork(first, second, _)) if is_short && !flat => (None, Ways::of(&steps, first, second)),
+            Some(&Step::Until(_, body, _)) if is_short => (None, Ways::of(&steps, body, place + 1)),
+            _ => continue,
+        };
+        match steps.get_mut(place) {
+            Some(Step::Run(_, _, follow)) => *follow = found.0,
+            Some(Step::Fork(_, _, ways) | Step::Until(_, _, ways)) => *ways = found.1,
+            _ => {}
         }
     }
     steps
+}
+
+fn follow(steps: &[Step], test: &Test, place: usize) -> Option<Box<Follow>> {
+    let ahead = *Ahead::of(steps, place + 1)?;
+    let is_apart = ahead.excludes(test);
+    Some(Box::new(Follow { ahead, is_apart }))
 }
 
 struct Writer {
@@ -253,7 +283,7 @@ impl Writer {
             let fork = self.push(Step::Done)?;
             self.node(arm)?;
             exits.push(self.push(Step::Done)?);
-            self.put(fork, Step::Fork(fork + 1, self.here()));
+            self.put(fork, Step::Fork(fork + 1, self.here(), None));
         }
         self.node(last)?;
         let end = self.here();
@@ -301,7 +331,14 @@ impl Writer {
         let head = self.push(Step::Done)?;
         self.node(body)?;
         let (on, end) = (head + 1, self.here());
-        self.put(head, if lazy { Step::Fork(end, on) } else { Step::Fork(on, end) });
+        self.put(
+            head,
+            if lazy {
+                Step::Fork(end, on, None)
+            } else {
+                Step::Fork(on, end, None)
+            },
+        );
         Ok(())
     }
 
@@ -311,7 +348,7 @@ impl Writer {
         let written = self.node(body);
         self.loops -= 1;
         written?;
-        let until = self.push(Step::Until(times, head + 1))?;
+        let until = self.push(Step::Until(times, head + 1, None))?;
         self.put(head, Step::Enter(until));
         Ok(())
     }
@@ -322,7 +359,13 @@ impl Writer {
             self.node(body)?;
         }
         let lazy = times.greed == Greed::Lazy;
-        let fork = |on: usize, end: usize| if lazy { Step::Fork(end, on) } else { Step::Fork(on, end) };
+        let fork = |on: usize, end: usize| {
+            if lazy {
+                Step::Fork(end, on, None)
+            } else {
+                Step::Fork(on, end, None)
+            }
+        };
         let Some(max) = times.max else {
             let head = self.push(Step::Done)?;
             self.node(body)?;

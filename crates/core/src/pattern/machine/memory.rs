@@ -108,7 +108,7 @@ impl Machine<'_, '_> {
 
     /// How often a loop has gone round, as far as its bounds tell that apart, and how many such counts there are.
     fn counted(&self, round: &Round) -> Option<(u128, u128)> {
-        let Step::Until(times, _) = self.program.steps.get(round.until)? else {
+        let Step::Until(times, ..) = self.program.steps.get(round.until)? else {
             return None;
         };
         let most = u128::from(times.max.unwrap_or(times.min));

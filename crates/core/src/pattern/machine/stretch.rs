@@ -1,10 +1,9 @@
 //! How the [machine](super) takes a stretch of text at once: a repeated character, or what a group holds once more.
 
-use super::super::ahead::Ahead;
 use super::super::case::folded;
 use super::super::choice::{Choice, Kind};
 use super::super::cursor::{Cursor, NONE, index, place};
-use super::super::program::{Step, Test};
+use super::super::program::{Follow, Step, Test};
 use super::super::tree::{Case, Greed, Times};
 use super::{Machine, Spent};
 
@@ -50,7 +49,7 @@ impl<'p> Machine<'p, '_> {
 
     pub(super) fn run(
         &mut self,
-        (test, ahead): (&'p Test, Option<&Ahead>),
+        (test, follow): (&'p Test, Option<&Follow>),
         times: Times,
         pc: usize,
         at: u32,
@@ -62,10 +61,13 @@ impl<'p> Machine<'p, '_> {
         let keep = self.round != NONE;
         if times.greed == Greed::Lazy {
             self.choose(Kind::More(count), pc, low, keep)?;
-            let may_follow = ahead.is_none_or(|ahead| ahead.allows(self.text.byte(low)));
+            let may_follow = follow.is_none_or(|follow| follow.ahead.allows(self.text.byte(low)));
             return Ok(may_follow.then_some((pc + 1, low)));
         }
         let (high, _) = self.take(test, low, times.max.map(|max| max - times.min))?;
+        if let Some(follow) = follow.filter(|follow| follow.is_apart) {
+            return Ok(follow.ahead.allows(self.text.byte(high)).then_some((pc + 1, high)));
+        }
         if times.greed == Greed::Greedy && high > low {
             self.choose(Kind::Less(low), pc, high, keep)?;
         }
@@ -74,15 +76,16 @@ impl<'p> Machine<'p, '_> {
 
     /// A run gives back characters until what follows can match.
     pub(super) fn one_less(&mut self, mut choice: Choice, low: u32) -> Result<Option<(usize, u32)>, Spent> {
-        let Some(Step::Run(_, _, ahead)) = self.program.steps.get(choice.pc) else {
+        let Some(Step::Run(_, _, follow)) = self.program.steps.get(choice.pc) else {
             return Ok(None);
         };
         let row = self.row_behind(choice.pc + 1)?;
-        let may_follow = |to, text: Cursor<'_>| ahead.as_ref().is_none_or(|ahead| ahead.allows(text.byte(to)));
+        let may_follow = |to, text: Cursor<'_>| follow.as_ref().is_none_or(|follow| follow.ahead.allows(text.byte(to)));
         let mut given = 0;
         while choice.at > low {
-            let passed = ahead.as_ref().map_or(0, |ahead| {
-                self.text.passing_back(choice.at, low, |byte| !ahead.allows(Some(byte)))
+            let passed = follow.as_ref().map_or(0, |follow| {
+                self.text
+                    .passing_back(choice.at, low, |byte| !follow.ahead.allows(Some(byte)))
             });
             given += passed;
             choice.at -= place(passed);
@@ -116,7 +119,7 @@ impl<'p> Machine<'p, '_> {
 
     /// A run takes characters until what follows can match.
     pub(super) fn one_more(&mut self, mut choice: Choice, mut count: u32) -> Result<Option<(usize, u32)>, Spent> {
-        let Some(Step::Run(test, times, ahead)) = self.program.steps.get(choice.pc) else {
+        let Some(Step::Run(test, times, follow)) = self.program.steps.get(choice.pc) else {
             return Ok(None);
         };
         let row = self.row_behind(choice.pc + 1)?;
@@ -131,7 +134,9 @@ impl<'p> Machine<'p, '_> {
             taken += work(to, choice.at);
             choice.at = to;
             count = count.saturating_add(1);
-            let may_follow = ahead.as_ref().is_none_or(|ahead| ahead.allows(self.text.byte(to)));
+            let may_follow = follow
+                .as_ref()
+                .is_none_or(|follow| follow.ahead.allows(self.text.byte(to)));
             if may_follow && !self.has_failed(row, to) {
                 choice.kind = Kind::More(count);
                 self.choose_still(choice);
