@@ -1,5 +1,6 @@
-//! A machine that remembers what failed finds what one finds that goes every way: over random irregular patterns, in
-//! random texts, the same end and the same groups from every place.
+//! A machine that remembers what failed, and one that looks at the next character before it goes a way, find what one
+//! finds that goes every way: over random irregular patterns, in random texts, the same end and the same groups from every
+//! place.
 
 use super::super::parse::{Parsed, parse};
 use super::super::program::{Program, program};
@@ -118,8 +119,8 @@ fn found(program: &Program, text: &str, remember: bool) -> (Option<Vec<String>>,
 }
 
 #[test]
-fn what_is_remembered_changes_nothing() {
-    let (mut compared, mut matches, mut fewer, mut unknown, mut forgetful) = (0, 0, 0, 0, 0);
+fn what_is_remembered_or_seen_changes_nothing() {
+    let (mut compared, mut matches, mut fewer, mut unknown, mut forgetful, mut seen) = (0, 0, 0, 0, 0, 0);
     for seed in 0..PATTERNS {
         let mut maker = Maker {
             seed: seed * 1_000_003,
@@ -130,14 +131,18 @@ fn what_is_remembered_changes_nothing() {
         let Ok(Parsed { root, groups, .. }) = parse(&source, false) else {
             continue;
         };
+        let blind = program(&root, groups, false).unwrap().blind();
         let program = program(&root, groups, false).unwrap();
         forgetful += usize::from(program.joins().is_none());
         for _ in 0..4 {
             let text = maker.text();
             let (plain, most) = found(&program, &text, false);
             let (remembered, steps) = found(&program, &text, true);
-            if let (Some(plain), Some(remembered)) = (&plain, &remembered) {
+            let (unseen, every) = found(&blind, &text, false);
+            if let (Some(plain), Some(remembered), Some(unseen)) = (&plain, &remembered, &unseen) {
                 assert_eq!(plain, remembered, "{source} on {text:?}");
+                assert_eq!(plain, unseen, "{source} on {text:?}");
+                seen += usize::from(most < every);
                 compared += 1;
                 matches += plain.iter().filter(|found| !found.is_empty()).count();
                 fewer += usize::from(steps < most);
@@ -147,9 +152,9 @@ fn what_is_remembered_changes_nothing() {
         }
     }
     println!(
-        "{compared} compared, {matches} matches, {fewer} in fewer steps, {unknown} unknown, {forgetful} forgetful"
+        "{compared} compared, {matches} matches, {fewer} in fewer steps, {unknown} unknown, {forgetful} forgetful, {seen} by sight"
     );
-    assert!(compared > PATTERNS && fewer > 1_000 && forgetful > 100);
+    assert!(compared > PATTERNS && fewer > 1_000 && forgetful > 100 && seen > 10_000);
 }
 
 /// The first way through the group ends it, and fails; CPython leaves that end there, where the second way asks for it.
