@@ -50,7 +50,7 @@ impl Joins {
 
     /// Steps that it costs to look up what is known: the ends of groups make many states.
     pub(super) fn cost(&self) -> usize {
-        1 + 5 * self.quoted.len().min(2)
+        1 + 7 * self.quoted.len().min(2)
     }
 
     /// Whether several ways may come to this place of the program at the same place of a text.
