@@ -4,7 +4,7 @@ use super::program::{Step, Test};
 use super::tree::At;
 
 /// The bytes of which one must follow, and whether the text may end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ahead {
     bytes: [u64; 4],
     end: bool,
@@ -13,8 +13,8 @@ pub(super) struct Ahead {
 /// What two ways can begin with.
 #[derive(Debug)]
 pub(super) struct Ways {
-    first: Option<Box<Ahead>>,
-    second: Option<Box<Ahead>>,
+    first: Option<Ahead>,
+    second: Option<Ahead>,
 }
 
 impl Ways {
@@ -26,18 +26,15 @@ impl Ways {
 
     /// Which of them may be gone where a text goes on so.
     pub(super) fn open(&self, byte: Option<u8>) -> (bool, bool) {
-        let is_open = |way: &Option<Box<Ahead>>| way.as_ref().is_none_or(|ahead| ahead.allows(byte));
+        let is_open = |way: &Option<Ahead>| way.as_ref().is_none_or(|ahead| ahead.allows(byte));
         (is_open(&self.first), is_open(&self.second))
     }
 }
 
 impl Ahead {
     /// Behind which the steps from `place` on can match at all; nothing where anything may follow.
-    pub(super) fn of(steps: &[Step], place: usize) -> Option<Box<Ahead>> {
-        let mut ahead = Ahead {
-            bytes: [0; 4],
-            end: false,
-        };
+    pub(super) fn of(steps: &[Step], place: usize) -> Option<Ahead> {
+        let mut ahead = Ahead::default();
         let mut seen = vec![false; steps.len()];
         let mut open = vec![place];
         while let Some(pc) = open.pop() {
@@ -64,16 +61,13 @@ impl Ahead {
                 Step::Done | Step::Same(..) => return None,
             }
         }
-        Some(Box::new(ahead))
+        Some(ahead)
     }
 
     /// Whether a run of characters that pass the test ends where this can begin, and nowhere before: none of them is
     /// allowed.
     pub(super) fn excludes(&self, test: &Test) -> bool {
-        let mut passing = Ahead {
-            bytes: [0; 4],
-            end: false,
-        };
+        let mut passing = Ahead::default();
         passing.add(test);
         self.bytes
             .iter()

@@ -187,7 +187,7 @@ impl<'p, 't> Machine<'p, 't> {
         pc: usize,
         at: u32,
     ) -> Result<Option<(usize, u32)>, Spent> {
-        match ways.map_or((true, true), |ways| ways.open(self.text.byte(at))) {
+        match self.open(ways, at) {
             (true, true) => {}
             (true, false) => return Ok(Some((first, at))),
             (false, is_open) => return Ok(is_open.then_some((second, at))),
@@ -198,6 +198,11 @@ impl<'p, 't> Machine<'p, 't> {
         let keep = self.program.flat || self.round != NONE;
         self.choose(Kind::Fork, second, at, keep)?;
         Ok(Some((first, at)))
+    }
+
+    /// Which of two ways may be gone from a place.
+    fn open(&self, ways: Option<&Ways>, at: u32) -> (bool, bool) {
+        ways.map_or((true, true), |ways| ways.open(self.text.byte(at)))
     }
 
     /// Notes that this step is tried at this place; true if it was tried before.
@@ -352,7 +357,7 @@ impl<'p, 't> Machine<'p, 't> {
             self.enter(Round { count, ..round });
             return Ok(Some((body, at)));
         }
-        let (may_repeat, may_leave) = ways.map_or((true, true), |ways| ways.open(self.text.byte(at)));
+        let (may_repeat, may_leave) = self.open(ways, at);
         if times.greed == Greed::Lazy && may_repeat {
             if !may_leave {
                 return Ok(self.another_round(pc, at));

@@ -1,7 +1,5 @@
 //! A tree as a program for the [machine](super::machine), which goes back and forth as CPython does.
 
-use std::sync::OnceLock;
-
 use super::ahead::{Ahead, Ways};
 use super::class::{literal, members};
 use super::joins::Joins;
@@ -116,6 +114,16 @@ pub(super) enum Step {
     IfSet(usize, usize),
 }
 
+impl Step {
+    /// Goes on into a body or behind it, first behind it if the body is to come as seldom as it can.
+    fn fork(body: usize, behind: usize, lazy: bool) -> Step {
+        match lazy {
+            true => Step::Fork(behind, body, None),
+            false => Step::Fork(body, behind, None),
+        }
+    }
+}
+
 /// A program.
 #[derive(Debug)]
 pub(super) struct Program {
@@ -124,15 +132,11 @@ pub(super) struct Program {
     /// It counts nothing and looks at nothing but the next character, so that a place in it and a place in the text
     /// need to be tried together only once.
     pub(super) flat: bool,
-    joins: OnceLock<Option<Joins>>,
+    /// Where ways meet; nothing if no failure may be remembered, nor foreseen.
+    pub(super) joins: Option<Joins>,
 }
 
 impl Program {
-    /// Where ways meet, told at the first search that is long; nothing if no failure may be remembered.
-    pub(super) fn joins(&self) -> Option<&Joins> {
-        self.joins.get_or_init(|| Joins::of(&self.steps)).as_ref()
-    }
-
     /// The same, which goes every way and gives back every character.
     #[cfg(test)]
     pub(super) fn blind(mut self) -> Program {
@@ -159,27 +163,27 @@ pub(super) fn program(root: &Node, groups: usize, flat: bool) -> Result<Program,
     };
     writer.node(root)?;
     writer.push(Step::Done)?;
+    // A flat program notes at each fork that it was there, and goes on from it as it comes.
+    let joins = (!flat).then(|| Joins::of(&writer.steps)).flatten();
     Ok(Program {
-        steps: looking_ahead(writer.steps, flat),
+        // What a way leaves behind that fails at its first character is seen where there are no joins, and there only.
+        steps: match joins {
+            Some(_) => looking_ahead(writer.steps),
+            None => writer.steps,
+        },
         groups,
         flat,
-        joins: OnceLock::new(),
+        joins,
     })
 }
 
-/// Tells each run what must follow it, and where there are two ways what they can begin with. A flat program notes at
-/// each fork that it was there, and goes on from it as it comes.
-fn looking_ahead(mut steps: Vec<Step>, flat: bool) -> Vec<Step> {
-    // What a way leaves behind that fails at its first character is seen where a group is asked for in itself, and there
-    // only.
-    if Joins::of(&steps).is_none() {
-        return steps;
-    }
+/// Tells each run what must follow it, and where there are two ways what they can begin with.
+fn looking_ahead(mut steps: Vec<Step>) -> Vec<Step> {
     let is_short = steps.len() <= WAYS_MAX;
     for place in 0..steps.len() {
         let found = match steps.get(place) {
             Some(Step::Run(test, ..)) => (follow(&steps, test, place), None),
-            Some(&Step::Fork(first, second, _)) if is_short && !flat => (None, Ways::of(&steps, first, second)),
+            Some(&Step::Fork(first, second, _)) if is_short => (None, Ways::of(&steps, first, second)),
             Some(&Step::Until(_, body, _)) if is_short => (None, Ways::of(&steps, body, place + 1)),
             _ => continue,
         };
@@ -193,7 +197,7 @@ fn looking_ahead(mut steps: Vec<Step>, flat: bool) -> Vec<Step> {
 }
 
 fn follow(steps: &[Step], test: &Test, place: usize) -> Option<Box<Follow>> {
-    let ahead = *Ahead::of(steps, place + 1)?;
+    let ahead = Ahead::of(steps, place + 1)?;
     let is_apart = ahead.excludes(test);
     Some(Box::new(Follow { ahead, is_apart }))
 }
@@ -344,14 +348,7 @@ impl Writer {
         let head = self.push(Step::Done)?;
         self.node(body)?;
         let (on, end) = (head + 1, self.here());
-        self.put(
-            head,
-            if lazy {
-                Step::Fork(end, on, None)
-            } else {
-                Step::Fork(on, end, None)
-            },
-        );
+        self.put(head, Step::fork(on, end, lazy));
         Ok(())
     }
 
@@ -372,18 +369,11 @@ impl Writer {
             self.node(body)?;
         }
         let lazy = times.greed == Greed::Lazy;
-        let fork = |on: usize, end: usize| {
-            if lazy {
-                Step::Fork(end, on, None)
-            } else {
-                Step::Fork(on, end, None)
-            }
-        };
         let Some(max) = times.max else {
             let head = self.push(Step::Done)?;
             self.node(body)?;
             self.push(Step::Jump(head))?;
-            self.put(head, fork(head + 1, self.here()));
+            self.put(head, Step::fork(head + 1, self.here(), lazy));
             return Ok(());
         };
         let mut forks = Vec::new();
@@ -392,7 +382,9 @@ impl Writer {
             self.node(body)?;
         }
         let end = self.here();
-        forks.into_iter().for_each(|at| self.put(at, fork(at + 1, end)));
+        forks
+            .into_iter()
+            .for_each(|at| self.put(at, Step::fork(at + 1, end, lazy)));
         Ok(())
     }
 }

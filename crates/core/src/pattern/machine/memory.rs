@@ -22,7 +22,7 @@ impl Machine<'_, '_> {
     /// Whether the search is known to fail from here; if not, it will be known once it has.
     pub(super) fn will_fail(&mut self, pc: usize, at: u32) -> Result<bool, Spent> {
         let program = self.program;
-        let Some(joins) = program.joins() else {
+        let Some(joins) = &program.joins else {
             self.late = 0;
             return Ok(false);
         };
@@ -47,7 +47,7 @@ impl Machine<'_, '_> {
     /// What is known of a place of the program, for places of the text behind those where rounds of the loops began.
     pub(super) fn row_behind(&mut self, pc: usize) -> Result<Option<Row>, Spent> {
         let program = self.program;
-        let Some(joins) = self.failed.as_ref().and_then(|_| program.joins()) else {
+        let Some(joins) = self.failed.as_ref().and(program.joins.as_ref()) else {
             return Ok(None);
         };
         self.spend(joins.cost())?;

@@ -17,6 +17,11 @@ fn work(end: u32, begin: u32) -> usize {
     if end - begin > 1 { FOREIGN } else { 1 }
 }
 
+/// Whether what must follow a run can begin at a place.
+fn may_end(follow: Option<&Follow>, text: Cursor<'_>, at: u32) -> bool {
+    follow.is_none_or(|follow| follow.ahead.allows(text.byte(at)))
+}
+
 impl<'p> Machine<'p, '_> {
     /// Takes up to `most` characters that pass, and says how many they were.
     fn take(&mut self, test: &Test, mut at: u32, most: Option<u32>) -> Result<(u32, u32), Spent> {
@@ -61,8 +66,7 @@ impl<'p> Machine<'p, '_> {
         let keep = self.round != NONE;
         if times.greed == Greed::Lazy {
             self.choose(Kind::More(count), pc, low, keep)?;
-            let may_follow = follow.is_none_or(|follow| follow.ahead.allows(self.text.byte(low)));
-            return Ok(may_follow.then_some((pc + 1, low)));
+            return Ok(may_end(follow, self.text, low).then_some((pc + 1, low)));
         }
         let (high, _) = self.take(test, low, times.max.map(|max| max - times.min))?;
         if let Some(follow) = follow.filter(|follow| follow.is_apart) {
@@ -80,7 +84,6 @@ impl<'p> Machine<'p, '_> {
             return Ok(None);
         };
         let row = self.row_behind(choice.pc + 1)?;
-        let may_follow = |to, text: Cursor<'_>| follow.as_ref().is_none_or(|follow| follow.ahead.allows(text.byte(to)));
         let mut given = 0;
         while choice.at > low {
             let passed = follow.as_ref().map_or(0, |follow| {
@@ -94,14 +97,14 @@ impl<'p> Machine<'p, '_> {
             }
             let mut to = self.text.previous(choice.at).map_or(low, |(_, to)| to);
             given += work(choice.at, to);
-            if may_follow(to, self.text) && self.has_failed(row, to) {
+            if may_end(follow.as_deref(), self.text, to) && self.has_failed(row, to) {
                 // Places that are known to fail are passed by 64 at a time.
                 let open = self.open_before(row, to, low);
                 given += 1 + index(to - open) / 64;
                 to = open;
             }
             choice.at = to;
-            if !may_follow(to, self.text) {
+            if !may_end(follow.as_deref(), self.text, to) {
                 continue;
             }
             if to > low {
@@ -134,10 +137,7 @@ impl<'p> Machine<'p, '_> {
             taken += work(to, choice.at);
             choice.at = to;
             count = count.saturating_add(1);
-            let may_follow = follow
-                .as_ref()
-                .is_none_or(|follow| follow.ahead.allows(self.text.byte(to)));
-            if may_follow && !self.has_failed(row, to) {
+            if may_end(follow.as_deref(), self.text, to) && !self.has_failed(row, to) {
                 choice.kind = Kind::More(count);
                 self.choose_still(choice);
                 self.spend(taken / RUN)?;

@@ -133,7 +133,7 @@ fn what_is_remembered_or_seen_changes_nothing() {
         };
         let blind = program(&root, groups, false).unwrap().blind();
         let program = program(&root, groups, false).unwrap();
-        forgetful += usize::from(program.joins().is_none());
+        forgetful += usize::from(program.joins.is_none());
         for _ in 0..4 {
             let text = maker.text();
             let (plain, most) = found(&program, &text, false);
