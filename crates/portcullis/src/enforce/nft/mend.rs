@@ -29,6 +29,9 @@ const WORD_OF_IT: Duration = Duration::from_millis(20);
 /// An element that the kernel is about to end anyway is neither missing nor too many.
 const NEARLY_OVER: Seconds = Seconds::new(2);
 
+/// So often a set is listed in which elements are missing, as long as each list shows some that were not seen before.
+const LISTS_MOST: usize = 8;
+
 /// So often a look is repeated at once that somebody came into.
 const TORN_MOST: usize = 3;
 
@@ -301,9 +304,38 @@ impl Nft {
         Ok(())
     }
 
+    /// While the kernel makes room for many new elements, a list of the set leaves out some of those that are there, others
+    /// each time: what is missing is missing from all lists, until one has nothing that was not seen before.
     fn compare(&mut self, now: Moment, (layer, key): (&LayerId, SetKey), members: &Members) -> Result<Found> {
         let mut found = Found::default();
         let mut seen: HashSet<IpAddr> = HashSet::with_capacity(members.len());
+        for _ in 0..LISTS_MOST {
+            let before = seen.len();
+            self.look_through(now, (layer, key), members, (&mut found, &mut seen))?;
+            if seen.len() == members.len() || seen.len() == before {
+                break;
+            }
+        }
+        found.held = seen.len();
+        if found.held < members.len() {
+            let gone = members.iter().filter(|(ip, _)| !seen.contains(ip));
+            // A ban that is over is missed by nobody.
+            let now = now.now();
+            let missed = gone.filter(|(_, end)| end.is_none_or(|end| end > now));
+            found.missing.extend(missed.map(|(ip, end)| Element { ip, end }));
+        }
+        Ok(found)
+    }
+
+    /// Lists a set once: who of the members is seen, and what differs in the list.
+    fn look_through(
+        &mut self,
+        now: Moment,
+        (layer, key): (&LayerId, SetKey),
+        members: &Members,
+        (found, seen): (&mut Found, &mut HashSet<IpAddr>),
+    ) -> Result<()> {
+        (found.extra, found.moved) = (Vec::new(), Vec::new());
         let over = now.now() + NEARLY_OVER;
         self.elements(now, (layer, key), |ip, kept| {
             let Some(end) = members.end(ip) else {
@@ -316,16 +348,7 @@ impl Nft {
             if !is_near(kept, end, MOVED_END) {
                 found.moved.push(Element { ip, end });
             }
-        })?;
-        found.held = seen.len();
-        if found.held < members.len() {
-            let gone = members.iter().filter(|(ip, _)| !seen.contains(ip));
-            // A ban that is over is missed by nobody.
-            let now = now.now();
-            let missed = gone.filter(|(_, end)| end.is_none_or(|end| end > now));
-            found.missing.extend(missed.map(|(ip, end)| Element { ip, end }));
-        }
-        Ok(found)
+        })
     }
 
     /// Whether the kernel holds these bans, asked for one by one.
