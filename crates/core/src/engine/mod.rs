@@ -313,7 +313,11 @@ impl Engine {
 
     fn batch(&mut self, now: Timestamp, batch: Batch, out: &mut Vec<Effect>) {
         self.shared.ahead = batch.clock.wall - batch.clock.steady;
-        self.owed.at_once |= batch.at_once && !(batch.failures.is_empty() && batch.sessions.is_empty());
+        if batch.at_once {
+            let failed = batch.failures.iter().map(|failure| &failure.jail);
+            let changed = batch.sessions.iter().map(|(jail, _)| jail);
+            failed.chain(changed).for_each(|jail| self.owed.hurry(jail));
+        }
         for failure in batch.failures {
             self.consider_failure(now, batch.clock, failure, out);
         }

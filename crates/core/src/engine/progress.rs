@@ -4,10 +4,11 @@
 //! which it has counted, and neither before the other. Until then both may wait: the lines are in their files. Bans do
 //! not wait; one whose counter and position are still to be kept is in force already when its lines are read again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Engine;
+use super::jail::Jail;
 use super::message::Effect;
 use crate::filter::Sessions;
 use crate::json;
@@ -17,55 +18,110 @@ use crate::time::{Seconds, Timestamp};
 /// Progress is kept this late at most.
 const LATE: Seconds = Seconds::new(1);
 
-/// What is to be kept of the progress.
+/// What is to be kept of the progress, jail by jail: how far one has come has nothing to do with another, which is still
+/// catching up with its log.
 #[derive(Default)]
 pub(super) struct Owed {
-    /// How far each jail has read each log
-    reads: BTreeMap<(Arc<str>, Arc<str>), Mark>,
-    /// The sessions of each jail, where they changed
-    sessions: BTreeMap<Arc<str>, Sessions>,
-    /// Whether it must not wait
-    pub(super) at_once: bool,
-    /// Until when it may
+    jails: BTreeMap<Arc<str>, Unkept>,
+    /// Until when it may wait
     pub(super) due: Option<Timestamp>,
+}
+
+/// What is to be kept of one jail, beside its counters.
+#[derive(Default)]
+struct Unkept {
+    /// How far it has read each log
+    reads: BTreeMap<Arc<str>, Mark>,
+    /// Its sessions, where they changed
+    sessions: Option<Sessions>,
+    /// Whether it must not wait
+    at_once: bool,
 }
 
 impl Owed {
     /// Where a run of lines came to.
     pub(super) fn came_to(&mut self, reads: Vec<(Arc<str>, Arc<str>, Mark)>, sessions: Vec<(Arc<str>, Sessions)>) {
         for (jail, path, mark) in reads {
-            self.reads.insert((jail, path), mark);
+            self.jails.entry(jail).or_default().reads.insert(path, mark);
         }
-        self.sessions.extend(sessions);
+        for (jail, sessions) in sessions {
+            self.jails.entry(jail).or_default().sessions = Some(sessions);
+        }
+    }
+
+    /// The progress of a jail must not wait.
+    pub(super) fn hurry(&mut self, jail: &Arc<str>) {
+        match self.jails.get_mut(jail) {
+            Some(unkept) => unkept.at_once = true,
+            None => {
+                let unkept = Unkept {
+                    at_once: true,
+                    ..Unkept::default()
+                };
+                self.jails.insert(Arc::clone(jail), unkept);
+            }
+        }
+    }
+
+    /// Writes what is owed of a jail.
+    fn record(&mut self, jail: &Arc<str>, out: &mut Vec<Effect>) {
+        let Some(unkept) = self.jails.remove(jail) else { return };
+        if let Some(sessions) = unkept.sessions {
+            let text = json::from_value(&sessions.to_value()).to_string();
+            let jail = Arc::clone(jail);
+            out.push(Effect::Record(Entry::Sessions { jail, text }));
+        }
+        for (path, mark) in unkept.reads {
+            let jail = Arc::clone(jail);
+            out.push(Effect::Record(Entry::Read { jail, path, mark }));
+        }
     }
 }
 
 impl Engine {
     /// Keeps the progress if its time has come, or sees to it that it does.
     pub(super) fn settle_progress(&mut self, now: Timestamp, may_wait: bool, out: &mut Vec<Effect>) {
-        let counted = self.jails.values().any(|jail| jail.has_progressed());
-        if !counted && self.owed.reads.is_empty() && self.owed.sessions.is_empty() {
+        if !self.owes() {
             return;
         }
         let due = *self.owed.due.get_or_insert(now + LATE);
-        let is_hasty = self.jails.values().any(|jail| jail.is_hasty);
-        if !may_wait || self.owed.at_once || is_hasty || due <= now {
-            self.keep_progress(out);
+        if !may_wait || due <= now {
+            return self.keep_progress(out);
+        }
+        for jail in self.hurried() {
+            self.keep_progress_of(&jail, out);
+        }
+        if !self.owes() {
+            self.owed.due = None;
         }
     }
 
-    /// Keeps it.
+    /// Keeps all of it.
     pub(super) fn keep_progress(&mut self, out: &mut Vec<Effect>) {
-        let owed = std::mem::take(&mut self.owed);
-        for jail in self.jails.values_mut() {
+        let known = self.jails.keys().chain(self.owed.jails.keys());
+        for jail in known.cloned().collect::<BTreeSet<_>>() {
+            self.keep_progress_of(&jail, out);
+        }
+        self.owed.due = None;
+    }
+
+    fn keep_progress_of(&mut self, name: &Arc<str>, out: &mut Vec<Effect>) {
+        if let Some(jail) = self.jails.get_mut(name) {
             jail.record_progress(out);
         }
-        for (jail, sessions) in owed.sessions {
-            let text = json::from_value(&sessions.to_value()).to_string();
-            out.push(Effect::Record(Entry::Sessions { jail, text }));
-        }
-        for ((jail, path), mark) in owed.reads {
-            out.push(Effect::Record(Entry::Read { jail, path, mark }));
-        }
+        self.owed.record(name, out);
+    }
+
+    /// Whether anything is to be kept.
+    fn owes(&self) -> bool {
+        !self.owed.jails.is_empty() || self.jails.values().any(Jail::has_progressed)
+    }
+
+    /// The jails whose progress must not wait.
+    fn hurried(&self) -> BTreeSet<Arc<str>> {
+        let owed = self.owed.jails.iter().filter(|(_, unkept)| unkept.at_once);
+        let hasty = self.jails.iter().filter(|(_, jail)| jail.is_hasty);
+        let names = owed.map(|(name, _)| name).chain(hasty.map(|(name, _)| name));
+        names.cloned().collect()
     }
 }

@@ -51,6 +51,8 @@ pub(crate) struct Follower {
     last: Option<Mark>,
     history: History,
     generation: u64,
+    /// Whether there was more to read than a chunk holds.
+    behind: bool,
     /// Whether the receiver knows that the end was reached.
     caught_up: bool,
     /// Whether copies of the present file were looked for since it was begun.
@@ -77,6 +79,7 @@ impl Follower {
             last: None,
             history: History::default(),
             generation: 0,
+            behind: false,
             caught_up: false,
             looked: false,
             waiting: None,
@@ -90,6 +93,11 @@ impl Follower {
     pub(crate) fn files(&self) -> impl Iterator<Item = &File> {
         let files = self.current.iter().chain(&self.next);
         files.chain(self.late.files()).map(LogFile::handle)
+    }
+
+    /// Whether it has more to read than a chunk holds, as far as it has seen.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.behind
     }
 
     /// The directories in which something may happen to the path: its own and that of the file behind a symbolic
@@ -133,6 +141,7 @@ impl Follower {
     }
 
     fn advance(&mut self, scratch: &mut Scratch, limits: &Limits) -> io::Result<Progress> {
+        self.behind = false;
         if self.read_late(scratch, limits) {
             return Ok(Progress::More);
         }
@@ -162,6 +171,7 @@ impl Follower {
                 Ok(Progress::More)
             }
             Fill::Full => {
+                self.behind = true;
                 if !lines.is_empty() {
                     self.push(lines, false, started);
                 }

@@ -16,6 +16,7 @@ pub(crate) mod output;
 mod reader;
 mod rotation;
 mod sibling;
+mod turns;
 mod watch;
 
 #[cfg(test)]

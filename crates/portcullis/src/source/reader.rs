@@ -16,6 +16,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::file::Scratch;
 use super::follower::{Follower, Progress};
+use super::turns::Turns;
 use super::watch::Watch;
 use super::{Follow, Limits};
 
@@ -51,6 +52,7 @@ impl Reader {
             watch: Watch::new()?,
             followers: BTreeMap::new(),
             due: BTreeMap::new(),
+            turns: Turns::new(),
             limits,
             scratch: Scratch::new(),
         };
@@ -107,6 +109,7 @@ struct Rounds {
     followers: BTreeMap<Arc<str>, Follower>,
     /// The paths to be looked at, and when.
     due: BTreeMap<Arc<str>, Instant>,
+    turns: Turns,
     limits: Limits,
     scratch: Scratch,
 }
@@ -121,7 +124,8 @@ impl Rounds {
                 round = now + self.limits.poll;
             }
             self.step_all(now);
-            let until = self.due.values().min().map_or(round, |due| round.min(*due));
+            let awake = self.due.iter().filter(|(path, _)| !self.turns.must_wait(path));
+            let until = awake.map(|(_, due)| *due).min().map_or(round, |due| round.min(due));
             self.sleep(until);
         }
     }
@@ -146,6 +150,7 @@ impl Rounds {
     fn remove(&mut self, path: &Arc<str>) {
         self.followers.remove(path);
         self.due.remove(path);
+        self.turns.leave(path);
         self.watch.remove(path);
     }
 
@@ -161,7 +166,7 @@ impl Rounds {
         let due: Vec<Arc<str>> = self
             .due
             .iter()
-            .filter(|(_, at)| **at <= now)
+            .filter(|(path, at)| **at <= now && !self.turns.must_wait(path))
             .map(|(path, _)| path.clone())
             .collect();
         for path in due {
@@ -182,6 +187,11 @@ impl Rounds {
                     self.due.insert(path.clone(), now);
                 }
             }
+            if follower.is_behind() {
+                self.turns.enter(&path);
+            } else {
+                self.turns.leave(&path);
+            }
             match progress {
                 Progress::More => self.at(path, now),
                 Progress::Idle(Some(at)) => self.at(path, at),
@@ -189,6 +199,9 @@ impl Rounds {
                 Progress::Blocked => self.at(path, now + BLOCKED),
                 Progress::Gone => self.remove(&path),
             }
+        }
+        for path in self.turns.call(now) {
+            self.at(path, now);
         }
     }
 

@@ -271,6 +271,61 @@ fn a_slow_receiver_loses_nothing_and_holds_up_nobody() {
     seen.check(slow.written);
 }
 
+fn lines_of(report: Report) -> Vec<String> {
+    let Report::Chunk(chunk) = report else {
+        return Vec::new();
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    chunk.lines.iter().map(|line| text(line.bytes)).collect()
+}
+
+/// Logs with many chunks come a few at a time, each whole in the end, and a line in another one does not wait for them.
+#[test]
+fn what_is_behind_comes_by_turns_and_what_is_new_at_once() {
+    const LINES: usize = 100;
+    let at_a_time = std::thread::available_parallelism().map_or(2, |count| count.get().max(2));
+    let reader = Reader::spawn(Limits { lines: 10, ..quick() }).unwrap();
+    let follow = |log: &Log| {
+        let (to, reports) = sync_channel(4);
+        reader.add(Follow {
+            path: log.path.to_str().unwrap().into(),
+            from: From::Start,
+            to,
+            wide: false,
+        });
+        reports
+    };
+    let big: Vec<Log> = std::iter::repeat_with(Log::new).take(4 * at_a_time).collect();
+    let mut new = Log::new();
+    let fresh = follow(&new);
+    let reports: Vec<_> = big
+        .into_iter()
+        .map(|mut log| {
+            log.write(LINES);
+            (follow(&log), log)
+        })
+        .collect();
+    sleep(ms(200));
+    let mut seen: Vec<Vec<String>> = reports
+        .iter()
+        .map(|(reports, _)| reports.try_iter().flat_map(lines_of).collect())
+        .collect();
+    // Each has the chunk in which it showed that there is more.
+    assert!(seen.iter().all(|lines| lines.len() >= 10));
+    let further = seen.iter().filter(|lines| lines.len() > 10).count();
+    assert!((at_a_time..seen.len()).contains(&further), "{further} at a time");
+    new.write(1);
+    while lines_of(fresh.recv_timeout(PATIENCE).unwrap()).is_empty() {}
+    let end = Instant::now() + 4 * PATIENCE;
+    while seen.iter().any(|lines| lines.len() < LINES) && Instant::now() < end {
+        for (lines, (reports, _)) in seen.iter_mut().zip(&reports) {
+            lines.extend(reports.try_iter().flat_map(lines_of));
+        }
+        sleep(ms(1));
+    }
+    seen.iter().for_each(|lines| check(lines, LINES));
+}
+
 /// Stops the reader at some point, rotates meanwhile, and goes on from the mark.
 fn across_restarts(mut rotate: impl FnMut(&mut Log, usize)) {
     let mut log = Log::new();
