@@ -33,14 +33,53 @@ pub(super) fn build(root: &Node, aim: Aim) -> Result<Regex, Box<BuildError>> {
 
 /// The same with a limit in bytes.
 pub(super) fn build_within(root: &Node, aim: Aim, bytes: usize) -> Result<Regex, Box<BuildError>> {
+    compile(&aim.node(root), bytes)
+}
+
+/// One that tells only whether there is a match, in a text without newlines other than a last one: it need not go through
+/// the rest of the line where any will do.
+///
+/// # Errors
+/// It would need more memory than it may have.
+pub(super) fn build_bare(root: &Node, aim: Aim) -> Result<Regex, Box<BuildError>> {
+    compile(&aim.bare(root), PROGRAM_MAX)
+}
+
+fn compile(hir: &Hir, bytes: usize) -> Result<Regex, Box<BuildError>> {
     let config = Config::new().nfa_size_limit(Some(bytes));
-    Regex::builder()
-        .configure(config)
-        .build_from_hir(&aim.node(root))
-        .map_err(Box::new)
+    Regex::builder().configure(config).build_from_hir(hir).map_err(Box::new)
+}
+
+/// How many characters a part takes at least that takes whatever there is up to the end of the line.
+fn rest_of_line(node: &Node) -> Option<u32> {
+    match node {
+        Node::Capture(_, body) | Node::Plain { body, .. } => rest_of_line(body),
+        Node::Repeat(times, body) if times.max.is_none() && **body == Node::Dot(false) => Some(times.min),
+        _ => None,
+    }
 }
 
 impl Aim {
+    /// A tree whose groups nobody asks for.
+    fn bare(self, root: &Node) -> Hir {
+        let Node::Concat(parts) = root else {
+            return self.node(root);
+        };
+        let [head @ .., rest, Node::At(At::End | At::LineEnd)] = parts.as_slice() else {
+            return self.node(root);
+        };
+        let Some(min) = rest_of_line(rest) else {
+            return self.node(root);
+        };
+        let least = Times {
+            min,
+            max: Some(min),
+            greed: Greed::Greedy,
+        };
+        let parts = head.iter().map(|part| self.node(part));
+        Hir::concat(parts.chain([self.repeat(least, &Node::Dot(false))]).collect())
+    }
+
     fn node(self, node: &Node) -> Hir {
         match node {
             Node::Empty => Hir::empty(),

@@ -108,6 +108,8 @@ pub(super) struct Matcher {
     groups: Box<[usize]>,
     /// For text of ASCII characters, where that makes a difference, and for any.
     linear: [OnceLock<Option<Regex>>; 2],
+    /// The same for the question whether there is a match
+    bare: [OnceLock<Option<Regex>>; 2],
     stepwise: OnceLock<Option<Box<Program>>>,
     /// Of a regular pattern, for a text where a match can begin in one place only
     direct: OnceLock<Option<Box<Program>>>,
@@ -178,6 +180,7 @@ impl Matcher {
             names: parsed.names.iter().map(|(name, _)| name.as_str().into()).collect(),
             groups: parsed.names.iter().map(|&(_, group)| group).collect(),
             linear: Default::default(),
+            bare: Default::default(),
             stepwise: OnceLock::new(),
             direct: OnceLock::new(),
         })
@@ -228,7 +231,7 @@ impl Matcher {
     pub(super) fn is_match(&self, text: &str) -> Option<bool> {
         let ascii = self.traits.words && text.is_ascii();
         // Where it is not the pattern itself, it finds more than there is, and never less.
-        match self.linear(ascii)?.is_match(text) {
+        match self.bare(ascii)?.is_match(text) {
             true => self.traits.is_linear_in(text, ascii).then_some(true),
             false => Some(false),
         }
@@ -317,6 +320,13 @@ impl Matcher {
             groups: groups.collect(),
             names: Arc::clone(&self.names),
         })
+    }
+
+    /// The linear engine for [`Matcher::is_match`].
+    fn bare(&self, ascii: bool) -> Option<&Regex> {
+        let cell = self.bare.get(usize::from(!ascii))?;
+        cell.get_or_init(|| linear::build_bare(&self.parsed()?.root, self.traits.aim(ascii)).ok())
+            .as_ref()
     }
 
     /// The linear engine: of the pattern itself if it is regular, else of a wider one.

@@ -514,6 +514,25 @@ proptest! {
         }
     }
 
+    /// Also where any rest of the line will do, which is then not gone through.
+    #[test]
+    fn whether_there_is_a_match_is_what_a_search_finds(
+        pieces in prop::collection::vec(piece(), 0..6),
+        rest in prop::sample::select(vec!["", ".+$", "(.*)$", "(?P<rest>.+?)$", "(?:.{2,})$", ".++$", r".+\Z", "[^b]+$"]),
+        text in "[ab:é\n ]{0,6}\n?",
+    ) {
+        for multiline in [false, true] {
+            let source = format!("{}{rest}", pieces.concat());
+            let Ok(pattern) = Pattern::new(&source, Flags { multiline, host_is_addr: false }) else { continue };
+            let found = match pattern.search(&text, Lane::Slow) {
+                Search::OverBudget => continue,
+                Search::Found(_) => true,
+                Search::No => false,
+            };
+            prop_assert!(pattern.is_match(&text).is_none_or(|is_match| is_match == found), "{source:?} in {text:?}");
+        }
+    }
+
     #[test]
     fn escaped_text_finds_itself(text in "\\PC{1,20}") {
         let source: String = text.chars().flat_map(|c| (!c.is_alphanumeric()).then_some('\\').into_iter().chain([c])).collect();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -246,8 +246,7 @@ impl FileLines {
     fn read_piece(&mut self) -> io::Result<bool> {
         let room = LONGEST.saturating_sub(self.bytes.len() as u64);
         let had = self.bytes.len();
-        self.reader.by_ref().take(room).read_until(b'\n', &mut self.bytes)?;
-        let has_newline = self.bytes.len() > had && self.bytes.last() == Some(&b'\n');
+        let has_newline = self.take_piece(room)?;
         let is_half = has_newline && self.encoding.is_wide() && !self.encoding.ends_line(&self.bytes);
         if is_half && self.reader.fill_buf()?.first() == Some(&0) {
             self.reader.consume(1);
@@ -260,6 +259,26 @@ impl FileLines {
             write!(io::stderr(), "\r{percent} %")?;
         }
         Ok(has_newline)
+    }
+
+    /// Takes the bytes up to the next newline byte, which is one of them, and at most so many. Returns whether there was one.
+    fn take_piece(&mut self, mut room: u64) -> io::Result<bool> {
+        loop {
+            let there = match self.reader.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                there => there?,
+            };
+            let length = usize::try_from(room).map_or(there.len(), |room| there.len().min(room));
+            let there = there.get(..length).unwrap_or_default();
+            let newline = memchr::memchr(b'\n', there);
+            let taken = newline.map_or(there.len(), |at| at + 1);
+            self.bytes.extend_from_slice(there.get(..taken).unwrap_or_default());
+            self.reader.consume(taken);
+            room -= taken as u64;
+            if newline.is_some() || taken == 0 {
+                return Ok(newline.is_some());
+            }
+        }
     }
 
     fn untell(&self) {
