@@ -218,7 +218,9 @@ impl Writer<'_> {
         }
         let data = case::encode(&count.matches, count.failures, &fields, u32::MAX);
         self.run(
-            "INSERT OR REPLACE INTO portcullis_counts(jail, id, first, last, retry, data) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO portcullis_counts(jail, id, first, last, retry, data) VALUES(?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT(jail, id) DO UPDATE SET first = excluded.first, last = excluded.last, retry = excluded.retry,
+                     data = excluded.data",
             params![jail, id, count.first.micros(), count.last.micros(), count.retry, data],
         )?;
         Ok(())

@@ -65,6 +65,9 @@ CREATE INDEX IF NOT EXISTS bips_ip ON bips(ip);";
 /// yet, and 2 for one whose rows in Fail2Ban's tables are still owed; `ended` one that is over while Fail2Ban's row still
 /// looks alive.
 ///
+/// Rows of bans and counters are up to some kilobytes, which are slow to put in order: the tables grow at their end, and only
+/// what they are found by is in order. Files of earlier versions, in which the rows are in order, are used as they are.
+///
 /// The list of all tables fits into the file's first page, so that a hole elsewhere hides none of them: no blanks.
 const OWN: &str = "
 CREATE TABLE IF NOT EXISTS portcullis_meta(version INTEGER NOT NULL);
@@ -85,7 +88,7 @@ CREATE TABLE IF NOT EXISTS portcullis_bans(\
     ended INTEGER NOT NULL DEFAULT 0,\
     seen_time INTEGER,\
     seen_bantime INTEGER,\
-    PRIMARY KEY(jail, id)) WITHOUT ROWID;
+    PRIMARY KEY(jail, id));
 CREATE TABLE IF NOT EXISTS portcullis_counts(\
     jail TEXT NOT NULL REFERENCES jails(name) ON DELETE CASCADE,\
     id TEXT NOT NULL,\
@@ -93,7 +96,7 @@ CREATE TABLE IF NOT EXISTS portcullis_counts(\
     last INTEGER NOT NULL,\
     retry INTEGER NOT NULL,\
     data BLOB,\
-    PRIMARY KEY(jail, id)) WITHOUT ROWID;
+    PRIMARY KEY(jail, id));
 CREATE TABLE IF NOT EXISTS portcullis_marks(\
     jail TEXT NOT NULL REFERENCES jails(name) ON DELETE CASCADE,\
     path TEXT NOT NULL,\
