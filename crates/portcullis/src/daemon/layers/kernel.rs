@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use portcullis_core::address::Id;
 use portcullis_core::ledger::{Applied, Change, Drift, LayerId, OrderKind, Reading, Standing};
 use portcullis_core::time::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::{Job, Work};
 use crate::daemon::way::Way;
@@ -38,7 +39,8 @@ const VISITORS_FRESH: Duration = Duration::from_millis(500);
 const VISITORS_EVERY: Duration = Duration::from_secs(10);
 
 /// However often somebody touches the table, it is mended no sooner than this after the last time, and no sooner than
-/// this many times what that took.
+/// this many times what that took of a processor. How long it waited for others does not count: where the machine is busy, a
+/// leak must not be left open for as long again.
 const SOON: Duration = Duration::from_millis(200);
 const SOON_TIMES: u32 = 4;
 
@@ -70,7 +72,7 @@ struct Looks {
     is_due: bool,
     /// The pause after the last failures
     failing: Option<Duration>,
-    /// What the last one took
+    /// What the last one took of a processor
     cost: Duration,
 }
 
@@ -100,7 +102,7 @@ impl Looks {
         }
     }
 
-    /// One took so long, found something, and everything could be put right, or not. One that found nothing is no
+    /// One took so much, found something, and everything could be put right, or not. One that found nothing is no
     /// reason to let somebody's next change wait.
     fn taken(&mut self, cost: Duration, found: bool, is_well: bool) {
         let now = Instant::now();
@@ -240,9 +242,8 @@ impl Kernel {
 
     /// Reads the whole back and mends it, if that is due.
     fn look(&mut self) -> Vec<Reading> {
-        let begun = Instant::now();
-        let now = (self.clock)();
-        let Some(guard) = self.open.as_mut().filter(|_| begun >= self.looks.next()) else {
+        let (begun, now) = (spent(), (self.clock)());
+        let Some(guard) = self.open.as_mut().filter(|_| Instant::now() >= self.looks.next()) else {
             return Vec::new();
         };
         let readings = match guard.mend(now) {
@@ -256,9 +257,15 @@ impl Kernel {
         };
         let is_well = |reading: &Reading| reading.drift.as_ref().is_none_or(|drift| drift.until.is_some());
         let found = readings.iter().any(|reading| reading.drift.is_some());
-        self.looks.taken(begun.elapsed(), found, readings.iter().all(is_well));
+        self.looks.taken(spent().saturating_sub(begun), found, readings.iter().all(is_well));
         readings
     }
+}
+
+/// What this thread has had of a processor.
+fn spent() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// What is said of a layer that cannot be read back.

@@ -26,6 +26,9 @@ use crate::fault;
 /// An order may find the table gone before word of it has come, which says since when and by whom.
 const WORD_OF_IT: Duration = Duration::from_millis(20);
 
+/// What was done was done before word of it came, by about so much.
+const WORD_TAKES: Seconds = Seconds::from_micros(1000);
+
 /// An element that the kernel is about to end anyway is neither missing nor too many.
 const NEARLY_OVER: Seconds = Seconds::new(2);
 
@@ -61,7 +64,7 @@ impl Finding {
     fn drift(&self, wish: &Wish, stir: Option<&Stir>, now: Moment) -> Option<Drift> {
         let first = self.words.first()?;
         let now = now.now();
-        let since = stir.map_or(wish.whole, |stir| now - stir.ago());
+        let since = stir.map_or(wish.whole, |stir| now - stir.ago() - WORD_TAKES);
         Some(Drift {
             since: since.min(now),
             until: None,
