@@ -136,6 +136,7 @@ impl Rounds {
             match self.orders.try_recv() {
                 Ok(Command::Add(follow)) => {
                     let path = follow.path.clone();
+                    self.turns.leave(&path);
                     self.due.insert(path.clone(), Instant::now());
                     self.followers.insert(path, Follower::new(follow));
                 }

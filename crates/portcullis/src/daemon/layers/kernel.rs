@@ -257,7 +257,8 @@ impl Kernel {
         };
         let is_well = |reading: &Reading| reading.drift.as_ref().is_none_or(|drift| drift.until.is_some());
         let found = readings.iter().any(|reading| reading.drift.is_some());
-        self.looks.taken(spent().saturating_sub(begun), found, readings.iter().all(is_well));
+        self.looks
+            .taken(spent().saturating_sub(begun), found, readings.iter().all(is_well));
         readings
     }
 }
