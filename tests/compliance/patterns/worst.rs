@@ -43,11 +43,7 @@ const SEED: u64 = 0x5EED_0001;
 
 /// Patterns of Fail2Ban's filters, in one mode or in all, that a line of up to [`USUAL`] bytes brings over the budget,
 /// by a few per cent: their time grows with the square of the length. Only a search of minutes finds such lines.
-const COSTLY: &[(&str, &str)] = &[
-    ("apache-noscript", "prefregex"),
-    ("mongodb-auth", "failregex 1"),
-    ("postfix", "prefregex"),
-];
+const COSTLY: &[(&str, &str)] = &[("apache-noscript", "prefregex")];
 
 /// What is put into lines, once or often.
 const PIECES: &[&str] = &[
