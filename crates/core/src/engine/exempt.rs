@@ -115,7 +115,7 @@ impl Engine {
         if !waiting.is_kept && waiting.review.is_none() && waiting.told.is_none() {
             waiting.is_kept = true;
             // Its line must not be read again.
-            self.owed.hurry(&waiting.jail);
+            self.hurry(&waiting.jail);
             out.push(Effect::Record(Entry::Wait {
                 jail: Arc::clone(&waiting.jail),
                 number: waiting.number,

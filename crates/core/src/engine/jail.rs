@@ -50,7 +50,8 @@ pub(super) struct Jail {
     pub(super) wide: Wide,
     /// Bans that are otherwise than they are kept: they end later, or are marked
     pub(super) altered: BTreeMap<Id, Ticket>,
-    /// Whether the counting must be kept with a ban: where bans grow, lines that are read again count otherwise
+    /// Whether its progress must not wait: at the end of a log, and with a ban where bans grow, because lines that are
+    /// read again count otherwise there
     pub(super) is_hasty: bool,
 }
 

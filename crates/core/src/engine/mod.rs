@@ -316,7 +316,7 @@ impl Engine {
         if batch.at_once {
             let failed = batch.failures.iter().map(|failure| &failure.jail);
             let changed = batch.sessions.iter().map(|(jail, _)| jail);
-            failed.chain(changed).for_each(|jail| self.owed.hurry(jail));
+            failed.chain(changed).for_each(|jail| self.hurry(jail));
         }
         for failure in batch.failures {
             self.consider_failure(now, batch.clock, failure, out);

@@ -4,7 +4,7 @@
 //! which it has counted, and neither before the other. Until then both may wait: the lines are in their files. Bans do
 //! not wait; one whose counter and position are still to be kept is in force already when its lines are read again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Engine;
@@ -34,8 +34,6 @@ struct Unkept {
     reads: BTreeMap<Arc<str>, Mark>,
     /// Its sessions, where they changed
     sessions: Option<Sessions>,
-    /// Whether it must not wait
-    at_once: bool,
 }
 
 impl Owed {
@@ -48,30 +46,16 @@ impl Owed {
             self.jails.entry(jail).or_default().sessions = Some(sessions);
         }
     }
+}
 
-    /// The progress of a jail must not wait.
-    pub(super) fn hurry(&mut self, jail: &Arc<str>) {
-        match self.jails.get_mut(jail) {
-            Some(unkept) => unkept.at_once = true,
-            None => {
-                let unkept = Unkept {
-                    at_once: true,
-                    ..Unkept::default()
-                };
-                self.jails.insert(Arc::clone(jail), unkept);
-            }
-        }
-    }
-
-    /// Writes what is owed of a jail.
-    fn record(&mut self, jail: &Arc<str>, out: &mut Vec<Effect>) {
-        let Some(unkept) = self.jails.remove(jail) else { return };
-        if let Some(sessions) = unkept.sessions {
+impl Unkept {
+    fn record(self, jail: &Arc<str>, out: &mut Vec<Effect>) {
+        if let Some(sessions) = self.sessions {
             let text = json::from_value(&sessions.to_value()).to_string();
             let jail = Arc::clone(jail);
             out.push(Effect::Record(Entry::Sessions { jail, text }));
         }
-        for (path, mark) in unkept.reads {
+        for (path, mark) in self.reads {
             let jail = Arc::clone(jail);
             out.push(Effect::Record(Entry::Read { jail, path, mark }));
         }
@@ -79,6 +63,13 @@ impl Owed {
 }
 
 impl Engine {
+    /// The progress of a jail must not wait.
+    pub(super) fn hurry(&mut self, jail: &str) {
+        if let Some(jail) = self.jails.get_mut(jail) {
+            jail.is_hasty = true;
+        }
+    }
+
     /// Keeps the progress if its time has come, or sees to it that it does.
     pub(super) fn settle_progress(&mut self, now: Timestamp, may_wait: bool, out: &mut Vec<Effect>) {
         if !self.owes() {
@@ -88,8 +79,11 @@ impl Engine {
         if !may_wait || due <= now {
             return self.keep_progress(out);
         }
-        for jail in self.hurried() {
-            self.keep_progress_of(&jail, out);
+        for (name, jail) in self.jails.iter_mut().filter(|(_, jail)| jail.is_hasty) {
+            jail.record_progress(out);
+            if let Some(unkept) = self.owed.jails.remove(name) {
+                unkept.record(name, out);
+            }
         }
         if !self.owes() {
             self.owed.due = None;
@@ -98,30 +92,16 @@ impl Engine {
 
     /// Keeps all of it.
     pub(super) fn keep_progress(&mut self, out: &mut Vec<Effect>) {
-        let known = self.jails.keys().chain(self.owed.jails.keys());
-        for jail in known.cloned().collect::<BTreeSet<_>>() {
-            self.keep_progress_of(&jail, out);
-        }
-        self.owed.due = None;
-    }
-
-    fn keep_progress_of(&mut self, name: &Arc<str>, out: &mut Vec<Effect>) {
-        if let Some(jail) = self.jails.get_mut(name) {
+        for jail in self.jails.values_mut() {
             jail.record_progress(out);
         }
-        self.owed.record(name, out);
+        for (jail, unkept) in std::mem::take(&mut self.owed).jails {
+            unkept.record(&jail, out);
+        }
     }
 
     /// Whether anything is to be kept.
     fn owes(&self) -> bool {
         !self.owed.jails.is_empty() || self.jails.values().any(Jail::has_progressed)
-    }
-
-    /// The jails whose progress must not wait.
-    fn hurried(&self) -> BTreeSet<Arc<str>> {
-        let owed = self.owed.jails.iter().filter(|(_, unkept)| unkept.at_once);
-        let hasty = self.jails.iter().filter(|(_, jail)| jail.is_hasty);
-        let names = owed.map(|(name, _)| name).chain(hasty.map(|(name, _)| name));
-        names.cloned().collect()
     }
 }

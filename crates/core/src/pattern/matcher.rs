@@ -9,7 +9,7 @@
 use std::sync::{Arc, OnceLock};
 
 use regex_automata::Input;
-use regex_automata::meta::Regex;
+use regex_automata::meta::{BuildError, Regex};
 use smol_str::SmolStr;
 
 use super::linear::{self, Aim};
@@ -96,6 +96,9 @@ impl<'t> Found<'t> {
         self.names.iter().zip(self.groups.iter().copied())
     }
 }
+
+/// How a linear engine is made of a tree.
+type Build = fn(&Node, Aim) -> Result<Regex, Box<BuildError>>;
 
 /// The engines of one pattern.
 pub(super) struct Matcher {
@@ -324,15 +327,18 @@ impl Matcher {
 
     /// The linear engine for [`Matcher::is_match`].
     fn bare(&self, ascii: bool) -> Option<&Regex> {
-        let cell = self.bare.get(usize::from(!ascii))?;
-        cell.get_or_init(|| linear::build_bare(&self.parsed()?.root, self.traits.aim(ascii)).ok())
-            .as_ref()
+        self.built(&self.bare, ascii, linear::build_bare)
     }
 
     /// The linear engine: of the pattern itself if it is regular, else of a wider one.
     fn linear(&self, ascii: bool) -> Option<&Regex> {
-        let cell = self.linear.get(usize::from(!ascii))?;
-        cell.get_or_init(|| linear::build(&self.parsed()?.root, self.traits.aim(ascii)).ok())
+        self.built(&self.linear, ascii, linear::build)
+    }
+
+    /// An engine that is built at its first use.
+    fn built<'e>(&self, engines: &'e [OnceLock<Option<Regex>>; 2], ascii: bool, build: Build) -> Option<&'e Regex> {
+        let cell = engines.get(usize::from(!ascii))?;
+        cell.get_or_init(|| build(&self.parsed()?.root, self.traits.aim(ascii)).ok())
             .as_ref()
     }
 

@@ -124,8 +124,8 @@ impl Rounds {
                 round = now + self.limits.poll;
             }
             self.step_all(now);
-            let awake = self.due.iter().filter(|(path, _)| !self.turns.must_wait(path));
-            let until = awake.map(|(_, due)| *due).min().map_or(round, |due| round.min(due));
+            let until = self.awake().map(|(_, due)| *due).min();
+            let until = until.map_or(round, |due| round.min(due));
             self.sleep(until);
         }
     }
@@ -162,12 +162,16 @@ impl Rounds {
         }
     }
 
+    /// The paths to be looked at, and when, but for those that wait for their turn.
+    fn awake(&self) -> impl Iterator<Item = (&Arc<str>, &Instant)> {
+        self.due.iter().filter(|(path, _)| !self.turns.must_wait(path))
+    }
+
     /// One step for each path that is due: no file keeps the others waiting for more than a chunk.
     fn step_all(&mut self, now: Instant) {
         let due: Vec<Arc<str>> = self
-            .due
-            .iter()
-            .filter(|(path, at)| **at <= now && !self.turns.must_wait(path))
+            .awake()
+            .filter(|(_, at)| **at <= now)
             .map(|(path, _)| path.clone())
             .collect();
         for path in due {

@@ -16,7 +16,7 @@ use portcullis_core::time::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{Chunk, Follow, From, Limits, Reader, Report};
+use super::{Chunk, Follow, From, Limits, Reader, Report, turns};
 
 /// Longer than anything that is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -95,6 +95,23 @@ fn quick() -> Limits {
     }
 }
 
+/// Has a path followed, and gives what comes of it: at most so many reports wait.
+fn follow(reader: &Reader, path: &Path, from: From, room: usize) -> Receiver<Report> {
+    let (to, reports) = sync_channel(room);
+    reader.add(Follow {
+        path: path.to_str().unwrap().into(),
+        from,
+        to,
+        wide: false,
+    });
+    reports
+}
+
+fn lines_of(chunk: &Chunk) -> impl Iterator<Item = String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    chunk.lines.iter().map(move |line| text(line.bytes))
+}
+
 /// A reader and what came from it.
 struct Seen {
     reader: Reader,
@@ -112,13 +129,7 @@ impl Seen {
 
     fn with(path: &Path, from: From, limits: Limits, room: usize) -> Seen {
         let reader = Reader::spawn(limits).unwrap();
-        let (to, reports) = sync_channel(room);
-        reader.add(Follow {
-            path: path.to_str().unwrap().into(),
-            from,
-            to,
-            wide: false,
-        });
+        let reports = follow(&reader, path, from, room);
         Seen {
             reader,
             reports,
@@ -137,14 +148,11 @@ impl Seen {
 
     fn take(&mut self, report: Report) {
         match report {
-            Report::Chunk(Chunk {
-                lines, mark, caught_up, ..
-            }) => {
-                assert!(caught_up || !lines.is_empty(), "a chunk without news");
-                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                self.lines.extend(lines.iter().map(|line| text(line.bytes)));
-                self.mark = Some(mark);
-                self.caught_up = caught_up;
+            Report::Chunk(chunk) => {
+                assert!(chunk.caught_up || !chunk.lines.is_empty(), "a chunk without news");
+                self.lines.extend(lines_of(&chunk));
+                self.mark = Some(chunk.mark);
+                self.caught_up = chunk.caught_up;
             }
             other => self.other.push(other),
         }
@@ -246,13 +254,7 @@ fn a_slow_receiver_loses_nothing_and_holds_up_nobody() {
     let mut seen = Seen::with(&slow.path, From::Start, Limits { lines: 10, ..quick() }, 1);
     slow.write(1);
     seen.until(1);
-    let (to, reports) = sync_channel(4);
-    seen.reader.add(Follow {
-        path: brisk.path.to_str().unwrap().into(),
-        from: From::Start,
-        to,
-        wide: false,
-    });
+    let reports = follow(&seen.reader, &brisk.path, From::Start, 4);
     for _ in 0..8 {
         slow.write(200);
         slow.rename(20, 10);
@@ -271,30 +273,22 @@ fn a_slow_receiver_loses_nothing_and_holds_up_nobody() {
     seen.check(slow.written);
 }
 
-fn lines_of(report: Report) -> Vec<String> {
-    let Report::Chunk(chunk) = report else {
-        return Vec::new();
+/// The lines that have come by now.
+fn come(reports: &Receiver<Report>) -> Vec<String> {
+    let lines = |report| match report {
+        Report::Chunk(chunk) => lines_of(&chunk).collect(),
+        _ => Vec::new(),
     };
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    chunk.lines.iter().map(|line| text(line.bytes)).collect()
+    reports.try_iter().flat_map(lines).collect()
 }
 
 /// Logs with many chunks come a few at a time, each whole in the end, and a line in another one does not wait for them.
 #[test]
 fn what_is_behind_comes_by_turns_and_what_is_new_at_once() {
     const LINES: usize = 100;
-    let at_a_time = std::thread::available_parallelism().map_or(2, |count| count.get().max(2));
+    let at_a_time = turns::at_a_time();
     let reader = Reader::spawn(Limits { lines: 10, ..quick() }).unwrap();
-    let follow = |log: &Log| {
-        let (to, reports) = sync_channel(4);
-        reader.add(Follow {
-            path: log.path.to_str().unwrap().into(),
-            from: From::Start,
-            to,
-            wide: false,
-        });
-        reports
-    };
+    let follow = |log: &Log| follow(&reader, &log.path, From::Start, 4);
     let big: Vec<Log> = std::iter::repeat_with(Log::new).take(4 * at_a_time).collect();
     let mut new = Log::new();
     let fresh = follow(&new);
@@ -306,20 +300,17 @@ fn what_is_behind_comes_by_turns_and_what_is_new_at_once() {
         })
         .collect();
     sleep(ms(200));
-    let mut seen: Vec<Vec<String>> = reports
-        .iter()
-        .map(|(reports, _)| reports.try_iter().flat_map(lines_of).collect())
-        .collect();
+    let mut seen: Vec<Vec<String>> = reports.iter().map(|(reports, _)| come(reports)).collect();
     // Each has the chunk in which it showed that there is more.
     assert!(seen.iter().all(|lines| lines.len() >= 10));
     let further = seen.iter().filter(|lines| lines.len() > 10).count();
     assert!((at_a_time..seen.len()).contains(&further), "{further} at a time");
     new.write(1);
-    while lines_of(fresh.recv_timeout(PATIENCE).unwrap()).is_empty() {}
+    while !matches!(fresh.recv_timeout(PATIENCE).unwrap(), Report::Chunk(chunk) if !chunk.lines.is_empty()) {}
     let end = Instant::now() + 4 * PATIENCE;
     while seen.iter().any(|lines| lines.len() < LINES) && Instant::now() < end {
         for (lines, (reports, _)) in seen.iter_mut().zip(&reports) {
-            lines.extend(reports.try_iter().flat_map(lines_of));
+            lines.extend(come(reports));
         }
         sleep(ms(1));
     }
@@ -705,14 +696,8 @@ fn long_lines_are_cut_and_memory_is_not_used_up() {
 #[test]
 fn binary_rubbish_is_only_bytes() {
     let mut log = Log::new();
-    let (to, reports) = sync_channel(64);
     let reader = Reader::spawn(quick()).unwrap();
-    reader.add(Follow {
-        path: log.path.to_str().unwrap().into(),
-        from: From::Start,
-        to,
-        wide: false,
-    });
+    let reports = follow(&reader, &log.path, From::Start, 64);
     let rubbish: Vec<u8> = (0..100_000u32)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();
@@ -896,17 +881,10 @@ fn a_file_that_must_not_be_read_and_then_may() {
 fn orders_while_it_runs() {
     let (mut log, mut other) = (Log::new(), Log::new());
     let mut seen = Seen::start(&log.path, From::Start);
-    let (to, reports) = sync_channel(4);
-    let path = other.path.to_str().unwrap().to_owned();
-    seen.reader.add(Follow {
-        path: path.as_str().into(),
-        from: From::Start,
-        to,
-        wide: false,
-    });
+    let reports = follow(&seen.reader, &other.path, From::Start, 4);
     other.write(1);
     while !matches!(reports.recv_timeout(PATIENCE), Ok(Report::Chunk(chunk)) if chunk.lines.len() == 1) {}
-    seen.reader.remove(path.as_str().into());
+    seen.reader.remove(other.path.to_str().unwrap().into());
     while reports.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Disconnected) {}
     log.write(1);
     seen.check(1);

@@ -25,10 +25,15 @@ pub(super) struct Turns {
     waiting: VecDeque<Arc<str>>,
 }
 
+/// How many turns there are at a time on this machine.
+pub(super) fn at_a_time() -> usize {
+    std::thread::available_parallelism().map_or(FEWEST, |count| count.get().max(FEWEST))
+}
+
 impl Turns {
     /// A turn for each processor.
     pub(super) fn new() -> Turns {
-        Turns::of(std::thread::available_parallelism().map_or(FEWEST, |count| count.get().max(FEWEST)))
+        Turns::of(at_a_time())
     }
 
     fn of(most: usize) -> Turns {

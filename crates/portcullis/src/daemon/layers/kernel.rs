@@ -242,10 +242,10 @@ impl Kernel {
 
     /// Reads the whole back and mends it, if that is due.
     fn look(&mut self) -> Vec<Reading> {
-        let (begun, now) = (spent(), (self.clock)());
         let Some(guard) = self.open.as_mut().filter(|_| Instant::now() >= self.looks.next()) else {
             return Vec::new();
         };
+        let (begun, now) = (spent(), (self.clock)());
         let readings = match guard.mend(now) {
             Some(Ok(readings)) => readings,
             Some(Err(error)) => self
@@ -265,8 +265,7 @@ impl Kernel {
 
 /// What this thread has had of a processor.
 fn spent() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).unwrap_or_default()
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
 
 /// What is said of a layer that cannot be read back.

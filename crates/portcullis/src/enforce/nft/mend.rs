@@ -314,7 +314,7 @@ impl Nft {
         let mut seen: HashSet<IpAddr> = HashSet::with_capacity(members.len());
         for _ in 0..LISTS_MOST {
             let before = seen.len();
-            self.look_through(now, (layer, key), members, (&mut found, &mut seen))?;
+            (found.extra, found.moved) = self.look_through(now, (layer, key), members, &mut seen)?;
             if seen.len() == members.len() || seen.len() == before {
                 break;
             }
@@ -330,28 +330,29 @@ impl Nft {
         Ok(found)
     }
 
-    /// Lists a set once: who of the members is seen, and what differs in the list.
+    /// Lists a set once: which of the members are seen, who is not one of them, and who is to end at another time.
     fn look_through(
         &mut self,
         now: Moment,
         (layer, key): (&LayerId, SetKey),
         members: &Members,
-        (found, seen): (&mut Found, &mut HashSet<IpAddr>),
-    ) -> Result<()> {
-        (found.extra, found.moved) = (Vec::new(), Vec::new());
+        seen: &mut HashSet<IpAddr>,
+    ) -> Result<(Vec<IpAddr>, Vec<Element>)> {
+        let (mut extra, mut moved) = (Vec::new(), Vec::new());
         let over = now.now() + NEARLY_OVER;
         self.elements(now, (layer, key), |ip, kept| {
             let Some(end) = members.end(ip) else {
                 if kept.is_none_or(|end| end + BACKSTOP > over) {
-                    found.extra.push(ip);
+                    extra.push(ip);
                 }
                 return;
             };
             seen.insert(ip);
             if !is_near(kept, end, MOVED_END) {
-                found.moved.push(Element { ip, end });
+                moved.push(Element { ip, end });
             }
-        })
+        })?;
+        Ok((extra, moved))
     }
 
     /// Whether the kernel holds these bans, asked for one by one.

@@ -10,11 +10,7 @@ use crate::enforce::nft::watch::Watch;
 
 /// The processor time of this thread, which does all the work of the layer, the kernel's part included.
 fn processor() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap(),
-        u32::try_from(time.tv_nsec).unwrap(),
-    )
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
 }
 
 fn address(n: u32) -> String {
